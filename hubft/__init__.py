@@ -1,0 +1,9 @@
+"""Fine-tune a pretrained model on your own images and make it a `torch.hub` entry again."""
+
+from hubft.errors import HubftError
+from hubft.hookspecs import Base, Loaded, Preprocess, hookimpl
+from hubft.job import Job, Task
+
+__version__ = "0.1.0"
+
+__all__ = ["Base", "HubftError", "Job", "Loaded", "Preprocess", "Task", "hookimpl"]

@@ -1,0 +1,82 @@
+"""The core's own plugin: what a family inherits where it does not override a hook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from hubft.errors import FamilyError, JobError, suggest
+from hubft.hookspecs import Batch, Loaded, hookimpl
+from hubft.job import Task
+from hubft.train import stages
+
+METHODS = ("none", "bf16")
+
+
+@hookimpl
+def adapt_head(loaded: Loaded, task: Task) -> Loaded:
+    old = loaded.model.get_submodule(loaded.head)
+    if not isinstance(old, nn.Linear):
+        raise FamilyError(
+            f"{loaded.base.reference}: its head {loaded.head!r} is a {type(old).__name__}, and the core replaces only "
+            f"a Linear; the family {loaded.base.reference.partition(':')[0]!r} must implement the hook `adapt_head`"
+        )
+    loaded.model.set_submodule(loaded.head, head(old.in_features, task))
+    return loaded
+
+
+def head(inputs: int, task: Task) -> nn.Module:
+    """Return a Linear from `inputs` to `task.outputs`, or an MLP (GELU) where the task has hidden sizes.
+
+    The last layer starts at zero, so that a fresh head sends no noise into pretrained features
+    (as in Big Transfer, https://arxiv.org/abs/1912.11370).
+    """
+    layers: list[nn.Module] = []
+    for width, following in pairwise([inputs, *task.hidden, task.outputs]):
+        if layers:
+            layers.append(nn.GELU())
+        if task.dropout:
+            layers.append(nn.Dropout(task.dropout))
+        layers.append(nn.Linear(width, following))
+    last = layers[-1]
+    assert isinstance(last, nn.Linear)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+
+
+@hookimpl
+def freeze(loaded: Loaded, train: str, progress: float) -> frozenset[str]:
+    return stages.trainable(loaded, train, progress)
+
+
+@hookimpl
+def train_step(model: nn.Module, batch: Batch, criterion: nn.Module) -> dict[str, Tensor]:
+    inputs, targets = batch
+    outputs = model(inputs)
+    return {"loss": criterion(outputs, targets), "outputs": outputs}
+
+
+@hookimpl
+def compress(model: nn.Module, method: str, batches: Iterable[Batch]) -> nn.Module:
+    if method not in METHODS:
+        raise JobError(f"--compress {method!r}: known methods are {', '.join(METHODS)}.{suggest(method, METHODS)}")
+    if method == "bf16":
+        round_to_bf16(model)
+    return model
+
+
+@torch.no_grad()
+def round_to_bf16(model: nn.Module) -> None:
+    """Round every floating tensor of the state to the nearest bfloat16 value; its dtype stays.
+
+    The package stores such tensors in two bytes a number without loss, and the model goes on computing in
+    its own precision: bfloat16 arithmetic costs depthwise networks accuracy, bfloat16 weights hardly any.
+    """
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(tensor.bfloat16())

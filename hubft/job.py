@@ -1,0 +1,219 @@
+"""Everything that defines a run: one frozen dataclass. Flags, help, job.json and the reload come from its fields."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import PurePath
+from typing import Any, Literal, Self, TypeVar
+
+from hubft.errors import JobError, suggest
+from hubft.train import stages
+
+T = TypeVar("T")
+
+
+def check(good: bool, what: str, got: object, wanted: str) -> None:
+    """Raise JobError where a field's value is out of its bounds."""
+    if not good:
+        raise JobError(f"{what} {got!r}: must be {wanted}")
+
+
+def _within(value: float, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and low <= value <= high
+
+
+@dataclass(frozen=True)
+class Reference:
+    """`family:name`; all after the first colon belongs to the family."""
+
+    family: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        family, _, name = text.partition(":")
+        if not name or not family.isidentifier():
+            raise JobError(
+                f"{text!r} is no model reference: write family:name, as in timm:resnet18.a1_in1k; "
+                "`hubft families` lists the families"
+            )
+        return cls(family, name)
+
+    def __str__(self) -> str:
+        return f"{self.family}:{self.name}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the new head must give."""
+
+    hidden: tuple[int, ...] = ()
+    """Widths of hidden layers of the head; none makes it one Linear."""
+    dropout: float = 0.0
+    """Dropout before each Linear of the head, a probability."""
+    outputs: int = 0
+    """How many outputs; taken from the classes of the data."""
+
+    def __post_init__(self) -> None:
+        check(len(self.hidden) <= 8, "--hidden", self.hidden, "at most 8 widths")
+        for width in self.hidden:
+            check(_within(width, 1, 65536), "--hidden", width, "a width in 1..65536")
+        check(_within(self.dropout, 0, 0.99), "--dropout", self.dropout, "in [0, 0.99]")
+        check(_within(self.outputs, 0, 1_000_000), "outputs", self.outputs, "in 0..1000000")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the model is trained."""
+
+    train: str = "all"
+    """What trains: all, head, last:N, stage:NAME, type:CLASS, match:REGEX; by commas, each with @START."""
+    epochs: int = 10
+    """Passes over the training images."""
+    batch_size: int = 32
+    """Images a step, at most: an epoch is cut into even batches and drops none."""
+    lr: float = 1e-3
+    """Peak learning rate of the head (AdamW)."""
+    body_lr: float = 0.1
+    """Learning rate of all before the head, as a share of --lr."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay of weights with two or more dimensions."""
+    warmup: float = 0.1
+    """Share of the run in which the learning rate rises linearly; a cosine to zero follows."""
+    clip: float = 1.0
+    """Largest norm of the whole gradient; 0 turns clipping off."""
+    averaging: float = 0.0
+    """Decay of the exponential moving average of the weights that is evaluated and packaged; 0 is off."""
+    augment: Literal["none", "light", "standard"] = "light"
+    """none: the evaluation transform; light: mild crops and flips; standard: wide crops, flips, colour."""
+    seed: int = 0
+    """Of every random draw of the run."""
+
+    def __post_init__(self) -> None:
+        stages.parse(self.train)
+        check(_within(self.epochs, 1, 100_000), "--epochs", self.epochs, "in 1..100000")
+        check(_within(self.batch_size, 1, 65536), "--batch-size", self.batch_size, "in 1..65536")
+        check(_within(self.lr, 1e-12, 1e3), "--lr", self.lr, "positive")
+        check(_within(self.body_lr, 0, 1e3), "--body-lr", self.body_lr, "zero or more")
+        check(_within(self.weight_decay, 0, 1e3), "--weight-decay", self.weight_decay, "zero or more")
+        check(_within(self.warmup, 0, 1), "--warmup", self.warmup, "in [0, 1]")
+        check(_within(self.clip, 0, 1e9), "--clip", self.clip, "zero or more")
+        check(_within(self.averaging, 0, 0.999999), "--averaging", self.averaging, "in [0, 1)")
+        check(_within(self.seed, 0, 2**63 - 1), "--seed", self.seed, "in 0..2^63-1")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and in which precision the run computes."""
+
+    device: str = "auto"
+    """cpu, cuda, cuda:N, mps; auto takes the first accelerator."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Of training: auto is bf16 on a GPU that has it, else fp32. Evaluation is always fp32."""
+    workers: int = -1
+    """Processes that decode images; -1 chooses by the machine; 0 decodes in the main process."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints; 0 writes one at the end of every epoch."""
+
+    def __post_init__(self) -> None:
+        check(_within(self.workers, -1, 1024), "--workers", self.workers, "in -1..1024")
+        check(_within(self.checkpoint_every, 0, 2**31), "--checkpoint-every", self.checkpoint_every, "zero or more")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that defines a run."""
+
+    reference: str
+    """Pretrained model, as family:name."""
+    data: str
+    """Folder: DATA/train/CLASS/* and DATA/val/CLASS/*, or one folder of class folders."""
+    _: KW_ONLY
+    task: Task = field(default_factory=Task)
+    recipe: Recipe = field(default_factory=Recipe)
+    compute: Compute = field(default_factory=Compute)
+    size: int = 0
+    """Side of the model's input, pixels; 0 is the model's own."""
+    holdout: float = 0.2
+    """Share of each class held out for evaluation where DATA has no train/ and val/."""
+    compress: str = "none"
+    """How the trained model is compressed: none, bf16, or a method of the family."""
+    package: Literal["full", "delta"] = "full"
+    """full: all weights; delta: only what differs from the base, which is then needed to load it."""
+    output: str = ""
+    """The run's folder; empty makes runs/MODEL-DATA, numbered if that exists."""
+
+    def __post_init__(self) -> None:
+        Reference.parse(self.reference)
+        check(_within(self.size, 0, 4096), "--size", self.size, "in 0..4096")
+        check(_within(self.holdout, 0.01, 0.9), "--holdout", self.holdout, "in [0.01, 0.9]")
+
+    @property
+    def family(self) -> str:
+        return Reference.parse(self.reference).family
+
+    @property
+    def name(self) -> str:
+        return Reference.parse(self.reference).name
+
+    def with_outputs(self, outputs: int) -> Job:
+        """Return the job for a head of that many outputs."""
+        return dataclasses.replace(self, task=dataclasses.replace(self.task, outputs=outputs))
+
+    def published(self) -> Job:
+        """Return the job as a package states it: without the paths of this machine."""
+        return dataclasses.replace(self, data=PurePath(self.data).name or "data", output="")
+
+
+def to_dict(value: Any) -> dict[str, Any]:
+    """Return a dataclass as plain JSON types."""
+    return dataclasses.asdict(value)
+
+
+def from_dict(cls: type[T], data: Any, where: str = "job") -> T:
+    """Return the dataclass that `data`, parsed JSON, describes; the reverse of `to_dict`.
+
+    :raises JobError: an unknown or missing key, a value of the wrong type or out of bounds.
+    """
+    if not isinstance(data, dict):
+        raise JobError(f"{where}: expected an object, got {type(data).__name__}")
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in fields:
+            raise JobError(f"{where}: unknown key {key!r}.{suggest(key, fields)}")
+    for key, f in fields.items():
+        optional = f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
+        if key not in data and not optional:
+            raise JobError(f"{where}: key {key!r} is missing")
+    return cls(**{key: _value(hints[key], value, f"{where}.{key}") for key, value in data.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast(type, hint), value, where)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        for option in args:
+            try:
+                return _value(option, value, where)
+            except JobError:
+                continue
+    elif origin is Literal:
+        if value in args:
+            return value
+    elif origin is tuple and isinstance(value, list | tuple):
+        kinds = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
+        if len(kinds) == len(value):
+            return tuple(_value(kind, item, where) for kind, item in zip(kinds, value, strict=True))
+    elif origin is dict and isinstance(value, dict):
+        return {_value(args[0], k, where): _value(args[1], v, where) for k, v in value.items()}
+    elif hint is float and type(value) is int:
+        return float(value)
+    elif hint is Any or type(value) is hint:
+        return value
+    raise JobError(f"{where}: {value!r} is not {getattr(hint, '__name__', hint)}")

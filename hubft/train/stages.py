@@ -1,0 +1,157 @@
+"""What trains: the grammar of `--train`, and modules that stand still where everything in them is frozen.
+
+    all                     every parameter
+    head                    the head only
+    last:N                  the last N stages before the head
+    stage:NAME              one stage by its name (`hubft show REFERENCE` lists them)
+    type:CLASS              every layer of a class: type:BatchNorm2d
+    match:REGEX             every parameter whose name the pattern finds: match:(bias|norm)
+
+Rules are joined by commas, and each may start late: `head, last:1@0.5` trains the head alone for half of
+the run, then the last stage with it. The head always trains: it is new.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hubft.errors import JobError, suggest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from hubft.hookspecs import Loaded
+
+KINDS = ("all", "head", "last", "stage", "type", "match")
+WITHOUT_VALUE = ("all", "head")
+
+
+@dataclass(frozen=True)
+class Rule:
+    kind: str
+    value: str = ""
+    start: float = 0.0
+
+
+def parse(text: str) -> tuple[Rule, ...]:
+    """Return the rules of a `--train` text.
+
+    :raises JobError: an unknown rule, a value that is missing or of the wrong form.
+    """
+    return tuple(_rule(part.strip()) for part in text.split(","))
+
+
+def _rule(text: str) -> Rule:
+    body, at, start = text.rpartition("@")
+    body, start = (body, start) if at else (text, "0")
+    kind, colon, value = body.partition(":")
+    if kind not in KINDS or (bool(value) == (kind in WITHOUT_VALUE)) or (colon and not value):
+        forms = ", ".join(k if k in WITHOUT_VALUE else f"{k}:VALUE" for k in KINDS)
+        raise JobError(f"--train: {text!r} is no rule; known are {forms}.{suggest(kind, KINDS)}")
+    try:
+        rule = Rule(kind, value, float(start))
+        good = 0 <= rule.start < 1 and (kind != "last" or int(value) >= 1)
+        re.compile(value if kind == "match" else "")
+    except (ValueError, re.error) as error:
+        raise JobError(f"--train: {text!r}: {error}") from error
+    if not good:
+        raise JobError(f"--train: {text!r}: last:N needs N >= 1, and @START a number in [0, 1)")
+    return rule
+
+
+def under(name: str, prefix: str) -> bool:
+    """Tell whether a dotted name is `prefix` itself or lies below it."""
+    return name == prefix or name.startswith(prefix + ".")
+
+
+def stage_of(loaded: Loaded) -> dict[str, str]:
+    """Return the stage of every parameter, by parameter name, in the model's own order.
+
+    :raises ValueError: a parameter that no stage, or more than one, covers.
+    """
+    found = {}
+    for name, _ in loaded.model.named_parameters():
+        stages = [s for s, prefixes in loaded.stages.items() for p in prefixes if under(name, p)]
+        if len(stages) != 1:
+            raise ValueError(f"parameter {name} lies in {stages or 'no stage'}, not in exactly one")
+        found[name] = stages[0]
+    return found
+
+
+def trainable(loaded: Loaded, train: str, progress: float) -> frozenset[str]:
+    """Return the names of the parameters that `train` selects at this point of the run.
+
+    :raises JobError: a rule that selects nothing in this model; the message lists what it has.
+    """
+    stages = stage_of(loaded)
+    names = {name for name, stage in stages.items() if stage == list(loaded.stages)[-1]}
+    for rule in parse(train):
+        selected = set(_select(rule, loaded, stages))
+        if not selected:
+            raise JobError(f"--train: {rule.kind}:{rule.value} selects no parameter; {_known(rule, loaded)}")
+        if rule.start <= progress:
+            names |= selected
+    return frozenset(names)
+
+
+def _select(rule: Rule, loaded: Loaded, stages: dict[str, str]) -> Iterator[str]:
+    order = list(loaded.stages)
+    wanted = {
+        "all": order,
+        "head": order[-1:],
+        "last": order[-1 - int(rule.value) :] if rule.kind == "last" else [],
+        "stage": [rule.value],
+    }.get(rule.kind, [])
+    layers = [n for n, m in loaded.model.named_modules() if rule.kind == "type" and type(m).__name__ == rule.value]
+    for name, stage in stages.items():
+        if (
+            stage in wanted
+            or any(under(name, layer) for layer in layers)
+            or (rule.kind == "match" and re.search(rule.value, name))
+        ):
+            yield name
+
+
+def _known(rule: Rule, loaded: Loaded) -> str:
+    known = {
+        "stage": list(loaded.stages),
+        "type": sorted({type(m).__name__ for m in loaded.model.modules() if any(True for _ in m.parameters())}),
+    }.get(rule.kind)
+    if known is None:
+        return f"`hubft show {loaded.base.reference}` lists the stages"
+    return f"this model has {', '.join(known)}.{suggest(rule.value, known)}"
+
+
+def set_trainable(model: nn.Module, names: frozenset[str]) -> None:
+    """Set `requires_grad` of every parameter: on for `names`, off for the rest, whose gradients are dropped."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in names)
+        if name not in names:
+            parameter.grad = None
+
+
+def train_mode(model: nn.Module) -> None:
+    """Put the model in training mode, and in eval mode what is frozen.
+
+    A module whose parameters are all frozen is in `eval()`, so that norm statistics and dropout stand
+    still. A module without parameters (dropout, stochastic depth, norms without affine) goes with the
+    layer that it feeds: the next one in order of registration.
+    """
+    model.train()
+    waiting: list[nn.Module] = []
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if not parameters:
+            waiting.append(module)
+            continue
+        frozen = not any(p.requires_grad for p in parameters)
+        if frozen:
+            module.eval()
+        if any(True for _ in module.parameters(recurse=False)):
+            if frozen:
+                for feeder in waiting:
+                    feeder.eval()
+            waiting.clear()

@@ -1,0 +1,76 @@
+"""From a decoded image to the model's input: torchvision transforms, built from `Preprocess` alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torchvision.transforms import InterpolationMode, v2
+
+from hubft.hookspecs import Preprocess
+
+
+def evaluation(preprocess: Preprocess) -> v2.Compose:
+    """Return the transform from a PIL image to a float32 tensor `[3, height, width]`.
+
+    It holds torchvision's own classes only, so it can be pickled to a process without hubft. Rotation by
+    EXIF is the reader's task (`hubft.train.data.decode`), not the transform's.
+    """
+    return v2.Compose([v2.RGB(), *_resize(preprocess), *_tensor(preprocess)])
+
+
+def training(preprocess: Preprocess, augment: str) -> v2.Compose:
+    """Return the random transform of `--augment`; it draws from torch's global generator only.
+
+    `light` keeps at least 35 % of the area and flips; `standard` is Inception's crop
+    (https://arxiv.org/abs/1409.4842: 8 to 100 % of the area), flips, and colour jitter.
+    """
+    if augment == "none":
+        return evaluation(preprocess)
+    crop = v2.RandomResizedCrop(
+        preprocess.size,
+        scale=(0.35, 1.0) if augment == "light" else (0.08, 1.0),
+        interpolation=_interpolation(preprocess),
+        antialias=True,
+    )
+    colour = [v2.ColorJitter(0.4, 0.4, 0.4)] if augment == "standard" else []
+    return v2.Compose([v2.RGB(), crop, v2.RandomHorizontalFlip(), *colour, *_tensor(preprocess)])
+
+
+def at_size(preprocess: Preprocess, size: int) -> Preprocess:
+    """Return the preprocessing for a square input of `size` pixels, the share that is cropped away kept."""
+    scale = size / min(preprocess.size)
+    resize = preprocess.resize
+    resize = tuple(round(r * scale) for r in resize) if isinstance(resize, tuple) else round(resize * scale)
+    return replace(preprocess, size=(size, size), resize=resize)
+
+
+def _interpolation(preprocess: Preprocess) -> InterpolationMode:
+    return InterpolationMode(preprocess.interpolation)
+
+
+def _resize(preprocess: Preprocess) -> list[v2.Transform]:
+    mode = _interpolation(preprocess)
+    if preprocess.crop == "border":
+        side = preprocess.resize if isinstance(preprocess.resize, int) else max(preprocess.resize)
+        return [v2.Resize(None, interpolation=mode, max_size=side, antialias=True), v2.CenterCrop(preprocess.size)]
+    resize: int | list[int]
+    if isinstance(preprocess.resize, tuple):
+        resize = list(preprocess.resize)
+    else:
+        resize = [preprocess.resize] * 2 if preprocess.crop == "squash" else preprocess.resize
+    return [v2.Resize(resize, interpolation=mode, antialias=True), v2.CenterCrop(preprocess.size)]
+
+
+def _tensor(preprocess: Preprocess) -> list[v2.Transform]:
+    flip = [v2.Lambda(_to_bgr)] if preprocess.channels == "bgr" else []
+    return [
+        v2.PILToTensor(),
+        *flip,
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(list(preprocess.mean), list(preprocess.std)),
+    ]
+
+
+def _to_bgr(image: torch.Tensor) -> torch.Tensor:
+    return image.flip(0)
