@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import methodcaller
 
 import torch
 from torchvision.transforms import InterpolationMode, v2
@@ -63,14 +64,10 @@ def _resize(preprocess: Preprocess) -> list[v2.Transform]:
 
 
 def _tensor(preprocess: Preprocess) -> list[v2.Transform]:
-    flip = [v2.Lambda(_to_bgr)] if preprocess.channels == "bgr" else []
+    flip = [v2.Lambda(methodcaller("flip", 0))] if preprocess.channels == "bgr" else []
     return [
         v2.PILToTensor(),
         *flip,
         v2.ToDtype(torch.float32, scale=True),
         v2.Normalize(list(preprocess.mean), list(preprocess.std)),
     ]
-
-
-def _to_bgr(image: torch.Tensor) -> torch.Tensor:
-    return image.flip(0)
