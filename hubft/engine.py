@@ -36,5 +36,7 @@ def adapt(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> Loaded:
     """Return `loaded` with the job's head, checked."""
     adapted = pm.hook.adapt_head(loaded=loaded, task=job.task)
     if not isinstance(adapted, Loaded):
-        raise FamilyError(f"family {job.family!r}: the hook `adapt_head` gave {type(adapted).__name__}, not hubft.Loaded")
+        raise FamilyError(
+            f"family {job.family!r}: the hook `adapt_head` gave {type(adapted).__name__}, not hubft.Loaded"
+        )
     return adapted

@@ -49,7 +49,9 @@ def installed() -> list[Family]:
     import hubft
 
     own = {
-        path.stem.removeprefix("hubft_"): Family(path.stem.removeprefix("hubft_"), path.stem, "hubft", hubft.__version__)
+        path.stem.removeprefix("hubft_"): Family(
+            path.stem.removeprefix("hubft_"), path.stem, "hubft", hubft.__version__
+        )
         for path in CHECKOUT.glob("hubft_*.py")
     }
     found = list(own.values())
