@@ -1,0 +1,34 @@
+"""What every test shares: no network, one thread, and the family `toy`, also in processes that a test starts."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read at the import of huggingface_hub, so before any test module
+os.environ["OMP_NUM_THREADS"] = "1"
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def toy_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder on the path in which the family `toy` is installed, as pip would leave it."""
+    site = tmp_path_factory.mktemp("site")
+    (site / "hubft_toy.py").symlink_to(HERE / "toy_family.py")
+    info = site / "hubft_toy-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hubft-toy\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[hubft.families]\ntoy = hubft_toy\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(site)
+        patch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
+        yield site
