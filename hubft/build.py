@@ -1,0 +1,41 @@
+"""The model of a job: what training starts from and what a package is loaded into are built by the same three."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pluggy
+
+from hubft.errors import FamilyError
+from hubft.hookspecs import Loaded
+from hubft.job import Job
+from hubft.train import stages, transforms
+
+
+def load_base(pm: pluggy.PluginManager, job: Job, pretrained: bool) -> Loaded:
+    """Return the model that the job starts from, with its original head, checked against the contract of `load`."""
+    loaded = pm.hook.load(name=job.name, pretrained=pretrained)
+    if not isinstance(loaded, Loaded):
+        raise FamilyError(f"family {job.family!r}: the hook `load` gave {type(loaded).__name__}, not hubft.Loaded")
+    try:
+        stages.stage_of(loaded)
+        loaded.model.get_submodule(loaded.head)
+    except (ValueError, AttributeError) as error:
+        raise FamilyError(f"family {job.family!r}, {job.reference}: {error}") from error
+    if job.size:
+        loaded = replace(loaded, preprocess=transforms.at_size(loaded.preprocess, job.size))
+    return loaded
+
+
+def adapt(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> Loaded:
+    """Return `loaded` with the job's head, checked."""
+    adapted = pm.hook.adapt_head(loaded=loaded, task=job.task)
+    if not isinstance(adapted, Loaded):
+        got = type(adapted).__name__
+        raise FamilyError(f"family {job.family!r}: the hook `adapt_head` gave {got}, not hubft.Loaded")
+    return adapted
+
+
+def build(pm: pluggy.PluginManager, job: Job, pretrained: bool) -> Loaded:
+    """Return the job's model with its new head: with the base's weights, or the architecture alone."""
+    return adapt(pm, job, load_base(pm, job, pretrained))
