@@ -1,42 +1,252 @@
-"""A run, as a table of contents; and `build`, which training and loading share."""
+"""A run, as a table of contents: prepared, trained, measured, compressed, reported, packaged."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import copy
+import platform
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import pluggy
+import torch
+from torch import nn
 
-from hubft.errors import FamilyError
-from hubft.hookspecs import Loaded
+from hubft import digest, plugins
+from hubft.build import adapt, load_base
+from hubft.console import Console
+from hubft.errors import CheckpointError, FamilyError, JobError, Stopped
+from hubft.hookspecs import Batch, Loaded
 from hubft.job import Job
-from hubft.train import stages, transforms
+from hubft.publish import package, selftest
+from hubft.train import checkpoint, data, draws, frozen, loader, loop, metrics, recipe, report, transforms
+from hubft.train.run import Run, StopRequest
+from hubft.train.runtime import Runtime
+
+CALIBRATION = 256  # training images that `compress` may look at
 
 
-def load_base(pm: pluggy.PluginManager, job: Job, pretrained: bool) -> Loaded:
-    """Return the model that the job starts from, with its original head, checked against the contract of `load`."""
-    loaded = pm.hook.load(name=job.name, pretrained=pretrained)
-    if not isinstance(loaded, Loaded):
-        raise FamilyError(f"family {job.family!r}: the hook `load` gave {type(loaded).__name__}, not hubft.Loaded")
+@dataclass(frozen=True)
+class Prepared:
+    """All that a run needs, read and checked before anything is written."""
+
+    job: Job
+    pm: pluggy.PluginManager
+    images: data.Images
+    runtime: Runtime
+    loaded: Loaded
+    base: dict[str, str]
+    """sha256 of every tensor of the base, before its head was replaced."""
+
+
+@dataclass(frozen=True)
+class Result:
+    run: Run
+    metrics: dict[str, Any]
+    """Of the packaged model on the validation images, as `metrics.classification` gives them."""
+    uncompressed: dict[str, Any] | None
+    """The same before compression, where there was one."""
+
+
+def finetune(job: Job, console: Console | None = None) -> Result:
+    """Return a finished run: trained, measured, reported, packaged.
+
+    :raises HubftError: bad input, before anything is written; a run that must not go on.
+    :raises Stopped: SIGTERM or Ctrl-C; a checkpoint was written.
+    """
+    with draws.preserved():
+        prepared = prepare(job)
+        return _run(prepared, Run.create(prepared.job), console or Console(quiet=True))
+
+
+def resume(folder: Path, console: Console | None = None) -> Result:
+    """Return the finished run of a folder, gone on with from its newest intact checkpoint, to the same bits.
+
+    :raises CheckpointError: no run, one that is finished, or one whose data changed.
+    """
+    run = Run(folder)
+    job = run.job()
+    if run.package.exists():
+        raise CheckpointError(f"{str(folder)!r} is finished: its package is {run.package}")
+    with draws.preserved():
+        return _run(prepare(job), run, console or Console(quiet=True))
+
+
+def prepare(job: Job) -> Prepared:
+    """Return what the job's run needs; reads data and weights, and writes nothing."""
+    pm = plugins.manager(job.family)
+    runtime = Runtime(job.compute)
+    images = data.read(Path(job.data), job.holdout, job.recipe.seed)
+    job = job.with_outputs(len(images.classes))
+    loaded = load_base(pm, job, pretrained=True)
+    base = digest.of_tensors(loaded.model.state_dict())
+    loaded = replace(loaded, base=replace(loaded.base, sha256=digest.of_state(base)))
+    draws.seed("head", job.recipe.seed)
+    loaded = adapt(pm, job, loaded)
+    _rehearse(pm, job, loaded)
+    return Prepared(job, pm, images, runtime, loaded, base)
+
+
+def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> None:
+    """Find out in a second what would otherwise fail after the training."""
+    for progress in (0.0, 1.0):
+        pm.hook.freeze(loaded=loaded, train=job.recipe.train, progress=progress)
+    if job.compress != "none":
+        pm.hook.compress(model=copy.deepcopy(loaded.model), method=job.compress, batches=())
+    height, width = loaded.preprocess.size
     try:
-        stages.stage_of(loaded)
-        loaded.model.get_submodule(loaded.head)
-    except (ValueError, AttributeError) as error:
-        raise FamilyError(f"family {job.family!r}, {job.reference}: {error}") from error
-    if job.size:
-        loaded = replace(loaded, preprocess=transforms.at_size(loaded.preprocess, job.size))
-    return loaded
+        with torch.no_grad():
+            shape = tuple(loaded.model.eval()(torch.zeros(2, 3, height, width)).shape)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise JobError(f"{job.reference} does not take images of {height} x {width}: {error}") from error
+    if shape != (2, job.task.outputs):
+        raise FamilyError(f"{job.reference} gives outputs {shape} for 2 images, not (2, {job.task.outputs})")
 
 
-def build(pm: pluggy.PluginManager, job: Job, pretrained: bool) -> Loaded:
-    """Return the job's model with its new head: with the base's weights, or the architecture alone."""
-    return adapt(pm, job, load_base(pm, job, pretrained))
+def _run(prepared: Prepared, run: Run, console: Console) -> Result:
+    job, images = prepared.job, prepared.images
+    _introduce(prepared, run, console)
+    state = loop.start(prepared.loaded, job.recipe, prepared.runtime)
+    meter = _restore(prepared, run, state, console)
+    metrics = _train(prepared, run, state, meter, console)
+    if state.average:
+        state.average.keep()
+    frozen.verify(state.model, state.proof)
+    metrics = metrics or _measure(prepared, state.model)
+    model = prepared.pm.hook.compress(model=state.model, method=job.compress, batches=_calibration(prepared))
+    uncompressed = metrics if job.compress != "none" else None
+    if uncompressed:
+        metrics = _measure(prepared, model)
+    results = {"metrics": metrics, "uncompressed": uncompressed, "quarantined": images.quarantined}
+    report.write(run.report, run.history(), images.classes, results)
+    _package(prepared, run, model.cpu(), state, metrics, uncompressed)
+    return Result(run, metrics, uncompressed)
 
 
-def adapt(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> Loaded:
-    """Return `loaded` with the job's head, checked."""
-    adapted = pm.hook.adapt_head(loaded=loaded, task=job.task)
-    if not isinstance(adapted, Loaded):
-        raise FamilyError(
-            f"family {job.family!r}: the hook `adapt_head` gave {type(adapted).__name__}, not hubft.Loaded"
-        )
-    return adapted
+def _introduce(prepared: Prepared, run: Run, console: Console) -> None:
+    images, job = prepared.images, prepared.job
+    console.say(
+        f"{job.reference} on {len(images.train)} training and {len(images.val)} validation images of "
+        f"{len(images.classes)} classes, {prepared.runtime.device}, {prepared.runtime.precision} -> {run.folder}"
+    )
+    for path, reason in list(images.quarantined.items())[:5]:
+        console.say(f"left out {path}: {reason}")
+    if len(images.quarantined) > 5:
+        console.say(f"and {len(images.quarantined) - 5} more, listed in {run.report / 'results.json'}")
+    for note in images.notes:
+        console.say(f"note: {note}")
+
+
+def _restore(prepared: Prepared, run: Run, state: loop.State, console: Console) -> loop.Meter:
+    newest, skipped = checkpoint.newest(run.checkpoints)
+    for line in skipped:
+        console.say(line)
+    if newest is None:
+        run.rewind(0)
+        return loop.Meter()
+    meta = checkpoint.restore(newest, state)
+    if meta["data"] != prepared.images.fingerprint():
+        raise CheckpointError(f"the images in {prepared.job.data!r} are not those of the run: bring them back")
+    prepared.runtime.scaler.load_state_dict(meta["scaler"])
+    run.rewind(state.step)
+    console.say(f"going on from {newest.name}")
+    return loop.Meter(*meta["meter"])
+
+
+def _train(
+    prepared: Prepared, run: Run, state: loop.State, meter: loop.Meter, console: Console
+) -> dict[str, Any] | None:
+    """Train to the end of the run; return the metrics of its last epoch, if that ended here."""
+    recipe, runtime, every = prepared.job.recipe, prepared.runtime, prepared.job.compute.checkpoint_every
+    sampler = loader.Batches(len(prepared.images.train), recipe.batch_size, recipe.epochs, recipe.seed, state.step)
+    transform = transforms.training(prepared.loaded.preprocess, recipe.augment)
+    batches = loader.batches(prepared.images, transform, sampler, prepared.job.compute.workers, runtime.device)
+    measured = None
+    with StopRequest() as stop, console.bar(sampler.per_epoch * recipe.epochs, state.step) as bar:
+        for step in loop.fit(prepared.pm, state, recipe, batches, runtime):
+            meter.add(step)
+            epoch, into = divmod(step.number, sampler.per_epoch)
+            bar.step(step.number, epoch + bool(into), meter)
+            if not into:
+                measured = _measure(prepared, state.model, state.average)
+                line = _line(step, epoch, meter, measured)
+                run.log(line)
+                console.epoch(line, recipe.epochs)
+                meter = loop.Meter()
+            if stop.signal or (step.number % every == 0 if every else not into):
+                checkpoint.save(run.checkpoints, state, _meta(prepared, meter))
+            if stop.signal:
+                raise Stopped(stop.signal, str(run.folder))
+    return measured
+
+
+def _line(step: loop.Step, epoch: int, meter: loop.Meter, measured: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "step": step.number,
+        "epoch": epoch,
+        "lr": step.lr,
+        "loss": meter.loss(),
+        "val_loss": measured["loss"],
+        "accuracy": measured["accuracy"],
+        **{name: float(value) for name, value in step.scalars.items()},
+        "images_per_second": meter.rate(),
+    }
+
+
+def _meta(prepared: Prepared, meter: loop.Meter) -> dict[str, Any]:
+    return {
+        "data": prepared.images.fingerprint(),
+        "scaler": prepared.runtime.scaler.state_dict(),
+        "meter": meter.state(),
+    }
+
+
+def _measure(prepared: Prepared, model: nn.Module, average: recipe.Average | None = None) -> dict[str, Any]:
+    images, job = prepared.images, prepared.job
+    transform = transforms.evaluation(prepared.loaded.preprocess)
+    batches = loader.in_order(images.folder, images.val, transform, job.recipe.batch_size, job.compute.workers)
+    with average.applied() if average else nullcontext():
+        outputs, targets = loop.evaluate(prepared.pm, model, batches, prepared.runtime)
+    return metrics.classification(outputs, targets, images.classes)
+
+
+def _calibration(prepared: Prepared) -> Iterator[Batch]:
+    images, job = prepared.images, prepared.job
+    order = torch.randperm(len(images.train), generator=draws.generator("calibration", job.recipe.seed))
+    samples = [images.train[i] for i in order[:CALIBRATION].tolist()]
+    transform = transforms.evaluation(prepared.loaded.preprocess)
+    for batch in loader.in_order(images.folder, samples, transform, job.recipe.batch_size, job.compute.workers):
+        yield prepared.runtime.to_device(batch)
+
+
+def _package(
+    prepared: Prepared,
+    run: Run,
+    model: nn.Module,
+    state: loop.State,
+    metrics: dict[str, Any],
+    uncompressed: dict[str, Any] | None,
+) -> None:
+    loaded, images = prepared.loaded, prepared.images
+    manifest = package.Manifest(
+        job=prepared.job,
+        classes=images.classes,
+        preprocess=loaded.preprocess,
+        base=loaded.base,
+        metrics=metrics | ({"uncompressed": uncompressed} if uncompressed else {}),
+        data=images.fingerprint(),
+        frozen={"tensors": len(state.proof), "sha256": digest.of_state(state.proof)},
+        versions=_versions(prepared.job.family),
+    )
+    proof = selftest.make(model, loaded.preprocess, transforms.evaluation(loaded.preprocess))
+    package.write(run.package, manifest, model.state_dict(), proof, prepared.base)
+
+
+def _versions(family: str) -> dict[str, str]:
+    """Return the versions that a result depends on: Python, hubft, its libraries, the family's distribution."""
+    libraries = {name: version(name) for name in ("torch", "torchvision", "timm")}
+    own = plugins.find(family)
+    return {"python": platform.python_version(), **libraries, own.distribution: own.version}

@@ -48,6 +48,14 @@ class BaseMismatch(PackageError):
     """A delta whose base has other bytes here."""
 
 
+class Stopped(Exception):
+    """A run that was asked to stop and wrote a checkpoint: no error, but no result either."""
+
+    def __init__(self, signal: int, run: str) -> None:
+        super().__init__(f"stopped by signal {signal}; go on with: hubft finetune --resume {run}")
+        self.signal = signal
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the nearest known word, or nothing."""
     near = difflib.get_close_matches(word, list(known), n=1)

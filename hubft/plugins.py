@@ -81,7 +81,7 @@ def find(name: str) -> Family:
     if name not in families:
         raise FamilyError(
             f"unknown family {name!r}; installed are {', '.join(families) or 'none'}."
-            f"{suggest(name, families)} Try: pip install hubft-{name}"
+            f"{suggest(name, families) or f' Try: pip install hubft-{name}'}"
         )
     family = families[name]
     if family.problem:

@@ -125,6 +125,21 @@ def _known(rule: Rule, loaded: Loaded) -> str:
     return f"this model has {', '.join(known)}.{suggest(rule.value, known)}"
 
 
+def table(loaded: Loaded, train: str, starts: list[float]) -> list[list[object]]:
+    """Return a row a stage and a total: name, modules, parameters, those that train as loaded, and by `train` at
+    each of `starts`."""
+    stages = stage_of(loaded)
+    chosen = [trainable(loaded, train, start) for start in starts]
+    parameters = dict(loaded.model.named_parameters())
+    rows: list[list[object]] = []
+    for stage, prefixes in loaded.stages.items():
+        sizes = {name: parameters[name].numel() for name, its in stages.items() if its == stage}
+        live = {name for name in sizes if parameters[name].requires_grad}
+        trains = [sum(size for name, size in sizes.items() if name in names) for names in (sizes, live, *chosen)]
+        rows.append([stage, " ".join(prefixes), *trains])
+    return [*rows, ["total", "", *(sum(int(str(row[i])) for row in rows) for i in range(2, len(rows[0])))]]
+
+
 def set_trainable(model: nn.Module, names: frozenset[str]) -> None:
     """Set `requires_grad` of every parameter: on for `names`, off for the rest, whose gradients are dropped."""
     for name, parameter in model.named_parameters():

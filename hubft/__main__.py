@@ -1,0 +1,5 @@
+"""`python -m hubft`."""
+
+from hubft.cli import main
+
+main()

@@ -1,0 +1,200 @@
+"""The commands. Flags, defaults and help are made from `Job`; what needs torch is imported when it is used."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import cyclopts
+from cyclopts import App, Group, Parameter
+
+import hubft
+from hubft import plugins
+from hubft.console import Console, percent, plain
+from hubft.errors import HubftError, JobError, Stopped
+from hubft.job import Compute, Job, Recipe, Task
+
+if TYPE_CHECKING:
+    from hubft.engine import Result
+
+# The parts of a job are flags of their own, without a prefix, each part a group of the help.
+for part, title in ((Task, "Head"), (Recipe, "Recipe"), (Compute, "Machine")):
+    Parameter(name="*", group=Group(title, sort_key=len(title)), parse=r"^(?!outputs$)")(part)
+
+app = App(
+    name="hubft",
+    help="Fine-tune a pretrained model on your own images and make it a torch.hub entry again.",
+    version=hubft.__version__,
+    help_flags=["--help", "-h"],
+)
+
+
+def main() -> NoReturn:
+    """Run a command and exit: 0, 2 for what the user can mend, 128 + signal for a run that was stopped."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin beside busy workers cost up to 100 times
+    try:
+        app(exit_on_error=False, print_error=False)
+    except (HubftError, cyclopts.CycloptsError) as error:
+        print(f"hubft: {' '.join(str(error).split())}", file=sys.stderr)  # one line, whatever a name holds
+        sys.exit(2)
+    except Stopped as stopped:
+        print(f"hubft: {stopped}", file=sys.stderr)
+        sys.exit(128 + stopped.signal)
+    sys.exit(0)
+
+
+@app.command
+def finetune(job: Annotated[Job | None, Parameter(name="*")] = None, *, resume: Path | None = None) -> None:
+    """Fine-tune REFERENCE on the images in DATA, measure it, and write a package.
+
+    Parameters
+    ----------
+    resume
+        Run folder to go on with, from its newest intact checkpoint; takes no other option.
+    """
+    from hubft import engine
+
+    console = Console()
+    if resume is not None:
+        if job is not None:
+            raise JobError("--resume takes everything from the run's job.json: leave out all else")
+        _conclude(engine.resume(resume, console), console)
+    elif job is None:
+        raise JobError("finetune needs REFERENCE and DATA: hubft finetune timm:resnet18.a1_in1k flowers/")
+    else:
+        _conclude(engine.finetune(job, console), console)
+
+
+def _conclude(result: Result, console: Console) -> None:
+    if result.uncompressed:
+        _measured(console, result.uncompressed, "before compression")
+    _measured(console, result.metrics, "the last state, as packaged")
+    console.say(f"report   {result.run.report}")
+    console.say(f"package  {result.run.package}")
+    console.say(f"try      hubft predict {result.run.folder} IMAGE")
+
+
+def _measured(console: Console, metrics: dict[str, Any], title: str) -> None:
+    rows = [["accuracy", percent(metrics["accuracy"])], ["cross entropy", f"{metrics['loss']:.4f}"]]
+    console.table(["metric", "value, 95 % interval"], rows, title=f"{title}: {metrics['accuracy']['n']} images")
+
+
+@app.command
+def evaluate(package: str, data: Path, *, matrix: bool = False) -> None:
+    """Measure PACKAGE on labelled images it was not trained on.
+
+    Parameters
+    ----------
+    package
+        Folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
+    data
+        Folder with val/CLASS/* or CLASS/*; the classes must be the package's.
+    matrix
+        Print the confusion matrix as well.
+    """
+    from hubft import inference, load
+
+    console = Console()
+    found = load.package(package)
+    metrics, left_out = inference.evaluate(found, data)
+    for path, reason in left_out.items():
+        console.say(f"left out {path}: {reason}")
+    _measured(console, metrics, f"{package} on {data}")
+    classes = found.manifest.classes
+    rows = zip(classes, metrics["recall"], strict=True)
+    console.table(["class", "recall, 95 % interval", "images"], [[c, percent(r), r["n"]] for c, r in rows if r])
+    if matrix:
+        console.table(
+            ["true \\ predicted", *classes], [[c, *r] for c, r in zip(classes, metrics["confusion"], strict=True)]
+        )
+
+
+@app.command
+def predict(
+    package: str,
+    images: Annotated[list[Path], Parameter(negative=())],
+    *,
+    top: int = 3,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Name what is in IMAGES.
+
+    Parameters
+    ----------
+    package
+        Folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
+    images
+        Files, or folders of them.
+    top
+        How many classes to show for an image.
+    as_json
+        One JSON object an image and line, with the probability of every class.
+    """
+    from hubft import inference, load
+
+    console = Console()
+    found = load.package(package)
+    for path, shares in inference.predict(found, inference.pictures(images)):
+        if as_json:
+            print(json.dumps({"image": str(path), "probabilities": shares}))
+        else:
+            best = ", ".join(f"{plain(name)} {share:.3f}" for name, share in list(shares.items())[:top])
+            console.say(f"{path}: {best}")
+
+
+@app.command
+def show(source: str, *, train: str = Recipe.train) -> None:
+    """Show a model's stages and head, and what of it trains and what is frozen.
+
+    Parameters
+    ----------
+    source
+        A reference, family:name; or a package, as for `evaluate`.
+    train
+        What shall train, as for `finetune`; a column for every point at which that changes.
+    """
+    from hubft import load
+    from hubft.build import load_base
+    from hubft.train import stages
+
+    console = Console()
+    job = Job(source, "-") if ":" in source else load.package(source).manifest.job
+    with load.parameters_on_meta():
+        loaded = load_base(plugins.manager(job.family), job, pretrained=False)
+    starts = sorted({0.0, *(rule.start for rule in stages.parse(train))})
+    rows = stages.table(loaded, train, starts)
+    after = ["after" if start == 0 else f"from {start:.0%}" for start in starts]
+    title = f"{job.reference}: {type(loaded.model).__name__}, head {loaded.head}; trainable before and after --train {train}"
+    console.table(["stage", "modules", "parameters", "before", *after], rows, title=title)
+
+
+@app.command
+def families(*, verify: bool = False) -> None:
+    """List the installed model families.
+
+    Parameters
+    ----------
+    verify
+        Import each in a process of its own, and tell the hooks it implements, or why it is broken.
+    """
+    found = [plugins.verified(family) if verify else family for family in plugins.installed()]
+    columns = ["family", "distribution", "version", "hooks" if verify else "module", "problem"]
+    rows = [[f.name, f.distribution, f.version, ", ".join(f.hooks) if verify else f.module, f.problem] for f in found]
+    Console().table(columns, rows)
+
+
+@app.command
+def demo(*, output: Path = Path("runs/demo")) -> None:
+    """Run the whole path on handwritten digits: fine-tune, measure, package, load it back with torch.hub.
+
+    Parameters
+    ----------
+    output
+        Folder for the images and the run.
+    """
+    from hubft import demo
+
+    demo.run(output, Console())

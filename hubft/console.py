@@ -1,0 +1,93 @@
+"""What a run shows on the terminal: a progress bar where there is one, plain lines where there is none."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console as RichConsole
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from hubft.train.loop import Meter
+
+
+class Console:
+    """Shows a run as it goes; `Console(quiet=True)` shows nothing."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.rich = RichConsole(quiet=quiet, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+    def say(self, text: str) -> None:
+        """Print a line as it is, markup inert."""
+        self.rich.print(escape(text))
+
+    def bar(self, steps: int, done: int) -> Bar:
+        """Return the progress bar of a run of `steps` steps of which `done` are done."""
+        return Bar(self.rich, steps, done)
+
+    def epoch(self, line: dict[str, Any], epochs: int) -> None:
+        """Print the line of an epoch that is over, from metrics.jsonl."""
+        self.say(
+            f"epoch {line['epoch']}/{epochs}  loss {line['loss']:.4f}  val loss {line['val_loss']:.4f}  "
+            f"accuracy {percent(line['accuracy'])}  {line['images_per_second']:.0f} images/s"
+        )
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
+        """Print a table; numbers stand to the right."""
+        rows = [list(row) for row in rows]
+        table = Table(title=title, title_justify="left")
+        for i, column in enumerate(columns):
+            numeric = bool(rows) and all(isinstance(row[i], int | float) for row in rows)
+            table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(f"{cell:,}" if isinstance(cell, int) else escape(plain(str(cell), 200)) for cell in row))
+        self.rich.print(table)
+
+
+class Bar:
+    """Loss, images a second and the time that is left, while the run goes; nothing where no terminal is."""
+
+    def __init__(self, console: RichConsole, steps: int, done: int) -> None:
+        self.shown = console.is_terminal and not console.quiet
+        self.progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            TextColumn("step {task.completed}/{task.total}  loss {task.fields[loss]}  {task.fields[rate]} images/s"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not self.shown,
+            transient=True,
+        )
+        self.task = self.progress.add_task("", total=steps, completed=done, epoch=0, loss="-", rate="-")
+        self.drawn = 0.0
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def step(self, number: int, epoch: int, meter: Meter) -> None:
+        """Move on by a step; drawn ten times a second at most, for reading the loss waits for the device."""
+        now = time.perf_counter()
+        if self.shown and now - self.drawn >= 0.1:
+            self.drawn = now
+            loss, rate = f"{meter.loss():.4f}", f"{meter.rate():.0f}"
+            self.progress.update(self.task, completed=number, epoch=epoch, loss=loss, rate=rate)
+
+
+def percent(share: dict[str, Any]) -> str:
+    """Return `0.948 [0.901, 0.974]`: a share with its 95 % interval."""
+    return f"{share['value']:.3f} [{share['low']:.3f}, {share['high']:.3f}]"
+
+
+def plain(name: str, width: int = 24) -> str:
+    """Return a name fit for one line: control and format characters shown as `?`, long ones cut."""
+    text = "".join(c if c.isprintable() else "?" for c in name[: width + 1])
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,0 +1,69 @@
+"""A package at work: measured on labelled images, asked about others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hubft import plugins
+from hubft.errors import DataError
+from hubft.job import Compute
+from hubft.load import model as load_model
+from hubft.publish.package import Package
+from hubft.train import data, loader, loop, metrics
+from hubft.train.runtime import Runtime
+
+
+def evaluate(package: Package, folder: Path, batch_size: int = 32) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return (metrics of the package on a folder's images, what was left out of it), as a run measures them.
+
+    :raises DataError: a folder without usable images, or with classes that the package lacks.
+    """
+    manifest = package.manifest
+    samples, quarantined = data.labelled(folder, manifest.classes)
+    compute = Compute()
+    runtime = Runtime(compute)
+    model = load_model(package).to(runtime.device)
+    batches = loader.in_order(folder, samples, model.preprocess, batch_size, compute.workers)
+    outputs, targets = loop.evaluate(plugins.manager(manifest.job.family), model, batches, runtime)
+    return metrics.classification(outputs, targets, manifest.classes), quarantined
+
+
+@torch.inference_mode()
+def predict(package: Package, paths: Sequence[Path]) -> Iterator[tuple[Path, dict[str, float]]]:
+    """Yield each image with the probability of every class, the likeliest first.
+
+    :raises DataError: a file that is no image; names it.
+    """
+    model = load_model(package)
+    for path in paths:
+        try:
+            image = data.decode(path)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+        shares = model(model.preprocess(image)[None]).softmax(1)[0]  # type: ignore[operator]
+        order = shares.argsort(descending=True).tolist()
+        yield path, {package.manifest.classes[i]: float(shares[i]) for i in order}
+
+
+def pictures(paths: Sequence[Path]) -> list[Path]:
+    """Return the files, folders replaced by the images in them.
+
+    :raises DataError: nothing there.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in data.SUFFIXES)
+        elif path.exists():
+            found.append(path)
+        else:
+            raise DataError(f"{str(path)!r} does not exist")
+    if not found:
+        raise DataError(
+            f"no images in {', '.join(map(str, paths)) or 'nothing'}; suffixes are {' '.join(data.SUFFIXES)}"
+        )
+    return found

@@ -1,0 +1,175 @@
+"""Structural helpers that families share: stages from groups of parameters or from a model's children, and more."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from math import floor
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from hubft.errors import FamilyError, PackageError
+from hubft.hookspecs import Preprocess
+from hubft.job import Task
+from hubft.train.stages import under
+
+Stages = dict[str, tuple[str, ...]]
+
+BLOCKS = 4  # a model is opened until it shows that many blocks: fewer say little to `--train last:N`
+
+
+def stages(model: nn.Module, groups: Iterable[Sequence[str]], heads: Sequence[str]) -> Stages:
+    """Return the stages of a model whose parameters lie in `groups`, in forward order.
+
+    :param groups: names of parameters; what belongs to a head is left out of them.
+    :param heads: dotted names of the modules that make the last stage.
+
+    A group without a matrix (a norm before the head) goes with the group before it. A stage is named after its
+    largest module; the first is `stem`, the last `head`.
+    """
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    matrices = {name for name, p in model.named_parameters() if p.ndim >= 2}
+    bodies: list[list[str]] = []
+    for group in groups:
+        body = [name for name in group if not any(under(name, head) for head in heads)]
+        if bodies and matrices.isdisjoint(body):
+            bodies[-1] += body
+        elif body:
+            bodies.append(body)
+    covers = [_prefixes(body, sizes) for body in bodies]
+    found: Stages = {}
+    for cover in covers:
+        largest = max(cover, key=lambda prefix: sum(sizes[n] for n in sizes if under(n, prefix)))
+        found["stem" if not found else largest] = cover
+    found["head"] = tuple(heads)
+    if len(found) != len(covers) + 1:
+        raise FamilyError(f"two stages of {type(model).__name__} have one name: {', '.join(found)}")
+    return found
+
+
+def _prefixes(group: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
+    """Return the shortest dotted prefixes that cover the names of `group` and no other of `names`."""
+    everywhere = Counter(prefix for name in names for prefix in _ancestors(name))
+    here = Counter(prefix for name in group for prefix in _ancestors(name))
+    covers = (next(p for p in _ancestors(name) if here[p] == everywhere[p]) for name in group)
+    return tuple(dict.fromkeys(covers))
+
+
+def _ancestors(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
+
+
+def children(model: nn.Module, heads: Sequence[str], order: Mapping[str, int] | None = None) -> list[list[str]]:
+    """Return the names of the parameters before the head, grouped by the model's blocks, in forward order.
+
+    Blocks are the children of the model; where those are few, the largest is replaced by its own children, and
+    so on. A child without a matrix (a norm) goes with the one before it; tokens and positions go with the first.
+
+    :param order: position of each module in the forward pass (`first_use`); without it, order of registration.
+    """
+    shapes = {n: p.shape for n, p in model.named_parameters() if not any(under(n, head) for head in heads)}
+    units = _units(shapes)
+    if order is not None:
+        units = dict(sorted(units.items(), key=lambda unit: _position(unit[0], units, order)))
+    first: list[str] = []
+    groups: list[list[str]] = []
+    for prefix, names in units.items():
+        matrix = any(len(shapes[name]) >= 2 for name in names)
+        if prefix in shapes and matrix:
+            first += names
+        elif groups and not (matrix and any(len(shapes[name]) >= 2 for name in groups[-1])):
+            groups[-1] += names
+        else:
+            groups.append(list(names))
+    return [first + groups[0], *groups[1:]] if groups else [first]
+
+
+def _units(shapes: Mapping[str, Any]) -> dict[str, list[str]]:
+    units = _split("", list(shapes))
+    while True:
+        blocks = {
+            prefix: names for prefix, names in units.items() if any(n.count(".") > prefix.count(".") + 1 for n in names)
+        }
+        if not blocks or len(blocks) >= BLOCKS:
+            return units
+        largest = max(blocks, key=lambda prefix: sum(shapes[name].numel() for name in blocks[prefix]))
+        opened: dict[str, list[str]] = {}
+        for prefix, names in units.items():
+            opened |= _split(prefix + ".", names) if prefix == largest else {prefix: names}
+        units = opened
+
+
+def _split(prefix: str, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the names, all below `prefix`, by their next component."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(prefix + name.removeprefix(prefix).partition(".")[0], []).append(name)
+    return found
+
+
+def _position(prefix: str, units: Mapping[str, Any], order: Mapping[str, int]) -> int:
+    """Return where a block is first used; one that the pass does not use stays behind its neighbour."""
+    before = list(units)[: list(units).index(prefix) + 1]
+    for unit in reversed(before):
+        used = [place for name, place in order.items() if under(name, unit)]
+        if used:
+            return min(used)
+    return -1
+
+
+def convolution(inputs: int, task: Task) -> nn.Module:
+    """Return what `hubft.defaults.head` does as 1x1 convolutions, for heads that see a feature map.
+
+    The last layer starts at zero, as there.
+    """
+    layers: list[nn.Module] = []
+    for width, following in pairwise([inputs, *task.hidden, task.outputs]):
+        layers += [nn.GELU()] if layers else []
+        layers += [nn.Dropout(task.dropout)] if task.dropout else []
+        layers.append(last := nn.Conv2d(width, following, 1))
+    nn.init.zeros_(last.weight)
+    assert last.bias is not None
+    nn.init.zeros_(last.bias)
+    return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+
+
+def preprocess_of_config(config: Mapping[str, Any]) -> Preprocess:
+    """Return the preprocessing of a timm `pretrained_cfg`, as `timm.data.create_transform` reads it.
+
+    :raises FamilyError: an input that is not RGB, or a crop that `Preprocess` cannot say.
+    """
+    import timm.data
+
+    data = timm.data.resolve_data_config(pretrained_cfg=dict(config))
+    channels, height, width = data["input_size"]
+    resize = tuple(floor(side / data["crop_pct"]) for side in (height, width))
+    if channels != 3 or (height != width and data["crop_mode"] != "squash"):
+        raise FamilyError(
+            f"inputs of shape {(channels, height, width)} with crop {data['crop_mode']!r} are not supported"
+        )
+    return Preprocess(
+        size=(height, width),
+        resize=resize if data["crop_mode"] == "squash" else resize[0],
+        crop=data["crop_mode"],
+        interpolation=data["interpolation"],
+        mean=tuple(data["mean"]),
+        std=tuple(data["std"]),
+    )
+
+
+def verified(file: Path) -> Path:
+    """Return the path of a weights' file whose bytes agree with the digest in its name (`resnet18-f37072fd.pth`).
+
+    :raises PackageError: other bytes, or a name without a digest.
+    """
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    wanted = re.search(r"-([0-9a-f]{8,})\.", file.name)
+    if wanted is None or not digest.startswith(wanted[1]):
+        raise PackageError(f"{file} is damaged or altered: its sha256 is {digest}; delete it and load again")
+    return file

@@ -1,0 +1,170 @@
+"""The training loop: the only place with `backward()` and `step()`."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pluggy
+import torch
+from torch import Tensor, nn
+
+from hubft.errors import FamilyError, TrainingError
+from hubft.hookspecs import Batch, Loaded
+from hubft.job import Recipe
+from hubft.train import draws, frozen, stages
+from hubft.train.recipe import Average, optimizer, set_lr
+from hubft.train.runtime import Runtime
+
+
+@dataclass
+class State:
+    """What a run carries from step to step; all of it goes into a checkpoint."""
+
+    loaded: Loaded
+    optimizer: torch.optim.Optimizer
+    average: Average | None
+    step: int = 0
+    """Steps done."""
+    proof: dict[str, str] = field(default_factory=dict)
+    """Fingerprint of what is frozen now, from the moment it was frozen."""
+
+    @property
+    def model(self) -> nn.Module:
+        return self.loaded.model
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step that was done."""
+
+    number: int
+    """Counted from 1 over the whole run."""
+    images: int
+    loss: Tensor
+    """Scalar on the device; reading it waits for the device."""
+    lr: float
+    scalars: dict[str, Tensor]
+    """What else the hook `train_step` gave to log."""
+
+
+def start(loaded: Loaded, recipe: Recipe, runtime: Runtime) -> State:
+    """Return the state before the first step, the model on its device."""
+    loaded.model.to(runtime.device)
+    average = Average(loaded.model, recipe.averaging) if recipe.averaging else None
+    return State(loaded, optimizer(loaded, recipe), average)
+
+
+def fit(
+    pm: pluggy.PluginManager, state: State, recipe: Recipe, batches: Iterable[Batch], runtime: Runtime
+) -> Iterator[Step]:
+    """Train from `state.step` to the end of `batches`, one step for each item that is taken.
+
+    :param batches: the remaining batches of the whole run, with `per_epoch` batches an epoch and `start`
+        those before (`hubft.train.loader.Batches` as their `batch_sampler`).
+    :raises TrainingError: a frozen tensor moved.
+    """
+    sampler = batches.batch_sampler  # type: ignore[attr-defined]
+    steps, per_epoch = sampler.start + len(sampler), sampler.per_epoch
+    criterion = nn.CrossEntropyLoss()
+    for batch in batches:
+        if state.step == sampler.start or state.step % per_epoch == 0:
+            begin_epoch(pm, state, recipe, progress=(state.step - state.step % per_epoch) / steps)
+        draws.seed("step", recipe.seed, state.step)
+        lr = set_lr(state.optimizer, recipe, state.step, steps)
+        with runtime.autocast():
+            result = pm.hook.train_step(model=state.model, batch=runtime.to_device(batch), criterion=criterion)
+        loss = _loss(result)
+        runtime.scaler.scale(loss).backward()
+        if recipe.clip:
+            runtime.scaler.unscale_(state.optimizer)
+            nn.utils.clip_grad_norm_([p for p in state.model.parameters() if p.grad is not None], recipe.clip)
+        runtime.scaler.step(state.optimizer)
+        runtime.scaler.update()
+        state.optimizer.zero_grad()
+        state.step += 1
+        if state.average:
+            state.average.update(state.step)
+        scalars = {name: value for name, value in result.items() if name not in ("loss", "outputs")}
+        yield Step(state.step, len(batch[1]), loss.detach(), lr, scalars)
+
+
+def begin_epoch(pm: pluggy.PluginManager, state: State, recipe: Recipe, progress: float) -> None:
+    """Ask what trains now, set it, and where that changed, prove the old frozen set and fingerprint the new one.
+
+    :raises FamilyError: the hook `freeze` names unknown parameters, or none.
+    """
+    names = pm.hook.freeze(loaded=state.loaded, train=recipe.train, progress=progress)
+    known = {name for name, _ in state.model.named_parameters()}
+    if not names or not set(names) <= known:
+        unknown = sorted(set(names or ()) - known)[:3]
+        raise FamilyError(f"the hook `freeze` must name parameters to train; got {unknown or 'none'} it does not have")
+    stages.set_trainable(state.model, frozenset(names))
+    stages.train_mode(state.model)
+    if set(state.proof) != set(frozen.tensors(state.model)):
+        frozen.verify(state.model, state.proof)
+        state.proof = frozen.fingerprint(state.model)
+
+
+def _loss(result: Any) -> Tensor:
+    good = isinstance(result, dict) and isinstance(result.get("outputs"), Tensor)
+    loss = result.get("loss") if good else None
+    if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
+        raise FamilyError("the hook `train_step` must give a dict with a differentiable scalar `loss` and `outputs`")
+    return loss
+
+
+@torch.no_grad()
+def evaluate(
+    pm: pluggy.PluginManager, model: nn.Module, batches: Iterable[Batch], runtime: Runtime
+) -> tuple[Tensor, Tensor]:
+    """Return (outputs float32 `[n, classes]`, targets int64 `[n]`) on the CPU, in fp32 and eval mode."""
+    model.eval()
+    criterion = nn.CrossEntropyLoss()
+    found = []
+    for batch in batches:
+        result = pm.hook.train_step(model=model, batch=runtime.to_device(batch), criterion=criterion)
+        found.append((result["outputs"].float().cpu(), batch[1]))
+    outputs, targets = zip(*found, strict=True)
+    return torch.cat(outputs), torch.cat(targets)
+
+
+class Meter:
+    """Mean loss and pace of an epoch; adding a step does not wait for the device, reading the loss does."""
+
+    def __init__(self, total: float = 0.0, images: int = 0) -> None:
+        self.total, self.images = total, images
+        self.pending: list[Step] = []
+        self.here, self.since = 0, time.perf_counter()  # of this process, for the pace
+
+    def add(self, step: Step) -> None:
+        self.pending.append(step)
+        self.here += step.images
+
+    def loss(self) -> float:
+        """Return the mean loss over the epoch's images so far.
+
+        :raises TrainingError: a loss that is not finite, named by its step.
+        """
+        for step, loss in zip(self.pending, [s.loss.item() for s in self.pending], strict=True):
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss of step {step.number} is {loss}: lower --lr, or compute in --precision fp32; "
+                    "no checkpoint was written since"
+                )
+            self.total += loss * step.images
+            self.images += step.images
+        self.pending.clear()
+        return self.total / max(1, self.images)
+
+    def state(self) -> tuple[float, int]:
+        """Return what makes an equal meter again: `Meter(*state)`."""
+        self.loss()
+        return self.total, self.images
+
+    def rate(self) -> float:
+        """Return images per second since the meter was made."""
+        return self.here / (time.perf_counter() - self.since)

@@ -1,0 +1,68 @@
+"""The report of a run: curves and confusion matrix as PNG, all numbers as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from hubft.console import plain
+from hubft.files import write_json
+
+MAX_CELLS = 40  # classes up to which the matrix carries names; more could not be read
+
+
+def write(folder: Path, history: Sequence[dict[str, Any]], classes: Sequence[str], results: dict[str, Any]) -> None:
+    """Write results.json, curves.png and confusion.png into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "results.json", {"classes": list(classes), **results})
+    if history:
+        curves(history).savefig(folder / "curves.png", dpi=120)
+    confusion(results["metrics"]["confusion"], classes).savefig(folder / "confusion.png", dpi=120)
+
+
+def curves(history: Sequence[dict[str, Any]]) -> Figure:
+    """Return loss and accuracy over the epochs, the accuracy with its 95 % interval."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    epochs = [line["epoch"] for line in history]
+    left.plot(epochs, [line["loss"] for line in history], marker="o", label="training")
+    left.plot(epochs, [line["val_loss"] for line in history], marker="o", label="validation")
+    left.set(xlabel="epoch", ylabel="cross entropy, nats", ylim=(0, None))
+    left.legend()
+    accuracy = [line["accuracy"] for line in history]
+    right.plot(epochs, [a["value"] for a in accuracy], marker="o", color="C1", label="validation")
+    low, high = [a["low"] for a in accuracy], [a["high"] for a in accuracy]
+    right.fill_between(epochs, low, high, color="C1", alpha=0.2, label="95 % interval")
+    right.set(xlabel="epoch", ylabel="accuracy")
+    right.legend(loc="lower right")
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
+    """Return the confusion matrix: a row a true class, shaded by the share of the row, counts in the cells."""
+    n = len(classes)
+    side = 2.4 + min(n, MAX_CELLS) * 0.42
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    shares = [[count / max(1, sum(row)) for count in row] for row in matrix]
+    shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(shown, ax=axes, shrink=0.8, label="share of the true class")
+    axes.set(xlabel="predicted", ylabel="true")
+    if n <= MAX_CELLS:
+        labels = [plain(name) for name in classes]
+        axes.set_xticks(range(n), labels, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+        axes.set_yticks(range(n), labels, parse_math=False)
+        for i, row in enumerate(matrix):
+            for j, count in enumerate(row):
+                if count:
+                    axes.text(
+                        j, i, str(count), ha="center", va="center", color="white" if shares[i][j] > 0.5 else "black"
+                    )
+    return figure
