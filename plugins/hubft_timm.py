@@ -1,0 +1,109 @@
+"""The family `timm`: every classifier of timm, by timm's own names: `timm:resnet18.a1_in1k`.
+
+Weights come from the Hugging Face Hub as safetensors, and from nowhere else: the older `.pth` files are pickles.
+`@COMMIT` after the name pins the repository's commit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import timm
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from safetensors import SafetensorError
+from timm.models import get_pretrained_cfg, group_parameters, is_model
+from torch import nn
+
+from hubft import defaults, hookimpl, structure
+from hubft.errors import FamilyError, suggest
+from hubft.hookspecs import Base, Loaded
+from hubft.job import Task
+
+
+@hookimpl
+def load(name: str, pretrained: bool) -> Loaded:
+    """Return a timm model; its head is timm's `classifier`, its stages are timm's own groups."""
+    known, _, commit = name.partition("@")
+    config = _config(known)
+    heads = _heads(config)
+    if not heads:
+        raise FamilyError(f"timm:{name} has no classifier: it gives features; `timm.list_models()` names others")
+    file, revision = _weights(name, config, commit) if pretrained else ("", commit)
+    # timm's own loader reads the file, so its filters for older names apply; the path is of this machine only
+    overlay = {"file": file} if file else None
+    try:
+        model: Any = timm.create_model(known, pretrained=pretrained, pretrained_cfg_overlay=overlay)
+    except SafetensorError as error:
+        raise FamilyError(f"timm:{name}: {file} is damaged ({error}); delete it and load again") from error
+    model.pretrained_cfg.pop("file", None)
+    tag = config.get("tag")
+    base = Base(
+        reference=f"timm:{config['architecture']}{'.' + tag if tag else ''}",
+        revision=revision,
+        license=config.get("license") or "",
+    )
+    return Loaded(model, heads[0], _stages(model, heads), structure.preprocess_of_config(config), base)
+
+
+@hookimpl
+def adapt_head(loaded: Loaded, task: Task) -> Loaded:
+    """Give every head of a distilled model its own fresh layers; a head that is a convolution stays one."""
+    model: Any = loaded.model
+    for name in _heads(model.pretrained_cfg):
+        old = model.get_submodule(name)
+        if isinstance(old, nn.Conv2d):
+            model.set_submodule(name, structure.convolution(old.in_channels, task))
+        else:
+            assert isinstance(old, nn.Linear)
+            model.set_submodule(name, defaults.head(old.in_features, task))
+    model.num_classes = task.outputs
+    return loaded
+
+
+def _config(name: str) -> dict[str, Any]:
+    architecture, _, tag = name.partition(".")
+    tags = timm.list_models(f"{architecture}.*", pretrained=True)
+    if not is_model(architecture) or (tag and name not in tags):
+        known = tags if is_model(architecture) else [*timm.list_models(), *timm.list_pretrained()]
+        raise FamilyError(
+            f"timm {timm.__version__} knows no model {name!r}.{suggest(name, known)} "
+            f"`timm.list_models('*{architecture.partition('_')[0]}*', pretrained=True)` lists names"
+        )
+    found = get_pretrained_cfg(name)
+    return {**(found.to_dict() if found else {}), "architecture": architecture}
+
+
+def _heads(config: dict[str, Any]) -> tuple[str, ...]:
+    classifier = config.get("classifier") if config.get("num_classes") else None
+    return (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
+
+
+def _weights(name: str, config: dict[str, Any], commit: str) -> tuple[str, str]:
+    """Return the path of the weights' file in the Hub's cache, fetched if need be, and its commit."""
+    repository, _, revision = (config.get("hf_hub_id") or "").partition("@")
+    if not repository:
+        raise FamilyError(f"timm:{name} has no weights on the Hugging Face Hub, and hubft reads no pickles")
+    file = (config.get("hf_hub_filename") or "pytorch_model.bin").replace("pytorch_model.bin", "model.safetensors")
+    try:
+        if not file.endswith(".safetensors"):
+            raise EntryNotFoundError(f"{file} is no safetensors file")
+        path = hf_hub_download(
+            repository, file, revision=commit or revision or None, library_name="timm", library_version=timm.__version__
+        )
+    except (EntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise FamilyError(
+            f"timm:{name}: {file} of {repository} cannot be had: {type(error).__name__}: {reason} "
+            "(hubft reads safetensors only; HF_HUB_OFFLINE and HF_HUB_CACHE say where it looks)"
+        ) from error
+    return path, Path(path).relative_to(Path(path).parents[len(Path(file).parts)]).parts[0]
+
+
+def _stages(model: Any, heads: tuple[str, ...]) -> structure.Stages:
+    try:
+        groups = list(group_parameters(model, model.group_matcher(coarse=True)).values())
+    except (AttributeError, AssertionError):  # MetaFormer, PiT and CSATv2 have none; RDNet's refuses to be coarse
+        groups = structure.children(model, heads)
+    return structure.stages(model, groups, heads)
