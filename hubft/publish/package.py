@@ -11,6 +11,7 @@ A package is data: nothing in it is ever run.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -39,6 +40,7 @@ CARD = "README.md"
 FILES = (MANIFEST, WEIGHTS, DELTA, SELFTEST, CARD)
 
 MANIFEST_LIMIT = 16 * 2**20  # bytes
+UNSEALED = 64 * "0"  # stands for the seal in the bytes whose sha256 the seal is
 
 
 @dataclass(frozen=True)
@@ -156,11 +158,12 @@ def _sync(path: Path) -> None:
 
 
 def to_json(manifest: Manifest) -> str:
-    """Return the text of hubft.json; the job's task stands beside the job, not in it."""
+    """Return the text of hubft.json: the job's task beside the job, not in it, and the text's own sha256, `seal`."""
     plain = to_dict(manifest)
     plain["task"] = plain["job"].pop("task")
-    order = ("schema", "job", "task", *(key for key in plain if key not in ("schema", "job", "task")))
-    return json.dumps({key: plain[key] for key in order}, indent=1, allow_nan=False) + "\n"
+    first = {key: plain.pop(key) for key in ("schema", "job", "task")}
+    text = json.dumps({**first, **plain, "seal": UNSEALED}, indent=1, allow_nan=False) + "\n"
+    return text.replace(UNSEALED, hashlib.sha256(text.encode()).hexdigest())
 
 
 def read(folder: Path, verify: bool = True) -> Package:
@@ -189,7 +192,8 @@ def _read_manifest(path: Path) -> Manifest:
         raise PackageError(f"{path.parent} is no package: it has no {MANIFEST}") from error
     if not stat.S_ISREG(facts.st_mode) or facts.st_size > MANIFEST_LIMIT:
         raise PackageError(f"{path}: not a file of at most {MANIFEST_LIMIT} bytes")
-    data = tensors.parse_json(path.read_bytes(), MANIFEST)
+    text = path.read_bytes()
+    data = tensors.parse_json(text, MANIFEST)
     schema = data.get("schema")
     if type(schema) is not int or schema < 1:
         raise PackageError(f"{MANIFEST}: schema {schema!r} is no schema of hubft")
@@ -197,6 +201,9 @@ def _read_manifest(path: Path) -> Manifest:
         raise PackageError(
             f"{MANIFEST}: written by a newer hubft (schema {schema}, this one reads {SCHEMA}): pip install -U hubft"
         )
+    seal = str(data.pop("seal", "")).encode()
+    if len(seal) != 64 or hashlib.sha256(text.replace(seal, UNSEALED.encode())).hexdigest().encode() != seal:
+        raise PackageError(f"{path.parent}: {MANIFEST} was altered: its seal is not that of its text")
     try:
         job = data.get("job")
         if not isinstance(job, dict) or "task" in job:

@@ -1,0 +1,59 @@
+"""Packages of the toy family, for tests of what is published."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hubft import Base, Job, Task, digest, plugins
+from hubft.build import adapt, load_base
+from hubft.publish import package, selftest
+from hubft.train import transforms
+
+CLASSES = ("ant", "bee", "cat")
+ACCURACY = {"accuracy": {"value": 0.9, "low": 0.8, "high": 0.95, "n": 40}}
+
+
+def toy_job(**options: Any) -> Job:
+    """Return the job of a toy run on three classes."""
+    return Job("toy:small", "pictures/of/mine", task=Task(outputs=len(CLASSES)), **options)
+
+
+def write(folder: Path, job: Job, classes: tuple[str, ...] = CLASSES, base: Base | None = None) -> nn.Module:
+    """Return the `trained` model whose package now lies in `folder`: head and BatchNorm statistics have moved."""
+    pm = plugins.manager(job.family)
+    loaded = load_base(pm, job, pretrained=True)
+    base_digests = digest.of_tensors(loaded.model.state_dict())
+    loaded = adapt(pm, job, loaded)
+    random = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for name, tensor in loaded.model.state_dict().items():
+            if name.startswith(loaded.head) or "running" in name:
+                tensor.copy_(torch.rand(tensor.shape, generator=random))
+    pm.hook.compress(model=loaded.model, method=job.compress, batches=())
+    base = base or replace(loaded.base, sha256=digest.of_state(base_digests))
+    manifest = package.Manifest(job, classes, loaded.preprocess, base, metrics=ACCURACY)
+    test = selftest.make(loaded.model, loaded.preprocess, transforms.evaluation(loaded.preprocess))
+    package.write(folder, manifest, loaded.model.state_dict(), test, base_digests)
+    return loaded.model.eval()
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a package's manifest and seal it again, as an attacker would."""
+    path = folder / package.MANIFEST
+    data = json.loads(path.read_text())
+    change(data)
+    data["seal"] = package.UNSEALED
+    text = json.dumps(data)
+    path.write_text(text.replace(package.UNSEALED, hashlib.sha256(text.encode()).hexdigest()))
+
+
+def refile(folder: Path, name: str) -> None:
+    """Enter a file that was changed in the manifest, so that its own checks are reached."""
+    facts = {"sha256": digest.of_file(folder / name), "size": (folder / name).stat().st_size}
+    rewrite(folder, lambda data: data["files"].update({name: facts}))

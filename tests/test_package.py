@@ -1,0 +1,340 @@
+"""The format: whole or not at all, and nothing in it is believed."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import struct
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import packages
+import pytest
+import safetensors.torch
+import torch
+import yaml
+from torch import nn
+from torchvision.transforms import v2
+
+from hubft.errors import HubftError, PackageError
+from hubft.load import model as load_model
+from hubft.publish import card, package, selftest, tensors
+from hubft.train import transforms
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Path:
+    packages.write(tmp_path / "full", packages.toy_job())
+    return tmp_path / "full"
+
+
+def test_manifest_comes_back_equal_and_without_paths(full: Path) -> None:
+    manifest = package.read(full).manifest
+    assert manifest.job.data == "mine"
+    assert manifest.classes == packages.CLASSES
+    data = json.loads((full / package.MANIFEST).read_text())
+    assert data["task"]["outputs"] == 3 and "task" not in data["job"]
+    assert sorted(data["files"]) == ["README.md", "model.safetensors", "selftest.safetensors"]
+    assert sorted(p.name for p in full.iterdir()) == sorted([*data["files"], "hubft.json"])
+    assert [p.name for p in full.parent.iterdir()] == ["full"]
+
+
+def test_bfloat16_is_stored_where_every_number_fits(tmp_path: Path, full: Path) -> None:
+    packages.write(tmp_path / "half", packages.toy_job(compress="bf16"))
+    kinds = {
+        where.name: {dtype for dtype, _ in tensors.header(where / package.WEIGHTS).values()}
+        for where in (full, tmp_path / "half")
+    }
+    assert kinds == {"full": {torch.float32, torch.int64}, "half": {torch.bfloat16, torch.int64}}
+
+
+def test_tied_tensors_are_stored_twice(tmp_path: Path) -> None:
+    weight = torch.rand(2, 2)
+    tensors.save(tmp_path / "tied.safetensors", {"a": weight, "b": weight, "c": weight.t()})
+    back = tensors.read(tmp_path / "tied.safetensors", {"a": weight, "b": weight, "c": weight})
+    assert torch.equal(back["a"], weight) and torch.equal(back["b"], weight) and torch.equal(back["c"], weight.t())
+
+
+@pytest.mark.parametrize("name", [package.MANIFEST, package.WEIGHTS, package.SELFTEST, package.CARD])
+def test_a_flipped_bit_is_noticed_in_every_file(full: Path, name: str) -> None:
+    whole = (full / name).read_bytes()
+    for place in [*range(0, len(whole), max(1, len(whole) // 40)), len(whole) - 1]:
+        altered = bytearray(whole)
+        altered[place] ^= 1
+        (full / name).write_bytes(altered)
+        with pytest.raises(PackageError):
+            package.read(full)
+    (full / name).write_bytes(whole[:-1])
+    with pytest.raises(PackageError):
+        package.read(full)
+    (full / name).unlink()
+    with pytest.raises(PackageError, match=r"missing|is no package"):
+        package.read(full)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(PackageError, match="is no package: nothing was written"):
+        packages.write(tmp_path, packages.toy_job())
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+# ---- crashes ---------------------------------------------------------------------------------------
+
+
+def test_sigkill_leaves_the_old_package_or_the_new(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    packages.write(folder, packages.toy_job())
+
+    def forever() -> None:
+        for i in count():
+            packages.write(folder, packages.toy_job(), classes=(f"{i}", "b", "c"))
+
+    for _ in range(12):
+        child = multiprocessing.get_context("fork").Process(target=forever)
+        child.start()
+        time.sleep(random.uniform(0.02, 0.15))
+        assert child.pid
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        found = package.locate(folder)
+        assert found and len(package.read(found).manifest.classes) == 3
+    packages.write(folder, packages.toy_job())
+    assert [p.name for p in tmp_path.iterdir()] == ["p"]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_crash_between_the_renames_keeps_the_old(full: Path, which: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, rename = count(), Path.rename
+
+    def crash(self: Path, target: Path) -> Path:
+        if next(calls) == which:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", crash)
+    with pytest.raises(KeyboardInterrupt):
+        packages.write(full, packages.toy_job(), classes=("x", "y", "z"))
+    monkeypatch.undo()
+    found = package.locate(full)
+    assert found and package.read(found).manifest.classes == packages.CLASSES
+    packages.write(full, packages.toy_job(), classes=("x", "y", "z"))
+    assert package.read(full).manifest.classes == ("x", "y", "z")
+    assert [p.name for p in full.parent.iterdir()] == ["full"]
+
+
+# ---- hostile manifests -----------------------------------------------------------------------------
+
+
+def at(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(data: Any) -> None:
+        for key in path[:-1]:
+            data = data[key]
+        data[path[-1]] = value
+
+    return change
+
+
+HOSTILE = {
+    "no schema": (at("schema", value="1"), "no schema of hubft"),
+    "newer": (at("schema", value=2), "newer hubft .* pip install -U hubft"),
+    "unknown key": (at("run_this", value="rm"), "unknown key 'run_this'"),
+    "unknown key of the job": (at("job", "epohcs", value=3), "unknown key 'epohcs'"),
+    "task twice": (at("job", "task", value={}), "task stand beside it"),
+    "no task": (at("task", value=None), "expected an object"),
+    "job is a list": (at("job", value=[]), "job must be an object"),
+    "wrong type": (at("job", "recipe", "epochs", value="many"), "not int"),
+    "an endless number": (at("job", "recipe", "lr", value=10**4000), "."),
+    "wide head": (at("task", "hidden", value=[65536] * 8), "needs more numbers"),
+    "wider head": (at("task", "hidden", value=[10**9]), "width in 1..65536"),
+    "many outputs": (at("task", "outputs", value=10**9), "outputs"),
+    "fewer classes": (at("classes", value=["ant"]), "1 classes for 3 outputs"),
+    "classes no list": (at("classes", value="ant"), "classes"),
+    "size": (at("preprocess", "size", value=[10**6, 10**6]), "must lie in"),
+    "crop": (at("preprocess", "crop", value="eval"), "crop 'eval'"),
+    "reference": (at("job", "reference", value="os.system"), "no model reference"),
+    "base": (at("base", "reference", value="../../x"), "no model reference"),
+    "same as": (at("base", "same_as", value=["x"]), "no model reference"),
+    "requires": (at("base", "requires", value="--index-url=http://evil x"), "no distribution"),
+    "regular expression": (at("job", "recipe", "train", value="match:a{99999999999999999}"), "."),
+    "delta in a full package": (at("delta", value={}), "delta says otherwise"),
+    "path": (at("files", "../../.bashrc", value={"sha256": "0" * 64, "size": 1}), "files"),
+    "no file": (at("files", value={}), "files"),
+    "sha256": (at("files", "README.md", "sha256", value="x"), "no sha256"),
+    "size of a file": (at("files", "README.md", "size", value=-1), "bytes"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_manifests_are_refused_in_one_line(full: Path, name: str) -> None:
+    change, words = HOSTILE[name]
+    packages.rewrite(full, change)
+    with pytest.raises(PackageError, match=words) as caught:
+        package.read(full)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"[]", b'{"schema": 1, "schema": 1}', b'{"schema": NaN}', b"[" * 100_000, b'{"a": ' * 100_000, b"\xff"],
+)
+def test_no_json_is_refused(full: Path, text: bytes) -> None:
+    (full / package.MANIFEST).write_bytes(text)
+    with pytest.raises(PackageError, match=r"hubft\.json"):
+        package.read(full)
+
+
+def test_a_huge_manifest_is_not_read(full: Path) -> None:
+    with (full / package.MANIFEST).open("r+b") as file:
+        file.truncate(package.MANIFEST_LIMIT + 1)
+    with pytest.raises(PackageError, match="at most"):
+        package.read(full)
+
+
+NASTY = (
+    "line\nbreak | pipe",
+    "<script>alert(1)</script>",
+    "[click](https://evil.example) ![x](y)",
+    "\x1b[31mred\x1b[0m\x00",
+    "abc\u202egnp.exe",
+    "---\nlicense: mit",
+    "\udcff not UTF-8",
+    "x" * 10_000,
+    "",
+    "twice",
+    "twice",
+)
+
+
+def test_class_names_are_data_and_inert_on_the_card(tmp_path: Path) -> None:
+    job = packages.toy_job().with_outputs(len(NASTY))
+    packages.write(tmp_path / "p", job, classes=NASTY)
+    assert package.read(tmp_path / "p").manifest.classes == NASTY
+    text = (tmp_path / "p" / package.CARD).read_text(encoding="utf-8")
+    assert all(c.isprintable() or c == "\n" for c in text)
+    body = text.split("## Classes")[1]
+    assert not set("<>[]()*`\\") & set(body)
+    assert len(body.strip().splitlines()) == 2 + len(NASTY)
+    assert max(map(len, text.splitlines())) < 1000
+
+
+def test_the_cards_front_matter_is_yaml(full: Path) -> None:
+    _, front, body = (full / package.CARD).read_text().split("---\n", 2)
+    facts = yaml.safe_load(front)
+    assert facts["library_name"] == "hubft" and facts["license"] == "cc0-1.0"
+    assert facts["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.9
+    assert "90.0 % (95 % interval 80.0 to 95.0 %, 40 images)" in body
+    assert "hubft finetune toy:small DATA\n" in body
+
+
+def test_the_command_holds_what_is_not_a_default() -> None:
+    job = packages.toy_job(compress="bf16", size=64)
+    assert card.command(job) == "hubft finetune toy:small DATA --size 64 --compress bf16"
+
+
+# ---- hostile weights -------------------------------------------------------------------------------
+
+
+def raw(header: bytes, body: bytes = b"", length: int | None = None) -> bytes:
+    return struct.pack("<Q", len(header) if length is None else length) + header + body
+
+
+ENTRY = b'{"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}'
+RAW = {
+    "empty": b"",
+    "huge length": raw(b"{}", length=2**63),
+    "beyond the file": raw(b"{}", length=1000),
+    "beyond the limit": raw(b" " * (tensors.HEADER_LIMIT + 1)),
+    "no JSON": raw(b"{{"),
+    "twice": raw(b'{"a": ' + ENTRY + b', "a": ' + ENTRY + b"}", b"1234"),
+    "dtype": raw(b'{"a": {"dtype": "F8_E4M3", "shape": [1], "data_offsets": [0, 1]}}', b"1"),
+    "negative": raw(b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}', b"1234"),
+    "out of bounds": raw(b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [400, 404]}}', b"1234"),
+    "overlap": raw(b'{"a": ' + ENTRY + b', "b": ' + ENTRY + b"}", b"1234"),
+    "bytes left over": raw(b'{"a": ' + ENTRY + b"}", b"12345678"),
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_broken_weights_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(RAW[name])
+    one = torch.zeros(1)
+    like = {"a": one, "b": one} if name == "overlap" else {"a": one}
+    with pytest.raises(PackageError):
+        tensors.read(path, like)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda state: state.pop("head.bias"), "lacks 'head.bias'"),
+        (lambda state: state.update(extra=torch.zeros(1)), "has 'extra'"),
+        (lambda state: state.update({"head.bias": torch.zeros(4)}), r"head.bias is .* \[4\]"),
+        (lambda state: state.update({"head.bias": torch.zeros(3).half()}), "head.bias is torch.float16"),
+        (lambda state: state.update({"stem.1.num_batches_tracked": torch.zeros(())}), "num_batches_tracked is"),
+    ],
+)
+def test_weights_of_another_model_are_refused(
+    full: Path, change: Callable[[dict[str, torch.Tensor]], Any], words: str
+) -> None:
+    state = safetensors.torch.load_file(full / package.WEIGHTS)
+    change(state)
+    safetensors.torch.save_file({name: t.clone() for name, t in state.items()}, full / package.WEIGHTS)
+    packages.refile(full, package.WEIGHTS)
+    with pytest.raises(PackageError, match=words):
+        load_model(package.read(full))
+
+
+# ---- self-test -------------------------------------------------------------------------------------
+
+
+def test_the_selftest_proves_weights_and_preprocessing(full: Path) -> None:
+    found = package.read(full)
+    model, preprocess = load_model(found), found.manifest.preprocess
+    assert selftest.prove(found, model, transforms.evaluation(preprocess)) == 0
+    right = transforms.evaluation(preprocess)
+    rest = right.transforms[2:]
+    without_antialias = v2.Compose([v2.PILToTensor(), v2.Resize(36, antialias=False), rest[0], *rest[2:]])
+    other_mean = v2.Compose([right, v2.Lambda(lambda x: x + 0.1)])
+    for wrong in (without_antialias, other_mean):
+        with pytest.raises(PackageError, match="self-test"):
+            selftest.prove(found, model, wrong)
+    with torch.no_grad():
+        model.head.weight[0, 0] = float("nan")
+    with pytest.raises(PackageError, match="self-test"):
+        selftest.prove(found, model, transforms.evaluation(preprocess))
+
+
+def test_the_selftests_images_are_odd_and_the_same_each_time(full: Path) -> None:
+    found = package.read(full)
+    test = safetensors.torch.load_file(full / package.SELFTEST)
+    shapes = [tuple(t.shape) for name, t in sorted(test.items()) if name.startswith("image")]
+    assert all(h % 2 and w % 2 for h, w, _ in shapes)
+    assert min(shapes[0][:2]) > 36  # the resize: antialiasing shows
+    model = load_model(found)
+    again = selftest.make(model, found.manifest.preprocess, transforms.evaluation(found.manifest.preprocess))
+    assert all(torch.equal(again[name], test[name]) for name in test)
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 3), (5, 5, 4), (5, 5)])
+def test_a_selftest_of_other_shapes_is_refused(full: Path, shape: tuple[int, ...]) -> None:
+    images = {"image.0": torch.zeros(shape, dtype=torch.uint8), "logits": torch.zeros(1, 3)}
+    safetensors.torch.save_file(images, full / package.SELFTEST)
+    packages.refile(full, package.SELFTEST)
+    found = package.read(full)
+    with pytest.raises(PackageError, match=r"selftest\.safetensors"):
+        selftest.prove(found, load_model(found), transforms.evaluation(found.manifest.preprocess))
+
+
+def test_only_tensors_are_packaged(tmp_path: Path) -> None:
+    class Odd(nn.Module):
+        def get_extra_state(self) -> dict[str, int]:
+            return {"a": 1}
+
+    with pytest.raises(HubftError, match="only tensors"):
+        tensors.save(tmp_path / "x", Odd().state_dict())
