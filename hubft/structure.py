@@ -20,6 +20,7 @@ from hubft.train.stages import under
 
 Stages = dict[str, tuple[str, ...]]
 
+TO_TENSOR = ("ToTensor", "PILToTensor", "ToImage", "ToDtype", "ConvertImageDtype")  # of torchvision's transforms
 BLOCKS = 4  # a model is opened until it shows that many blocks: fewer say little to `--train last:N`
 
 
@@ -76,7 +77,7 @@ def children(model: nn.Module, heads: Sequence[str], order: Mapping[str, int] | 
     shapes = {n: p.shape for n, p in model.named_parameters() if not any(under(n, head) for head in heads)}
     units = _units(shapes)
     if order is not None:
-        units = dict(sorted(units.items(), key=lambda unit: _position(unit[0], units, order)))
+        units = _in_order(units, order)
     first: list[str] = []
     groups: list[list[str]] = []
     for prefix, names in units.items():
@@ -113,27 +114,30 @@ def _split(prefix: str, names: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
-def _position(prefix: str, units: Mapping[str, Any], order: Mapping[str, int]) -> int:
-    """Return where a block is first used; one that the pass does not use stays behind its neighbour."""
-    before = list(units)[: list(units).index(prefix) + 1]
-    for unit in reversed(before):
-        used = [place for name, place in order.items() if under(name, unit)]
-        if used:
-            return min(used)
-    return -1
+def _in_order(units: Mapping[str, list[str]], order: Mapping[str, int]) -> dict[str, list[str]]:
+    """Return the blocks by their first use; what the pass does not use goes with the block registered before it."""
+    found: dict[str, list[str]] = {}
+    places: dict[str, int] = {}
+    for prefix, names in units.items():
+        uses = [place for module, place in order.items() if under(module, prefix)]
+        if uses or not found:
+            found[prefix], places[prefix] = list(names), min(uses, default=-1)
+        else:
+            found[next(reversed(found))] += names
+    return dict(sorted(found.items(), key=lambda unit: places[unit[0]]))
 
 
-def convolution(inputs: int, task: Task) -> nn.Module:
+def convolution(inputs: int, task: Task, std: float = 0.0) -> nn.Module:
     """Return what `hubft.defaults.head` does as 1x1 convolutions, for heads that see a feature map.
 
-    The last layer starts at zero, as there.
+    :param std: of the last layer's first weights; they are zero, as there, unless what follows forbids it.
     """
     layers: list[nn.Module] = []
     for width, following in pairwise([inputs, *task.hidden, task.outputs]):
         layers += [nn.GELU()] if layers else []
         layers += [nn.Dropout(task.dropout)] if task.dropout else []
         layers.append(last := nn.Conv2d(width, following, 1))
-    nn.init.zeros_(last.weight)
+    nn.init.normal_(last.weight, std=std)
     assert last.bias is not None
     nn.init.zeros_(last.bias)
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
@@ -160,6 +164,42 @@ def preprocess_of_config(config: Mapping[str, Any]) -> Preprocess:
         interpolation=data["interpolation"],
         mean=tuple(data["mean"]),
         std=tuple(data["std"]),
+    )
+
+
+def preprocess_of_transform(transform: Any) -> Preprocess:
+    """Return the preprocessing that a torchvision transform does: a preset of its weights, or resize, crop, normalise.
+
+    :raises FamilyError: a transform with other steps, or without one of these.
+    """
+    if all(hasattr(transform, name) for name in ("resize_size", "crop_size", "interpolation", "mean", "std")):
+        resize, crop, norm = transform, transform, transform
+        sizes, crops = transform.resize_size, transform.crop_size
+    else:
+        steps = {type(step).__name__: step for step in getattr(transform, "transforms", ())}
+        other = set(steps) - {
+            "RGB",
+            "Resize",
+            "CenterCrop",
+            "ToTensor",
+            "PILToTensor",
+            "ToImage",
+            "ToDtype",
+            "Normalize",
+        }
+        if other or not {"Resize", "CenterCrop", "Normalize"} <= set(steps) or steps["Resize"].max_size:
+            raise FamilyError(f"no preprocessing can be read from {type(transform).__name__}({', '.join(steps)})")
+        resize, crop, norm = steps["Resize"], steps["CenterCrop"], steps["Normalize"]
+        sizes, crops = resize.size, crop.size
+    sizes = [sizes] if isinstance(sizes, int) else list(sizes)
+    crops = [crops] if isinstance(crops, int) else list(crops)
+    return Preprocess(
+        size=(crops[0], crops[-1]),
+        resize=sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1]),
+        crop="center" if len(sizes) == 1 else "squash",
+        interpolation=resize.interpolation.value,
+        mean=tuple(norm.mean),
+        std=tuple(norm.std),
     )
 
 
