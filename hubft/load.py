@@ -54,21 +54,22 @@ def package(source: str, *, revision: str | None = None) -> Package:
 def model(package: Package) -> nn.Module:
     """Return the model of a package that was read; `load` says more."""
     manifest = package.manifest
-    pm = plugins.manager(manifest.job.family)
+    job = replace(manifest.job, reference=manifest.base.reference)  # what the run's own reference came to mean
+    pm = plugins.manager(job.family)
     with parameters_on_meta():
-        network = build(pm, manifest.job, pretrained=False).model
+        network = build(pm, job, pretrained=False).model
     like = network.state_dict()
     reused = _from_base(manifest)
     for name, tensor in reused.items():
         if name not in like or like[name].shape != tensor.shape or like[name].dtype != tensor.dtype:
-            raise PackageError(f"{package.folder}: {name} of the base does not fit {manifest.job.reference}")
+            raise PackageError(f"{package.folder}: {name} of the base does not fit {job.reference}")
     stored = tensors.read(
         package.folder / manifest.weights, {name: t for name, t in like.items() if name not in reused}
     )
     network.load_state_dict({**reused, **stored}, strict=True, assign=True)
     left = [n for n, t in chain(network.named_parameters(), network.named_buffers()) if t.is_meta]
     if left:
-        raise FamilyError(f"family {manifest.job.family!r}: {left[0]} has no values and is not in the model's state")
+        raise FamilyError(f"family {job.family!r}: {left[0]} has no values and is not in the model's state")
     facts = {"classes": list(manifest.classes), "metrics": manifest.metrics, "base": to_dict(manifest.base)}
     return describe(network.eval(), manifest.job.reference, manifest.preprocess, facts)
 

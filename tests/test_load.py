@@ -121,16 +121,16 @@ def test_a_full_package_needs_no_base(tmp_path: Path, request: pytest.FixtureReq
 
 
 def test_a_base_that_is_the_same_may_serve(tmp_path: Path) -> None:
-    base = Base("absent:small", same_as=("toy:small",))
+    base = Base("toy:remote", same_as=("toy:small",))
     trained = packages.write(tmp_path / "p", packages.toy_job(package="delta"), base=base)
     assert same_bits(load.load(str(tmp_path / "p")), trained)
 
 
 def test_a_base_that_is_missing_is_named_with_its_wheel(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    base = Base("absent:small", same_as=("toy:small", "toy:large"), requires="absent-model")
+    base = Base("toy:remote", same_as=("toy:small", "absent:small"), requires="absent-model")
     packages.write(tmp_path / "p", packages.toy_job(package="delta"), base=base)
     request.getfixturevalue("altered")
-    with pytest.raises(PackageError, match=r"absent:small.* nor toy:small: .*stem.* nor toy:large.*absent-model$"):
+    with pytest.raises(PackageError, match=r"toy:remote: .* nor toy:small: .*stem.* nor absent:.*absent-model$"):
         load.load(str(tmp_path / "p"))
 
 

@@ -1,5 +1,7 @@
 """The family `toy` that tests train and publish: `toy:small`, a convnet of 5 thousand numbers, nothing to download.
 
+`toy:remote` is the same network, and its weights cannot be had.
+
 It has what goes wrong elsewhere: BatchNorm, Dropout, and a buffer that is computed and not saved.
 """
 
@@ -32,8 +34,10 @@ class Small(nn.Module):
 
 @hookimpl
 def load(name: str, pretrained: bool) -> Loaded:
-    if name != "small":
-        raise HubftError(f"toy:{name}: the only model is toy:small")
+    if name not in ("small", "remote"):
+        raise HubftError(f"toy:{name}: the models are toy:small and toy:remote")
+    if name == "remote" and pretrained:
+        raise HubftError("toy:remote needs a package that is not installed")
     model = Small()
     if pretrained:
         fill(model)

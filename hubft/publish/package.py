@@ -103,6 +103,7 @@ def write(
     :param base_digests: sha256 by name of the base's tensors; needed where the job asks for a delta.
     :raises PackageError: the folder holds something else, or the manifest would not be readable.
     """
+    folder = folder.resolve()
     new, old = _beside(folder)
     _recover(folder)
     if folder.exists() and not (folder / MANIFEST).exists() and any(folder.iterdir()):
@@ -130,7 +131,7 @@ def write(
 
 
 def _beside(folder: Path) -> tuple[Path, Path]:
-    return folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    return folder.parent / f".{folder.name}.new", folder.parent / f".{folder.name}.old"
 
 
 def _recover(folder: Path) -> None:
@@ -145,7 +146,7 @@ def _recover(folder: Path) -> None:
 
 def locate(folder: Path) -> Path | None:
     """Return where the package `folder` lies: there, or beside it where a crash in `write` left the old one."""
-    return next((place for place in (folder, _beside(folder)[1]) if (place / MANIFEST).is_file()), None)
+    return next((place for place in (folder, _beside(folder.resolve())[1]) if (place / MANIFEST).is_file()), None)
 
 
 def _sync(path: Path) -> None:
