@@ -1,0 +1,143 @@
+"""A run that is killed at any instant and resumed ends with the bits of one that was not."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pictures
+import pytest
+
+from hubft import HubftError, Job, engine
+from hubft.job import from_dict
+from hubft.train.run import Run
+
+EPOCHS, PER_EPOCH = 3, 5  # 36 images in batches of at most 8
+FATAL = Path(__file__).with_name("fatal.py")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pictures.folder(tmp_path_factory.mktemp("data") / "insects")
+
+
+def options(data: Path, workers: int) -> list[str]:
+    """A run with all that draws or remembers: augmentation, dropout, averaging, momentum, thawing, worker processes."""
+    return (
+        f"toy:small {data} --epochs {EPOCHS} --batch-size 8 --checkpoint-every 2 --workers {workers} --lr 0.01 "
+        "--augment standard --dropout 0.2 --hidden 8 --averaging 0.9 --train head,last:1@0.3,all@0.6"
+    ).split()
+
+
+def hubft(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *args], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    done = hubft("-m", "hubft", "finetune", *options(data, workers=0), "--output", str(run))
+    assert done.returncode == 0, done.stderr
+    return Run(run)
+
+
+def assert_same_bits(run: Run, other: Run) -> None:
+    """Packaged weights, last checkpoint (weights, moments, average) and history are equal, bit for bit."""
+    for file in ("package/model.safetensors", f"checkpoints/step-{EPOCHS * PER_EPOCH - 1:08}/state.safetensors"):
+        assert (run.folder / file).read_bytes() == (other.folder / file).read_bytes(), file
+    first, second = ([{**line, "images_per_second": 0} for line in r.history()] for r in (run, other))
+    assert len(first) == EPOCHS
+    assert first == second
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_sigkill_at_many_moments(workers: int, data: Path, uninterrupted: Run, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    fresh = [*options(data, workers), "--output", str(run)]
+    moments = [
+        ("step", 1),  # before any checkpoint
+        ("step", 3),  # in the first epoch, a step after a checkpoint
+        ("save", 4),  # while a checkpoint is written
+        ("step", PER_EPOCH),  # at the end of the first epoch
+        ("step", PER_EPOCH * 2 + 1),  # the first of the last epoch
+        ("step", PER_EPOCH * EPOCHS),  # the last
+    ]
+    for moment, step in moments:
+        rest = ["--resume", str(run)] if run.exists() else fresh
+        died = hubft(str(FATAL), moment, str(step), "finetune", *rest)
+        assert died.returncode == -signal.SIGKILL, died.stderr
+    assert not Run(run).package.exists()
+    engine.resume(run)
+    assert_same_bits(Run(run), uninterrupted)
+    assert not list(run.rglob(".writing-*"))
+
+
+def test_sigterm_saves_and_exits_143(data: Path, uninterrupted: Run, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    command = [sys.executable, "-m", "hubft", "finetune", *options(data, 0), "--output", str(run.folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        next(line for line in process.stdout if line.startswith("epoch 1"))
+        process.terminate()
+        _, stderr = process.communicate()
+    assert process.returncode == 143
+    assert stderr == f"hubft: stopped by signal 15; go on with: hubft finetune --resume {run.folder}\n"
+    engine.resume(run.folder)
+    assert_same_bits(run, uninterrupted)
+
+
+@pytest.fixture
+def half_done(data: Path, tmp_path: Path) -> Run:
+    """A run that died after step 11 of 15, with checkpoints of steps 8 and 10."""
+    run = tmp_path / "run"
+    died = hubft(str(FATAL), "step", "11", "finetune", *options(data, 0), "--output", str(run))
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert [path.name for path in sorted(Run(run).checkpoints.iterdir())] == ["step-00000008", "step-00000010"]
+    return Run(run)
+
+
+@pytest.mark.parametrize("file", ["state.safetensors", "state.json", "manifest.json"])
+def test_the_newest_intact_checkpoint_is_taken(half_done: Run, uninterrupted: Run, file: str) -> None:
+    newest = half_done.checkpoints / "step-00000010" / file
+    altered = bytearray(newest.read_bytes())
+    altered[len(altered) // 2] ^= 1
+    newest.write_bytes(altered)
+    done = hubft("-m", "hubft", "finetune", "--resume", str(half_done.folder))
+    assert done.returncode == 0, done.stderr
+    assert "skipped checkpoint step-00000010" in done.stdout
+    assert "going on from step-00000008" in done.stdout
+    assert_same_bits(half_done, uninterrupted)
+
+
+def test_without_any_checkpoint_the_run_starts_anew(half_done: Run, uninterrupted: Run) -> None:
+    shutil.rmtree(half_done.checkpoints)
+    engine.resume(half_done.folder)
+    assert_same_bits(half_done, uninterrupted)
+
+
+def test_changed_data_is_refused(half_done: Run, data: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(data, tmp_path / "copy")
+    (copy / "train" / "bees" / "0.png").unlink()
+    job = json.loads(half_done.job_file.read_text())
+    half_done.job_file.write_text(json.dumps(job | {"data": str(copy)}))
+    with pytest.raises(HubftError, match="are not those of the run"):
+        engine.resume(half_done.folder)
+
+
+def test_a_finished_run_and_a_folder_that_is_none_are_refused(uninterrupted: Run, tmp_path: Path) -> None:
+    with pytest.raises(HubftError, match="is finished"):
+        engine.resume(uninterrupted.folder)
+    with pytest.raises(HubftError, match="is no run"):
+        engine.resume(tmp_path)
+
+
+def test_another_seed_gives_other_bits(data: Path, uninterrupted: Run, tmp_path: Path) -> None:
+    """The comparison can fail: what is compared does depend on the draws."""
+    job = json.loads(uninterrupted.job_file.read_text())
+    job["recipe"]["seed"], job["output"] = 1, str(tmp_path / "run")
+    other = engine.finetune(from_dict(Job, job)).run
+    assert (other.package / "model.safetensors").read_bytes() != (
+        uninterrupted.package / "model.safetensors"
+    ).read_bytes()
