@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 for part, title in ((Task, "Head"), (Recipe, "Recipe"), (Compute, "Machine")):
     Parameter(name="*", group=Group(title, sort_key=len(title)), parse=r"^(?!outputs$)")(part)
 
+ALONE = "--resume takes everything from the run's job.json, and no other option"
+
 app = App(
     name="hubft",
     help="Fine-tune a pretrained model on your own images and make it a torch.hub entry again.",
@@ -38,12 +40,21 @@ def main() -> NoReturn:
     try:
         app(exit_on_error=False, print_error=False)
     except (HubftError, cyclopts.CycloptsError) as error:
-        print(f"hubft: {' '.join(str(error).split())}", file=sys.stderr)  # one line, whatever a name holds
+        print(f"hubft: {_line(error)}", file=sys.stderr)
         sys.exit(2)
     except Stopped as stopped:
         print(f"hubft: {stopped}", file=sys.stderr)
         sys.exit(128 + stopped.signal)
     sys.exit(0)
+
+
+def _line(error: Exception) -> str:
+    """Return an error's message as one line, whatever a name in it holds."""
+    missing = isinstance(error, cyclopts.MissingArgumentError) and error.argument and error.argument.name
+    if missing in ("--reference", "--data") and any(token.startswith("--resume") for token in sys.argv):
+        return ALONE
+    text = " ".join(str(error).split())
+    return plain(text, len(text))
 
 
 @app.command
@@ -60,7 +71,7 @@ def finetune(job: Annotated[Job | None, Parameter(name="*")] = None, *, resume: 
     console = Console()
     if resume is not None:
         if job is not None:
-            raise JobError("--resume takes everything from the run's job.json: leave out all else")
+            raise JobError(ALONE)
         _conclude(engine.resume(resume, console), console)
     elif job is None:
         raise JobError("finetune needs REFERENCE and DATA: hubft finetune timm:resnet18.a1_in1k flowers/")
@@ -167,7 +178,8 @@ def show(source: str, *, train: str = Recipe.train) -> None:
     starts = sorted({0.0, *(rule.start for rule in stages.parse(train))})
     rows = stages.table(loaded, train, starts)
     after = ["after" if start == 0 else f"from {start:.0%}" for start in starts]
-    title = f"{job.reference}: {type(loaded.model).__name__}, head {loaded.head}; trainable before and after --train {train}"
+    kind = type(loaded.model).__name__
+    title = f"{job.reference}: {kind}, head {loaded.head}; trainable before and after --train {train}"
     console.table(["stage", "modules", "parameters", "before", *after], rows, title=title)
 
 

@@ -23,8 +23,8 @@ class Console:
         self.rich = RichConsole(quiet=quiet, highlight=False, soft_wrap=not sys.stdout.isatty())
 
     def say(self, text: str) -> None:
-        """Print a line as it is, markup inert."""
-        self.rich.print(escape(text))
+        """Print a line as it is, markup and control characters inert."""
+        self.rich.print(escape(plain(text, len(text))))
 
     def bar(self, steps: int, done: int) -> Bar:
         """Return the progress bar of a run of `steps` steps of which `done` are done."""
@@ -40,10 +40,10 @@ class Console:
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
         """Print a table; numbers stand to the right."""
         rows = [list(row) for row in rows]
-        table = Table(title=title, title_justify="left")
+        table = Table(title=title and escape(plain(title, len(title))), title_justify="left")
         for i, column in enumerate(columns):
             numeric = bool(rows) and all(isinstance(row[i], int | float) for row in rows)
-            table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+            table.add_column(escape(plain(column)), justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*(f"{cell:,}" if isinstance(cell, int) else escape(plain(str(cell), 200)) for cell in row))
         self.rich.print(table)

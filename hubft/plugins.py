@@ -7,7 +7,7 @@ import importlib.util
 import json
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +18,7 @@ from hubft.errors import FamilyError, suggest
 
 GROUP = "hubft.families"
 ROOT = Path(__file__).resolve().parents[1]
+TOLD = "hubft tells "  # before the line that `verified` reads from a process of its own
 CHECKOUT = ROOT / "plugins"  # beside the package in a checkout, absent in an installed wheel
 
 
@@ -56,9 +57,9 @@ def installed() -> list[Family]:
     }
     found = list(own.values())
     for entry in importlib.metadata.entry_points(group=GROUP):
-        distribution = entry.dist.name if entry.dist else "unknown"
+        distribution = (entry.dist and entry.dist.name) or "unknown"  # metadata of strangers may be broken
         if not (distribution == "hubft" and entry.name in own):
-            version = entry.dist.version if entry.dist else ""
+            version = (entry.dist and entry.dist.version) or ""
             found.append(Family(entry.name, entry.value, distribution, version))
     found.sort(key=lambda family: (family.name, family.distribution))
     return [_with_clash(family, found) for family in dict.fromkeys(found)]
@@ -69,7 +70,7 @@ def _with_clash(family: Family, found: list[Family]) -> Family:
     if not rivals:
         return family
     problem = f"the name is also claimed by {', '.join(rivals)}: pip uninstall one of them"
-    return Family(**{**asdict(family), "problem": problem})
+    return replace(family, problem=problem)
 
 
 def find(name: str) -> Family:
@@ -100,12 +101,15 @@ def manager(name: str) -> pluggy.PluginManager:
     plugin = _import(family)
     pm = pluggy.PluginManager(hookspecs.PROJECT)
     pm.add_hookspecs(hookspecs)
+    known = sorted(vars(pm.hook))
     pm.register(defaults, name="defaults")
     try:
         pm.register(plugin, name=name)
         pm.check_pending()
     except pluggy.PluginValidationError as error:
-        raise FamilyError(f"family {name!r} of {family.distribution} does not fit the hooks: {error}") from error
+        raise FamilyError(
+            f"family {name!r} of {family.distribution} does not fit the hooks {', '.join(known)}: {error}"
+        ) from error
     if not hooks_of(pm, plugin):
         raise FamilyError(f"family {name!r} of {family.distribution} implements no hook; mark them with hubft.hookimpl")
     if not any(impl.plugin is plugin for impl in pm.hook.load.get_hookimpls()):
@@ -153,19 +157,29 @@ def verified(family: Family) -> Family:
     """Return the family with its hooks, or why it is broken, as found by importing it in a process of its own."""
     if family.problem:
         return family
-    code = (
-        "import json, sys; from hubft import plugins; name = sys.argv[1]; pm = plugins.manager(name); "
-        "print(json.dumps(plugins.hooks_of(pm, pm.get_plugin(name))))"
-    )
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from hubft import plugins; plugins.tell({family.name!r})"
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}", family.name],
+        [sys.executable, "-P", "-c", code],  # -P: modules of the working folder are none of the family's
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
         stdin=subprocess.DEVNULL,
     )
-    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines() or ["no output"]
-    if done.returncode == 0:
-        return Family(**{**asdict(family), "hooks": tuple(json.loads(lines[-1]))})
-    reason = lines[-1].removeprefix("hubft.errors.FamilyError: ")
-    return Family(**{**asdict(family), "problem": f"{reason} (exit status {done.returncode})"})
+    told = [line.removeprefix(TOLD) for line in done.stdout.splitlines() if line.startswith(TOLD)]
+    if told:
+        hooks, problem = json.loads(told[-1])
+        return replace(family, hooks=tuple(hooks), problem=problem)
+    last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+    return replace(family, problem=f"importing it ends the process with status {done.returncode}: {last}")
+
+
+def tell(name: str) -> None:
+    """Print for `verified` the hooks that a family implements and its problem."""
+    hooks, problem = (), ""
+    try:
+        pm = manager(name)
+        hooks = hooks_of(pm, pm.get_plugin(name))
+    except FamilyError as error:
+        problem = " ".join(str(error).split())
+    print(f"\n{TOLD}{json.dumps([hooks, problem])}")

@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hubft.errors import DataError
 from hubft.train import draws
@@ -131,6 +131,8 @@ def decode(source: Path | BytesIO) -> Image.Image:
                 return _rgb(ImageOps.exif_transpose(image))
     except DataError:
         raise
+    except UnidentifiedImageError as error:  # its own message names an address in memory
+        raise DataError("not an image of a known format") from error
     except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, ...
         raise DataError(f"cannot be decoded: {error}") from error
 
@@ -154,14 +156,23 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _classes(root: Path) -> tuple[str, ...]:
-    return tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
+    names = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    for name in names:
+        if name != name.encode("utf-8", "replace").decode():
+            raise DataError(f"the name of the class folder {name!r} is not UTF-8: rename it")
+    return tuple(names)
+
+
+def _shown(path: Path, folder: Path) -> str:
+    """Return a path below `folder` as text that can be written, whatever bytes the file's name has."""
+    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
 
 
 def _scan(folder: Path, root: Path, classes: tuple[str, ...], quarantined: dict[str, str]) -> list[Sample]:
     files = [(label, path) for label, name in enumerate(classes) for path in _files(root / name)]
     images = [(label, path) for label, path in files if path.suffix.lower() in SUFFIXES]
     quarantined |= {
-        path.relative_to(folder).as_posix(): f"the suffix {path.suffix!r} is none of {' '.join(SUFFIXES)}"
+        _shown(path, folder): f"the suffix {path.suffix!r} is none of {' '.join(SUFFIXES)}"
         for _, path in files
         if path.suffix.lower() not in SUFFIXES
     }
@@ -169,11 +180,10 @@ def _scan(folder: Path, root: Path, classes: tuple[str, ...], quarantined: dict[
         proofs = list(pool.map(_prove, [path for _, path in images]))
     samples, bad = [], {}
     for (label, path), (sha256, problem) in zip(images, proofs, strict=True):
-        name = path.relative_to(folder).as_posix()
         if problem:
-            bad[name] = problem
+            bad[_shown(path, folder)] = problem
         else:
-            samples.append(Sample(name, label, sha256))
+            samples.append(Sample(path.relative_to(folder).as_posix(), label, sha256))
     if len(bad) > MAX_UNREADABLE * len(images):
         first = next(iter(bad))
         raise DataError(f"{len(bad)} of {len(images)} images in {str(root)!r} cannot be used; {first}: {bad[first]}")
@@ -184,7 +194,8 @@ def _scan(folder: Path, root: Path, classes: tuple[str, ...], quarantined: dict[
 def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.rglob("*") if not p.name.startswith(".") and not p.is_dir())
+    found = (p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())  # a link to a folder is not followed
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
 def _prove(path: Path) -> tuple[str, str]:

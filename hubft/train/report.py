@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ def write(folder: Path, history: Sequence[dict[str, Any]], classes: Sequence[str
     write_json(folder / "results.json", {"classes": list(classes), **results})
     if history:
         curves(history).savefig(folder / "curves.png", dpi=120)
-    confusion(results["metrics"]["confusion"], classes).savefig(folder / "confusion.png", dpi=120)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a name in a script that the font lacks: boxes
+        confusion(results["metrics"]["confusion"], classes).savefig(folder / "confusion.png", dpi=120)
 
 
 def curves(history: Sequence[dict[str, Any]]) -> Figure:

@@ -55,8 +55,10 @@ def _rule(text: str) -> Rule:
         rule = Rule(kind, value, float(start))
         good = 0 <= rule.start < 1 and (kind != "last" or int(value) >= 1)
         re.compile(value if kind == "match" else "")
-    except (ValueError, re.error) as error:
-        raise JobError(f"--train: {text!r}: {error}") from error
+    except re.error as error:
+        raise JobError(f"--train: {text!r} is no regular expression: {error}") from error
+    except ValueError:
+        good = False
     if not good:
         raise JobError(f"--train: {text!r}: last:N needs N >= 1, and @START a number in [0, 1)")
     return rule
