@@ -117,7 +117,7 @@ def manager(name: str) -> pluggy.PluginManager:
     return pm
 
 
-def hooks_of(pm: pluggy.PluginManager, plugin: ModuleType) -> tuple[str, ...]:
+def hooks_of(pm: pluggy.PluginManager, plugin: object) -> tuple[str, ...]:
     """Return the names of the hooks that a registered plugin implements, sorted."""
     return tuple(sorted(caller.name for caller in pm.get_hookcallers(plugin) or []))
 
@@ -176,10 +176,10 @@ def verified(family: Family) -> Family:
 
 def tell(name: str) -> None:
     """Print for `verified` the hooks that a family implements and its problem."""
-    hooks, problem = (), ""
+    told: tuple[tuple[str, ...], str]
     try:
         pm = manager(name)
-        hooks = hooks_of(pm, pm.get_plugin(name))
+        told = hooks_of(pm, pm.get_plugin(name)), ""
     except FamilyError as error:
-        problem = " ".join(str(error).split())
-    print(f"\n{TOLD}{json.dumps([hooks, problem])}")
+        told = (), " ".join(str(error).split())
+    print(f"\n{TOLD}{json.dumps(told)}")

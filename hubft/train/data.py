@@ -72,14 +72,14 @@ def read(folder: Path, holdout: float, seed: int) -> Images:
         found = f"only the class {classes[0]!r}" if classes else "no class folders"
         raise DataError(f"{str(root)!r} has {found}; two or more folders of images, one a class, are needed")
     quarantined: dict[str, str] = {}
-    found = _scan(folder, root, classes, quarantined)
+    samples = _scan(folder, root, classes, quarantined)
     if parted:
         strangers = sorted(set(_classes(folder / "val")) - set(classes))
         if strangers:
             raise DataError(f"{str(folder / 'val')!r} has classes that train/ lacks: {', '.join(strangers)}")
-        train, val = found, _scan(folder, folder / "val", classes, quarantined)
+        train, val = samples, _scan(folder, folder / "val", classes, quarantined)
     else:
-        train, val = split(found, len(classes), holdout, seed)
+        train, val = split(samples, len(classes), holdout, seed)
     _require_classes(root, classes, train, val)
     return Images(folder, classes, tuple(train), tuple(val), quarantined, tuple(_notes(train, val, classes)))
 
