@@ -12,20 +12,23 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 
+import pluggy
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from hubft import digest, plugins
-from hubft.build import build, load_base
+from hubft.build import adapt, build, load_base
 from hubft.errors import BaseMismatch, FamilyError, HubftError, PackageError
 from hubft.hookspecs import Preprocess
-from hubft.job import Job, Reference, to_dict
-from hubft.publish import hub, selftest, tensors
+from hubft.job import Job, Task, to_dict
+from hubft.publish import catalogue, hub, selftest, tensors
 from hubft.publish.package import Manifest, Package, read
 from hubft.train import transforms
 
+FOREIGN_CODE = ("hub",)  # families whose models are code that is fetched and run
 
-def load(source: str, *, revision: str | None = None, prove: bool = False) -> nn.Module:
+
+def load(source: str, *, revision: str | None = None, prove: bool = False, trust: bool = False) -> nn.Module:
     """Return a package's model, in eval mode on the CPU: the plain class of its own library.
 
     It has two attributes more: `hubft`, a dict with reference, classes, metrics, base and preprocess; and
@@ -35,12 +38,13 @@ def load(source: str, *, revision: str | None = None, prove: bool = False) -> nn
     :param revision: branch, tag or commit; a commit of 40 digits pins every byte, and once cached it is
         loaded without any request.
     :param prove: run the package's self-test as well (a few forward passes).
+    :param trust: also load the fine-tune of a torch.hub repository, which runs that repository's code.
     :raises PackageError: not found, incomplete, altered, or not fitting its model.
     :raises BaseMismatch: a delta whose base has other bytes here.
     :raises FamilyError: the model's family, or its library, is not installed.
     """
     found = package(source, revision=revision)
-    loaded = model(found)
+    loaded = model(found, trust)
     if prove:
         selftest.prove(found, loaded, transforms.evaluation(found.manifest.preprocess))
     return loaded
@@ -51,15 +55,15 @@ def package(source: str, *, revision: str | None = None) -> Package:
     return read(hub.fetch(source, revision))
 
 
-def model(package: Package) -> nn.Module:
+def model(package: Package, trust: bool = False) -> nn.Module:
     """Return the model of a package that was read; `load` says more."""
     manifest = package.manifest
     job = replace(manifest.job, reference=manifest.base.reference)  # what the run's own reference came to mean
-    pm = plugins.manager(job.family)
+    pm = _manager(job, trust)
     with parameters_on_meta():
         network = build(pm, job, pretrained=False).model
     like = network.state_dict()
-    reused = _from_base(manifest)
+    reused = _from_base(manifest, trust)
     for name, tensor in reused.items():
         if name not in like or like[name].shape != tensor.shape or like[name].dtype != tensor.dtype:
             raise PackageError(f"{package.folder}: {name} of the base does not fit {job.reference}")
@@ -80,6 +84,41 @@ def describe(network: nn.Module, reference: str, preprocess: Preprocess, facts: 
     object.__setattr__(network, "hubft", {"reference": reference, **facts, "preprocess": to_dict(preprocess)})
     object.__setattr__(network, "preprocess", transforms.evaluation(preprocess))
     return network
+
+
+def entry(
+    name: str, *, pretrained: bool = True, num_classes: int | None = None, weights: str | None = None
+) -> nn.Module:
+    """Return the model of a catalogue entry, in eval mode, with the attributes that `load` gives.
+
+    :param pretrained: the published fine-tune; where none is published yet, the base's weights. False gives
+        the base's architecture with random weights.
+    :param num_classes: the base, not the fine-tune, with a fresh head for that many classes.
+    :param weights: another fine-tune of the same base: a folder, or `owner/name@revision` on the Hub.
+    :raises HubftError: an unknown entry, arguments that contradict each other, weights that cannot be had.
+    """
+    reference = catalogue.find(name).reference
+    if weights is not None:
+        if not pretrained or num_classes is not None:
+            raise HubftError(f"{name}: weights={weights!r} has its own weights and classes: give nothing beside it")
+        found = package(weights)
+        if found.manifest.job.reference.partition("@")[0] != reference:
+            raise PackageError(f"{weights!r} is a fine-tune of {found.manifest.job.reference}, not of {reference}")
+        return model(found)
+    folder = catalogue.fetch(name) if pretrained and num_classes is None else None
+    return model(read(folder)) if folder else _base(reference, pretrained, num_classes)
+
+
+def _base(reference: str, pretrained: bool, classes: int | None) -> nn.Module:
+    job = Job(reference, "none", task=Task(outputs=classes or 0))
+    if classes is not None and job.task.outputs < 1:
+        raise HubftError(f"num_classes={classes}: must be at least 1")
+    pm = plugins.manager(job.family)
+    loaded = load_base(pm, job, pretrained)
+    if classes is not None:
+        loaded = adapt(pm, job, loaded)
+    facts = {"classes": [], "metrics": {}, "base": to_dict(loaded.base)}
+    return describe(loaded.model.eval(), reference, loaded.preprocess, facts)
 
 
 @contextmanager
@@ -103,7 +142,16 @@ def parameters_on_meta() -> Iterator[None]:
         handle.remove()
 
 
-def _from_base(manifest: Manifest) -> dict[str, Tensor]:
+def _manager(job: Job, trust: bool) -> pluggy.PluginManager:
+    if job.family in FOREIGN_CODE and not trust:
+        raise PackageError(
+            f"loading this package runs the code of {job.reference}, which is no part of it; if you trust that "
+            "code, load with trust=True"
+        )
+    return plugins.manager(job.family)
+
+
+def _from_base(manifest: Manifest, trust: bool) -> dict[str, Tensor]:
     """Return the tensors that a delta takes from its base, from the first reference that has their very bytes."""
     if not manifest.delta:
         return {}
@@ -111,7 +159,7 @@ def _from_base(manifest: Manifest) -> dict[str, Tensor]:
     problems: list[HubftError] = []
     for reference in (base.reference, *base.same_as):
         try:
-            return _verified(manifest.job, reference, manifest.delta)
+            return _verified(replace(manifest.job, reference=reference, size=0), manifest.delta, trust)
         except HubftError as error:
             problems.append(error)
     own, *others = problems
@@ -122,10 +170,11 @@ def _from_base(manifest: Manifest) -> dict[str, Tensor]:
     raise PackageError(f"this delta needs its base {base.reference}: {own}{also}{cure}") from own
 
 
-def _verified(job: Job, reference: str, wanted: Mapping[str, str]) -> dict[str, Tensor]:
-    pm = plugins.manager(Reference.parse(reference).family)
-    state = load_base(pm, replace(job, reference=reference, size=0), pretrained=True).model.state_dict()
+def _verified(job: Job, wanted: Mapping[str, str], trust: bool) -> dict[str, Tensor]:
+    state = load_base(_manager(job, trust), job, pretrained=True).model.state_dict()
     for name, sha256 in wanted.items():
         if name not in state or digest.of_tensor(state[name]) != sha256:
-            raise BaseMismatch(f"{reference} is not the base that was fine-tuned: its tensor {name!r} has other bytes")
+            raise BaseMismatch(
+                f"{job.reference} is not the base that was fine-tuned: its tensor {name!r} has other bytes"
+            )
     return {name: state[name] for name in wanted}

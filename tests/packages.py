@@ -24,10 +24,19 @@ def toy_job(**options: Any) -> Job:
     return Job("toy:small", "pictures/of/mine", task=Task(outputs=len(CLASSES)), **options)
 
 
-def write(folder: Path, job: Job, classes: tuple[str, ...] = CLASSES, base: Base | None = None) -> nn.Module:
-    """Return the `trained` model whose package now lies in `folder`: head and BatchNorm statistics have moved."""
+def write(
+    folder: Path,
+    job: Job,
+    classes: tuple[str, ...] = CLASSES,
+    base: Base | None = None,
+    pretrained: bool = True,
+) -> nn.Module:
+    """Return the `trained` model whose package now lies in `folder`: head and BatchNorm statistics have moved.
+
+    :param pretrained: False for a base whose weights are not at hand; it then has random ones.
+    """
     pm = plugins.manager(job.family)
-    loaded = load_base(pm, job, pretrained=True)
+    loaded = load_base(pm, job, pretrained)
     base_digests = digest.of_tensors(loaded.model.state_dict())
     loaded = adapt(pm, job, loaded)
     random = torch.Generator().manual_seed(7)

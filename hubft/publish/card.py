@@ -125,10 +125,11 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, object]]:
 
 def _classes(manifest: Manifest) -> Iterator[tuple[str, object]]:
     recall = manifest.metrics.get("recall")
-    known = isinstance(recall, list) and len(recall) == len(manifest.classes)
-    for i, name in enumerate(manifest.classes[:ROWS]):
-        measured = recall[i].get("value") if known and isinstance(recall[i], dict) else None
-        yield name, f"{100 * measured:.1f} %" if isinstance(measured, int | float) else "not measured"
+    if not isinstance(recall, list) or len(recall) != len(manifest.classes):
+        recall = [None] * len(manifest.classes)
+    for name, measured in list(zip(manifest.classes, recall, strict=True))[:ROWS]:
+        value = measured.get("value") if isinstance(measured, dict) else None
+        yield name, f"{100 * value:.1f} %" if isinstance(value, int | float) else "not measured"
     if len(manifest.classes) > ROWS:
         yield f"and {len(manifest.classes) - ROWS} more", "in hubft.json"
 

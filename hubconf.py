@@ -1,0 +1,87 @@
+"""Table of contents for torch.hub: the entries of the catalogue, and `finetuned` for any package.
+
+    torch.hub.load("ORG/hubft:v0.1.0", "resnet50_ft")
+    torch.hub.load("ORG/hubft:v0.1.0", "finetuned", "OWNER/NAME@COMMIT")
+
+This file is run afresh at every call, with nothing installed and only this folder on the path; so it imports hubft
+inside the entries, where torch.hub has already checked the dependencies.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable as _Callable
+from pathlib import Path as _Path
+from types import ModuleType as _ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+dependencies = ["torch", "torchvision", "numpy", "PIL", "safetensors", "pluggy", "huggingface_hub"]
+
+_ROOT = _Path(__file__).resolve().parent
+_CATALOGUE = _ROOT / "hubft" / "publish"
+
+
+def _loader() -> _ModuleType:
+    """Return hubft.load of this checkout, or of a hubft that is imported already and of the same series.
+
+    :raises ImportError: one of another series is imported; two cannot be, in one process.
+    """
+    version = re.findall(r'^__version__ = "(.+)"', (_ROOT / "hubft/__init__.py").read_text(encoding="utf-8"), re.M)[0]
+    there = sys.modules.get("hubft")
+    if there is not None and _series(getattr(there, "__version__", "unknown")) != _series(version):
+        raise ImportError(
+            f"hubft {getattr(there, '__version__', 'unknown')} of {there.__file__} is already imported, and this is "
+            f"hubft {version} of {_ROOT}: call torch.hub.load in a fresh process that does not import the other, or "
+            "install this version there"
+        )
+    import hubft.load
+
+    return hubft.load
+
+
+def _series(version: str) -> list[str]:
+    return version.split(".")[: 2 if version.startswith("0.") else 1]
+
+
+def finetuned(source: str, revision: str | None = None, trust: bool = False) -> nn.Module:
+    """A fine-tuned model from its package: the plain module of its own library, in eval mode on the CPU.
+
+    `model.hubft` is a dict with reference, classes, metrics, base and preprocess; `model.preprocess` the torchvision
+    transform from a PIL image to the model's input.
+
+    source: folder of a package, or owner/name or owner/name@revision on the Hugging Face Hub.
+    revision: branch, tag or commit there; a commit of 40 digits pins every byte.
+    trust: also load the fine-tune of a torch.hub repository, which runs that repository's code.
+    """
+    return _loader().load(source, revision=revision, trust=trust)
+
+
+_ARGUMENTS = """
+    pretrained: the fine-tune; where none is published yet, the base's weights. False: the base's architecture
+        with random weights.
+    num_classes: the base, not the fine-tune, with a fresh head for that many classes, to be trained.
+    weights: another fine-tune of the same base: folder of a package, or owner/name@revision on the Hugging Face Hub.
+
+    `model.hubft` and `model.preprocess` are as in `finetuned`.
+"""
+
+
+def _entry(name: str, description: str) -> _Callable[..., nn.Module]:
+    def entry(pretrained: bool = True, num_classes: int | None = None, weights: str | None = None) -> nn.Module:
+        return _loader().entry(name, pretrained=pretrained, num_classes=num_classes, weights=weights)
+
+    card = _CATALOGUE / "catalogue" / name / "README.md"
+    lines = card.read_text(encoding="utf-8").splitlines() if card.exists() else []
+    facts = [line for line in lines if line.startswith(("Accuracy ", "hubft finetune "))]
+    entry.__name__ = entry.__qualname__ = name
+    entry.__doc__ = "\n\n    ".join([description, *facts]) + "\n" + _ARGUMENTS
+    return entry
+
+
+for _name, _facts in json.loads((_CATALOGUE / "catalogue.json").read_text(encoding="utf-8")).items():
+    globals()[_name] = _entry(_name, _facts["description"])

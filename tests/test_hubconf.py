@@ -1,0 +1,283 @@
+"""The way from GitHub: torch.hub itself, unpatched, in a process where hubft is not installed.
+
+A proxy on the loopback answers for GitHub (`loopback/github.py`), and the process sees links to everything that is
+installed here but hubft and timm.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import packages
+import pytest
+import torch
+from loopback import github, hub
+
+from hubft import Job, Task, digest
+from hubft.errors import HubftError
+from hubft.load import entry
+from hubft.publish import package
+
+ROOT = Path(__file__).resolve().parents[1]
+HIDDEN = ("hubft", "_editable_impl_hubft", "__editable__", "timm")
+
+
+def checkout() -> dict[str, bytes]:
+    """Return the files of the project that torch.hub needs, by path."""
+    paths = [ROOT / "hubconf.py", *(p for d in ("hubft", "plugins") for p in sorted((ROOT / d).rglob("*")))]
+    return {p.relative_to(ROOT).as_posix(): p.read_bytes() for p in paths if p.is_file() and p.suffix != ".pyc"}
+
+
+def altered(files: Mapping[str, bytes], path: str, old: str, new: str) -> dict[str, bytes]:
+    text = files[path].decode()
+    assert old in text
+    return {**files, path: text.replace(old, new).encode()}
+
+
+def site(folder: Path, hidden: tuple[str, ...]) -> Path:
+    """Return a folder with links to what is installed here, but what starts with one of the hidden names."""
+    folder.mkdir()
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if not path.name.lower().startswith(hidden):
+            (folder / path.name).symlink_to(path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[github.GitHub]:
+    """The checkout on `GitHub`: as an old commit, as main with a toy entry more, as tag v1.0, and as a next series."""
+    folder = tmp_path_factory.mktemp("github")
+    files = checkout()
+    records = json.loads(files["hubft/publish/catalogue.json"])
+    records["toy_ft"] = {"description": "A toy.", "reference": "toy:small"}
+    packages.write(folder / "toy_ft", packages.toy_job(package="delta"))
+    with_toy = {
+        **files,
+        "hubft/publish/catalogue.json": json.dumps(records).encode(),
+        **{f"hubft/publish/catalogue/toy_ft/{p.name}": p.read_bytes() for p in (folder / "toy_ft").iterdir()},
+    }
+    following = altered(files, "hubft/__init__.py", '__version__ = "0.', '__version__ = "77.')
+    old, new, tagged, last = (digit * 40 for digit in "abcd")
+    repository = github.GitHub(
+        "org/hubft",
+        branches={"main": new, "next": last},
+        tags={"v1.0": tagged},
+        commits={old: files, new: with_toy, tagged: with_toy, last: following},
+    )
+    with github.serving(repository, folder):
+        yield repository
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return site(tmp_path_factory.mktemp("bare") / "site", HIDDEN)
+
+
+def run(code: str, paths: list[Path], cwd: Path, extra: Mapping[str, str]) -> str:
+    """Return what a fresh Python prints that has the standard library and `paths`, and nothing else."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("SSL_CERT_DIR", "GITHUB_TOKEN")} | extra
+    environment |= {"PYTHONPATH": os.pathsep.join(map(str, paths)), "TORCH_HOME": str(cwd / "torch")}
+    done = subprocess.run(
+        [sys.executable, "-S", "-W", "error", "-c", code], cwd=cwd, env=environment, text=True, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+NOT_INSTALLED = """
+import json, os, sys, torch
+for name in ("hubft", "timm"):
+    try:
+        __import__(name)
+    except ModuleNotFoundError:
+        continue
+    raise SystemExit(f"{name} can be imported")
+"""
+
+
+def test_every_kind_of_ref_lists_helps_and_loads(
+    served: github.GitHub, bare: Path, toy_site: Path, tmp_path: Path
+) -> None:
+    code = (
+        NOT_INSTALLED
+        + """
+found = {"list": torch.hub.list("org/hubft", trust_repo=True)}
+found["help"] = torch.hub.help("org/hubft", "toy_ft")
+found["classes"] = torch.hub.load("org/hubft", "resnet50_ft", pretrained=False, num_classes=3).fc.out_features
+tip = "b" * 40
+bias = [torch.hub.load(f"org/hubft{ref}", "toy_ft").head.bias.tolist() for ref in ("", ":main", ":v1.0", ":" + tip)]
+found["same"] = all(b == bias[0] for b in bias)
+old = "a" * 40
+try:
+    torch.hub.load("org/hubft:" + old, "resnet50_ft")
+except ValueError as error:
+    found["no tip"] = str(error)
+found["old"] = torch.hub.list("org/hubft:" + old, skip_validation=True)
+try:
+    torch.hub.load("org/hubft:next", "toy_ft")
+except RuntimeError as error:
+    found["next has no toy"] = str(error)
+try:
+    torch.hub.load("org/hubft:next", "resnet50_ft", pretrained=False)
+except ImportError as error:
+    found["next"] = str(error)
+try:
+    torch.hub.load("org/hubft", "efficientnet_lite0_ft", num_classes=3)
+except Exception as error:
+    found["no timm"] = f"{type(error).__name__}: {error}"
+found["path"] = [p for p in sys.path if "torch/hub" in p]
+print("\\n" + json.dumps(found))
+"""
+    )
+    output = run(code, [bare, toy_site], tmp_path, served.environment)
+    found = json.loads(output.splitlines()[-1])
+    assert found["list"] == ["efficientnet_lite0_ft", "finetuned", "resnet50_ft", "toy_ft"]
+    assert "A toy." in found["help"] and "90.0 % (95 % interval 80.0 to 95.0 %, 40 images)" in found["help"]
+    assert "hubft finetune toy:small DATA --package delta" in found["help"]
+    assert found["classes"] == 3 and found["same"]
+    assert "Cannot find aaaa" in found["no tip"]
+    assert found["old"] == ["efficientnet_lite0_ft", "finetuned", "resnet50_ft"]
+    assert "Cannot find callable toy_ft" in found["next has no toy"]
+    assert "org_hubft_main" in found["next"] and "org_hubft_next" in found["next"] and "fresh process" in found["next"]
+    assert found["no timm"].startswith("FamilyError") and "pip install timm" in found["no timm"]
+    assert not found["path"]
+    assert any(request.startswith("https://codeload.github.com/") for request in served.requests)
+
+
+def test_what_is_loaded_needs_no_hubft_any_more(served: github.GitHub, bare: Path, tmp_path: Path) -> None:
+    job = Job("torchvision:mobilenet_v3_small", "d", task=Task(outputs=3))
+    trained = packages.write(tmp_path / "p", job, pretrained=False)
+    code = (
+        NOT_INSTALLED
+        + """
+model = torch.hub.load("org/hubft:v1.0", "finetuned", "p", trust_repo=True)
+assert not model.training and type(model).__module__ == "torchvision.models.mobilenetv3"
+torch.save(model, "model.pt")
+"""
+    )
+    run(code, [bare], tmp_path, served.environment)
+    code = (
+        NOT_INSTALLED
+        + """
+from PIL import Image
+model = torch.load("model.pt", weights_only=False)
+image = Image.radial_gradient("L").resize((300, 200))
+print(json.dumps([model(model.preprocess(image)[None])[0].tolist(), model.hubft["classes"]]))
+"""
+    )
+    logits, classes = json.loads(run(code, [bare], tmp_path, {}))
+    assert classes == list(packages.CLASSES)
+    from PIL import Image
+
+    from hubft.load import load
+
+    image = Image.radial_gradient("L").resize((300, 200))
+    loaded = load(str(tmp_path / "p"))
+    assert digest.of_tensors(loaded.state_dict()) == digest.of_tensors(trained.state_dict())
+    torch.testing.assert_close(torch.tensor(logits), loaded(loaded.preprocess(image)[None])[0])  # type: ignore[operator]
+
+
+def test_a_missing_dependency_is_named_by_torch_hub(served: github.GitHub, tmp_path: Path) -> None:
+    thin = site(tmp_path / "thin", (*HIDDEN, "pluggy", "safetensors"))
+    code = (
+        NOT_INSTALLED
+        + """
+assert "resnet50_ft" in torch.hub.list("org/hubft", trust_repo=True)
+try:
+    torch.hub.load("org/hubft", "resnet50_ft")
+except RuntimeError as error:
+    print("\\n" + str(error))
+"""
+    )
+    output = run(code, [thin], tmp_path, served.environment)
+    assert output.splitlines()[-1] == "Missing dependencies: safetensors, pluggy"
+
+
+@pytest.mark.parametrize(("version", "usable"), [("0.0.9", False), ("0.1.99", True), ("1.1.0", False)])
+def test_an_imported_hubft_is_used_if_it_is_of_the_series(
+    served: github.GitHub, bare: Path, tmp_path: Path, version: str, usable: bool
+) -> None:
+    shutil.copytree(ROOT / "hubft", tmp_path / "other" / "hubft", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "plugins", tmp_path / "other" / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
+    init = tmp_path / "other" / "hubft" / "__init__.py"
+    init.write_text(init.read_text().replace('__version__ = "0.1.0"', f'__version__ = "{version}"'))
+    code = """
+import torch, hubft
+try:
+    model = torch.hub.load("org/hubft:v1.0", "resnet50_ft", trust_repo=True, pretrained=False)
+    print("\\nloaded by", sys.modules["hubft.load"].__file__)
+except ImportError as error:
+    print("\\n" + str(error))
+"""
+    output = run("import sys" + code, [tmp_path / "other", bare], tmp_path, served.environment).splitlines()[-1]
+    if usable:
+        assert output == f"loaded by {tmp_path / 'other' / 'hubft' / 'load.py'}"
+    else:
+        assert f"hubft {version} of {init}" in output and str(tmp_path / "torch" / "hub") in output
+
+
+def test_an_entry_gives_the_package_that_was_recorded(
+    served: github.GitHub, bare: Path, toy_site: Path, tmp_path: Path
+) -> None:
+    packages.write(tmp_path / "p", packages.toy_job())
+    with hub.serving(hub.Hub()) as running:
+        sha = running.commit("me/toys", tmp_path / "p")
+        record = {"description": "Published.", "reference": "toy:small", "hub": f"me/toys@{sha}"}
+        record["manifest"] = digest.of_file(tmp_path / "p" / package.MANIFEST)
+        entries = {"right": record, "wrong": record | {"manifest": "0" * 64}, "loose": record | {"hub": "me/toys@main"}}
+        files = served.commits["a" * 40] | {"hubft/publish/catalogue.json": json.dumps(entries).encode()}
+        sha = hashlib.sha1(b"published").hexdigest()
+        served.commits[sha], served.branches["published"] = files, sha
+        environment = {**served.environment, "HF_ENDPOINT": running.url, "HF_HOME": str(tmp_path / "hf")}
+        code = (
+            NOT_INSTALLED
+            + """
+found = {}
+for name in ("right", "wrong", "loose"):
+    try:
+        found[name] = torch.hub.load("org/hubft:published", name, trust_repo=True).hubft["classes"]
+    except Exception as error:
+        found[name] = str(error)
+print("\\n" + json.dumps(found))
+"""
+        )
+        output = run(code, [bare, toy_site], tmp_path, environment | {"HF_HUB_OFFLINE": "0"})
+    found = json.loads(output.splitlines()[-1])
+    assert found["right"] == list(packages.CLASSES)
+    assert "is not the one that was recorded" in found["wrong"]
+    assert "not pinned" in found["loose"]
+
+
+# ---- entries, without torch.hub --------------------------------------------------------------------
+
+
+def test_arguments_of_an_entry(tmp_path: Path) -> None:
+    job = Job("torchvision:resnet50", "d", task=Task(outputs=3))
+    trained = packages.write(tmp_path / "p", job, pretrained=False)
+    given = entry("resnet50_ft", weights=str(tmp_path / "p"))
+    assert digest.of_tensors(given.state_dict()) == digest.of_tensors(trained.state_dict())
+    packages.write(tmp_path / "toy", packages.toy_job())
+    for arguments, words in (
+        ({"weights": str(tmp_path / "toy")}, "fine-tune of toy:small, not of torchvision:resnet50"),
+        ({"weights": str(tmp_path / "p"), "num_classes": 3}, "nothing beside it"),
+        ({"weights": str(tmp_path / "p"), "pretrained": False}, "nothing beside it"),
+        ({"pretrained": False, "num_classes": 0}, "at least 1"),
+    ):
+        with pytest.raises(HubftError, match=words):
+            entry("resnet50_ft", **arguments)  # type: ignore[arg-type]
+    with pytest.raises(HubftError, match=r"no entry 'resnet5_ft'.*Did you mean 'resnet50_ft'"):
+        entry("resnet5_ft")
+
+
+def test_without_pretraining_an_entry_is_initialised() -> None:
+    model = entry("resnet50_ft", pretrained=False, num_classes=5)
+    assert not model.training and model.fc.out_features == 5
+    assert model.hubft["base"]["reference"].startswith("torchvision:resnet50")
+    assert 0.01 < model.conv1.weight.std() < 0.1 and not any(p.is_meta for p in model.parameters())
+    assert model.preprocess is not None and entry("resnet50_ft", pretrained=False).fc.out_features == 1000
