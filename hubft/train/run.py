@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -52,7 +52,8 @@ class Run:
             )
         run = cls(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(run.job_file, to_dict(job))
+        here = replace(job, data=str(Path(job.data).resolve()))  # a run is resumed from anywhere
+        write_json(run.job_file, to_dict(here))
         return run
 
     def job(self) -> Job:

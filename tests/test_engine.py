@@ -1,0 +1,222 @@
+"""Whole runs, from a folder of pictures to a package that is loaded again."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pictures
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from hubft import HubftError, Job, Loaded, engine, hookimpl, load, plugins
+from hubft.errors import FamilyError, JobError, TrainingError
+from hubft.job import Compute, Recipe, Task
+from hubft.train import data, transforms
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="module")
+def insects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pictures.folder(tmp_path_factory.mktemp("data") / "insects", train=24, val=12)
+
+
+def job(folder: Path, output: Path, **parts: Any) -> Job:
+    recipe = Recipe(**{"epochs": 2, "lr": 0.02, "batch_size": 16} | parts.pop("recipe", {}))
+    compute = Compute(device="cpu", workers=0)
+    return Job("toy:small", str(folder), recipe=recipe, compute=compute, output=str(output), **parts)
+
+
+def listening(monkeypatch: pytest.MonkeyPatch, **hooks: Any) -> list[str]:
+    """Have every manager note which hooks a run calls, after asking the `hooks` given here."""
+    called: list[str] = []
+    real = plugins.manager
+
+    def manager(name: str) -> Any:
+        pm = real(name)
+        module = ModuleType("override")
+        for hook, function in hooks.items():
+            setattr(module, hook, hookimpl(function))
+        pm.register(module)
+        pm.add_hookcall_monitoring(lambda hook, impls, arguments: called.append(hook), lambda *_: None)
+        return pm
+
+    monkeypatch.setattr(plugins, "manager", manager)
+    return called
+
+
+def test_a_run_calls_all_five_hooks_and_leaves_what_the_design_names(
+    insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = listening(monkeypatch)
+    result = engine.finetune(job(insects, tmp_path / "run", recipe={"epochs": 8}))
+    assert set(called) == {"load", "adapt_head", "freeze", "train_step", "compress"}
+    names = {path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").rglob("*.*")}
+    assert names >= {
+        "job.json",
+        "metrics.jsonl",
+        "report/results.json",
+        "report/curves.png",
+        "report/confusion.png",
+        "package/hubft.json",
+        "package/model.safetensors",
+        "package/selftest.safetensors",
+        "package/README.md",
+    }
+    accuracy = result.metrics["accuracy"]
+    assert accuracy["n"] == 36
+    assert accuracy["value"] > 0.6  # chance is 0.33
+    assert accuracy["low"] < accuracy["value"] <= accuracy["high"]
+
+
+@pytest.mark.parametrize("kind", ["full", "delta"])
+@pytest.mark.parametrize("averaging", [0.0, 0.8])
+def test_the_package_gives_the_logits_that_were_measured(
+    insects: Path, tmp_path: Path, kind: str, averaging: float
+) -> None:
+    """The reported accuracy is the packaged model's: measured again from the package, picture by picture."""
+    options = {"train": "last:1", "averaging": averaging}
+    result = engine.finetune(job(insects, tmp_path / "run", recipe=options, package=kind, task=Task(dropout=0.2)))
+    model = load.load(str(tmp_path / "run"), prove=True)
+    paths = sorted((insects / "val").rglob("*.png"))
+    with torch.inference_mode():
+        outputs = torch.cat([model(model.preprocess(Image.open(path))[None]) for path in paths])
+    right = [model.hubft["classes"][i] == path.parent.name for i, path in zip(outputs.argmax(1), paths, strict=True)]
+    assert sum(right) / len(right) == result.metrics["accuracy"]["value"]
+    expected = nn.functional.cross_entropy(outputs, torch.tensor([i // 12 for i in range(36)]))
+    assert result.metrics["loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_full_and_delta_of_one_job_are_the_same_bits(insects: Path, tmp_path: Path) -> None:
+    models = []
+    for kind in ("full", "delta"):
+        engine.finetune(job(insects, tmp_path / kind, recipe={"train": "head"}, package=kind))
+        models.append(load.load(str(tmp_path / kind)))
+    full, delta = (model.state_dict() for model in models)
+    assert all(torch.equal(full[name], delta[name]) for name in full)
+    stored = (tmp_path / "delta" / "package" / "delta.safetensors").stat().st_size
+    assert stored < 1000  # the head's 99 numbers, not the model's five thousand
+    manifest = json.loads((tmp_path / "delta" / "package" / "hubft.json").read_text())
+    assert "stem.1.running_mean" in manifest["delta"]
+    assert manifest["frozen"]["tensors"] == len(manifest["delta"])
+
+
+def test_bf16_halves_the_weights_and_both_results_are_kept(insects: Path, tmp_path: Path) -> None:
+    results = [engine.finetune(job(insects, tmp_path / name, compress=name)) for name in ("none", "bf16")]
+    sizes = [(result.run.package / "model.safetensors").stat().st_size for result in results]
+    assert sizes[1] < 0.6 * sizes[0]
+    manifest = json.loads((results[1].run.package / "hubft.json").read_text())
+    assert manifest["metrics"]["uncompressed"]["accuracy"] == results[0].metrics["accuracy"]
+    assert manifest["metrics"]["accuracy"] == results[1].metrics["accuracy"]
+    full, small = (load.load(str(result.run.folder), prove=True).state_dict() for result in results)
+    for name, tensor in full.items():
+        assert small[name].dtype == tensor.dtype
+        assert torch.equal(small[name], tensor.bfloat16().to(tensor.dtype)), name
+
+
+def test_the_frozen_part_of_a_package_is_the_base_s(insects: Path, tmp_path: Path) -> None:
+    engine.finetune(job(insects, tmp_path / "run", recipe={"train": "head", "augment": "standard"}))
+    base = plugins.manager("toy").hook.load(name="small", pretrained=True).model.state_dict()
+    tuned = load.load(str(tmp_path / "run")).state_dict()
+    same = {name for name in base if base[name].shape == tuned[name].shape and torch.equal(base[name], tuned[name])}
+    assert same == {name for name in base if not name.startswith("head")}
+
+
+def test_a_moved_frozen_tensor_stops_the_run_before_it_is_packaged(
+    insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train_step(model: nn.Module, batch: Any, criterion: nn.Module) -> dict[str, torch.Tensor]:
+        model.get_submodule("block.1").train()  # norm statistics move although they are frozen
+        outputs = model(batch[0])
+        return {"loss": criterion(outputs, batch[1]), "outputs": outputs}
+
+    listening(monkeypatch, train_step=train_step)
+    with pytest.raises(TrainingError, match=r"block\.1\.running_mean"):
+        engine.finetune(job(insects, tmp_path / "run", recipe={"train": "head"}))
+    assert not (tmp_path / "run" / "package").exists()
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"compress": "zip"}, "known methods are none, bf16"),
+        ({"recipe": {"train": "stage:blok"}}, "Did you mean 'block'"),
+        ({"recipe": {"train": "head, stage:blok@0.9"}}, "Did you mean 'block'"),
+    ],
+)
+def test_what_would_fail_late_fails_before_anything_is_written(
+    insects: Path, tmp_path: Path, parts: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(HubftError, match=message):
+        engine.finetune(job(insects, tmp_path / "run", **parts))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_cannot_take_the_size_is_an_error_of_the_job(
+    insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def adapt_head(loaded: Loaded) -> Loaded:
+        loaded.model.register_forward_pre_hook(lambda module, inputs: _only_32(inputs[0]))
+        return None  # type: ignore[return-value]
+
+    listening(monkeypatch, adapt_head=adapt_head)
+    with pytest.raises(JobError, match="does not take images of 48 x 48"):
+        engine.finetune(job(insects, tmp_path / "run", size=48))
+
+
+def _only_32(images: torch.Tensor) -> None:
+    assert images.shape[-1] == 32, "wrong height"
+
+
+@pytest.mark.parametrize("hook", ["load", "adapt_head"])
+def test_what_a_family_gives_is_checked(
+    insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str
+) -> None:
+    listening(monkeypatch, **{hook: lambda: "nonsense"})
+    with pytest.raises(FamilyError, match=f"`{hook}` gave str"):
+        engine.finetune(job(insects, tmp_path / "run"))
+
+
+def test_a_run_gives_the_caller_its_generators_back(insects: Path, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    engine.finetune(job(insects, tmp_path / "run"))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_runs_are_numbered_and_never_overwritten(
+    insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second = (engine.finetune(replace(job(insects, tmp_path), output="")) for _ in range(2))
+    assert [r.run.folder.as_posix() for r in (first, second)] == ["runs/small-insects", "runs/small-insects-2"]
+
+
+def test_one_folder_is_split_and_the_size_is_kept_in_the_package(insects: Path, tmp_path: Path) -> None:
+    result = engine.finetune(job(insects / "train", tmp_path / "run", size=48, holdout=0.25))
+    assert result.metrics["accuracy"]["n"] == 18
+    model = load.load(str(tmp_path / "run"), prove=True)
+    assert model.preprocess(Image.new("RGB", (70, 60))).shape == (3, 48, 48)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the photographs and weights that lie beside a checkout")
+def test_ants_or_bees_with_real_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head-only epoch at half size, from ImageNet's weights: far from chance, and a delta of tens of kilobytes."""
+    recipe, compute = Recipe(train="head", epochs=1, lr=5e-3, augment="none"), Compute(device="cpu")
+    folder = str(SHARED / "data" / "hymenoptera")
+    options = {"recipe": recipe, "compute": compute, "size": 128, "package": "delta", "output": str(tmp_path / "run")}
+    result = engine.finetune(Job("pip:efficientnet_lite0", folder, **options))
+    assert result.metrics["accuracy"]["n"] == 153
+    assert result.metrics["accuracy"]["value"] > 0.85
+    assert (result.run.package / "delta.safetensors").stat().st_size < 50_000
+    model = load.load(str(result.run.folder), prove=True)
+    ant = data.decode(next((SHARED / "data" / "hymenoptera" / "val" / "ants").iterdir()))
+    assert model(transforms.evaluation(load.package(str(result.run.folder)).manifest.preprocess)(ant)[None]).shape == (
+        1,
+        2,
+    )
