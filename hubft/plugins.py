@@ -95,10 +95,10 @@ def manager(name: str) -> pluggy.PluginManager:
 
     :raises FamilyError: the family is unknown, clashes, cannot be imported, or does not fit the hooks.
     """
-    from hubft import defaults
-
     family = find(name)
     plugin = _import(family)
+    from hubft import defaults  # imports torch: what is unknown or broken is told without it
+
     pm = pluggy.PluginManager(hookspecs.PROJECT)
     pm.add_hookspecs(hookspecs)
     known = sorted(vars(pm.hook))

@@ -1,0 +1,263 @@
+"""A job: its reference, its bounds, its JSON, and the grammar of `--train`."""
+
+import json
+import subprocess
+import sys
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import pytest
+
+from hubft import HubftError, Job, Task
+from hubft.errors import JobError
+from hubft.job import Compute, Recipe, Reference, from_dict, to_dict
+from hubft.train.stages import Rule, parse
+
+JOB = Job("toy:small", "flowers")
+EVERY_FIELD = Job(
+    "timm:resnet18.a1_in1k",
+    "pictures",
+    task=Task(hidden=(64, 32), dropout=0.25, outputs=7),
+    recipe=Recipe("head,last:1@0.5", 3, 8, 0.01, 0.5, 0.1, 0.2, 2.0, 0.9, "standard", 5),
+    compute=Compute("cpu", "bf16", 2, 50),
+    size=64,
+    holdout=0.3,
+    compress="bf16",
+    package="delta",
+    output="runs/mine",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "family", "name"),
+    [
+        ("timm:resnet18.a1_in1k", "timm", "resnet18.a1_in1k"),
+        ("hub:owner/repo:branch:model", "hub", "owner/repo:branch:model"),
+        ("a_b:x y", "a_b", "x y"),
+        ("toy::", "toy", ":"),
+    ],
+)
+def test_all_after_the_first_colon_is_the_name(text: str, family: str, name: str) -> None:
+    assert Reference.parse(text) == Reference(family, name)
+    assert str(Reference.parse(text)) == text
+    assert (Job(text, "d").family, Job(text, "d").name) == (family, name)
+
+
+@pytest.mark.parametrize("text", ["", "resnet18", ":resnet18", "timm:", "no-family:x", "a b:x", "../x:y", "1:x"])
+def test_what_is_no_reference_is_refused(text: str) -> None:
+    with pytest.raises(JobError, match="no model reference: write family:name") as caught:
+        Job(text, "d")
+    assert repr(text) in str(caught.value)
+
+
+def leaves(value: Any, path: str = "") -> dict[str, Any]:
+    """Return every field of a dataclass, those of its parts too, by dotted name."""
+    found: dict[str, Any] = {}
+    for f in fields(value):
+        its = getattr(value, f.name)
+        found |= leaves(its, f"{path}{f.name}.") if is_dataclass(its) else {path + f.name: its}
+    return found
+
+
+def test_json_brings_back_every_field() -> None:
+    defaults, changed = leaves(JOB), leaves(EVERY_FIELD)
+    assert not [name for name in defaults if defaults[name] == changed[name]], "give EVERY_FIELD the new field too"
+    for job in (JOB, EVERY_FIELD):
+        assert from_dict(Job, json.loads(json.dumps(to_dict(job)))) == job
+
+
+@pytest.mark.parametrize("left_out", [None, "task", "recipe", "compute", "size", "holdout", "compress", "package"])
+def test_what_json_leaves_out_is_the_default(left_out: str | None) -> None:
+    data = {"reference": "toy:small", "data": "flowers"}
+    if left_out:
+        data = to_dict(JOB)
+        del data[left_out]
+    assert from_dict(Job, data) == JOB
+    assert from_dict(Job, data | {"recipe": {}, "task": {}, "compute": {}}) == JOB
+
+
+def altered(path: str, value: object) -> Any:
+    """Return the JSON of a job with one key set, `recipe.lr` in a part of it."""
+    data = json.loads(json.dumps(to_dict(JOB)))
+    *parts, key = path.split(".")
+    inner = data
+    for part in parts:
+        inner = inner[part]
+    inner[key] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("sise", "job: unknown key 'sise'. Did you mean 'size'?"),
+        ("recipe.epoch", "job.recipe: unknown key 'epoch'. Did you mean 'epochs'?"),
+        ("task.zzz", "job.task: unknown key 'zzz'."),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest(path: str, message: str) -> None:
+    with pytest.raises(JobError) as caught:
+        from_dict(Job, altered(path, 1))
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("key", ["reference", "data"])
+def test_a_missing_key_is_named(key: str) -> None:
+    data = to_dict(JOB)
+    del data[key]
+    with pytest.raises(JobError, match=f"job: key '{key}' is missing"):
+        from_dict(Job, data)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("reference", 5),
+        ("data", None),
+        ("size", "64"),
+        ("size", 64.0),
+        ("size", True),
+        ("holdout", "0.2"),
+        ("holdout", False),
+        ("package", "half"),
+        ("package", ["full"]),
+        ("recipe", None),
+        ("recipe", []),
+        ("recipe.train", 1),
+        ("recipe.epochs", 1.5),
+        ("recipe.augment", "heavy"),
+        ("compute.precision", "fp8"),
+        ("task.hidden", "64"),
+        ("task.hidden", [64, "32"]),
+        ("task.hidden", {"64": 1}),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named_by_its_path(path: str, value: object) -> None:
+    with pytest.raises(JobError, match=f"^job.{path}: "):
+        from_dict(Job, altered(path, value))
+
+
+@pytest.mark.parametrize("data", [None, [], "job", 3])
+def test_json_that_is_no_object_is_refused(data: object) -> None:
+    with pytest.raises(JobError, match=r"^job: expected an object"):
+        from_dict(Job, data)
+
+
+def test_an_integer_serves_as_a_float() -> None:
+    rate = from_dict(Job, altered("recipe.lr", 1)).recipe.lr
+    assert (rate, type(rate)) == (1.0, float)
+
+
+BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {  # field: (accepted, refused)
+    "size": ([0, 4096], [-1, 4097, 10**400]),
+    "holdout": ([0.01, 0.9], [0.0, 0.95, float("nan")]),
+    "task.hidden": ([[], [1], [65536] * 8], [[0], [65537], [1] * 9]),
+    "task.dropout": ([0.0, 0.99], [-0.1, 1.0, float("nan")]),
+    "task.outputs": ([0, 1_000_000], [-1, 1_000_001]),
+    "recipe.epochs": ([1, 100_000], [0, 100_001]),
+    "recipe.batch_size": ([1, 65536], [0, 65537]),
+    "recipe.lr": ([1e-12, 1e3], [0.0, -1.0, 1001.0, float("inf"), float("nan")]),
+    "recipe.body_lr": ([0.0, 1e3], [-0.1, 1001.0]),
+    "recipe.weight_decay": ([0.0, 1e3], [-0.1, 1001.0]),
+    "recipe.warmup": ([0.0, 1.0], [-0.1, 1.1]),
+    "recipe.clip": ([0.0, 1e9], [-1.0, float("inf")]),
+    "recipe.averaging": ([0.0, 0.999999], [-0.1, 1.0]),
+    "recipe.seed": ([0, 2**63 - 1], [-1, 2**63, 10**400]),
+    "compute.workers": ([-1, 1024], [-2, 1025]),
+    "compute.checkpoint_every": ([0, 2**31], [-1, 2**31 + 1]),
+}
+
+
+def test_every_number_has_bounds() -> None:
+    numbers = {name for name, value in leaves(JOB).items() if type(value) in (int, float, tuple)}
+    assert numbers == set(BOUNDS)
+
+
+@pytest.mark.parametrize(("path", "value"), [(path, v) for path, (good, _) in BOUNDS.items() for v in good])
+def test_a_value_at_the_bound_is_accepted(path: str, value: Any) -> None:
+    wanted = tuple(value) if isinstance(value, list) else value
+    assert leaves(from_dict(Job, altered(path, value)))[path] == wanted
+
+
+@pytest.mark.parametrize(("path", "value"), [(path, v) for path, (_, bad) in BOUNDS.items() for v in bad])
+def test_a_value_beyond_its_bounds_is_refused_by_its_flag(path: str, value: Any) -> None:
+    flag = path.rpartition(".")[2].replace("_", "-")
+    with pytest.raises(JobError, match=rf"^(--)?{flag} .*: must be "):
+        from_dict(Job, altered(path, value))
+
+
+def test_a_published_job_keeps_no_path_of_this_machine() -> None:
+    home = "/home/me/secret"
+    job = Job("toy:small", f"{home}/flowers/", output=f"{home}/runs/1", recipe=Recipe(epochs=2)).published()
+    assert home not in json.dumps(to_dict(job))
+    assert (job.data, job.output, job.recipe.epochs) == ("flowers", "", 2)
+    assert Job("toy:small", "/").published().data == "data"
+
+
+def test_outputs_are_set_on_a_copy() -> None:
+    assert EVERY_FIELD.with_outputs(9).task == Task((64, 32), 0.25, 9)
+    assert EVERY_FIELD.task.outputs == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        ("all", [Rule("all")]),
+        ("head", [Rule("head")]),
+        ("last:2", [Rule("last", "2")]),
+        ("stage:layer4", [Rule("stage", "layer4")]),
+        ("stage:blocks.0:x", [Rule("stage", "blocks.0:x")]),
+        ("type:BatchNorm2d", [Rule("type", "BatchNorm2d")]),
+        ("match:(bias|norm)$", [Rule("match", "(bias|norm)$")]),
+        ("match:a@b@0.5", [Rule("match", "a@b", 0.5)]),
+        ("all@0.25", [Rule("all", "", 0.25)]),
+        (" head , last:1@0.5 ", [Rule("head"), Rule("last", "1", 0.5)]),
+        ("head,stage:a@0,stage:b@.75", [Rule("head"), Rule("stage", "a"), Rule("stage", "b", 0.75)]),
+    ],
+)
+def test_train_has_rules(text: str, rules: list[Rule]) -> None:
+    assert list(parse(text)) == rules
+
+
+NO_RULE, NO_VALUE = "is no rule; known are all, head, last:VALUE, stage:VALUE", "last:N needs N >= 1, and @START a"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", NO_RULE),
+        ("heads", "Did you mean 'head'?"),
+        ("stge:x", "Did you mean 'stage'?"),
+        ("head,", NO_RULE),
+        ("last", NO_RULE),
+        ("last:", NO_RULE),
+        ("all:", NO_RULE),
+        ("all:x", NO_RULE),
+        ("head:2", NO_RULE),
+        ("stage:", NO_RULE),
+        ("@0.5", NO_RULE),
+        ("last:0", NO_VALUE),
+        ("last:-1", NO_VALUE),
+        ("last:two", NO_VALUE),
+        ("head@", NO_VALUE),
+        ("head@1", NO_VALUE),
+        ("head@-0.1", NO_VALUE),
+        ("head@half", NO_VALUE),
+        ("head@nan", NO_VALUE),
+        ("match:(", "'match:(' is no regular expression: missing )"),
+    ],
+)
+def test_what_is_no_rule_is_refused_in_one_clear_line(text: str, said: str) -> None:
+    with pytest.raises(JobError) as caught:
+        Job("toy:small", "d", recipe=Recipe(train=text))
+    message = str(caught.value)
+    assert message.startswith("--train: ") and said in message and "\n" not in message
+    assert isinstance(caught.value, HubftError)
+
+
+@pytest.mark.parametrize("module", ["hubft", "hubft.job", "hubft.plugins", "hubft.cli", "hubft.console"])
+def test_light_modules_do_not_import_torch(module: str) -> None:
+    heavy = "{'torch', 'numpy', 'PIL', 'matplotlib', 'scipy', 'timm', 'huggingface_hub'}"
+    code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
