@@ -1,0 +1,107 @@
+"""How long a model takes to load: hubft's package beside the library's own constructor and its state dict.
+
+    python benchmarks/load.py [--rounds 9] [MODEL ...]
+
+Random weights, so nothing is downloaded. Every way is run once in each round, in one process, on one thread, with
+the files in the page cache; shown are medians over the rounds, and the median of the rounds' ratios to the first way
+with the range of those ratios. `ready` ends when the model is returned; `first image` includes one forward pass,
+which is when the pages of a mapped file are read.
+"""
+
+import argparse
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import nn
+from torchvision import models
+
+from hubft import Job, Task, load, plugins
+from hubft.build import build
+from hubft.publish import package, selftest
+from hubft.train import transforms
+
+Ways = dict[str, Callable[[], nn.Module]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", default=["resnet50", "vit_b_16"])
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"{processor()}; torch {version('torch')}, torchvision {version('torchvision')}, {options.rounds} rounds")
+    for name in options.models:
+        with tempfile.TemporaryDirectory() as folder:
+            show(name, measure(ways(name, Path(folder)), options.rounds))
+
+
+def ways(name: str, folder: Path) -> Ways:
+    """Return the ways to load one and the same model, its files written to a folder."""
+    pm = plugins.manager("torchvision")
+    job = Job(f"torchvision:{name}", "none", task=Task(outputs=1000))
+    loaded = build(pm, job, pretrained=False)
+    manifest = package.Manifest(job, tuple(map(str, range(1000))), loaded.preprocess, loaded.base)
+    test = selftest.make(loaded.model, loaded.preprocess, transforms.evaluation(loaded.preprocess))
+    package.write(folder / "package", manifest, loaded.model.state_dict(), test)
+    torch.save(loaded.model.state_dict(), folder / "weights.pt")
+
+    def own(read: Callable[[], dict[str, torch.Tensor]]) -> nn.Module:
+        model = models.get_model(name, weights=None)
+        model.load_state_dict(read())
+        return model.eval()
+
+    return {
+        "constructor, torch.load": lambda: own(lambda: torch.load(folder / "weights.pt", weights_only=True)),
+        "constructor, safetensors": lambda: own(
+            lambda: safetensors.torch.load_file(folder / "package" / package.WEIGHTS)
+        ),
+        "hubft": lambda: load.load(str(folder / "package")),
+        "hubft, sha256 not compared": lambda: load.model(package.read(folder / "package", verify=False)),
+    }
+
+
+def measure(ways: Ways, rounds: int) -> dict[str, list[tuple[float, float, float]]]:
+    """Return for each way and round: wall ms and CPU ms until ready, and wall ms until the first image is through."""
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
+    image = torch.zeros(1, 3, 224, 224)
+    for i in range(rounds + 1):
+        for name, way in ways.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            model = way()
+            ready = (time.perf_counter() - wall, time.process_time() - cpu)
+            with torch.inference_mode():
+                model(image)
+            if i:  # the first round warms the caches
+                found[name].append((*(1000 * t for t in ready), 1000 * (time.perf_counter() - wall)))
+    return found
+
+
+def show(name: str, found: dict[str, list[tuple[float, float, float]]]) -> None:
+    first = next(iter(found.values()))
+    print(f"\n{name:28}{'ready ms':>10}{'CPU ms':>9}{'ratio':>8}{'range':>14}{'first image ms':>16}{'ratio':>8}")
+    for way, rows in found.items():
+        wall, cpu, image = (statistics.median(column) for column in zip(*rows, strict=True))
+        ratios = [row[0] / base[0] for row, base in zip(rows, first, strict=True)]
+        images = statistics.median(row[2] / base[2] for row, base in zip(rows, first, strict=True))
+        span = f"{min(ratios):.2f}-{max(ratios):.2f}"
+        middle = statistics.median(ratios)
+        print(f"{way:28}{wall:>10.0f}{cpu:>9.0f}{middle:>8.2f}{span:>14}{image:>16.0f}{images:>8.2f}")
+
+
+def processor() -> str:
+    """Return the processor's name and number of cores, as far as this system tells."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} cores" if names else platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()
