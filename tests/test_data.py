@@ -1,0 +1,364 @@
+"""A folder of images: what can be decoded, what is left out and why, what is held out, what is refused."""
+
+import json
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import numpy
+import pytest
+from PIL import Image
+
+from hubft import plugins
+from hubft.errors import DataError
+from hubft.train import data
+from hubft.train.data import Sample
+
+HYMENOPTERA = plugins.ROOT.parent / "shared" / "data" / "hymenoptera"
+
+
+def noise(seed: int, height: int = 8, width: int = 8) -> Image.Image:
+    return Image.fromarray(numpy.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=numpy.uint8))
+
+
+def fill(folder: Path, seeds: range, name: str = "{}.png") -> Path:
+    """Write an image for each seed; equal seeds make equal bytes, other seeds other bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        noise(seed).save(folder / name.format(seed))
+    return folder
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(width: int, height: int, text: bytes = b"") -> bytes:
+    """Return a PNG whose header claims that size; `text` becomes a compressed comment."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    comment = chunk(b"zTXt", b"k\0\0" + zlib.compress(text)) if text else b""
+    return b"\x89PNG\r\n\x1a\n" + header + comment + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+
+
+JPEG = encoded(noise(0, 64, 48), "JPEG")
+BAD = {
+    "empty.jpg": (b"", "not an image of a known format"),
+    "page.jpg": (b"<html>404</html>", "not an image of a known format"),
+    "truncated.jpg": (JPEG[: len(JPEG) // 2], "cannot be decoded: image file is truncated"),
+    "short.png": (encoded(noise(1), "PNG")[:-40], "cannot be decoded: "),
+    "float.tiff": (encoded(Image.new("F", (8, 8), 0.5), "TIFF"), "pixels of mode F have no known range"),
+    "int.tiff": (encoded(Image.new("I", (8, 8), 70000), "TIFF"), "pixels of mode I have no known range"),
+    "large.png": (png(10_001, 10_001), "10001 x 10001 pixels are more than 100000000"),
+    "bomb.png": (png(30_000, 30_000), "cannot be decoded: Image size"),
+    "comment.png": (png(8, 8, bytes(20_000_000)), "cannot be decoded: Decompressed data too large"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_decoded_is_named_with_the_reason(tmp_path: Path, name: str) -> None:
+    content, reason = BAD[name]
+    (tmp_path / name).write_bytes(content)
+    for source in (tmp_path / name, BytesIO(content)):
+        with pytest.raises(DataError, match=f"^{reason}") as caught:
+            data.decode(source)
+        assert "0x" not in str(caught.value), "an address in memory tells the user nothing"
+
+
+def unreadable(folder: Path) -> dict[str, str]:
+    """Make what is no regular file, under names of images; return name -> reason."""
+    (folder / "dangling.jpg").symlink_to("nowhere.jpg")
+    (folder / "loop.jpg").symlink_to("loop.jpg")
+    (folder / "linked.jpg").symlink_to(folder.parent)
+    os.mkfifo(folder / "pipe.jpg")
+    return dict.fromkeys(("dangling.jpg", "loop.jpg", "linked.jpg", "pipe.jpg"), "not a regular file")
+
+
+def test_what_is_no_regular_file_is_never_opened(tmp_path: Path) -> None:
+    (tmp_path / "folder.jpg").mkdir()
+    for name in (*unreadable(tmp_path), "folder.jpg", "absent.jpg"):
+        with pytest.raises(DataError, match=r"^not a regular file$"):  # opening the pipe would block for ever
+            data.decode(tmp_path / name)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK", "YCbCr"])
+def test_every_mode_becomes_rgb_of_8_bits(mode: str) -> None:
+    grey = Image.new("RGB", (6, 4), (102, 102, 102)).convert(mode, dither=Image.Dither.NONE)
+    options: dict[str, object] = {"transparency": 3} if mode == "P" else {}
+    image = data.decode(BytesIO(encoded(grey, "TIFF" if mode in ("CMYK", "YCbCr") else "PNG", **options)))
+    assert (image.mode, image.size) == ("RGB", (6, 4))
+    assert abs(numpy.asarray(image).mean() - (0 if mode == "1" else 102)) <= 1
+
+
+def test_alpha_is_dropped_and_the_colour_below_it_kept() -> None:
+    image = data.decode(BytesIO(encoded(Image.new("RGBA", (2, 2), (9, 99, 199, 0)), "PNG")))
+    assert image.getpixel((0, 0)) == (9, 99, 199)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bits_are_scaled_not_saturated(kind: str) -> None:
+    levels = numpy.array([[0, 257 * 64, 257 * 128, 65535]], dtype=numpy.uint16)
+    image = data.decode(BytesIO(encoded(Image.fromarray(levels), kind)))
+    assert numpy.asarray(image).tolist() == [[[0] * 3, [64] * 3, [128] * 3, [255] * 3]]
+
+
+def test_a_picture_is_turned_upright_by_its_exif_tag() -> None:
+    lying = Image.new("RGB", (8, 4), "blue")
+    lying.paste("red", (0, 0, 4, 4))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the left of what is stored is the top of what is meant
+    image = data.decode(BytesIO(encoded(lying, "PNG", exif=exif)))
+    assert image.size == (4, 8)
+    assert (image.getpixel((2, 0)), image.getpixel((2, 7))) == ((255, 0, 0), (0, 0, 255))
+
+
+@pytest.fixture
+def parted(tmp_path: Path) -> Path:
+    """A folder with train/ and val/, classes cat and dog, six and two images each."""
+    for part, (cats, dogs) in {"train": (0, 10), "val": (6, 16)}.items():
+        count = 6 if part == "train" else 2
+        fill(tmp_path / "d" / part / "dog", range(dogs, dogs + count))
+        fill(tmp_path / "d" / part / "cat", range(cats, cats + count))
+    return tmp_path / "d"
+
+
+@pytest.fixture
+def single(tmp_path: Path) -> Path:
+    """One folder of class folders: forty cats, twenty dogs."""
+    fill(tmp_path / "d" / "dog", range(100, 120))
+    return fill(tmp_path / "d" / "cat", range(40)).parent
+
+
+def test_train_and_val_are_taken_as_they_are(parted: Path) -> None:
+    images = data.read(parted, 0.5, 0)
+    assert images.classes == ("cat", "dog")
+    assert [s.label for s in images.train] == [0] * 6 + [1] * 6
+    assert [s.path for s in images.val] == ["val/cat/6.png", "val/cat/7.png", "val/dog/16.png", "val/dog/17.png"]
+    assert (images.quarantined, images.notes) == ({}, ())
+
+
+@pytest.mark.parametrize(("holdout", "held"), [(0.2, [8, 4]), (0.5, [20, 10]), (0.01, [1, 1]), (0.9, [36, 18])])
+def test_one_folder_is_split_by_class(single: Path, holdout: float, held: list[int]) -> None:
+    images = data.read(single, holdout, 0)
+    assert [sum(s.label == label for s in images.val) for label in (0, 1)] == held
+    assert len(images.train) == 60 - sum(held) and not {*images.train} & {*images.val}
+
+
+def contents(samples: tuple[Sample, ...]) -> set[tuple[int, str]]:
+    return {(s.label, s.sha256) for s in samples}
+
+
+def test_what_is_held_out_depends_on_the_content_not_on_names(single: Path, tmp_path: Path) -> None:
+    before = data.read(single, 0.2, 0)
+    for i, path in enumerate(sorted(single.glob("*/*"), key=lambda p: p.read_bytes())):
+        place = tmp_path / "other" / path.parent.name / f"deep {i % 3}" / f"{i}.PNG"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+    after = data.read(tmp_path / "other", 0.2, 0)
+    assert contents(after.val) == contents(before.val) and contents(after.train) == contents(before.train)
+    assert after.fingerprint() == before.fingerprint()
+
+
+def test_the_split_has_a_seed(single: Path) -> None:
+    held = [contents(data.read(single, 0.2, seed).val) for seed in (0, 0, 1)]
+    assert held[0] == held[1] != held[2]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_equal_bytes_stay_on_one_side(seed: int) -> None:
+    samples = [Sample(f"{label}/{i}", label, f"sha{i // 2}") for label in (0, 1) for i in range(10)]
+    train, val = data.split(samples, 2, 0.3, seed)
+    assert not {s.sha256 for s in train} & {s.sha256 for s in val}
+    assert sorted((*train, *val), key=str) == sorted(samples, key=str)
+    assert all(any(s.label == label for s in val) for label in (0, 1))
+    assert data.split(reversed(samples), 2, 0.3, seed)[1][::-1] == val
+
+
+def test_fingerprints_change_with_the_content_and_with_the_label(parted: Path) -> None:
+    first = data.read(parted, 0.2, 0).fingerprint()
+    assert (first["train"]["samples"], first["val"]["samples"]) == (12, 4)
+    (parted / "train" / "cat" / "0.png").rename(parted / "train" / "cat" / "renamed.png")
+    assert data.read(parted, 0.2, 0).fingerprint() == first
+    noise(99).save(parted / "train" / "cat" / "1.png")
+    second = data.read(parted, 0.2, 0).fingerprint()
+    assert second["train"] != first["train"] and second["val"] == first["val"]
+    (parted / "val" / "cat" / "6.png").rename(parted / "val" / "dog" / "6.png")
+    third = data.read(parted, 0.2, 0).fingerprint()
+    assert third["val"] != first["val"] and third["train"] == second["train"]
+
+
+def test_what_cannot_be_used_is_quarantined_with_its_reason(single: Path) -> None:
+    reasons = {f"cat/{name}": reason for name, reason in unreadable(single / "cat").items()}
+    for name in ("empty.jpg", "truncated.jpg"):
+        (single / "dog" / name).write_bytes(BAD[name][0])
+        reasons[f"dog/{name}"] = BAD[name][1]
+    (single / "dog" / "notes.txt").write_text("none")
+    (single / "dog" / "moving.gif").write_bytes(b"GIF89a")
+    reasons |= {"dog/notes.txt": "the suffix '.txt' is none of .jpg", "dog/moving.gif": "the suffix '.gif' is none of"}
+    images = data.read(single, 0.2, 0)
+    assert len(images.train) + len(images.val) == 60
+    assert images.quarantined.keys() == reasons.keys()
+    assert all(images.quarantined[name].startswith(reason) for name, reason in reasons.items())
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_more_than_a_tenth_unreadable_is_the_folders_fault(tmp_path: Path, part: str) -> None:
+    for other in ("train", "val"):
+        fill(tmp_path / other / "cat", range(9))
+        fill(tmp_path / other / "dog", range(10, 19))
+    (tmp_path / part / "cat" / "a.jpg").write_bytes(b"")
+    (tmp_path / part / "cat" / "b.jpg").write_bytes(b"")
+    assert len(data.read(tmp_path, 0.2, 0).quarantined) == 2  # 2 of 20
+    (tmp_path / part / "dog" / "c.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=rf"^3 of 21 images in '.*{part}' cannot be used; {part}/cat/a.jpg: not an im"):
+        data.read(tmp_path, 0.2, 0)
+
+
+def test_hidden_files_and_folders_are_ignored(single: Path) -> None:
+    before = data.read(single, 0.2, 0)
+    for place in (single / ".cache", single / "cat" / ".ipynb_checkpoints" / "deeper", single / "dog"):
+        fill(place, range(200, 203), ".{}.png" if place.name == "dog" else "{}.png")
+    (single / "cat" / ".DS_Store").write_bytes(b"x")
+    (single / "README.md").write_text("beside the classes")
+    assert data.read(single, 0.2, 0) == before
+
+
+@pytest.mark.parametrize("name", ["ünïcödé 图 🐶.jpg".encode(), b"bad\xff.JPG", b"a\nb[red].Jpeg"])
+def test_names_of_any_bytes_are_read_and_reported(single: Path, name: bytes) -> None:
+    Path(os.fsdecode(os.fsencode(single / "dog") + b"/" + name)).write_bytes(JPEG)
+    Path(os.fsdecode(os.fsencode(single / "cat") + b"/" + name)).write_bytes(b"")
+    images = data.read(single, 0.2, 0)
+    assert len(images.train) + len(images.val) == 61
+    assert list(images.quarantined) == ["cat/" + name.decode("utf-8", "backslashreplace")]
+    json.dumps(images.quarantined, ensure_ascii=False).encode()
+
+
+def test_a_folder_named_as_an_image_is_a_folder(single: Path) -> None:
+    fill(single / "cat" / "x.jpg", range(200, 202))
+    images = data.read(single, 0.2, 0)
+    assert (len(images.train) + len(images.val), images.quarantined) == (62, {})
+
+
+def no_folder(root: Path) -> None:
+    shutil.rmtree(root)
+
+
+def a_file(root: Path) -> None:
+    shutil.rmtree(root)
+    root.write_text("")
+
+
+def no_classes(root: Path) -> None:
+    shutil.rmtree(root / "train")
+    shutil.rmtree(root / "val")
+
+
+def no_val(root: Path) -> None:
+    shutil.rmtree(root / "val")
+
+
+def one_class(root: Path) -> None:
+    shutil.rmtree(root / "train" / "dog")
+
+
+def empty_class(root: Path) -> None:
+    (root / "train" / "eel").mkdir()
+
+
+def class_of_text(root: Path) -> None:
+    (root / "train" / "eel").mkdir()
+    (root / "train" / "eel" / "eel.txt").write_text("eel")
+
+
+def stranger(root: Path) -> None:
+    fill(root / "val" / "eel", range(1))
+
+
+def empty_val(root: Path) -> None:
+    shutil.rmtree(root / "val" / "cat")
+    shutil.rmtree(root / "val" / "dog")
+
+
+def strange_bytes(root: Path) -> None:
+    fill(Path(os.fsdecode(os.fsencode(root) + b"/train/\xff")), range(30, 32))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        (no_folder, r"'.*' is no folder; DATA holds train/CLASS/\* and val/CLASS/\*, or CLASS/\*"),
+        (a_file, "is no folder"),
+        (no_classes, "has no class folders; two or more folders of images"),
+        (no_val, r"has train/ but no val/; add it, or give '.*train' to split it"),
+        (one_class, r"'.*train' has only the class 'cat'; two or more"),
+        (empty_class, "no usable image to train on in class 'eel'"),
+        (class_of_text, "no usable image to train on in class 'eel'"),
+        (stranger, r"'.*val' has classes that train/ lacks: eel"),
+        (empty_val, "no usable image to validate on"),
+        (strange_bytes, r"the name of the class folder '\\udcff' is not UTF-8: rename it"),
+    ],
+)
+def test_a_folder_that_cannot_be_trained_on_is_refused(
+    parted: Path, break_it: Callable[[Path], None], said: str
+) -> None:
+    break_it(parted)
+    with pytest.raises(DataError, match=said):
+        data.read(parted, 0.2, 0)
+
+
+def test_a_split_of_a_class_with_one_image_is_refused(single: Path) -> None:
+    fill(single / "eel", range(300, 301))
+    with pytest.raises(DataError, match="no usable image to train on in class 'eel'"):
+        data.read(single, 0.2, 0)
+
+
+def test_notes_tell_what_a_user_should_know(parted: Path) -> None:
+    shutil.copy(parted / "train" / "cat" / "0.png", parted / "val" / "cat" / "again.png")
+    shutil.copy(parted / "train" / "cat" / "1.png", parted / "train" / "dog" / "torn.png")
+    shutil.rmtree(parted / "val" / "dog")
+    assert data.read(parted, 0.2, 0).notes == (
+        "1 validation images are also training images: accuracy will look better than it is",
+        "1 images lie in two classes with equal bytes",
+        "validation has no image of class 'dog'",
+    )
+
+
+def test_labelled_images_are_found_for_known_classes(parted: Path) -> None:
+    samples, quarantined = data.labelled(parted, ("bat", "cat", "dog"))
+    assert [(s.path, s.label) for s in samples] == [
+        ("val/cat/6.png", 1), ("val/cat/7.png", 1), ("val/dog/16.png", 2), ("val/dog/17.png", 2)
+    ]  # fmt: skip
+    assert quarantined == {}
+    assert data.labelled(parted / "val", ("cat", "dog"))[0][0].path == "cat/6.png"
+
+
+@pytest.mark.parametrize(
+    ("folder", "classes", "said"),
+    [
+        ("val", ("cat",), r"has unknown classes dog; known are cat"),
+        ("absent", ("cat", "dog"), "is no folder"),
+        ("val/cat", ("cat", "dog"), "no usable image in a folder of any of the classes cat, dog"),
+    ],
+)
+def test_images_that_do_not_fit_the_classes_are_refused(
+    parted: Path, folder: str, classes: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        data.labelled(parted / folder, classes)
+
+
+@pytest.mark.skipif(not HYMENOPTERA.is_dir(), reason="the photographs are not beside the checkout")
+def test_the_photographs_of_the_tutorial() -> None:
+    images = data.read(HYMENOPTERA, 0.2, 0)
+    assert (images.classes, len(images.train), len(images.val)) == (("ants", "bees"), 244, 153)
+    assert list(images.quarantined) == ["train/ants/imageNotFound.gif"]
+    assert "the suffix '.gif' is none of" in images.quarantined["train/ants/imageNotFound.gif"]
