@@ -12,7 +12,7 @@ from torch import nn
 
 from hubft import Base, Job, Task, digest, plugins
 from hubft.build import adapt, load_base
-from hubft.publish import package, selftest
+from hubft.publish import manifest, package, selftest
 from hubft.train import transforms
 
 CLASSES = ("ant", "bee", "cat")
@@ -46,9 +46,9 @@ def write(
                 tensor.copy_(torch.rand(tensor.shape, generator=random))
     pm.hook.compress(model=loaded.model, method=job.compress, batches=())
     base = base or replace(loaded.base, sha256=digest.of_state(base_digests))
-    manifest = package.Manifest(job, classes, loaded.preprocess, base, metrics=ACCURACY)
+    facts = package.Manifest(job, classes, loaded.preprocess, base, metrics=ACCURACY)
     test = selftest.make(loaded.model, loaded.preprocess, transforms.evaluation(loaded.preprocess))
-    package.write(folder, manifest, loaded.model.state_dict(), test, base_digests)
+    package.write(folder, facts, loaded.model.state_dict(), test, base_digests)
     return loaded.model.eval()
 
 
@@ -57,9 +57,9 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path = folder / package.MANIFEST
     data = json.loads(path.read_text())
     change(data)
-    data["seal"] = package.UNSEALED
+    data["seal"] = manifest.UNSEALED
     text = json.dumps(data)
-    path.write_text(text.replace(package.UNSEALED, hashlib.sha256(text.encode()).hexdigest()))
+    path.write_text(text.replace(manifest.UNSEALED, hashlib.sha256(text.encode()).hexdigest()))
 
 
 def refile(folder: Path, name: str) -> None:

@@ -19,12 +19,14 @@ import pytest
 import torch
 from loopback import github, hub
 
+import hubft
 from hubft import Job, Task, digest
 from hubft.errors import HubftError
 from hubft.load import entry
-from hubft.publish import package
+from hubft.publish import catalogue, package
 
 ROOT = Path(__file__).resolve().parents[1]
+SERIES = hubft.__version__.rpartition(".")[0]
 HIDDEN = ("hubft", "_editable_impl_hubft", "__editable__", "timm")
 
 
@@ -199,14 +201,14 @@ except RuntimeError as error:
     assert output.splitlines()[-1] == "Missing dependencies: safetensors, pluggy"
 
 
-@pytest.mark.parametrize(("version", "usable"), [("0.0.9", False), ("0.1.99", True), ("1.1.0", False)])
+@pytest.mark.parametrize(("version", "usable"), [("0.0.9", False), (f"{SERIES}.99", True), ("77.1.0", False)])
 def test_an_imported_hubft_is_used_if_it_is_of_the_series(
     served: github.GitHub, bare: Path, tmp_path: Path, version: str, usable: bool
 ) -> None:
     shutil.copytree(ROOT / "hubft", tmp_path / "other" / "hubft", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "plugins", tmp_path / "other" / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
     init = tmp_path / "other" / "hubft" / "__init__.py"
-    init.write_text(init.read_text().replace('__version__ = "0.1.0"', f'__version__ = "{version}"'))
+    init.write_text(init.read_text().replace(f'"{hubft.__version__}"', f'"{version}"'))
     code = """
 import torch, hubft
 try:
@@ -281,3 +283,14 @@ def test_without_pretraining_an_entry_is_initialised() -> None:
     assert model.hubft["base"]["reference"].startswith("torchvision:resnet50")
     assert 0.01 < model.conv1.weight.std() < 0.1 and not any(p.is_meta for p in model.parameters())
     assert model.preprocess is not None and entry("resnet50_ft", pretrained=False).fc.out_features == 1000
+
+
+def test_what_the_catalogue_records_is_there() -> None:
+    names = json.loads((catalogue.HERE / "catalogue.json").read_text())
+    assert {"efficientnet_lite0_ft", "resnet50_ft"} <= set(names)
+    for name in names:
+        found = catalogue.find(name)
+        assert not found.hub or (catalogue.PINNED.fullmatch(found.hub) and found.manifest)
+        own = package.locate(catalogue.HERE / "catalogue" / name)
+        if own:
+            assert package.read(own).manifest.job.reference.partition("@")[0] == found.reference

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from hubft import Base, Preprocess, digest, load
+from hubft import Base, Job, Preprocess, Task, digest, load
 from hubft.errors import BaseMismatch, FamilyError, PackageError
 from hubft.publish import package
 
@@ -184,3 +184,19 @@ def test_a_loaded_model_can_be_saved_and_copied(tmp_path: Path) -> None:
     buffer.seek(0)
     again = torch.load(buffer, weights_only=False)
     assert same_bits(again, trained) and again.hubft["classes"] == list(packages.CLASSES)
+
+
+# ---- families that run foreign code ----------------------------------------------------------------
+
+
+def test_the_fine_tune_of_foreign_code_is_loaded_on_request_only(tmp_path: Path) -> None:
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo" / "hubconf.py").write_text(
+        "from torch import nn\n\ndef tiny(pretrained=False):\n"
+        "    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 10))\n"
+    )
+    job = Job(f"hub:{tmp_path / 'repo'}:tiny", "d", task=Task(outputs=len(packages.CLASSES)))
+    trained = packages.write(tmp_path / "p", job)
+    with pytest.raises(PackageError, match=r"runs the code of hub:.*trust=True"):
+        load.load(str(tmp_path / "p"))
+    assert same_bits(load.load(str(tmp_path / "p"), trust=True, prove=True), trained)

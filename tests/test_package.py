@@ -22,7 +22,7 @@ from torchvision.transforms import v2
 
 from hubft.errors import HubftError, PackageError
 from hubft.load import model as load_model
-from hubft.publish import card, package, selftest, tensors
+from hubft.publish import card, manifest, package, selftest, tensors
 from hubft.train import transforms
 
 
@@ -33,9 +33,9 @@ def full(tmp_path: Path) -> Path:
 
 
 def test_manifest_comes_back_equal_and_without_paths(full: Path) -> None:
-    manifest = package.read(full).manifest
-    assert manifest.job.data == "mine"
-    assert manifest.classes == packages.CLASSES
+    found = package.read(full).manifest
+    assert found.job.data == "mine"
+    assert found.classes == packages.CLASSES
     data = json.loads((full / package.MANIFEST).read_text())
     assert data["task"]["outputs"] == 3 and "task" not in data["job"]
     assert sorted(data["files"]) == ["README.md", "model.safetensors", "selftest.safetensors"]
@@ -190,7 +190,7 @@ def test_no_json_is_refused(full: Path, text: bytes) -> None:
 
 def test_a_huge_manifest_is_not_read(full: Path) -> None:
     with (full / package.MANIFEST).open("r+b") as file:
-        file.truncate(package.MANIFEST_LIMIT + 1)
+        file.truncate(manifest.MANIFEST_LIMIT + 1)
     with pytest.raises(PackageError, match="at most"):
         package.read(full)
 
@@ -207,6 +207,7 @@ NASTY = (
     "",
     "twice",
     "twice",
+    manifest.UNSEALED,
 )
 
 

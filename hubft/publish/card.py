@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hubft.job import Job
 
 if TYPE_CHECKING:
-    from hubft.publish.package import Manifest
+    from hubft.publish.manifest import Manifest
 
 LONGEST = 80  # characters of a foreign text that are shown
 ROWS = 200  # classes that are listed

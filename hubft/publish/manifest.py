@@ -1,0 +1,137 @@
+"""hubft.json: all that a package states about itself, and the checks that a stranger's must pass."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import stat
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from hubft.errors import HubftError, PackageError
+from hubft.hookspecs import Base, Preprocess
+from hubft.job import Job, Reference, from_dict, to_dict
+from hubft.publish import tensors
+
+SCHEMA = 1
+MANIFEST = "hubft.json"
+WEIGHTS = "model.safetensors"
+DELTA = "delta.safetensors"
+SELFTEST = "selftest.safetensors"
+CARD = "README.md"
+FILES = (MANIFEST, WEIGHTS, DELTA, SELFTEST, CARD)
+
+MANIFEST_LIMIT = 16 * 2**20  # bytes
+UNSEALED = 64 * "0"  # stands for the seal in the bytes whose sha256 the seal is
+
+
+@dataclass(frozen=True)
+class File:
+    sha256: str
+    size: int
+    """Bytes."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that a package states about itself."""
+
+    job: Job
+    classes: tuple[str, ...]
+    """Names of the outputs, in order; any text at all."""
+    preprocess: Preprocess
+    base: Base
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """Measured on the held-out images; `{name: {"value", "low", "high", "n"}}` is shown on the card."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """Fingerprints of the images."""
+    frozen: dict[str, Any] = field(default_factory=dict)
+    """The run's proof that what was frozen did not move."""
+    versions: dict[str, str] = field(default_factory=dict)
+    delta: dict[str, str] | None = None
+    """sha256 by name of the tensors taken from the base; None in a full package. `package.write` fills it in."""
+    files: dict[str, File] = field(default_factory=dict)
+    """Every file but the manifest; `package.write` fills it in."""
+    schema: int = SCHEMA
+
+    @property
+    def weights(self) -> str:
+        """Name of the file with the weights."""
+        return WEIGHTS if self.delta is None else DELTA
+
+
+def to_json(manifest: Manifest) -> str:
+    """Return the text of hubft.json: the job's task beside the job, not in it, and the text's own sha256, `seal`."""
+    plain = to_dict(manifest)
+    plain["task"] = plain["job"].pop("task")
+    first = {key: plain.pop(key) for key in ("schema", "job", "task")}
+    text = json.dumps({**first, **plain, "seal": UNSEALED}, indent=1, allow_nan=False) + "\n"
+    before, _, after = text.rpartition(UNSEALED)
+    return before + hashlib.sha256(text.encode()).hexdigest() + after
+
+
+def read(path: Path) -> Manifest:
+    """Return the manifest that a hubft.json holds.
+
+    :raises PackageError: no such file, altered, of a newer schema, or with a value that is none.
+    """
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise PackageError(f"{path.parent} is no package: it has no {MANIFEST}") from error
+    if not stat.S_ISREG(facts.st_mode) or facts.st_size > MANIFEST_LIMIT:
+        raise PackageError(f"{path}: not a file of at most {MANIFEST_LIMIT} bytes")
+    data = _unsealed(path.read_bytes())
+    try:
+        job = data.get("job")
+        if not isinstance(job, dict) or "task" in job:
+            raise PackageError("job must be an object, and task stand beside it")
+        data["job"] = {**job, "task": data.pop("task", None)}
+        manifest = from_dict(Manifest, data, "manifest")
+        _check(manifest)
+    except (HubftError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        # One border for all that a hostile value does to a check that expects decent ones.
+        line = " ".join(str(error).split())
+        raise PackageError(f"{MANIFEST}: {line[:500]}") from error
+    return manifest
+
+
+def _unsealed(text: bytes) -> dict[str, Any]:
+    """Return what the text holds but its seal, if it is of a schema that is known and was not altered."""
+    data = tensors.parse_json(text, MANIFEST)
+    schema = data.get("schema")
+    if type(schema) is not int or schema < 1:
+        raise PackageError(f"{MANIFEST}: schema {schema!r} is no schema of hubft")
+    if schema > SCHEMA:
+        raise PackageError(
+            f"{MANIFEST}: written by a newer hubft (schema {schema}, this one reads {SCHEMA}): pip install -U hubft"
+        )
+    seal = str(data.pop("seal", "")).encode()
+    if len(seal) != 64 or hashlib.sha256(text.replace(seal, UNSEALED.encode())).hexdigest().encode() != seal:
+        raise PackageError(f"{MANIFEST} was altered: its seal is not that of its text")
+    return data
+
+
+def _check(manifest: Manifest) -> None:
+    """Check what the fields of the manifest say of each other."""
+    task, base, files = manifest.job.task, manifest.base, manifest.files
+    if len(manifest.classes) != task.outputs:
+        raise PackageError(f"{len(manifest.classes)} classes for {task.outputs} outputs")
+    if (manifest.delta is None) != (manifest.job.package == "full"):
+        raise PackageError(f"job.package is {manifest.job.package!r}, and delta says otherwise")
+    if set(files) != {manifest.weights, SELFTEST, CARD}:
+        raise PackageError(f"files {sorted(files)} must be {manifest.weights}, {SELFTEST} and {CARD}")
+    for sha256 in (*(file.sha256 for file in files.values()), *(manifest.delta or {}).values()):
+        if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+            raise PackageError(f"{sha256[:80]!r} is no sha256")
+    for reference in (base.reference, *base.same_as):
+        Reference.parse(reference)
+    if not re.fullmatch(r"[A-Za-z0-9._-]*", base.requires):  # it is shown after `pip install`
+        raise PackageError(f"base.requires {base.requires[:80]!r} is no distribution")
+    # A head that the weights cannot fill is refused before it is built: at two bytes a number, the least.
+    head = sum(a * b for a, b in pairwise((*task.hidden, task.outputs)))
+    if 2 * head > files[manifest.weights].size:
+        raise PackageError(f"hidden {list(task.hidden)} needs more numbers than {manifest.weights} holds")
