@@ -1,0 +1,103 @@
+"""The report: pictures that are pictures, whatever the classes are called, and all numbers as JSON."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+from hubft.train import metrics, report
+
+HOSTILE = ("a\nb", "\x1b[31mred", "$x^2$", "$\\frac{$", "w" * 10_000, "\u202egnp.exe", "", "图 🐶", "[red]x[/red]")
+
+
+def results(classes: int) -> dict[str, Any]:
+    targets = torch.arange(classes).repeat(2)
+    outputs = torch.nn.functional.one_hot(targets.roll(1), classes).float()
+    return {"metrics": metrics.classification(outputs, targets, [""] * classes), "uncompressed": None}
+
+
+def line(epoch: int) -> dict[str, Any]:
+    return {"epoch": epoch, "loss": 1 / epoch, "val_loss": 1.2 / epoch, "accuracy": metrics.proportion(3 + epoch, 10)}
+
+
+def picture(path: Path) -> numpy.ndarray:
+    with Image.open(path) as image:
+        return numpy.asarray(image.convert("RGB")).astype(int)
+
+
+def inked(pixels: numpy.ndarray) -> float:
+    """Return the share of the pixels that are not white."""
+    return float((pixels.min(2) < 250).mean())
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 7])
+def test_curves_are_drawn_for_any_number_of_epochs(tmp_path: Path, epochs: int) -> None:
+    report.write(tmp_path, [line(epoch + 1) for epoch in range(epochs)], ("a", "b"), results(2))
+    curves = picture(tmp_path / "curves.png")
+    assert curves.shape[0] > 300 and curves.shape[1] > 2 * curves.shape[0]
+    halves = curves[:, : curves.shape[1] // 2], curves[:, curves.shape[1] // 2 :]
+    for half in halves:
+        assert inked(half) > 0.01
+        assert (half.max(2) - half.min(2) > 80).any(), "coloured points or lines"
+
+
+def test_curves_show_what_the_history_says() -> None:
+    history = [line(1), line(2), line(3)]
+    left: Any
+    right: Any
+    left, right = report.curves(history).axes
+    shown = [list(drawn.get_ydata()) for drawn in left.lines]
+    assert shown == [[h["loss"] for h in history], [h["val_loss"] for h in history]]
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["training", "validation"]
+    assert list(right.lines[0].get_ydata()) == [0.4, 0.5, 0.6] and list(right.lines[0].get_xdata()) == [1, 2, 3]
+    band = right.collections[0].get_datalim(right.transData)
+    assert (band.y0, band.y1) == (history[0]["accuracy"]["low"], history[2]["accuracy"]["high"])
+
+
+def test_without_history_there_are_no_curves(tmp_path: Path) -> None:
+    report.write(tmp_path / "deep" / "report", [], ("a", "b"), results(2))
+    assert sorted(path.name for path in (tmp_path / "deep" / "report").iterdir()) == ["confusion.png", "results.json"]
+
+
+@pytest.mark.parametrize("count", [2, report.MAX_CELLS, 300])
+def test_confusion_is_drawn_for_any_number_of_classes(tmp_path: Path, count: int) -> None:
+    report.write(tmp_path, [], [f"class {i}" for i in range(count)], results(count))
+    pixels = picture(tmp_path / "confusion.png")
+    assert min(pixels.shape[:2]) > 200 and max(pixels.shape[:2]) < 3000 and inked(pixels) > 0.02
+
+
+def test_confusion_has_true_classes_down_and_counts_in_the_cells() -> None:
+    figure = report.confusion([[3, 1], [0, 4]], ("ant", "bee"))
+    axes: Any = figure.axes[0]
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("true", "predicted")
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["ant", "bee"]
+    cells = {text.get_position(): text.get_text() for text in axes.texts}  # column, row
+    assert cells == {(0, 0): "3", (1, 0): "1", (1, 1): "4"}
+    assert axes.images[0].get_array().tolist() == [[0.75, 0.25], [0, 1]]
+
+
+def test_hostile_names_are_drawn_inert(tmp_path: Path) -> None:
+    report.write(tmp_path, [line(1)], HOSTILE, results(len(HOSTILE)))
+    pixels = picture(tmp_path / "confusion.png")
+    assert max(pixels.shape) < 2000 and inked(pixels) > 0.02
+    labels = report.confusion(results(len(HOSTILE))["metrics"]["confusion"], HOSTILE).axes[0].get_yticklabels()
+    assert [label.get_text() for label in labels[:4]] == ["a?b", "?[31mred", "$x^2$", "$\\frac{$"]
+    assert not any(label.get_parse_math() for label in labels)
+    assert json.loads((tmp_path / "results.json").read_text())["classes"] == list(HOSTILE)
+
+
+def test_all_numbers_are_in_results(tmp_path: Path) -> None:
+    numbers = results(3) | {"quarantined": {"a/b.gif": "the suffix"}}
+    report.write(tmp_path, [], ("a", "b", "c"), numbers)
+    assert json.loads((tmp_path / "results.json").read_text()) == {"classes": ["a", "b", "c"], **numbers}
+
+
+def test_a_report_is_written_anew(tmp_path: Path) -> None:
+    for count in (2, 3):
+        report.write(tmp_path, [line(1)], ["x"] * count, results(count))
+    assert len(json.loads((tmp_path / "results.json").read_text())["classes"]) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["confusion.png", "curves.png", "results.json"]
