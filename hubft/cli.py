@@ -38,7 +38,7 @@ def main() -> NoReturn:
     """Run a command and exit: 0, 2 for what the user can mend, 128 + signal for a run that was stopped."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin beside busy workers cost up to 100 times
     try:
-        app(exit_on_error=False, print_error=False)
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
     except (HubftError, cyclopts.CycloptsError) as error:
         print(f"hubft: {_line(error)}", file=sys.stderr)
         sys.exit(2)
@@ -66,16 +66,16 @@ def finetune(job: Annotated[Job | None, Parameter(name="*")] = None, *, resume: 
     resume
         Run folder to go on with, from its newest intact checkpoint; takes no other option.
     """
+    if job is not None and resume is not None:
+        raise JobError(ALONE)
+    if job is None and resume is None:
+        raise JobError("finetune needs REFERENCE and DATA: hubft finetune timm:resnet18.a1_in1k flowers/")
     from hubft import engine
 
     console = Console()
     if resume is not None:
-        if job is not None:
-            raise JobError(ALONE)
         _conclude(engine.resume(resume, console), console)
-    elif job is None:
-        raise JobError("finetune needs REFERENCE and DATA: hubft finetune timm:resnet18.a1_in1k flowers/")
-    else:
+    elif job is not None:
         _conclude(engine.finetune(job, console), console)
 
 

@@ -1,0 +1,318 @@
+"""The command line: its flags are the fields of Job, its errors one line, and a small run from end to end."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+
+import pictures
+import pytest
+from test_job import EVERY_FIELD, leaves
+
+from hubft import Job, cli, plugins
+from hubft.console import Console, plain
+from hubft.job import Recipe, from_dict
+
+CLASSES = ("[red]loud[bold]", "ants", "图\x1b[31m")  # as the terminal must not take them
+TRAIN = "head,last:1@0.5"
+SCHEDULE = Job("toy:small", "-", recipe=Recipe(TRAIN, epochs=2, batch_size=12, lr=0.01))
+
+
+class Ran(NamedTuple):
+    code: object
+    out: str
+    err: str
+
+    def cells(self) -> list[list[str]]:
+        """Return the rows of the tables in the output."""
+        return [[cell.strip() for cell in line.split("│")[1:-1]] for line in self.out.splitlines() if line[:1] == "│"]
+
+
+Hubft = Callable[..., Ran]
+
+
+@pytest.fixture
+def hubft(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hubft:
+    """The command, run in an empty folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # main sets it where it is not set
+    monkeypatch.setenv("COLUMNS", "400")
+
+    def run(*arguments: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["hubft", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return Ran(ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+class Trained(NamedTuple):
+    folder: Path
+    data: Path
+    out: str
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    """A run that the command made, of classes and a folder with names that look like markup."""
+    root = tmp_path_factory.mktemp("trained")
+    data = pictures.folder(root / "odd[" / "red]", CLASSES)
+    options = ["--epochs", 2, "--batch-size", 12, "--lr", 0.01, "--train", TRAIN, "--workers", 0]
+    arguments = ["hubft", "finetune", "toy:small", data, *options, "--output", root / "runs" / "mine"]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
+        patch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+        patch.setenv("COLUMNS", "200")
+        patch.setattr(sys, "argv", list(map(str, arguments)))
+        with pytest.raises(SystemExit, match="0"):
+            cli.main()
+    yield Trained(root / "runs" / "mine", data, out.getvalue())
+
+
+def flag(path: str) -> str:
+    return "--" + path.rpartition(".")[2].replace("_", "-")
+
+
+def test_flags_are_the_fields_of_the_job_with_their_defaults(hubft: Hubft) -> None:
+    rows = re.findall(r"^│ (.+?) {2,}(.*?) *│$", hubft("finetune", "--help").out, re.MULTILINE)
+    shown = {name: text for names, text in rows for name in re.findall(r"--[a-z-]+", names)}
+    fields = {flag(path): value for path, value in leaves(Job("r:r", "d")).items() if path != "task.outputs"}
+    assert shown.keys() - {"--resume", "--empty-hidden"} == fields.keys()
+    for name, value in fields.items():
+        default = '""' if value == "" else str(value)
+        assert name in ("--reference", "--data") or f"[default: {default}]" in shown[name], name
+        assert len(shown[name].partition("[")[0]) > 10, f"{name} has a help text"
+
+
+def test_flags_make_the_job(hubft: Hubft) -> None:
+    def parsed(*arguments: str) -> object:
+        return cli.app.parse_args(["finetune", *arguments], exit_on_error=False, print_error=False)[1].arguments["job"]
+
+    given: list[str] = []
+    for path, value in leaves(EVERY_FIELD).items():
+        for item in value if isinstance(value, tuple) else [value]:
+            given += [] if path == "task.outputs" else [flag(path), str(item)]
+    assert parsed("toy:small", "flowers") == Job("toy:small", "flowers")
+    assert parsed(*given) == EVERY_FIELD.with_outputs(0)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["finetune", "--help"], ["families"], ["--version"], ["finetune"]])
+def test_light_commands_do_not_import_torch(arguments: list[str]) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "hubft", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == (2 if arguments == ["finetune"] else 0)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time")}
+    assert "cyclopts" in imported and not {"torch", "numpy", "PIL", "hubft_toy", "hubft_timm"} & imported
+
+
+@pytest.fixture
+def wrong(tmp_path: Path) -> Path:
+    """Folders that are wrong in one way each, beside one that is right."""
+    pictures.folder(tmp_path / "flowers", ("ant", "bee"), 2, 1)
+    pictures.folder(tmp_path / "one", ("ant",), 2, 1)
+    pictures.folder(tmp_path / "empty", ("ant", "bee"), 2, 1)
+    for path in (tmp_path / "empty" / "train" / "bee").iterdir():
+        path.unlink()
+    (tmp_path / "hollow").mkdir()
+    (tmp_path / "page.jpg").write_text("<html>")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    return tmp_path
+
+
+def tree(*folders: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() if path.is_file() else b"" for folder in folders for path in folder.rglob("*")}
+
+
+TUNE = "finetune toy:small flowers --workers 0 "
+ALONE = "--resume takes everything from the run's job.json, and no other option"
+
+
+WRONG = [
+    ("--bogus", 'Unknown command "--bogus"'),
+    ("finetun a:b c", 'Unknown command "finetun". Did you mean "finetune"?'),
+    ("finetune", "finetune needs REFERENCE and DATA: hubft finetune timm:"),
+    ("finetune toy:small", "--data requires an argument"),
+    (TUNE + "--bogus 1", "Unknown option: --bogus"),
+    (TUNE + "--outputs 4", "Unknown option: --outputs"),
+    (TUNE + "extra", "Unused Tokens: ['extra']"),
+    (TUNE + "--epochs many", 'Invalid value for --epochs: unable to convert "many" into int'),
+    (TUNE + "--epochs 0", "--epochs 0: must be in 1..100000"),
+    (TUNE + "--seed 9223372036854775808", "must be in 0..2^63-1"),
+    (TUNE + "--package half", 'Invalid value "half" for --package. Choose from: "full", "delta"'),
+    (TUNE + "--device nowhere", "--device 'nowhere' cannot be used here: "),
+    (TUNE + "--device cpu --precision fp16", "--precision fp16 needs a GPU"),
+    (TUNE + "--compress bf61", "--compress 'bf61': known methods are none, bf16. Did you mean 'bf16'?"),
+    (TUNE + "--train heads", "--train: 'heads' is no rule; known are all, head, last:VALUE"),
+    (TUNE + "--train stage:stm", "stage:stm selects no parameter; this model has stem, block, head. Did you mean"),
+    (TUNE + "--train head,type:Conv3d@0.5", "type:Conv3d selects no parameter; this model has BatchNorm2d"),
+    (TUNE + "--train match:zzz", "match:zzz selects no parameter; `hubft show toy:small` lists the stages"),
+    (TUNE + "--output full", "'full' exists: give another --output, or go on with: hubft finetune --resume full"),
+    (TUNE + "--output page.jpg", "'page.jpg' exists: give another --output"),
+    ("finetune resnet18 flowers", "'resnet18' is no model reference: write family:name"),
+    ("finetune timn:x flowers", "unknown family 'timn'; installed are hub, pip, timm, torchvision, toy. Did you m"),
+    ("finetune toy:tiny flowers", "toy:tiny: "),
+    ("finetune toy:small nowhere", "'nowhere' is no folder; DATA holds"),
+    ("finetune toy:small one", "has only the class 'ant'; two or more"),
+    ("finetune toy:small empty", "no usable image to train on in class 'bee'"),
+    ("finetune toy:small hollow", "'hollow' has no class folders"),
+    ("finetune --resume full", "'full' is no run: its job.json cannot be read"),
+    ("finetune --resume nowhere", "'nowhere' is no run: its job.json cannot be read"),
+    ("finetune --resume RUN", "is finished: its package is "),
+    ("finetune --resume", "--resume requires an argument"),
+    ("finetune --resume RUN --epochs 3", ALONE),
+    ("finetune --resume=RUN --epochs 3", ALONE),
+    ("finetune toy:small --resume RUN", ALONE),
+    ("finetune toy:small flowers --resume RUN", ALONE),
+    ("evaluate nowhere flowers", "'nowhere' is neither a folder nor a Hub repository"),
+    ("evaluate full flowers", "full"),
+    ("evaluate RUN flowers", "'flowers/val' has unknown classes ant, bee; known are [red]loud[bold], ants, 图?[3"),
+    ("evaluate RUN nowhere", "'nowhere' is no folder"),
+    ("evaluate RUN hollow", "no usable image in a folder of any of the classes"),
+    ("predict RUN nowhere.jpg", "'nowhere.jpg' does not exist"),
+    ("predict RUN page.jpg", "page.jpg: not an image of a known format"),
+    ("predict RUN hollow", "no images in hollow; suffixes are .jpg"),
+    ("predict RUN", "--images requires an argument"),
+    ("show nowhere", "'nowhere' is neither a folder nor a Hub repository"),
+    ("show toy:tiny", "toy:tiny: "),
+    ("show toy:small --train last:x", "--train: 'last:x': last:N needs N >= 1"),
+    ("show toy:small --train stage:stm", "this model has stem, block, head. Did you mean 'stem'?"),
+    ("families --bogus", "Unknown option: --bogus"),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), WRONG, ids=[line.removeprefix(TUNE) for line, _ in WRONG])
+def test_what_is_wrong_is_told_in_one_line_and_nothing_is_written(
+    hubft: Hubft, wrong: Path, trained: Trained, line: str, said: str
+) -> None:
+    before = tree(wrong, trained.folder)
+    ran = hubft(*line.replace("RUN", str(trained.folder)).split())
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("hubft: ") and ran.err.endswith("\n") and ran.err.count("\n") == 1
+    assert said in ran.err and not re.search(r"Traceback|Error\b|0x[0-9a-f]{6}", ran.err)
+    assert tree(wrong, trained.folder) == before
+
+
+def test_a_process_exits_with_two(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hubft", "finetune", "nope", "data"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("hubft: 'nope' is no model reference: ")
+
+
+def test_finetune_leaves_a_run(trained: Trained) -> None:
+    files = {path.relative_to(trained.folder).as_posix() for path in trained.folder.rglob("*") if path.is_file()}
+    assert {name for name in files if not name.startswith("checkpoints/")} == {
+        "job.json",
+        "metrics.jsonl",
+        *(f"report/{name}" for name in ("results.json", "curves.png", "confusion.png")),
+        *(f"package/{name}" for name in ("hubft.json", "model.safetensors", "selftest.safetensors", "README.md")),
+    }
+    assert any(name.startswith("checkpoints/") for name in files)
+    job = from_dict(Job, json.loads((trained.folder / "job.json").read_text()))
+    assert job.recipe == SCHEDULE.recipe and (job.task.outputs, job.compute.workers) == (3, 0)
+    assert (job.reference, job.data, job.output) == ("toy:small", str(trained.data), str(trained.folder))
+    lines = [json.loads(line) for line in (trained.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["epoch"], line["step"]) for line in lines] == [(1, 3), (2, 6)]
+    results = json.loads((trained.folder / "report" / "results.json").read_text())
+    assert lines[-1]["accuracy"] == results["metrics"]["accuracy"]
+
+
+def test_finetune_tells_what_it_does(trained: Trained) -> None:
+    assert "toy:small on 36 training and 12 validation images of 3 classes, " in trained.out
+    assert re.search(r"^epoch 1/2  loss \d.*\nepoch 2/2  loss \d\.\d{4}  val loss \d\.\d{4}  acc", trained.out, re.M)
+    accuracy = json.loads((trained.folder / "metrics.jsonl").read_text().splitlines()[-1])["accuracy"]
+    rows = dict(Ran(0, trained.out, "").cells())
+    assert rows["accuracy"] == f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]"
+    assert re.fullmatch(r"\d\.\d{4}", rows["cross entropy"])
+    for line in (f"report   {trained.folder}/report", f"package  {trained.folder}/package"):
+        assert f"\n{line}\n" in trained.out
+    assert trained.out.endswith(f"\ntry      hubft predict {trained.folder} IMAGE\n") and "\x1b" not in trained.out
+
+
+def test_evaluate_measures_as_the_run_did(hubft: Hubft, trained: Trained) -> None:
+    ran = hubft("evaluate", trained.folder, trained.data, "--matrix")
+    assert (ran.code, ran.err) == (0, "") and "\x1b" not in ran.out
+    measured = json.loads((trained.folder / "report" / "results.json").read_text())["metrics"]
+    rows = ran.cells()
+    assert rows[0][1].startswith(f"{measured['accuracy']['value']:.3f} [")
+    names = [plain(name) for name in CLASSES]
+    recall = [f"{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in measured["recall"]]
+    assert rows[2:5] == [[name, share, "4"] for name, share in zip(names, recall, strict=True)]
+    assert rows[5:] == [[n, *map(str, row)] for n, row in zip(names, measured["confusion"], strict=True)]
+    assert f"{trained.folder} on {trained.data}: 12 images" in ran.out, "a folder called x[/red] is no markup"
+    heads = next(line for line in ran.out.splitlines() if "true \\ predicted" in line)
+    assert [cell.strip() for cell in heads.split("┃")[2:-1]] == names
+
+
+def test_predict_names_what_is_in_images(hubft: Hubft, trained: Trained) -> None:
+    folder = trained.data / "val" / "ants"
+    ran = hubft("predict", trained.folder, folder, "--json")
+    assert (ran.code, ran.err) == (0, "")
+    lines = [json.loads(line) for line in ran.out.splitlines()]
+    assert [line["image"] for line in lines] == [str(folder / f"{i}.png") for i in range(4)]
+    for line in lines:
+        shares = list(line["probabilities"].values())
+        assert set(line["probabilities"]) == set(CLASSES)
+        assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(1)
+    image = folder / "2.png"
+    for top in (1, 3):
+        best = list(lines[2]["probabilities"].items())[:top]
+        shown = ", ".join(f"{plain(name)} {share:.3f}" for name, share in best)
+        assert hubft("predict", trained.folder / "package", image, "--top", top).out == f"{image}: {shown}\n"
+
+
+@pytest.mark.parametrize("source", ["toy:small", "RUN"])
+def test_show_has_the_stages_before_and_after(hubft: Hubft, trained: Trained, source: str) -> None:
+    ran = hubft("show", source.replace("RUN", str(trained.folder)), "--train", TRAIN)
+    assert (ran.code, ran.err) == (0, "")
+    heads = next(line for line in ran.out.splitlines() if "stage" in line and "┃" in line)
+    columns = [cell.strip() for cell in heads.split("┃")[1:-1]]
+    assert columns == ["stage", "modules", "parameters", "before", "after", "from 50%"]
+    assert ran.cells() == [
+        ["stem", "stem", "464", "464", "0", "0"],
+        ["block", "block", "4,672", "4,672", "0", "4,672"],
+        ["head", "head", "330", "330", "330", "330"],
+        ["total", "", "5,466", "5,466", "330", "5,002"],
+    ]
+    assert "toy:small: Small, head head" in ran.out
+
+
+def test_families_are_listed(hubft: Hubft) -> None:
+    rows = {row[0]: row[1:] for row in hubft("families").cells()}
+    assert {"timm", "torchvision", "hub", "pip"} <= rows.keys()
+    assert rows["toy"] == ["hubft-toy", "1.0", "hubft_toy", ""]
+
+
+def test_families_are_verified(hubft: Hubft, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = [family for family in plugins.installed() if family.name == "toy"]
+    monkeypatch.setattr(plugins, "installed", lambda: [*toy, plugins.Family("gone", "gone", "gone", "2")])
+    rows = hubft("families", "--verify").cells()
+    assert rows[0] == ["toy", "hubft-toy", "1.0", "load", ""]
+    assert rows[1][:4] == ["gone", "gone", "2", ""] and rows[1][4].startswith("unknown family 'gone'; installed are")
+
+
+def test_what_is_printed_is_inert(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    names = ["[red]x[/red]", "[/]", "\x1b[31mx", "a\u202eb", "c\nd", "\\[red]", "bad\udcff"]
+    inert = ["[red]x[/red]", "[/]", "?[31mx", "a?b", "c?d", "\\[red]", "bad?"]
+    console = Console()
+    for name in names:
+        console.say(name)
+    assert capsys.readouterr().out.splitlines() == inert
+    console.table(names, [names], title=" ".join(names))
+    title, _, heads, _, row, _ = capsys.readouterr().out.splitlines()
+    assert title.rstrip() == " ".join(inert)
+    assert [cell.strip() for cell in heads.split("┃")[1:-1]] == [c.strip() for c in row.split("│")[1:-1]] == inert
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("x" * 24, "x" * 24), ("x" * 10_000, "x" * 23 + "…"), ("", ""), ("é\t", "é?")]
+)
+def test_long_names_are_cut(name: str, shown: str) -> None:
+    assert plain(name) == shown
