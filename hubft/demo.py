@@ -15,6 +15,8 @@ from hubft.job import Job, Recipe
 from hubft.plugins import ROOT
 
 REFERENCE = "pip:efficientnet_lite0"
+# Digits are far from photographs, so the body learns nearly as fast as the head; and a mirrored 2 is no 2.
+RECIPE = Recipe(train="all", epochs=3, lr=3e-3, body_lr=0.5, augment="none")
 
 
 def run(output: Path, console: Console) -> None:
@@ -28,7 +30,7 @@ def run(output: Path, console: Console) -> None:
     if output.exists():
         raise JobError(f"{str(output)!r} exists: remove it, or give another --output")
     digits = _write_digits(output / "digits")
-    job = Job(REFERENCE, str(digits), size=64, recipe=Recipe(epochs=4), output=str(output / "run"))
+    job = Job(REFERENCE, str(digits), size=48, recipe=RECIPE, output=str(output / "run"))
     result = engine.finetune(job, console)
     console.say(f"accuracy on held-out digits {percent(result.metrics['accuracy'])}")
     _agree(result.run.package, digits, console)

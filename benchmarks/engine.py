@@ -1,0 +1,113 @@
+"""What the engine costs: steps of `hubft` and of a bare hand-written loop, in turn, in one process.
+
+    python benchmarks/engine.py [--model torchvision:resnet18] [--steps 30] [--size 96] [--batch 16]
+
+Same architecture and initial weights, same batches, same optimizer, same precision. Prints the median step of each and their ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import platform
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hubft import Job, plugins
+from hubft.build import build
+from hubft.job import Compute, Recipe, Task
+from hubft.train import loop, recipe
+from hubft.train.runtime import Runtime
+
+
+class Synthetic:
+    """Ready-made batches: what is timed is the step, not the decoding."""
+
+    def __init__(self, steps: int, batch: int, size: int) -> None:
+        self.start, self.steps, self.per_epoch = 0, steps, steps
+        self.batch_sampler = self
+        self.batch = (torch.randn(batch, 3, size, size), torch.randint(0, 10, (batch,)))
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for _ in range(self.steps):
+            yield self.batch
+
+
+def bare(model: nn.Module, options: Recipe, groups: list[dict[str, object]], batches: Synthetic) -> Iterator[Tensor]:
+    """The same training as a page of PyTorch would have it."""
+    optimizer = torch.optim.AdamW(groups, lr=options.lr)
+    criterion = nn.CrossEntropyLoss()
+    model.train()
+    for step, (inputs, targets) in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * recipe.lr_factor(options.warmup, step, len(batches))
+        loss = criterion(model(inputs), targets)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), options.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        yield loss.detach()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="torchvision:resnet18")
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--batch", type=int, default=16)
+    arguments = parser.parse_args()
+
+    job = Job(arguments.model, "-", task=Task(outputs=10), recipe=Recipe(epochs=1), compute=Compute(device="cpu"))
+    pm = plugins.manager(job.family)
+    torch.manual_seed(0)
+    loaded = build(pm, job, pretrained=False)
+    twin = copy.deepcopy(loaded.model)
+    state = loop.start(loaded, job.recipe, runtime := Runtime(job.compute))
+    names = {id(p): name for name, p in loaded.model.named_parameters()}
+    groups = [
+        {**{k: group[k] for k in ("peak_lr", "weight_decay")}, "params": [twin.get_parameter(names[id(p)]) for p in group["params"]]}
+        for group in state.optimizer.param_groups
+    ]
+    batches = Synthetic(arguments.steps, arguments.batch, arguments.size)
+    engines = {
+        "hubft": loop.fit(pm, state, job.recipe, batches, runtime),  # type: ignore[arg-type]
+        "bare loop": bare(twin, job.recipe, groups, batches),
+    }
+    times: dict[str, list[float]] = {name: [] for name in engines}
+    for step in range(arguments.steps):
+        order = list(engines) if step % 2 else list(engines)[::-1]
+        for name in order:
+            began = time.perf_counter()
+            next(engines[name])
+            times[name].append(time.perf_counter() - began)
+    same = all(torch.equal(a, b) for a, b in zip(loaded.model.state_dict().values(), twin.state_dict().values(), strict=True))
+    measured = {name: values[3:] for name, values in times.items()}  # the first steps warm up
+    print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {arguments.model}")
+    print(f"{arguments.steps - 3} steps of {arguments.batch} images of {arguments.size} pixels, interleaved; equal weights in the end: {same}")
+    for name, values in measured.items():
+        print(f"{name:>10}  median {statistics.median(values) * 1e3:8.2f} ms  (min {min(values) * 1e3:.2f}, max {max(values) * 1e3:.2f})")
+    pairs = [a / b for a, b in zip(*measured.values(), strict=True)]
+    medians = [statistics.median(values) for values in measured.values()]
+    print(f"     ratio  of medians {medians[0] / medians[1]:.3f}, median of pairs {statistics.median(pairs):.3f}")
+
+
+def processor() -> str:
+    """Return the machine's name for its processor."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""`hubft demo`, on fewer digits; `.ci/run` runs the whole."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sklearn.datasets
+
+from hubft import HubftError, cli, demo
+from hubft.console import Console
+
+
+@pytest.fixture
+def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_digits(**options: Any) -> tuple[Any, Any]:
+        images, labels = sklearn.datasets.load_digits(**options)
+        return images[:200], labels[:200]
+
+    monkeypatch.setattr(demo, "load_digits", load_digits)
+
+
+def test_the_demo_ends_in_a_torch_hub_entry_with_equal_logits(
+    few_digits: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo.run(tmp_path / "demo", Console())
+    shown = capsys.readouterr().out
+    assert "torch.hub.load(" in shown
+    assert "gives a EfficientNet whose logits differ by 0.0 from those of the run" in shown
+    assert "hubft finetune" in shown
+    accuracy = float(shown.partition("accuracy on held-out digits ")[2].split()[0])
+    assert accuracy > 0.3  # from 160 digits; chance is 0.1
+
+
+def test_the_demo_notices_a_package_with_other_logits(
+    few_digits: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def altered(*args: Any, **options: Any) -> Any:
+        model = real(*args, **options)
+        model.classifier.bias.data[3] += 1e-3
+        return model
+
+    real = demo.torch.hub.load
+    monkeypatch.setattr(demo.torch.hub, "load", altered)
+    with pytest.raises(HubftError, match="does not give the logits"):
+        demo.run(tmp_path / "demo", Console(quiet=True))
+
+
+def test_the_demo_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["hubft", "demo", "--output", str(tmp_path)])
+        cli.main()
+    assert exit.value.code == 2
+    assert capsys.readouterr().err == f"hubft: {str(tmp_path)!r} exists: remove it, or give another --output\n"
