@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 
 import pluggy
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ from hubft.train import transforms
 FOREIGN_CODE = ("hub",)  # families whose models are code that is fetched and run
 
 
-def load(source: str, *, revision: str | None = None, prove: bool = False, trust: bool = False) -> nn.Module:
+def load(source: str | Path, *, revision: str | None = None, prove: bool = False, trust: bool = False) -> nn.Module:
     """Return a package's model, in eval mode on the CPU: the plain class of its own library.
 
     It has two attributes more: `hubft`, a dict with reference, classes, metrics, base and preprocess; and
@@ -50,7 +51,7 @@ def load(source: str, *, revision: str | None = None, prove: bool = False, trust
     return loaded
 
 
-def package(source: str, *, revision: str | None = None) -> Package:
+def package(source: str | Path, *, revision: str | None = None) -> Package:
     """Return the package of a folder or of a Hub repository, every file verified; `load` says more."""
     return read(hub.fetch(source, revision))
 
@@ -59,7 +60,7 @@ def model(package: Package, trust: bool = False) -> nn.Module:
     """Return the model of a package that was read; `load` says more."""
     manifest = package.manifest
     job = replace(manifest.job, reference=manifest.base.reference)  # what the run's own reference came to mean
-    pm = _manager(job, trust)
+    pm = family_of(job, trust)
     with parameters_on_meta():
         network = build(pm, job, pretrained=False).model
     like = network.state_dict()
@@ -142,7 +143,11 @@ def parameters_on_meta() -> Iterator[None]:
         handle.remove()
 
 
-def _manager(job: Job, trust: bool) -> pluggy.PluginManager:
+def family_of(job: Job, trust: bool) -> pluggy.PluginManager:
+    """Return the manager of a package's family.
+
+    :raises PackageError: the family runs foreign code, and it was not asked for.
+    """
     if job.family in FOREIGN_CODE and not trust:
         raise PackageError(
             f"loading this package runs the code of {job.reference}, which is no part of it; if you trust that "
@@ -167,11 +172,11 @@ def _from_base(manifest: Manifest, trust: bool) -> dict[str, Tensor]:
     if isinstance(own, BaseMismatch):
         raise BaseMismatch(f"{own}{also}") from own
     cure = f"; try: pip install {base.requires}" if base.requires else ""
-    raise PackageError(f"this delta needs its base {base.reference}: {own}{also}{cure}") from own
+    raise PackageError(f"this delta needs its base {base.reference}{cure} ({own}{also})") from own
 
 
 def _verified(job: Job, wanted: Mapping[str, str], trust: bool) -> dict[str, Tensor]:
-    state = load_base(_manager(job, trust), job, pretrained=True).model.state_dict()
+    state = load_base(family_of(job, trust), job, pretrained=True).model.state_dict()
     for name, sha256 in wanted.items():
         if name not in state or digest.of_tensor(state[name]) != sha256:
             raise BaseMismatch(

@@ -5,14 +5,17 @@ installed here but hubft and timm.
 """
 
 import hashlib
+import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 
 import packages
 import pytest
@@ -201,27 +204,33 @@ except RuntimeError as error:
     assert output.splitlines()[-1] == "Missing dependencies: safetensors, pluggy"
 
 
-@pytest.mark.parametrize(("version", "usable"), [("0.0.9", False), (f"{SERIES}.99", True), ("77.1.0", False)])
-def test_an_imported_hubft_is_used_if_it_is_of_the_series(
-    served: github.GitHub, bare: Path, tmp_path: Path, version: str, usable: bool
-) -> None:
-    shutil.copytree(ROOT / "hubft", tmp_path / "other" / "hubft", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "plugins", tmp_path / "other" / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
+def test_an_imported_hubft_of_the_series_is_used(served: github.GitHub, bare: Path, tmp_path: Path) -> None:
+    for folder in ("hubft", "plugins"):
+        shutil.copytree(ROOT / folder, tmp_path / "other" / folder, ignore=shutil.ignore_patterns("__pycache__"))
     init = tmp_path / "other" / "hubft" / "__init__.py"
-    init.write_text(init.read_text().replace(f'"{hubft.__version__}"', f'"{version}"'))
+    init.write_text(init.read_text().replace(f'"{hubft.__version__}"', f'"{SERIES}.99"'))
     code = """
-import torch, hubft
-try:
-    model = torch.hub.load("org/hubft:v1.0", "resnet50_ft", trust_repo=True, pretrained=False)
-    print("\\nloaded by", sys.modules["hubft.load"].__file__)
-except ImportError as error:
-    print("\\n" + str(error))
+import sys, torch, hubft
+torch.hub.load("org/hubft:v1.0", "resnet50_ft", trust_repo=True, pretrained=False)
+print("\\n" + sys.modules["hubft.load"].__file__)
 """
-    output = run("import sys" + code, [tmp_path / "other", bare], tmp_path, served.environment).splitlines()[-1]
-    if usable:
-        assert output == f"loaded by {tmp_path / 'other' / 'hubft' / 'load.py'}"
-    else:
-        assert f"hubft {version} of {init}" in output and str(tmp_path / "torch" / "hub") in output
+    output = run(code, [tmp_path / "other", bare], tmp_path, served.environment)
+    assert output.splitlines()[-1] == str(tmp_path / "other" / "hubft" / "load.py")
+
+
+@pytest.mark.parametrize("version", ["0.0.9", "77.1.0"])
+def test_an_imported_hubft_of_another_series_is_an_error(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location("hubconf.py", ROOT / "hubconf.py")
+    assert spec and spec.loader
+    hubconf = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hubconf)
+    other = ModuleType("hubft")
+    other.__file__, other.__version__ = "/elsewhere/hubft/__init__.py", version  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "hubft", other)
+    words = rf"hubft {re.escape(version)} of /elsewhere/.* this is hubft .* of {re.escape(str(ROOT))}: .*fresh process"
+    for call in (lambda: hubconf.finetuned("x"), hubconf.resnet50_ft):
+        with pytest.raises(ImportError, match=words):
+            call()
 
 
 def test_an_entry_gives_the_package_that_was_recorded(

@@ -11,7 +11,7 @@ from hubft.publish.package import FILES, MANIFEST, locate
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def fetch(source: str, revision: str | None = None) -> Path:
+def fetch(source: str | Path, revision: str | None = None) -> Path:
     """Return the folder of a package, downloaded if need be; nothing in it is verified yet.
 
     :param source: folder of a package, or of a run; or `owner/name` or `owner/name@revision` on the Hub.
@@ -21,16 +21,18 @@ def fetch(source: str, revision: str | None = None) -> Path:
     folder = Path(source).expanduser()
     found = locate(folder) or locate(folder / "package")
     if found and revision is not None:
-        raise PackageError(f"{source!r} is a folder: it has no revision {revision!r}")
+        raise PackageError(f"{str(source)!r} is a folder: it has no revision {revision!r}")
     if found:
         return found
     if folder.is_dir():
         raise PackageError(f"{folder} is no package: it has no {MANIFEST}; a run gets its RUN/package when it finishes")
-    name, at, pinned = source.partition("@")
+    name, at, pinned = str(source).partition("@")
     if not REPOSITORY.fullmatch(name):
-        raise PackageError(f"{source!r} is neither a folder nor a Hub repository (owner/name or owner/name@revision)")
+        raise PackageError(
+            f"{str(source)!r} is neither a folder nor a Hub repository (owner/name or owner/name@revision)"
+        )
     if at and (revision is not None or not pinned):
-        raise PackageError(f"{source!r} with revision {revision!r}: give one revision, once")
+        raise PackageError(f"{str(source)!r} with revision {revision!r}: give one revision, once")
     return _download(name, pinned or revision)
 
 
