@@ -31,7 +31,7 @@ def stages(model: nn.Module, groups: Iterable[Sequence[str]], heads: Sequence[st
     :param heads: dotted names of the modules that make the last stage.
 
     A group without a matrix (a norm before the head) goes with the group before it. A stage is named after its
-    largest module; the first is `stem`, the last `head`.
+    largest module; the first is `stem`, the last `head`, and a body module called `head` is `neck`.
     """
     sizes = {name: p.numel() for name, p in model.named_parameters()}
     matrices = {name for name, p in model.named_parameters() if p.ndim >= 2}
@@ -46,7 +46,7 @@ def stages(model: nn.Module, groups: Iterable[Sequence[str]], heads: Sequence[st
     found: Stages = {}
     for cover in covers:
         largest = max(cover, key=lambda prefix: sum(sizes[n] for n in sizes if under(n, prefix)))
-        found["stem" if not found else largest] = cover
+        found["stem" if not found else "neck" if largest == "head" else largest] = cover
     found["head"] = tuple(heads)
     if len(found) != len(covers) + 1:
         raise FamilyError(f"two stages of {type(model).__name__} have one name: {', '.join(found)}")

@@ -27,8 +27,7 @@ def load(name: str, pretrained: bool) -> Loaded:
     """Return a timm model; its head is timm's `classifier`, its stages are timm's own groups."""
     known, _, commit = name.partition("@")
     config = _config(known)
-    heads = _heads(config)
-    if not heads:
+    if not (config.get("classifier") and config.get("num_classes")):
         raise FamilyError(f"timm:{name} has no classifier: it gives features; `timm.list_models()` names others")
     file, revision = _weights(name, config, commit) if pretrained else ("", commit)
     # timm's own loader reads the file, so its filters for older names apply; the path is of this machine only
@@ -38,6 +37,7 @@ def load(name: str, pretrained: bool) -> Loaded:
     except SafetensorError as error:
         raise FamilyError(f"timm:{name}: {file} is damaged ({error}); delete it and load again") from error
     model.pretrained_cfg.pop("file", None)
+    heads = _heads(model)
     tag = config.get("tag")
     base = Base(
         reference=f"timm:{config['architecture']}{'.' + tag if tag else ''}",
@@ -51,7 +51,7 @@ def load(name: str, pretrained: bool) -> Loaded:
 def adapt_head(loaded: Loaded, task: Task) -> Loaded:
     """Give every head of a distilled model its own fresh layers; a head that is a convolution stays one."""
     model: Any = loaded.model
-    for name in _heads(model.pretrained_cfg):
+    for name in _heads(model):
         old = model.get_submodule(name)
         if isinstance(old, nn.Conv2d):
             model.set_submodule(name, structure.convolution(old.in_channels, task))
@@ -75,9 +75,14 @@ def _config(name: str) -> dict[str, Any]:
     return {**(found.to_dict() if found else {}), "architecture": architecture}
 
 
-def _heads(config: dict[str, Any]) -> tuple[str, ...]:
-    classifier = config.get("classifier") if config.get("num_classes") else None
-    return (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
+def _heads(model: Any) -> list[str]:
+    """Return the names of the layers that make outputs: several where a model was distilled, or has heads by stage."""
+    classifier = model.pretrained_cfg["classifier"]
+    names = [classifier] if isinstance(classifier, str) else list(classifier)
+    modules = dict(model.named_modules())
+    # two of timm's Levit configurations name `head.linear` only, and the model has `head_dist.linear` too
+    twins = [twin for name in names if (twin := name.replace("head", "head_dist", 1)) in modules]
+    return list(dict.fromkeys([*names, *twins]))
 
 
 def _weights(name: str, config: dict[str, Any], commit: str) -> tuple[str, str]:
@@ -101,9 +106,14 @@ def _weights(name: str, config: dict[str, Any], commit: str) -> tuple[str, str]:
     return path, Path(path).relative_to(Path(path).parents[len(Path(file).parts)]).parts[0]
 
 
-def _stages(model: Any, heads: tuple[str, ...]) -> structure.Stages:
+def _stages(model: Any, heads: list[str]) -> structure.Stages:
     try:
-        groups = list(group_parameters(model, model.group_matcher(coarse=True)).values())
-    except (AttributeError, AssertionError):  # MetaFormer, PiT and CSATv2 have none; RDNet's refuses to be coarse
-        groups = structure.children(model, heads)
+        groups = [list(names) for names in group_parameters(model, model.group_matcher(coarse=True)).values()]
+    except (AttributeError, AssertionError):  # MetaFormer, PiT and CSATv2 have no matcher; RDNet's refuses to be coarse
+        return structure.stages(model, structure.children(model, heads), heads)
+    # What a matcher forgets, timm puts last; but a table of positions, registered before the blocks, is used by them.
+    place = {name: n for n, (name, _) in enumerate(model.named_parameters())}
+    early = [name for name in groups[-1] if place[name] < min(place[other] for other in groups[1])]
+    groups[0] += early
+    groups[-1] = [name for name in groups[-1] if name not in early]
     return structure.stages(model, groups, heads)

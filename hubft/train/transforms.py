@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from operator import methodcaller
 
-import torch
-from torchvision.transforms import InterpolationMode, v2
+from PIL import Image, ImageOps
+from torchvision.transforms import InterpolationMode, ToTensor, v2
 
 from hubft.hookspecs import Preprocess
 
@@ -53,8 +54,7 @@ def _interpolation(preprocess: Preprocess) -> InterpolationMode:
 def _resize(preprocess: Preprocess) -> list[v2.Transform]:
     mode = _interpolation(preprocess)
     if preprocess.crop == "border":
-        side = preprocess.resize if isinstance(preprocess.resize, int) else max(preprocess.resize)
-        return [v2.Resize(None, interpolation=mode, max_size=side, antialias=True), v2.CenterCrop(preprocess.size)]
+        return _with_border(preprocess)
     resize: int | list[int]
     if isinstance(preprocess.resize, tuple):
         resize = list(preprocess.resize)
@@ -63,11 +63,22 @@ def _resize(preprocess: Preprocess) -> list[v2.Transform]:
     return [v2.Resize(resize, interpolation=mode, antialias=True), v2.CenterCrop(preprocess.size)]
 
 
+def _with_border(preprocess: Preprocess) -> list[v2.Transform]:
+    """Return timm's `border` crop. CenterCrop pads with transparent black, which is then laid over the mean colour."""
+    height, width = preprocess.resize if isinstance(preprocess.resize, tuple) else (preprocess.resize,) * 2
+    filter_ = Image.Resampling[preprocess.interpolation.upper()]
+    mean = preprocess.mean if preprocess.channels == "rgb" else preprocess.mean[::-1]
+    ground = Image.new("RGBA", preprocess.size[::-1], tuple(round(255 * value) for value in mean))
+    return [
+        v2.Lambda(partial(ImageOps.contain, size=(width, height), method=filter_)),
+        v2.Lambda(methodcaller("convert", "RGBA")),
+        v2.CenterCrop(preprocess.size),
+        v2.Lambda(partial(Image.alpha_composite, ground)),
+        v2.Lambda(methodcaller("convert", "RGB")),
+    ]
+
+
 def _tensor(preprocess: Preprocess) -> list[v2.Transform]:
     flip = [v2.Lambda(methodcaller("flip", 0))] if preprocess.channels == "bgr" else []
-    return [
-        v2.PILToTensor(),
-        *flip,
-        v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(list(preprocess.mean), list(preprocess.std)),
-    ]
+    # ToTensor divides by 255, as torchvision's presets and timm do; v2.ToDtype multiplies by 1/255, which is a bit off.
+    return [ToTensor(), *flip, v2.Normalize(list(preprocess.mean), list(preprocess.std))]
