@@ -1,0 +1,184 @@
+"""The house rules that a reader relies on, held by the sources and the README themselves."""
+
+import ast
+import inspect
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pluggy
+import pytest
+import torch
+
+import hubft
+from hubft import cli, defaults, errors, hookspecs
+from hubft.build import build
+from hubft.job import Job, Task
+from hubft.plugins import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SOURCES = sorted([*ROOT.glob("hubft/**/*.py"), *ROOT.glob("plugins/*.py"), *ROOT.glob("hubconf.py")])
+TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
+HOOKS = {name: hook for name, hook in vars(hookspecs).items() if hasattr(hook, f"{hookspecs.PROJECT}_spec")}
+MAX_FILE, MAX_FUNCTION = 260, 45  # lines
+
+
+def nodes(*kinds: type[ast.AST]) -> Iterator[tuple[str, Any]]:
+    """Yield (where, node) of every node of these kinds in the sources."""
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, kinds):
+                yield f"{name}:{getattr(node, 'lineno', 0)}", node
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Return the dotted names of the modules that a source imports, and what it takes from each."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute"
+            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def called(node: ast.Call) -> str:
+    return ast.unparse(node.func)
+
+
+def test_the_sources_are_found() -> None:
+    assert {"hubft/job.py", "hubft/train/loop.py", "plugins/hubft_timm.py", "hubconf.py"} <= TREES.keys()
+    assert set(HOOKS) == {"load", "adapt_head", "freeze", "train_step", "compress"}
+
+
+# --- the README tells the truth ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_readme_has_a_row_for_each_hook_with_its_arguments(hook: str) -> None:
+    """A row is `| `hook` | argument, argument | gives | default |`."""
+    rows = [line for line in README.splitlines() if line.startswith(f"| `{hook}` |")]
+    assert len(rows) == 1
+    cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", rows[0])[1:-1]]
+    assert cells[1].split(", ") == list(inspect.signature(HOOKS[hook]).parameters)
+    assert len(cells) == 4 and all(cells)
+
+
+COMMANDS = re.findall(r"^ *(hubft .+)$", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_the_commands_of_the_readme_are_understood(line: str) -> None:
+    cli.app.parse_args(shlex.split(line, comments=True)[1:], exit_on_error=False, print_error=False)
+
+
+def test_the_readme_has_commands_and_names_files_that_exist() -> None:
+    assert {"finetune", "evaluate", "predict", "show", "families"} <= {line.split()[1] for line in COMMANDS}
+    named = set(re.findall(r"`((?:tests|hubft|plugins|benchmarks|\.ci)/[\w./-]*)`", README))
+    assert named and all((ROOT / name).exists() or (ROOT / f"{name}.py").exists() for name in named)
+
+
+def test_the_family_of_the_readme_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "@hookimpl" in block)
+    family = ModuleType("hubft_readme")
+    monkeypatch.setitem(sys.modules, family.__name__, family)
+    exec(compile(code, "README.md", "exec"), vars(family))
+    pm = pluggy.PluginManager(hookspecs.PROJECT)
+    pm.add_hookspecs(hookspecs)
+    for plugin in (defaults, family):
+        pm.register(plugin)
+    pm.check_pending()
+    loaded = build(pm, Job("lenet:5", "d", task=Task(outputs=3)), pretrained=True)
+    assert loaded.model.eval()(torch.zeros(2, 3, *loaded.preprocess.size)).shape == (2, 3)
+    assert pm.hook.freeze(loaded=loaded, train="head", progress=0.0) == {"head.weight", "head.bias"}
+
+
+# --- names, sizes, errors ---------------------------------------------------------------------------------------
+
+
+def test_the_public_names_are_sorted_and_complete() -> None:
+    taken = {alias.asname or alias.name for n in TREES["hubft/__init__.py"].body if isinstance(n, ast.ImportFrom)
+             for alias in n.names}  # fmt: skip
+    assert hubft.__all__ == sorted(hubft.__all__)
+    assert set(hubft.__all__) == taken and all(getattr(hubft, name).__doc__ for name in taken - {"hookimpl"})
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_files_and_functions_are_short(name: str) -> None:
+    assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= MAX_FILE
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < MAX_FUNCTION, node.name
+            assert not node.args.kwarg or not name.startswith("hubft/"), f"{node.name}: no **kwargs in the core"
+
+
+def test_every_error_is_in_the_tree_at_the_top_of_its_module() -> None:
+    drawn: dict[str, str] = {}
+    above: list[str] = []  # the names on the way down to this line
+    for line in (errors.__doc__ or "").splitlines():
+        if match := re.match(r"(?P<stem>[ │├└─]*)(?P<name>[A-Z]\w+)  +\w", line):
+            del above[len(match["stem"]) // 4 :]
+            drawn[match["name"]] = above[-1] if above else "Exception"
+            above.append(match["name"])
+    classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.HubftError)]
+    assert drawn == {c.__name__: c.__base__.__name__ for c in classes if c.__base__}
+    for where, node in nodes(ast.ClassDef):
+        bases = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+        assert where.startswith("hubft/errors.py") or not bases & drawn.keys(), f"{where}: errors live in errors.py"
+
+
+# --- what no source does ----------------------------------------------------------------------------------------
+
+
+def test_no_pickle_is_read_and_no_text_is_run() -> None:
+    banned = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib", "yaml"}
+    for name, tree in TREES.items():
+        assert not {module.partition(".")[0] for module in imported(tree)} & banned, name
+        assert not {"torch.load", "torch.hub.load_state_dict_from_url"} & imported(tree), name
+    for where, call in nodes(ast.Call):
+        assert called(call) not in ("eval", "exec", "os.system"), where
+        if called(call) in ("torch.load", "torch.serialization.load"):
+            only = {k.arg: k.value for k in call.keywords}.get("weights_only")
+            assert isinstance(only, ast.Constant) and only.value is True, f"{where}: torch.load without weights_only"
+        if called(call).endswith("load_state_dict_from_url"):
+            raise AssertionError(f"{where}: it unpickles")
+
+
+ROOMS = ("train", "publish", "deploy")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_rooms_do_not_import_each_other(room: str) -> None:
+    others = tuple(f"hubft.{other}" for other in ROOMS if other != room)
+    joiners = ("hubft.engine", "hubft.cli", "hubft.inference", "hubft.load", "hubft.demo")
+    for name, tree in TREES.items():
+        if name.startswith(f"hubft/{room}/"):
+            wrong = [m for m in imported(tree) if any(m == o or m.startswith(f"{o}.") for o in (*others, *joiners))]
+            assert not wrong, name
+
+
+def test_families_are_not_known_to_the_core() -> None:
+    families = {path.stem for path in ROOT.glob("plugins/*.py")}
+    for name, tree in TREES.items():
+        if name.startswith("hubft/"):
+            assert not {module.partition(".")[0] for module in imported(tree)} & families, name
+
+
+def test_results_depend_on_no_clock() -> None:
+    clocks = r"(time\.(time|time_ns|localtime|gmtime|strftime|ctime)|(datetime|date)\.(now|today|utcnow)|uuid\d?)$"
+    for where, call in nodes(ast.Call):
+        assert not re.search(rf"(^|\.){clocks}", called(call)), where
+        if called(call).endswith("perf_counter"):
+            assert where.startswith(("hubft/console.py", "hubft/train/loop.py")), f"{where}: for what is shown only"
+
+
+def test_nothing_names_a_path_of_a_machine() -> None:
+    published = [*SOURCES, *ROOT.glob("benchmarks/**/*.*"), *ROOT.glob("*.md"), ROOT / "pyproject.toml"]
+    for path in published:
+        if path.suffix in (".py", ".md", ".toml", ".json"):
+            found = re.search(r"(?<![\w.~}])/(work|home|root|Users|tmp|mnt|opt|var)/", path.read_text(encoding="utf-8"))
+            assert not found, f"{path}: {found and found[0]}"
