@@ -93,8 +93,12 @@ def _measured(console: Console, metrics: dict[str, Any], title: str) -> None:
     console.table(["metric", "value, 95 % interval"], rows, title=f"{title}: {metrics['accuracy']['n']} images")
 
 
+# Loading the fine-tune of a torch.hub repository runs that repository's code: only on request.
+Trust = Annotated[bool, Parameter(negative=(), help="Run the code of the torch.hub repository that was fine-tuned.")]
+
+
 @app.command
-def evaluate(package: str, data: Path, *, matrix: bool = False) -> None:
+def evaluate(package: str, data: Path, *, matrix: bool = False, trust: Trust = False) -> None:
     """Measure PACKAGE on labelled images it was not trained on.
 
     Parameters
@@ -110,7 +114,7 @@ def evaluate(package: str, data: Path, *, matrix: bool = False) -> None:
 
     console = Console()
     found = load.package(package)
-    metrics, left_out = inference.evaluate(found, data)
+    metrics, left_out = inference.evaluate(found, data, trust)
     for path, reason in left_out.items():
         console.say(f"left out {path}: {reason}")
     _measured(console, metrics, f"{package} on {data}")
@@ -130,6 +134,7 @@ def predict(
     *,
     top: int = 3,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
+    trust: Trust = False,
 ) -> None:
     """Name what is in IMAGES.
 
@@ -148,7 +153,7 @@ def predict(
 
     console = Console()
     found = load.package(package)
-    for path, shares in inference.predict(found, inference.pictures(images)):
+    for path, shares in inference.predict(found, inference.pictures(images), trust):
         if as_json:
             print(json.dumps({"image": str(path), "probabilities": shares}))
         else:
@@ -157,7 +162,7 @@ def predict(
 
 
 @app.command
-def show(source: str, *, train: str = Recipe.train) -> None:
+def show(source: str, *, train: str = Recipe.train, trust: Trust = False) -> None:
     """Show a model's stages and head, and what of it trains and what is frozen.
 
     Parameters
@@ -172,9 +177,10 @@ def show(source: str, *, train: str = Recipe.train) -> None:
     from hubft.train import stages
 
     console = Console()
-    job = Job(source, "-") if ":" in source else load.package(source).manifest.job
+    named = ":" in source  # a reference that the user typed is trusted, one in a package is not
+    job = Job(source, "-") if named else load.package(source).manifest.job
     with load.parameters_on_meta():
-        loaded = load_base(plugins.manager(job.family), job, pretrained=False)
+        loaded = load_base(load.family_of(job, trust or named), job, pretrained=False)
     starts = sorted({0.0, *(rule.start for rule in stages.parse(train))})
     rows = stages.table(loaded, train, starts)
     after = ["after" if start == 0 else f"from {start:.0%}" for start in starts]

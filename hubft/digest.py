@@ -14,7 +14,7 @@ def of_tensor(tensor: Tensor) -> str:
     """Return the sha256 (hex) of a tensor's dtype, shape and values, wherever it lies."""
     plain = tensor.detach().cpu().contiguous()
     digest = hashlib.sha256(f"{plain.dtype} {list(plain.shape)}\n".encode())
-    digest.update(memoryview(plain.reshape(-1).view(torch.uint8).numpy()))
+    digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

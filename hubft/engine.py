@@ -15,7 +15,7 @@ import pluggy
 import torch
 from torch import nn
 
-from hubft import digest, plugins
+from hubft import digest, load, plugins
 from hubft.build import adapt, load_base
 from hubft.console import Console
 from hubft.errors import CheckpointError, FamilyError, JobError, Stopped
@@ -115,6 +115,7 @@ def _run(prepared: Prepared, run: Run, console: Console) -> Result:
     if state.average:
         state.average.keep()
     frozen.verify(state.model, state.proof)
+    console.say(f"frozen   {len(state.proof)} tensors were frozen at the end, and not a bit of them moved")
     metrics = metrics or _measure(prepared, state.model)
     model = prepared.pm.hook.compress(model=state.model, method=job.compress, batches=_calibration(prepared))
     uncompressed = metrics if job.compress != "none" else None
@@ -241,8 +242,11 @@ def _package(
         frozen={"tensors": len(state.proof), "sha256": digest.of_state(state.proof)},
         versions=_versions(prepared.job.family),
     )
-    proof = selftest.make(model, loaded.preprocess, transforms.evaluation(loaded.preprocess))
+    transform = transforms.evaluation(loaded.preprocess)
+    proof = selftest.make(model, loaded.preprocess, transform)
     package.write(run.package, manifest, model.state_dict(), proof, prepared.base)
+    found = package.read(run.package)
+    selftest.prove(found, load.model(found, trust=True), transform)
 
 
 def _versions(family: str) -> dict[str, str]:

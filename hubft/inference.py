@@ -16,8 +16,10 @@ from hubft.publish.package import Package
 from hubft.train import data, loader, loop, metrics
 from hubft.train.runtime import Runtime
 
+BATCH = 32  # images; evaluation holds no gradients, so any machine that trains can do more
 
-def evaluate(package: Package, folder: Path, batch_size: int = 32) -> tuple[dict[str, Any], dict[str, str]]:
+
+def evaluate(package: Package, folder: Path, trust: bool = False) -> tuple[dict[str, Any], dict[str, str]]:
     """Return (metrics of the package on a folder's images, what was left out of it), as a run measures them.
 
     :raises DataError: a folder without usable images, or with classes that the package lacks.
@@ -26,19 +28,19 @@ def evaluate(package: Package, folder: Path, batch_size: int = 32) -> tuple[dict
     samples, quarantined = data.labelled(folder, manifest.classes)
     compute = Compute()
     runtime = Runtime(compute)
-    model = load_model(package).to(runtime.device)
-    batches = loader.in_order(folder, samples, model.preprocess, batch_size, compute.workers)
+    model = load_model(package, trust).to(runtime.device)
+    batches = loader.in_order(folder, samples, model.preprocess, BATCH, compute.workers)
     outputs, targets = loop.evaluate(plugins.manager(manifest.job.family), model, batches, runtime)
     return metrics.classification(outputs, targets, manifest.classes), quarantined
 
 
 @torch.inference_mode()
-def predict(package: Package, paths: Sequence[Path]) -> Iterator[tuple[Path, dict[str, float]]]:
+def predict(package: Package, paths: Sequence[Path], trust: bool = False) -> Iterator[tuple[Path, dict[str, float]]]:
     """Yield each image with the probability of every class, the likeliest first.
 
     :raises DataError: a file that is no image; names it.
     """
-    model = load_model(package)
+    model = load_model(package, trust)
     for path in paths:
         try:
             image = data.decode(path)

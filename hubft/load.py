@@ -151,7 +151,7 @@ def family_of(job: Job, trust: bool) -> pluggy.PluginManager:
     if job.family in FOREIGN_CODE and not trust:
         raise PackageError(
             f"loading this package runs the code of {job.reference}, which is no part of it; if you trust that "
-            "code, load with trust=True"
+            "code, load with trust=True, or --trust"
         )
     return plugins.manager(job.family)
 

@@ -82,6 +82,12 @@ def test_frozen_parameters_and_norm_statistics_do_not_move(train, pm, policy: st
     assert set(state.proof) == {name for name in fresh(pm) if name.split(".")[0] not in live}
 
 
+def test_norms_are_held_and_the_rest_of_a_stage_trains(train, pm) -> None:
+    state, _ = train(train="all, -norms")
+    same = {name for name, tensor in fresh(pm).items() if torch.equal(tensor, state.model.state_dict()[name])}
+    assert same == {name for name in fresh(pm) if name.split(".")[1] == "1" and not name.startswith("head")}
+
+
 def test_a_frozen_parameter_is_no_part_of_the_optimizer_s_state(train) -> None:
     state, _ = train(train="head")
     names = {id(p): name for name, p in state.model.named_parameters()}

@@ -57,7 +57,7 @@ def newest(folder: Path) -> tuple[Path | None, list[str]]:
     """
     for leftover in folder.glob(".writing-*"):
         shutil.rmtree(leftover)
-    skipped = []
+    skipped: list[str] = []
     for path in _all(folder):
         problem = _problem(path)
         if not problem:

@@ -15,7 +15,7 @@ def tensors(model: nn.Module) -> dict[str, Tensor]:
 
     To be asked in training mode (`stages.train_mode`): there, eval marks what is frozen.
     """
-    frozen = {name: p for name, p in model.named_parameters() if not p.requires_grad}
+    frozen: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if not p.requires_grad}
     for prefix, module in model.named_modules():
         if not module.training:
             frozen |= {f"{prefix}.{n}".lstrip("."): b for n, b in module.named_buffers(recurse=False)}

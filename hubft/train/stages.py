@@ -6,9 +6,11 @@
     stage:NAME              one stage by its name (`hubft show REFERENCE` lists them)
     type:CLASS              every layer of a class: type:BatchNorm2d
     match:REGEX             every parameter whose name the pattern finds: match:(bias|norm)
+    norms                   every norm with running statistics (batch norm)
 
 Rules are joined by commas, and each may start late: `head, last:1@0.5` trains the head alone for half of
-the run, then the last stage with it. The head always trains: it is new.
+the run, then the last stage with it. A rule with a minus holds its parameters frozen, whatever the others
+say: `all, -norms`. The head always trains: it is new.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 
     from hubft.hookspecs import Loaded
 
-KINDS = ("all", "head", "last", "stage", "type", "match")
-WITHOUT_VALUE = ("all", "head")
+KINDS = ("all", "head", "last", "stage", "type", "match", "norms")
+WITHOUT_VALUE = ("all", "head", "norms")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Rule:
     kind: str
     value: str = ""
     start: float = 0.0
+    minus: bool = False
 
 
 def parse(text: str) -> tuple[Rule, ...]:
@@ -45,14 +48,14 @@ def parse(text: str) -> tuple[Rule, ...]:
 
 
 def _rule(text: str) -> Rule:
-    body, at, start = text.rpartition("@")
-    body, start = (body, start) if at else (text, "0")
+    body, at, start = text.removeprefix("-").rpartition("@")
+    body, start = (body, start) if at else (start, "0")
     kind, colon, value = body.partition(":")
     if kind not in KINDS or (bool(value) == (kind in WITHOUT_VALUE)) or (colon and not value):
-        forms = ", ".join(k if k in WITHOUT_VALUE else f"{k}:VALUE" for k in KINDS)
+        forms = ", ".join(k if k in WITHOUT_VALUE else f"{k}:VALUE" for k in KINDS) + ", each with - or not"
         raise JobError(f"--train: {text!r} is no rule; known are {forms}.{suggest(kind, KINDS)}")
     try:
-        rule = Rule(kind, value, float(start))
+        rule = Rule(kind, value, float(start), minus=text.startswith("-"))
         good = 0 <= rule.start < 1 and (kind != "last" or int(value) >= 1)
         re.compile(value if kind == "match" else "")
     except re.error as error:
@@ -89,14 +92,17 @@ def trainable(loaded: Loaded, train: str, progress: float) -> frozenset[str]:
     :raises JobError: a rule that selects nothing in this model; the message lists what it has.
     """
     stages = stage_of(loaded)
-    names = {name for name, stage in stages.items() if stage == list(loaded.stages)[-1]}
+    head = {name for name, stage in stages.items() if stage == list(loaded.stages)[-1]}
+    plus: set[str] = set()
+    minus: set[str] = set()
     for rule in parse(train):
         selected = set(_select(rule, loaded, stages))
-        if not selected:
-            raise JobError(f"--train: {rule.kind}:{rule.value} selects no parameter; {_known(rule, loaded)}")
+        if not selected and (rule.kind, rule.minus) != ("norms", True):  # a model without norms has none to hold
+            name = f"{rule.kind}:{rule.value}".rstrip(":")
+            raise JobError(f"--train: {name} selects no parameter; {_known(rule, loaded)}")
         if rule.start <= progress:
-            names |= selected
-    return frozenset(names)
+            (minus if rule.minus else plus).update(selected)
+    return frozenset(head | (plus - minus))
 
 
 def _select(rule: Rule, loaded: Loaded, stages: dict[str, str]) -> Iterator[str]:
@@ -107,7 +113,12 @@ def _select(rule: Rule, loaded: Loaded, stages: dict[str, str]) -> Iterator[str]
         "last": order[-1 - int(rule.value) :] if rule.kind == "last" else [],
         "stage": [rule.value],
     }.get(rule.kind, [])
-    layers = [n for n, m in loaded.model.named_modules() if rule.kind == "type" and type(m).__name__ == rule.value]
+    layers = [
+        name
+        for name, module in loaded.model.named_modules()
+        if (rule.kind == "type" and type(module).__name__ == rule.value)
+        or (rule.kind == "norms" and getattr(module, "running_mean", None) is not None)
+    ]
     for name, stage in stages.items():
         if (
             stage in wanted

@@ -41,10 +41,9 @@ def training(preprocess: Preprocess, augment: str) -> v2.Compose:
 
 def at_size(preprocess: Preprocess, size: int) -> Preprocess:
     """Return the preprocessing for a square input of `size` pixels, the share that is cropped away kept."""
-    scale = size / min(preprocess.size)
-    resize = preprocess.resize
-    resize = tuple(round(r * scale) for r in resize) if isinstance(resize, tuple) else round(resize * scale)
-    return replace(preprocess, size=(size, size), resize=resize)
+    scale, old = size / min(preprocess.size), preprocess.resize
+    new = (round(old[0] * scale), round(old[1] * scale)) if isinstance(old, tuple) else round(old * scale)
+    return replace(preprocess, size=(size, size), resize=new)
 
 
 def _interpolation(preprocess: Preprocess) -> InterpolationMode:
