@@ -13,9 +13,10 @@ from cyclopts import App, Group, Parameter
 
 import hubft
 from hubft import plugins
-from hubft.console import Console, percent, plain
+from hubft.console import Console, percent
 from hubft.errors import HubftError, JobError, Stopped
 from hubft.job import Compute, Job, Recipe, Task
+from hubft.text import visible
 
 if TYPE_CHECKING:
     from hubft.engine import Result
@@ -53,8 +54,7 @@ def _line(error: Exception) -> str:
     missing = isinstance(error, cyclopts.MissingArgumentError) and error.argument and error.argument.name
     if missing in ("--reference", "--data") and any(token.startswith("--resume") for token in sys.argv):
         return ALONE
-    text = " ".join(str(error).split())
-    return plain(text, len(text))
+    return visible(" ".join(str(error).split()), 4000)
 
 
 @app.command
@@ -157,7 +157,7 @@ def predict(
         if as_json:
             print(json.dumps({"image": str(path), "probabilities": shares}))
         else:
-            best = ", ".join(f"{plain(name)} {share:.3f}" for name, share in list(shares.items())[:top])
+            best = ", ".join(f"{visible(name, 24)} {share:.3f}" for name, share in list(shares.items())[:top])
             console.say(f"{path}: {best}")
 
 

@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from hubft.text import visible
+
 if TYPE_CHECKING:
     from hubft.train.loop import Meter
 
@@ -24,7 +26,7 @@ class Console:
 
     def say(self, text: str) -> None:
         """Print a line as it is, markup and control characters inert."""
-        self.rich.print(escape(plain(text, len(text))))
+        self.rich.print(escape(visible(text, 4000)))
 
     def bar(self, steps: int, done: int) -> Bar:
         """Return the progress bar of a run of `steps` steps of which `done` are done."""
@@ -40,12 +42,12 @@ class Console:
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
         """Print a table; numbers stand to the right."""
         rows = [list(row) for row in rows]
-        table = Table(title=title and escape(plain(title, len(title))), title_justify="left")
+        table = Table(title=title and escape(visible(title, 200)), title_justify="left")
         for i, column in enumerate(columns):
             numeric = bool(rows) and all(isinstance(row[i], int | float) for row in rows)
-            table.add_column(escape(plain(column)), justify="right" if numeric else "left", overflow="fold")
+            table.add_column(escape(visible(column, 24)), justify="right" if numeric else "left", overflow="fold")
         for row in rows:
-            table.add_row(*(f"{cell:,}" if isinstance(cell, int) else escape(plain(str(cell), 200)) for cell in row))
+            table.add_row(*(f"{cell:,}" if isinstance(cell, int) else escape(visible(str(cell), 200)) for cell in row))
         self.rich.print(table)
 
 
@@ -85,9 +87,3 @@ class Bar:
 def percent(share: dict[str, Any]) -> str:
     """Return `0.948 [0.901, 0.974]`: a share with its 95 % interval."""
     return f"{share['value']:.3f} [{share['low']:.3f}, {share['high']:.3f}]"
-
-
-def plain(name: str, width: int = 24) -> str:
-    """Return a name fit for one line: control and format characters shown as `?`, long ones cut."""
-    text = "".join(c if c.isprintable() else "?" for c in name[: width + 1])
-    return text if len(text) <= width else text[: width - 1] + "…"

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hubft.job import Job
+from hubft.text import visible
 
 if TYPE_CHECKING:
     from hubft.publish.manifest import Manifest
 
-LONGEST = 80  # characters of a foreign text that are shown
 ROWS = 200  # classes that are listed
 
 
@@ -30,12 +30,6 @@ def inert(value: object) -> str:
     """Return a text as Markdown that shows it and does nothing: no markup, no HTML, no control characters."""
     shown = visible(str(value))
     return "".join(c if not c.isascii() or c.isalnum() or c in " -," else f"&#{ord(c)};" for c in shown)
-
-
-def visible(value: str) -> str:
-    """Return a text of printable characters, at most LONGEST of them: newlines, ANSI, bidi marks as escapes."""
-    cut = value[:LONGEST] + ("..." if len(value) > LONGEST else "")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in cut)
 
 
 def command(job: Job) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hubft.console import plain
 from hubft.files import write_json
+from hubft.text import visible
 
 MAX_CELLS = 40  # classes up to which the matrix carries names; more could not be read
 
@@ -59,7 +59,7 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure
     figure.colorbar(shown, ax=axes, shrink=0.8, label="share of the true class")
     axes.set(xlabel="predicted", ylabel="true")
     if n <= MAX_CELLS:
-        labels = [plain(name) for name in classes]
+        labels = [visible(name, 24) for name in classes]
         axes.set_xticks(range(n), labels, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
         axes.set_yticks(range(n), labels, parse_math=False)
         for i, row in enumerate(matrix):
