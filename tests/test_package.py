@@ -300,7 +300,8 @@ def test_the_selftest_proves_weights_and_preprocessing(full: Path) -> None:
     assert selftest.prove(found, model, transforms.evaluation(preprocess)) == 0
     right = transforms.evaluation(preprocess)
     rest = right.transforms[2:]
-    without_antialias = v2.Compose([v2.PILToTensor(), v2.Resize(36, antialias=False), rest[0], *rest[2:]])
+    tensor = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
+    without_antialias = v2.Compose([*tensor, v2.Resize(36, antialias=False), rest[0], *rest[2:]])
     other_mean = v2.Compose([right, v2.Lambda(lambda x: x + 0.1)])
     for wrong in (without_antialias, other_mean):
         with pytest.raises(PackageError, match="self-test"):

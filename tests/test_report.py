@@ -85,7 +85,7 @@ def test_hostile_names_are_drawn_inert(tmp_path: Path) -> None:
     pixels = picture(tmp_path / "confusion.png")
     assert max(pixels.shape) < 2000 and inked(pixels) > 0.02
     labels = report.confusion(results(len(HOSTILE))["metrics"]["confusion"], HOSTILE).axes[0].get_yticklabels()
-    assert [label.get_text() for label in labels[:4]] == ["a?b", "?[31mred", "$x^2$", "$\\frac{$"]
+    assert [label.get_text() for label in labels[:4]] == ["a\\nb", "\\x1b[31mred", "$x^2$", "$\\frac{$"]
     assert not any(label.get_parse_math() for label in labels)
     assert json.loads((tmp_path / "results.json").read_text())["classes"] == list(HOSTILE)
 
