@@ -69,13 +69,14 @@ class Task:
 class Recipe:
     """How the model is trained."""
 
-    train: str = "all"
-    """What trains: all, head, last:N, stage:NAME, type:CLASS, match:REGEX; by commas, each with @START."""
-    epochs: int = 10
+    train: str = "head,all@0.5,-norms"
+    """What trains: all, head, last:N, stage:NAME, type:CLASS, match:REGEX, norms; by commas, each with @START, or
+    with a minus to hold it. The default trains the head alone for half of the run, then all but batch norms."""
+    epochs: int = 8
     """Passes over the training images."""
     batch_size: int = 32
     """Images a step, at most: an epoch is cut into even batches and drops none."""
-    lr: float = 1e-3
+    lr: float = 2e-3
     """Peak learning rate of the head (AdamW)."""
     body_lr: float = 0.1
     """Learning rate of all before the head, as a share of --lr."""
