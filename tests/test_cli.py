@@ -15,9 +15,11 @@ import pytest
 from test_job import EVERY_FIELD, leaves
 
 from hubft import Job, cli, plugins
+from hubft.build import load_base
 from hubft.console import Console
 from hubft.job import Recipe, from_dict
 from hubft.text import visible
+from hubft.train import stages
 
 CLASSES = ("[red]loud[bold]", "ants", "图\x1b[31m")  # as the terminal must not take them
 TRAIN = "head,last:1@0.5"
@@ -282,6 +284,36 @@ def test_show_has_the_stages_before_and_after(hubft: Hubft, trained: Trained, so
         ["total", "", "5,466", "5,466", "330", "5,002"],
     ]
     assert "toy:small: Small, head head" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("train", "totals"),
+    [
+        ("all", [5466]),
+        ("head", [330]),
+        ("last:1", [5002]),
+        ("last:99", [5466]),
+        ("stage:stem", [794]),
+        ("type:BatchNorm2d", [426]),
+        ("norms", [426]),
+        ("match:^(stem|block).0", [5370]),
+        ("all,-norms", [5370]),
+        ("all,-head", [5466]),  # the head is new: it trains whatever is asked
+        ("-norms", [330]),
+        ("head,last:1@0.25,all@0.5,-norms@0.75", [330, 5002, 5466, 5370]),
+    ],
+)
+def test_show_counts_what_trains(hubft: Hubft, train: str, totals: list[int]) -> None:
+    ran = hubft("show", "toy:small", f"--train={train}")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.cells()[-1][4:] == [f"{total:,}" for total in totals]
+
+
+def test_before_is_what_trains_as_loaded() -> None:
+    job = Job("toy:small", "d")
+    loaded = load_base(plugins.manager("toy"), job, pretrained=False)
+    loaded.model.get_submodule("stem").requires_grad_(False)
+    assert [row[3] for row in stages.table(loaded, "all", [0.0])] == [0, 4672, 330, 5002]
 
 
 def test_families_are_listed(hubft: Hubft) -> None:

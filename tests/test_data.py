@@ -106,7 +106,7 @@ def test_alpha_is_dropped_and_the_colour_below_it_kept() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_16_bits_are_scaled_not_saturated(kind: str) -> None:
-    levels = numpy.array([[0, 257 * 64, 257 * 128, 65535]], dtype=numpy.uint16)
+    levels = numpy.array([[0, 257 * 65 - 1, 257 * 128, 65535]], dtype=numpy.uint16)
     image = data.decode(BytesIO(encoded(Image.fromarray(levels), kind)))
     assert numpy.asarray(image).tolist() == [[[0] * 3, [64] * 3, [128] * 3, [255] * 3]]
 

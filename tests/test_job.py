@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hubft import HubftError, Job, Task
+from hubft import HubftError, Job, Preprocess, Task
 from hubft.errors import JobError
 from hubft.job import Compute, Recipe, Reference, from_dict, to_dict
 from hubft.train.stages import Rule, parse
@@ -137,6 +137,14 @@ def test_a_value_of_the_wrong_type_is_named_by_its_path(path: str, value: object
         from_dict(Job, altered(path, value))
 
 
+def test_pairs_and_either_or_come_back() -> None:
+    for made in (Preprocess((16, 20), 18), Preprocess((16, 20), (18, 22), "squash", channels="bgr")):
+        assert from_dict(Preprocess, json.loads(json.dumps(to_dict(made)))) == made
+    for wrong in ({"size": [16, 16, 16], "resize": 18}, {"size": [16, 16], "resize": [18]}, {"size": 16, "resize": 18}):
+        with pytest.raises(JobError, match=r"^job\.(size|resize): "):
+            from_dict(Preprocess, wrong)
+
+
 @pytest.mark.parametrize("data", [None, [], "job", 3])
 def test_json_that_is_no_object_is_refused(data: object) -> None:
     with pytest.raises(JobError, match=r"^job: expected an object"):
@@ -212,6 +220,8 @@ def test_outputs_are_set_on_a_copy() -> None:
         ("match:a@b@0.5", [Rule("match", "a@b", 0.5)]),
         ("all@0.25", [Rule("all", "", 0.25)]),
         (" head , last:1@0.5 ", [Rule("head"), Rule("last", "1", 0.5)]),
+        ("all,-norms", [Rule("all"), Rule("norms", minus=True)]),
+        ("-match:-x@0.5", [Rule("match", "-x", 0.5, minus=True)]),
         ("head,stage:a@0,stage:b@.75", [Rule("head"), Rule("stage", "a"), Rule("stage", "b", 0.75)]),
     ],
 )
@@ -236,6 +246,9 @@ NO_RULE, NO_VALUE = "is no rule; known are all, head, last:VALUE, stage:VALUE", 
         ("head:2", NO_RULE),
         ("stage:", NO_RULE),
         ("@0.5", NO_RULE),
+        ("-", NO_RULE),
+        ("--all", NO_RULE),
+        ("norms:x", NO_RULE),
         ("last:0", NO_VALUE),
         ("last:-1", NO_VALUE),
         ("last:two", NO_VALUE),

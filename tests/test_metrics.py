@@ -35,13 +35,13 @@ def test_intervals_follow_wilsons_formula(hits: int, n: int) -> None:
 
 
 def test_rows_of_the_confusion_are_the_true_classes() -> None:
-    targets = torch.tensor([0, 0, 0, 1, 1])
-    predicted = torch.tensor([0, 1, 2, 1, 1])
+    targets = torch.tensor([0, 0, 0, 0, 1])
+    predicted = torch.tensor([0, 1, 2, 0, 1])
     outputs = torch.nn.functional.one_hot(predicted, 3).float() * 2
     found = classification(outputs, targets, CLASSES)
-    assert found["confusion"] == [[1, 1, 1], [0, 2, 0], [0, 0, 0]]
+    assert found["confusion"] == [[2, 1, 1], [0, 1, 0], [0, 0, 0]]
     assert found["accuracy"] == proportion(3, 5)
-    assert found["recall"] == [proportion(1, 3), proportion(2, 2), None]
+    assert found["recall"] == [proportion(2, 4), proportion(1, 1), None]
     right, wrong = math.log(1 + 2 * math.exp(-2)), math.log(1 + 2 * math.exp(-2)) + 2
     assert found["loss"] == pytest.approx((3 * right + 2 * wrong) / 5, rel=1e-6)
     assert json.loads(json.dumps(found)) == found, "plain JSON types"

@@ -24,23 +24,22 @@ def picture(width: int, height: int) -> Image.Image:
 
 def by_hand(image: Image.Image, p: Preprocess) -> numpy.ndarray:
     """Return the input as the words of `Preprocess` say it, with Pillow and NumPy alone."""
-    width, (short, long) = image.width, sorted(image.size)
-    if isinstance(p.resize, tuple):
-        wide, high = p.resize[1], p.resize[0]
-    elif p.crop == "squash":
-        wide = high = p.resize
-    else:
-        side, other = (long, short) if p.crop == "border" else (short, long)
-        scaled = int(p.resize * other / side)
-        wide, high = (p.resize, scaled) if (width == side) else (scaled, p.resize)
+    (width, height), flip = image.size, -1 if p.channels == "bgr" else 1
+    high, wide = p.resize if isinstance(p.resize, tuple) else (p.resize, p.resize)
+    if p.crop == "border":  # the longer side fits
+        scale = min(wide / width, high / height)
+        wide, high = round(width * scale), round(height * scale)
+    elif p.crop == "center" and isinstance(p.resize, int):
+        wide, high = (wide, wide * height // width) if width < height else (high * width // height, high)
     image = image.resize((wide, high), Image.Resampling[p.interpolation.upper()])
-    left, top = (round((have - want) / 2) for have, want in ((wide, p.size[1]), (high, p.size[0])))
-    if wide < p.size[1]:
-        left = -((p.size[1] - wide) // 2)
-    if high < p.size[0]:
-        top = -((p.size[0] - high) // 2)
-    image = image.crop((left, top, left + p.size[1], top + p.size[0]))  # black where it is padded
-    pixels = numpy.asarray(image, dtype=numpy.float64)[..., :: -1 if p.channels == "bgr" else 1]
+    left, top = (
+        -((want - have) // 2) if have < want else round((have - want) / 2)
+        for have, want in ((wide, p.size[1]), (high, p.size[0]))
+    )
+    black, mean = (0, 0, 0), tuple(round(255 * value) for value in p.mean[::flip])
+    padded = Image.new("RGB", p.size[::-1], mean if p.crop == "border" else black)
+    padded.paste(image, (-left, -top))
+    pixels = numpy.asarray(padded, dtype=numpy.float64)[..., ::flip]
     return ((pixels / 255 - numpy.array(p.mean)) / numpy.array(p.std)).transpose(2, 0, 1)
 
 
@@ -55,6 +54,7 @@ def by_hand(image: Image.Image, p: Preprocess) -> numpy.ndarray:
         Preprocess((21, 24), (25, 31), "center"),
         Preprocess((24, 24), 24, "border", "bicubic"),
         Preprocess((20, 24), 33, "border"),
+        Preprocess((40, 44), (30, 20), "border", "lanczos", (0.1, 0.2, 0.3), channels="bgr"),
         Preprocess((40, 40), 24),
     ],
     ids=str,
@@ -83,7 +83,7 @@ def test_a_pickled_transform_needs_no_hubft(p: Preprocess) -> None:
 
     transform = transforms.evaluation(p)
     again = Watching(io.BytesIO(pickle.dumps(transform))).load()
-    assert needed <= {"torchvision", "torch", "builtins", "collections", "operator", "_operator"}
+    assert needed <= {"torchvision", "torch", "PIL", "builtins", "collections", "functools", "operator", "_operator"}
     assert torch.equal(again(picture(31, 50)), transform(picture(31, 50)))
 
 
