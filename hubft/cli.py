@@ -32,6 +32,7 @@ app = App(
     help="Fine-tune a pretrained model on your own images and make it a torch.hub entry again.",
     version=hubft.__version__,
     help_flags=["--help", "-h"],
+    help_format="plaintext",  # Markdown costs a third of the time that --help takes
 )
 
 
@@ -133,7 +134,7 @@ def predict(
     images: Annotated[list[Path], Parameter(negative=())],
     *,
     top: int = 3,
-    as_json: Annotated[bool, Parameter(name="--json")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     trust: Trust = False,
 ) -> None:
     """Name what is in IMAGES.

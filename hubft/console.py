@@ -35,8 +35,8 @@ class Console:
     def epoch(self, line: dict[str, Any], epochs: int) -> None:
         """Print the line of an epoch that is over, from metrics.jsonl."""
         self.say(
-            f"epoch {line['epoch']}/{epochs}  loss {line['loss']:.4f}  val loss {line['val_loss']:.4f}  "
-            f"accuracy {percent(line['accuracy'])}  {line['images_per_second']:.0f} images/s"
+            f"epoch {line['epoch']}/{epochs}  loss {line['loss']:.4f}  val {line['val_loss']:.4f}  "
+            f"accuracy {percent(line['accuracy'])}  {line['images_per_second']:.0f} img/s"
         )
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
