@@ -70,8 +70,7 @@ class Recipe:
     """How the model is trained."""
 
     train: str = "head,all@0.5,-norms"
-    """What trains: all, head, last:N, stage:NAME, type:CLASS, match:REGEX, norms; by commas, each with @START, or
-    with a minus to hold it. The default trains the head alone for half of the run, then all but batch norms."""
+    """What trains, by commas: all, head, last:N, stage:NAME, type:CLASS, match:REGEX, norms; @START, - to hold."""
     epochs: int = 8
     """Passes over the training images."""
     batch_size: int = 32

@@ -228,7 +228,7 @@ def test_finetune_leaves_a_run(trained: Trained) -> None:
 
 def test_finetune_tells_what_it_does(trained: Trained) -> None:
     assert "toy:small on 36 training and 12 validation images of 3 classes, " in trained.out
-    assert re.search(r"^epoch 1/2  loss \d.*\nepoch 2/2  loss \d\.\d{4}  val loss \d\.\d{4}  acc", trained.out, re.M)
+    assert re.search(r"^epoch 1/2  loss \d.*\nepoch 2/2  loss \d\.\d{4}  val \d\.\d{4}  acc", trained.out, re.M)
     accuracy = json.loads((trained.folder / "metrics.jsonl").read_text().splitlines()[-1])["accuracy"]
     rows = dict(Ran(0, trained.out, "").cells())
     assert rows["accuracy"] == f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]"
