@@ -115,16 +115,18 @@ def _split(prefix: str, names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _in_order(units: Mapping[str, list[str]], order: Mapping[str, int]) -> dict[str, list[str]]:
-    """Return the blocks by their first use; what the pass does not use goes with the block registered before it."""
+    """Return the blocks by their first use; what the pass does not use goes with its neighbour in registration."""
     found: dict[str, list[str]] = {}
     places: dict[str, int] = {}
+    waiting: list[str] = []
     for prefix, names in units.items():
         uses = [place for module, place in order.items() if under(module, prefix)]
-        if uses or not found:
-            found[prefix], places[prefix] = list(names), min(uses, default=-1)
+        if uses:
+            found[prefix], places[prefix] = [*waiting, *names], min(uses)
+            waiting = []
         else:
-            found[next(reversed(found))] += names
-    return dict(sorted(found.items(), key=lambda unit: places[unit[0]]))
+            (found[next(reversed(found))] if found else waiting).extend(names)
+    return dict(sorted(found.items(), key=lambda unit: places[unit[0]])) if found else dict(units)
 
 
 def convolution(inputs: int, task: Task, std: float = 0.0) -> nn.Module:

@@ -47,7 +47,10 @@ def load(name: str, pretrained: bool) -> Loaded:
         raise FamilyError(f"hub:{name} failed: {_one_line(error)}") from error
     if not isinstance(model, nn.Module):
         raise FamilyError(f"hub:{name} gave a {type(model).__name__}, not a torch.nn.Module")
-    preprocess = _preprocess(model)
+    try:
+        preprocess = _preprocess(model)
+    except HubftError as error:
+        raise FamilyError(f"hub:{name}: {error}") from error
     head, order = _analysed(name, model, preprocess)
     stages = structure.stages(model, structure.children(model, [head], order), [head])
     return Loaded(model, head, stages, preprocess, Base(f"hub:{name}", revision=ref))
