@@ -23,8 +23,8 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def fsync_folder(path: Path) -> None:
-    """Have a folder's entries on the disk before going on."""
+def fsync(path: Path) -> None:
+    """Have a file's bytes, or a folder's entries, on the disk before going on."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -114,7 +114,15 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, object]]:
     yield "base sha256", base.sha256 or "unknown"
     yield "license of the base", base.license or "unknown"
     for title, part in (("data", manifest.data), ("frozen", manifest.frozen), ("version", manifest.versions)):
-        yield from ((f"{title}: {key}", value) for key, value in part.items() if isinstance(value, str | int | float))
+        yield from _leaves(title, part)
+
+
+def _leaves(title: str, part: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    for key, value in part.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(f"{title} {key}", value)
+        elif isinstance(value, str | int | float):
+            yield f"{title} {key}", value
 
 
 def _classes(manifest: Manifest) -> Iterator[tuple[str, object]]:

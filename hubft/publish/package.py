@@ -20,7 +20,7 @@ from torch import Tensor
 
 from hubft import digest
 from hubft.errors import PackageError
-from hubft.files import fsync_folder
+from hubft.files import fsync
 from hubft.publish import card, tensors
 from hubft.publish import manifest as manifests
 from hubft.publish.manifest import CARD, FILES, MANIFEST, SELFTEST, WEIGHTS, File, Manifest
@@ -64,18 +64,20 @@ def write(
         reused = {n: base_digests[n] for n, t in state.items() if base_digests.get(n) == digest.of_tensor(t)}
     manifest = replace(manifest, job=manifest.job.published(), delta=reused)
     new.mkdir(parents=True)
+    (new / CARD).write_text(card.text(manifest), encoding="utf-8")
     tensors.save(new / manifest.weights, {n: t for n, t in state.items() if n not in (reused or {})})
     tensors.save(new / SELFTEST, selftest)
-    (new / CARD).write_text(card.text(manifest), encoding="utf-8")
+    for name in (manifest.weights, SELFTEST):
+        shutil.copymode(new / CARD, new / name)  # safetensors lets only the owner read
     files = {path.name: File(digest.of_file(path), path.stat().st_size) for path in sorted(new.iterdir())}
     (new / MANIFEST).write_text(manifests.to_json(replace(manifest, files=files)), encoding="ascii")
     for path in (*new.iterdir(), new):
-        fsync_folder(path)  # files as well
+        fsync(path)
     written = read(new).manifest  # what cannot be read is never put in place
     if folder.exists():
         folder.rename(old)
     new.rename(folder)
-    fsync_folder(folder.parent)
+    fsync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
     return written
 

@@ -9,7 +9,6 @@ checkpoints/step-00000042/
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from hubft import digest
 from hubft.errors import CheckpointError
-from hubft.files import fsync_folder, write_json
+from hubft.files import fsync, write_json
 from hubft.train.loop import State
 
 TENSORS, META, MANIFEST = "state.safetensors", "state.json", "manifest.json"
@@ -39,12 +38,12 @@ def save(folder: Path, state: State, meta: dict[str, Any]) -> Path:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     save_file({name: t.detach().cpu().contiguous() for name, t in _tensors(state)}, temporary / TENSORS)
-    _fsync(temporary / TENSORS)
+    fsync(temporary / TENSORS)
     write_json(temporary / META, {"step": state.step, "proof": state.proof, **meta})
     write_json(temporary / MANIFEST, {name: digest.of_file(temporary / name) for name in (TENSORS, META)})
-    fsync_folder(temporary)
+    fsync(temporary)
     temporary.rename(final)
-    fsync_folder(folder)
+    fsync(folder)
     for old in _all(folder)[KEEP:]:
         shutil.rmtree(old)
     return final
@@ -124,8 +123,3 @@ def _problem(path: Path) -> str:
     except (OSError, ValueError, KeyError) as error:
         return f"incomplete ({error})"
     return ""
-
-
-def _fsync(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
