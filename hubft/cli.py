@@ -71,6 +71,8 @@ def finetune(job: Annotated[Job | None, Parameter(name="*")] = None, *, resume: 
         raise JobError(ALONE)
     if job is None and resume is None:
         raise JobError("finetune needs REFERENCE and DATA: hubft finetune timm:resnet18.a1_in1k flowers/")
+    if job is not None:
+        plugins.find(job.family)  # told at once, before seconds go into importing torch
     from hubft import engine
 
     console = Console()

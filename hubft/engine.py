@@ -121,10 +121,11 @@ def _run(prepared: Prepared, run: Run, console: Console) -> Result:
     uncompressed = metrics if job.compress != "none" else None
     if uncompressed:
         metrics = _measure(prepared, model)
-    results = {"metrics": metrics, "uncompressed": uncompressed, "quarantined": images.quarantined}
-    report.write(run.report, run.history(), images.classes, results)
-    _package(prepared, run, model.cpu(), state, metrics, uncompressed)
-    return Result(run, metrics, uncompressed)
+    result = Result(run, metrics, uncompressed)
+    numbers = {"metrics": metrics, "uncompressed": uncompressed, "quarantined": images.quarantined}
+    report.write(run.report, run.history(), images.classes, numbers)
+    _package(prepared, result, model.cpu(), state.proof)
+    return result
 
 
 def _introduce(prepared: Prepared, run: Run, console: Console) -> None:
@@ -223,29 +224,22 @@ def _calibration(prepared: Prepared) -> Iterator[Batch]:
         yield prepared.runtime.to_device(batch)
 
 
-def _package(
-    prepared: Prepared,
-    run: Run,
-    model: nn.Module,
-    state: loop.State,
-    metrics: dict[str, Any],
-    uncompressed: dict[str, Any] | None,
-) -> None:
+def _package(prepared: Prepared, result: Result, model: nn.Module, frozen: dict[str, str]) -> None:
     loaded, images = prepared.loaded, prepared.images
     manifest = package.Manifest(
         job=prepared.job,
         classes=images.classes,
         preprocess=loaded.preprocess,
         base=loaded.base,
-        metrics=metrics | ({"uncompressed": uncompressed} if uncompressed else {}),
+        metrics=result.metrics | ({"uncompressed": result.uncompressed} if result.uncompressed else {}),
         data=images.fingerprint(),
-        frozen={"tensors": len(state.proof), "sha256": digest.of_state(state.proof)},
+        frozen={"tensors": len(frozen), "sha256": digest.of_state(frozen)},
         versions=_versions(prepared.job.family),
     )
     transform = transforms.evaluation(loaded.preprocess)
     proof = selftest.make(model, loaded.preprocess, transform)
-    package.write(run.package, manifest, model.state_dict(), proof, prepared.base)
-    found = package.read(run.package)
+    package.write(result.run.package, manifest, model.state_dict(), proof, prepared.base)
+    found = package.read(result.run.package)
     selftest.prove(found, load.model(found, trust=True), transform)
 
 

@@ -46,7 +46,7 @@ class Preprocess:
     """Length of the shorter side before the crop, pixels; a pair is height and width, whatever the ratio."""
     crop: str = "center"
     """`center`: shorter side to `resize`, then cut; `squash`: straight to `resize`, then cut;
-    `border`: longer side to `resize`, then cut or pad with black."""
+    `border`: longer side to `resize`, then cut, or padded with the mean colour."""
     interpolation: str = "bilinear"
     """Of the resize, as Pillow names it."""
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)

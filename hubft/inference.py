@@ -59,7 +59,7 @@ def pictures(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in data.SUFFIXES)
+            found += [p for p in data.files(path) if p.suffix.lower() in data.SUFFIXES]
         elif path.exists():
             found.append(path)
         else:

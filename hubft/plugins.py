@@ -126,9 +126,9 @@ def _import(family: Family) -> ModuleType:
     try:
         if family.distribution == "hubft" and family.in_checkout.exists():
             return _import_by_path(family.module, family.in_checkout)
-        return importlib.import_module(family.module)
+        return importlib.metadata.EntryPoint(family.name, family.module, GROUP).load()
     except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name != family.module:
+        if isinstance(error, ModuleNotFoundError) and error.name != family.module.partition(":")[0]:
             raise FamilyError(
                 f"family {family.name!r} needs {error.name}, which is not installed; try: pip install {error.name}"
             ) from error

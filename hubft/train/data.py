@@ -169,11 +169,11 @@ def _shown(path: Path, folder: Path) -> str:
 
 
 def _scan(folder: Path, root: Path, classes: tuple[str, ...], quarantined: dict[str, str]) -> list[Sample]:
-    files = [(label, path) for label, name in enumerate(classes) for path in _files(root / name)]
-    images = [(label, path) for label, path in files if path.suffix.lower() in SUFFIXES]
+    found = [(label, path) for label, name in enumerate(classes) for path in files(root / name)]
+    images = [(label, path) for label, path in found if path.suffix.lower() in SUFFIXES]
     quarantined |= {
         _shown(path, folder): f"the suffix {path.suffix!r} is none of {' '.join(SUFFIXES)}"
-        for _, path in files
+        for _, path in found
         if path.suffix.lower() not in SUFFIXES
     }
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -191,7 +191,8 @@ def _scan(folder: Path, root: Path, classes: tuple[str, ...], quarantined: dict[
     return samples
 
 
-def _files(folder: Path) -> list[Path]:
+def files(folder: Path) -> list[Path]:
+    """Return all files below a folder, sorted; nothing hidden, and links to folders as files, not followed."""
     if not folder.is_dir():
         return []
     found = (p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())  # a link to a folder is not followed
@@ -213,8 +214,9 @@ def _prove(path: Path) -> tuple[str, str]:
 def _require_classes(root: Path, classes: tuple[str, ...], train: list[Sample], val: list[Sample]) -> None:
     present = Counter(s.label for s in train)
     empty = [name for label, name in enumerate(classes) if not present[label]]
+    held = ", for its only one is held out" if any(classes[s.label] in empty for s in val) else ""
     if empty:
-        raise DataError(f"{str(root)!r}: no usable image to train on in class {', '.join(map(repr, empty))}")
+        raise DataError(f"{str(root)!r}: no usable image to train on in class {', '.join(map(repr, empty))}{held}")
     if not val:
         raise DataError(f"{str(root)!r}: no usable image to validate on")
 
