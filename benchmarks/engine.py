@@ -2,20 +2,20 @@
 
     python benchmarks/engine.py [--model torchvision:resnet18] [--steps 30] [--size 96] [--batch 16]
 
-Same architecture and initial weights, same batches, same optimizer, same precision. Prints the median step of each and their ratio.
+Same architecture and initial weights, same batches, same optimizer, same precision. Prints the median step of each,
+their ratio, and whether both end with equal weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import platform
 import statistics
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
+from machine import processor
 from torch import Tensor, nn
 
 from hubft import Job, plugins
@@ -23,6 +23,8 @@ from hubft.build import build
 from hubft.job import Compute, Recipe, Task
 from hubft.train import loop, recipe
 from hubft.train.runtime import Runtime
+
+WARMUP = 3  # steps that are not counted
 
 
 class Synthetic:
@@ -73,7 +75,7 @@ def main() -> None:
     state = loop.start(loaded, job.recipe, runtime := Runtime(job.compute))
     names = {id(p): name for name, p in loaded.model.named_parameters()}
     groups = [
-        {**{k: group[k] for k in ("peak_lr", "weight_decay")}, "params": [twin.get_parameter(names[id(p)]) for p in group["params"]]}
+        {**group, "params": [twin.get_parameter(names[id(p)]) for p in group["params"]]}
         for group in state.optimizer.param_groups
     ]
     batches = Synthetic(arguments.steps, arguments.batch, arguments.size)
@@ -88,25 +90,18 @@ def main() -> None:
             began = time.perf_counter()
             next(engines[name])
             times[name].append(time.perf_counter() - began)
-    same = all(torch.equal(a, b) for a, b in zip(loaded.model.state_dict().values(), twin.state_dict().values(), strict=True))
-    measured = {name: values[3:] for name, values in times.items()}  # the first steps warm up
+    ends = zip(loaded.model.state_dict().values(), twin.state_dict().values(), strict=True)
+    same = all(torch.equal(a, b) for a, b in ends)
+    timed = {name: values[WARMUP:] for name, values in times.items()}
+    images = f"{arguments.batch} images of {arguments.size} pixels"
     print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {arguments.model}")
-    print(f"{arguments.steps - 3} steps of {arguments.batch} images of {arguments.size} pixels, interleaved; equal weights in the end: {same}")
-    for name, values in measured.items():
-        print(f"{name:>10}  median {statistics.median(values) * 1e3:8.2f} ms  (min {min(values) * 1e3:.2f}, max {max(values) * 1e3:.2f})")
-    pairs = [a / b for a, b in zip(*measured.values(), strict=True)]
-    medians = [statistics.median(values) for values in measured.values()]
-    print(f"     ratio  of medians {medians[0] / medians[1]:.3f}, median of pairs {statistics.median(pairs):.3f}")
-
-
-def processor() -> str:
-    """Return the machine's name for its processor."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    print(f"{arguments.steps - WARMUP} steps of {images}, interleaved; equal weights in the end: {same}")
+    for name, values in timed.items():
+        low, middle, high = (f(values) * 1e3 for f in (min, statistics.median, max))
+        print(f"{name:>10}  median {middle:8.2f} ms  (min {low:.2f}, max {high:.2f})")
+    pairs = statistics.median(a / b for a, b in zip(*timed.values(), strict=True))
+    medians = [statistics.median(values) for values in timed.values()]
+    print(f"     ratio  of medians {medians[0] / medians[1]:.3f}, median of pairs {pairs:.3f}")
 
 
 if __name__ == "__main__":

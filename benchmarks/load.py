@@ -9,7 +9,6 @@ which is when the pages of a mapped file are read.
 """
 
 import argparse
-import platform
 import statistics
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
+from machine import processor
 from torch import nn
 from torchvision import models
 
@@ -93,14 +93,6 @@ def show(name: str, found: dict[str, list[tuple[float, float, float]]]) -> None:
         span = f"{min(ratios):.2f}-{max(ratios):.2f}"
         middle = statistics.median(ratios)
         print(f"{way:28}{wall:>10.0f}{cpu:>9.0f}{middle:>8.2f}{span:>14}{image:>16.0f}{images:>8.2f}")
-
-
-def processor() -> str:
-    """Return the processor's name and number of cores, as far as this system tells."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} cores" if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":
