@@ -77,7 +77,7 @@ class Recipe:
     """Images a step, at most: an epoch is cut into even batches and drops none."""
     lr: float = 2e-3
     """Peak learning rate of the head (AdamW)."""
-    body_lr: float = 0.02
+    body_lr: float = 0.005
     """Learning rate of all before the head, as a share of --lr."""
     weight_decay: float = 0.05
     """Decoupled weight decay of weights with two or more dimensions."""
