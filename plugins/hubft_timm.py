@@ -13,7 +13,7 @@ import timm
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
-from timm.models import get_pretrained_cfg, group_parameters, is_model
+from timm.models import get_pretrained_cfg, group_parameters
 from torch import nn
 
 from hubft import defaults, hookimpl, structure
@@ -63,16 +63,16 @@ def adapt_head(loaded: Loaded, task: Task) -> Loaded:
 
 
 def _config(name: str) -> dict[str, Any]:
-    architecture, _, tag = name.partition(".")
-    tags = timm.list_models(f"{architecture}.*", pretrained=True)
-    if not is_model(architecture) or (tag and name not in tags):
-        known = tags if is_model(architecture) else [*timm.list_models(), *timm.list_pretrained()]
+    architecture = name.partition(".")[0]
+    known = {*timm.list_models(), *timm.list_models(include_tags=True)}
+    if name not in known:
+        near = {other for other in known if other.startswith(f"{architecture}.")}
         raise FamilyError(
-            f"timm {timm.__version__} knows no model {name!r}.{suggest(name, known)} "
+            f"timm {timm.__version__} knows no model {name!r}.{suggest(name, sorted(near or known))} "
             f"`timm.list_models('*{architecture.partition('_')[0]}*', pretrained=True)` lists names"
         )
-    found = get_pretrained_cfg(name)
-    return {**(found.to_dict() if found else {}), "architecture": architecture}
+    config = get_pretrained_cfg(name)
+    return {**(config.to_dict() if config else {}), "architecture": architecture}
 
 
 def _heads(model: Any) -> list[str]:
