@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
+from hubft.deploy import quantize
 from hubft.errors import FamilyError, JobError, suggest
 from hubft.hookspecs import Batch, Loaded, hookimpl
 from hubft.job import Task
 from hubft.train import stages
 
-METHODS = ("none", "bf16")
+METHODS: dict[str, Callable[[nn.Module], nn.Module]] = {"none": lambda model: model, "bf16": quantize.bf16}
 
 
 @hookimpl
@@ -61,21 +61,7 @@ def train_step(model: nn.Module, batch: Batch, criterion: nn.Module) -> dict[str
 
 
 @hookimpl
-def compress(model: nn.Module, method: str, batches: Iterable[Batch]) -> nn.Module:
+def compress(model: nn.Module, method: str) -> nn.Module:
     if method not in METHODS:
         raise JobError(f"--compress {method!r}: known methods are {', '.join(METHODS)}.{suggest(method, METHODS)}")
-    if method == "bf16":
-        round_to_bf16(model)
-    return model
-
-
-@torch.no_grad()
-def round_to_bf16(model: nn.Module) -> None:
-    """Round every floating tensor of the state to the nearest bfloat16 value; its dtype stays.
-
-    The package stores such tensors in two bytes a number without loss, and the model goes on computing in
-    its own precision: bfloat16 arithmetic costs depthwise networks accuracy, bfloat16 weights hardly any.
-    """
-    for tensor in model.state_dict().values():
-        if tensor.is_floating_point():
-            tensor.copy_(tensor.bfloat16())
+    return METHODS[method](model)
