@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from hubft import HubftError, Job, Loaded, engine, hookimpl, load, plugins
+from hubft import HubftError, Job, Loaded, cli, engine, hookimpl, load, plugins
 from hubft.errors import FamilyError, JobError, TrainingError
 from hubft.job import Compute, Recipe, Task
 from hubft.train import data, transforms
@@ -220,3 +220,34 @@ def test_ants_or_bees_with_real_weights(tmp_path: Path, monkeypatch: pytest.Monk
         1,
         2,
     )
+
+
+HUBCONF = """
+import torch
+from torch import nn
+
+dependencies = ["torch"]
+
+
+def tiny(pretrained=True):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+"""
+
+
+def test_the_fine_tune_of_a_hub_repository_runs_its_code_only_on_request(
+    insects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo" / "hubconf.py").write_text(HUBCONF)
+    tiny = replace(job(insects, tmp_path / "run"), reference=f"hub:{tmp_path}/repo:tiny", size=32)
+    engine.finetune(tiny)
+    commands = [["evaluate", str(tmp_path / "run"), str(insects)], ["show", str(tmp_path / "run")]]
+    commands.append(["predict", str(tmp_path / "run"), str(insects / "val")])
+    for command in commands:
+        for trusted, code in (([], 2), (["--trust"], 0)):
+            monkeypatch.setattr("sys.argv", ["hubft", *command, *trusted])
+            with pytest.raises(SystemExit) as exit:
+                cli.main()
+            assert exit.value.code == code
+            assert ("runs the code of hub:" in capsys.readouterr().err) == bool(code)
