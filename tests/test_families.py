@@ -541,6 +541,8 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_timm_loads_safetensors_and_knows_their_commit(hub_cache: Path, name: str) -> None:
     state = timm.create_model("test_vit").state_dict()
     save_file(state, hub_cache / "model.safetensors")
+    if name.endswith(COMMIT):  # main has moved on, to files that are not here
+        (hub_cache.parents[1] / "refs" / "main").write_text("f" * 40)
     loaded = plugins.manager("timm").hook.load(name=name, pretrained=True)
     assert all(torch.equal(tensor, state[n]) for n, tensor in loaded.model.state_dict().items())
     assert (loaded.base.reference, loaded.base.revision) == ("timm:test_vit.r160_in1k", COMMIT)

@@ -125,6 +125,14 @@ def test_a_norm_before_the_head_is_in_the_last_stage_before_it(family: str, name
 
 
 @pytest.mark.parametrize(
+    ("name", "table"),
+    [("vit_srelpos_small_patch16_224", "shared_rel_pos"), ("vit_small_patch16_rope_mixed_224", "rope")],
+)
+def test_a_table_of_positions_for_all_blocks_is_in_the_stem(name: str, table: str) -> None:
+    assert table in build("timm", name).stages["stem"]
+
+
+@pytest.mark.parametrize(
     ("name", "heads"),
     [
         ("deit_tiny_distilled_patch16_224", ("head", "head_dist")),
