@@ -190,6 +190,9 @@ def show(source: str, *, train: str = Recipe.train, trust: Trust = False) -> Non
     kind = type(loaded.model).__name__
     title = f"{job.reference}: {kind}, head {loaded.head}; trainable before and after --train {train}"
     console.table(["stage", "modules", "parameters", "before", *after], rows, title=title)
+    whole, *live = [int(str(cell)) for cell in rows[-1][2:]]
+    for when, trains in zip(["before", *after], live, strict=True):
+        console.say(f"{when}: {trains:,} parameters train, {whole - trains:,} are frozen")
 
 
 @app.command
