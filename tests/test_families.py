@@ -118,6 +118,21 @@ def features():
     return nn.Sequential(nn.Conv2d(3, 8, 3, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
+class Pooled(nn.Module):
+    """Gives features: its only Linear mixes positions, which are averaged after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.mix = nn.Conv2d(3, 8, 32, 32), nn.Linear(49, 6)
+
+    def forward(self, images):
+        return self.mix(self.conv(images).flatten(2)).mean(2)
+
+
+def pooled():
+    return Pooled()
+
+
 def raising():
     raise ValueError("two\\nlines")
 
@@ -693,6 +708,7 @@ def test_hub_takes_repositories_of_github_from_torchs_cache(
         ("hub", "{checkout}:leaving", "failed: SystemExit: 3"),
         ("hub", "{checkout}:no_model", "gave a str"),
         ("hub", "{checkout}:features", "does not end in a Linear"),
+        ("hub", "{checkout}:pooled", "does not end in a Linear"),
         ("hub", "{checkout}:with_strange_transform", "with_strange_transform: no preprocessing can be read"),
     ],
 )
