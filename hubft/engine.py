@@ -115,7 +115,8 @@ def _run(prepared: Prepared, run: Run, console: Console) -> Result:
     if state.average:
         state.average.keep()
     frozen.verify(state.model, state.proof)
-    console.say(f"frozen   {len(state.proof)} tensors were frozen at the end, and not a bit of them moved")
+    if state.proof:
+        console.say(f"proved   not a bit moved in the {len(state.proof)} tensors that were frozen to the end")
     metrics = metrics or _measure(prepared, state.model)
     model = prepared.pm.hook.compress(model=state.model, method=job.compress, batches=_calibration(prepared))
     uncompressed = metrics if job.compress != "none" else None
