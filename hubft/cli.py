@@ -182,8 +182,8 @@ def show(source: str, *, train: str = Recipe.train, trust: Trust = False) -> Non
     console = Console()
     named = ":" in source  # a reference that the user typed is trusted, one in a package is not
     job = Job(source, "-") if named else load.package(source).manifest.job
-    with load.parameters_on_meta():
-        loaded = load_base(load.family_of(job, trust or named), job, pretrained=False)
+    pm = load.family_of(job, trust or named)
+    loaded = load.unfilled(lambda: load_base(pm, job, pretrained=False))
     starts = sorted({0.0, *(rule.start for rule in stages.parse(train))})
     rows = stages.table(loaded, train, starts)
     after = ["after" if start == 0 else f"from {start:.0%}" for start in starts]

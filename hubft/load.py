@@ -7,7 +7,7 @@ device as they are registered, and the tensors of the mapped file take their pla
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -20,7 +20,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from hubft import digest, plugins
 from hubft.build import adapt, build, load_base
 from hubft.errors import BaseMismatch, FamilyError, HubftError, PackageError
-from hubft.hookspecs import Preprocess
+from hubft.hookspecs import Loaded, Preprocess
 from hubft.job import Job, Task, to_dict
 from hubft.publish import catalogue, hub, selftest, tensors
 from hubft.publish.package import Manifest, Package, read
@@ -61,8 +61,7 @@ def model(package: Package, trust: bool = False) -> nn.Module:
     manifest = package.manifest
     job = replace(manifest.job, reference=manifest.base.reference)  # what the run's own reference came to mean
     pm = family_of(job, trust)
-    with parameters_on_meta():
-        network = build(pm, job, pretrained=False).model
+    network = unfilled(lambda: build(pm, job, pretrained=False)).model
     like = network.state_dict()
     reused = _from_base(manifest, trust)
     for name, tensor in reused.items():
@@ -120,6 +119,23 @@ def _base(reference: str, pretrained: bool, classes: int | None) -> nn.Module:
         loaded = adapt(pm, job, loaded)
     facts = {"classes": [], "metrics": {}, "base": to_dict(loaded.base)}
     return describe(loaded.model.eval(), reference, loaded.preprocess, facts)
+
+
+def unfilled(make: Callable[[], Loaded]) -> Loaded:
+    """Return the model that `make` builds without weights, and without memory for them where that can be.
+
+    Some constructors copy or run their parameters (timm's SwinV2, hybrids, mixed RoPE), or compute buffers from
+    them that are not saved (timm's Swin): those are built whole.
+    """
+    try:
+        with parameters_on_meta():
+            loaded = make()
+        saved = loaded.model.state_dict()
+        if all(name in saved for name, buffer in loaded.model.named_buffers() if buffer.is_meta):
+            return loaded
+    except RuntimeError:  # among them NotImplementedError: what the meta device cannot do
+        pass
+    return make()
 
 
 @contextmanager

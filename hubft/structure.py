@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from hubft import digest
 from hubft.errors import FamilyError, PackageError
 from hubft.hookspecs import Preprocess
 from hubft.job import Task
@@ -210,8 +210,8 @@ def verified(file: Path) -> Path:
 
     :raises PackageError: other bytes, or a name without a digest.
     """
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    sha256 = digest.of_file(file)
     wanted = re.search(r"-([0-9a-f]{8,})\.", file.name)
-    if wanted is None or not digest.startswith(wanted[1]):
-        raise PackageError(f"{file} is damaged or altered: its sha256 is {digest}; delete it and load again")
+    if wanted is None or not sha256.startswith(wanted[1]):
+        raise PackageError(f"{file} is damaged or altered: its sha256 is {sha256}; delete it and load again")
     return file

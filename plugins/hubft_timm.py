@@ -38,9 +38,9 @@ def load(name: str, pretrained: bool) -> Loaded:
         raise FamilyError(f"timm:{name}: {file} is damaged ({error}); delete it and load again") from error
     model.pretrained_cfg.pop("file", None)
     heads = _heads(model)
-    tag = config.get("tag")
+    tag = f".{config['tag']}" if config.get("tag") else ""
     base = Base(
-        reference=f"timm:{config['architecture']}{'.' + tag if tag else ''}",
+        reference=f"timm:{config['architecture']}{tag}{'@' + commit if commit else ''}",
         revision=revision,
         license=config.get("license") or "",
     )

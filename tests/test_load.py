@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from hubft import Base, Job, Preprocess, Task, digest, load
+from hubft import Base, Job, Preprocess, Task, digest, load, plugins
+from hubft.build import build
 from hubft.errors import BaseMismatch, FamilyError, PackageError
 from hubft.publish import package
 
@@ -160,6 +161,17 @@ def test_only_this_threads_parameters_go_to_the_meta_device() -> None:
     assert not any(p.is_meta for p in found[0].parameters())
     assert all(p.is_meta for p in mine.parameters()) and not any(b.is_meta for b in mine.buffers())
     assert not nn.Linear(2, 2).weight.is_meta
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_r_s16_p8_224", "swin_tiny_patch4_window7_224"])
+def test_what_cannot_be_built_without_memory_is_built_whole(name: str) -> None:
+    """A hybrid runs its parameters while it is built; Swin computes a mask with them that is not saved."""
+    pm = plugins.manager("timm")
+    job = Job(f"timm:{name}", "-", task=Task(outputs=2))
+    model = load.unfilled(lambda: build(pm, job, pretrained=False)).model
+    assert not any(buffer.is_meta for buffer in model.buffers())
+    with torch.no_grad():
+        assert model.eval()(torch.zeros(1, 3, 224, 224)).shape == (1, 2)
 
 
 def test_a_tensor_without_values_is_never_handed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
