@@ -14,6 +14,7 @@ from hubft.job import Compute
 from hubft.load import model as load_model
 from hubft.publish.package import Package
 from hubft.train import data, loader, loop, metrics
+from hubft.train.decode import decode
 from hubft.train.runtime import Runtime
 
 BATCH = 32  # images; evaluation holds no gradients, so any machine that trains can do more
@@ -43,7 +44,7 @@ def predict(package: Package, paths: Sequence[Path], trust: bool = False) -> Ite
     model = load_model(package, trust)
     for path in paths:
         try:
-            image = data.decode(path)
+            image = decode(path)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
         shares = model(model.preprocess(image)[None]).softmax(1)[0]  # type: ignore[operator]

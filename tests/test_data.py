@@ -17,6 +17,7 @@ from hubft import plugins
 from hubft.errors import DataError
 from hubft.train import data
 from hubft.train.data import Sample
+from hubft.train.decode import decode
 
 HYMENOPTERA = plugins.ROOT.parent / "shared" / "data" / "hymenoptera"
 
@@ -70,7 +71,7 @@ def test_what_cannot_be_decoded_is_named_with_the_reason(tmp_path: Path, name: s
     (tmp_path / name).write_bytes(content)
     for source in (tmp_path / name, BytesIO(content)):
         with pytest.raises(DataError, match=f"^{reason}") as caught:
-            data.decode(source)
+            decode(source)
         assert "0x" not in str(caught.value), "an address in memory tells the user nothing"
 
 
@@ -87,27 +88,27 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path: Path) -> None:
     (tmp_path / "folder.jpg").mkdir()
     for name in (*unreadable(tmp_path), "folder.jpg", "absent.jpg"):
         with pytest.raises(DataError, match=r"^not a regular file$"):  # opening the pipe would block for ever
-            data.decode(tmp_path / name)
+            decode(tmp_path / name)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK", "YCbCr"])
 def test_every_mode_becomes_rgb_of_8_bits(mode: str) -> None:
     grey = Image.new("RGB", (6, 4), (102, 102, 102)).convert(mode, dither=Image.Dither.NONE)
     options: dict[str, object] = {"transparency": 3} if mode == "P" else {}
-    image = data.decode(BytesIO(encoded(grey, "TIFF" if mode in ("CMYK", "YCbCr") else "PNG", **options)))
+    image = decode(BytesIO(encoded(grey, "TIFF" if mode in ("CMYK", "YCbCr") else "PNG", **options)))
     assert (image.mode, image.size) == ("RGB", (6, 4))
     assert abs(numpy.asarray(image).mean() - (0 if mode == "1" else 102)) <= 1
 
 
 def test_alpha_is_dropped_and_the_colour_below_it_kept() -> None:
-    image = data.decode(BytesIO(encoded(Image.new("RGBA", (2, 2), (9, 99, 199, 0)), "PNG")))
+    image = decode(BytesIO(encoded(Image.new("RGBA", (2, 2), (9, 99, 199, 0)), "PNG")))
     assert image.getpixel((0, 0)) == (9, 99, 199)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_16_bits_are_scaled_not_saturated(kind: str) -> None:
     levels = numpy.array([[0, 257 * 65 - 1, 257 * 128, 65535]], dtype=numpy.uint16)
-    image = data.decode(BytesIO(encoded(Image.fromarray(levels), kind)))
+    image = decode(BytesIO(encoded(Image.fromarray(levels), kind)))
     assert numpy.asarray(image).tolist() == [[[0] * 3, [64] * 3, [128] * 3, [255] * 3]]
 
 
@@ -116,7 +117,7 @@ def test_a_picture_is_turned_upright_by_its_exif_tag() -> None:
     lying.paste("red", (0, 0, 4, 4))
     exif = Image.Exif()
     exif[0x0112] = 6  # the left of what is stored is the top of what is meant
-    image = data.decode(BytesIO(encoded(lying, "PNG", exif=exif)))
+    image = decode(BytesIO(encoded(lying, "PNG", exif=exif)))
     assert image.size == (4, 8)
     assert (image.getpixel((2, 0)), image.getpixel((2, 7))) == ((255, 0, 0), (0, 0, 255))
 

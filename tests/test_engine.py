@@ -15,7 +15,8 @@ from torch import nn
 from hubft import HubftError, Job, Loaded, cli, engine, hookimpl, load, plugins
 from hubft.errors import FamilyError, JobError, TrainingError
 from hubft.job import Compute, Recipe, Task
-from hubft.train import data, transforms
+from hubft.train import transforms
+from hubft.train.decode import decode
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -215,7 +216,7 @@ def test_ants_or_bees_with_real_weights(tmp_path: Path, monkeypatch: pytest.Monk
     assert result.metrics["accuracy"]["value"] > 0.85
     assert (result.run.package / "delta.safetensors").stat().st_size < 50_000
     model = load.load(str(result.run.folder), prove=True)
-    ant = data.decode(next((SHARED / "data" / "hymenoptera" / "val" / "ants").iterdir()))
+    ant = decode(next((SHARED / "data" / "hymenoptera" / "val" / "ants").iterdir()))
     assert model(transforms.evaluation(load.package(str(result.run.folder)).manifest.preprocess)(ant)[None]).shape == (
         1,
         2,

@@ -17,6 +17,7 @@ from hubft.build import build
 from hubft.errors import FamilyError, TrainingError
 from hubft.job import Compute, Recipe, Task
 from hubft.train import data, frozen, loader, loop, recipe, stages, transforms
+from hubft.train.decode import decode
 from hubft.train.runtime import Runtime
 
 CPU = Compute(device="cpu", workers=0)
@@ -282,7 +283,7 @@ def test_evaluation_is_fp32_in_eval_mode_and_in_order(images: data.Images, pm: p
     transform = transforms.evaluation(loaded.preprocess)
     batches = loader.in_order(Path(images.folder), images.val, transform, 5, 0)
     outputs, targets = loop.evaluate(pm, loaded.model, batches, Runtime(Compute(device="cpu", precision="bf16")))
-    decoded = [transform(data.decode(images.folder / s.path)) for s in images.val]
+    decoded = [transform(decode(images.folder / s.path)) for s in images.val]
     with torch.no_grad():
         torch.testing.assert_close(outputs, loaded.model.eval()(torch.stack(decoded)))
     assert targets.tolist() == [s.label for s in images.val]

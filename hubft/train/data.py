@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,14 +11,11 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-import numpy
-from PIL import Image, ImageOps, UnidentifiedImageError
-
 from hubft.errors import DataError
 from hubft.train import draws
+from hubft.train.decode import decode
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
-MAX_PIXELS = 100_000_000  # checked in the header, before a decoder allocates
 MAX_UNREADABLE = 0.1  # share of the files; above it the folder is at fault, not a file
 
 
@@ -117,42 +113,6 @@ def split(samples: Iterable[Sample], classes: int, holdout: float, seed: int) ->
         order = sorted(contents, key=lambda sha256: (draws.key("split", seed, sha256), sha256))
         held.update(order[: max(1, round(holdout * len(order)))])
     return [s for s in samples if s.sha256 not in held], [s for s in samples if s.sha256 in held]
-
-
-def decode(source: Path | BytesIO) -> Image.Image:
-    """Return a picture as 8-bit RGB, turned upright by its EXIF tag; alpha is dropped, 16-bit grey scaled.
-
-    :raises DataError: not an image, truncated, or more than 100 megapixels.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; faults that matter are raised
-            with _open(source) as image:
-                return _rgb(ImageOps.exif_transpose(image))
-    except DataError:
-        raise
-    except UnidentifiedImageError as error:  # its own message names an address in memory
-        raise DataError("not an image of a known format") from error
-    except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, ...
-        raise DataError(f"cannot be decoded: {error}") from error
-
-
-def _open(source: Path | BytesIO) -> Image.Image:
-    if isinstance(source, Path) and not source.is_file():  # a FIFO would block for ever
-        raise DataError("not a regular file")
-    image = Image.open(source)
-    if image.width * image.height > MAX_PIXELS:
-        image.close()
-        raise DataError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
-    return image
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # convert() would saturate
-        return Image.fromarray((numpy.asarray(image) // 257).astype(numpy.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise DataError(f"pixels of mode {image.mode} have no known range; save it with 8 or 16 bits")
-    return image.convert("RGB")
 
 
 def _classes(root: Path) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hubft.train import draws
-from hubft.train.data import Images, Sample, decode
+from hubft.train.data import Images, Sample
+from hubft.train.decode import decode
 
 Index = tuple[int, int]  # (epoch, index of the sample)
 

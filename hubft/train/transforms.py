@@ -16,7 +16,7 @@ def evaluation(preprocess: Preprocess) -> v2.Compose:
     """Return the transform from a PIL image to a float32 tensor `[3, height, width]`.
 
     It holds torchvision's own classes only, so it can be pickled to a process without hubft. Rotation by
-    EXIF is the reader's task (`hubft.train.data.decode`), not the transform's.
+    EXIF is the reader's task (`hubft.train.decode`), not the transform's.
     """
     return v2.Compose([v2.RGB(), *_resize(preprocess), *_tensor(preprocess)])
 

@@ -1,0 +1,50 @@
+"""From a file to pixels. With Pillow: torchvision 0.29 ends the process on a PNG that has too few bytes."""
+
+from __future__ import annotations
+
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+import numpy
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from hubft.errors import DataError
+
+MAX_PIXELS = 100_000_000  # checked in the header, before a decoder allocates
+
+
+def decode(source: Path | BytesIO) -> Image.Image:
+    """Return a picture as 8-bit RGB, turned upright by its EXIF tag; alpha is dropped, 16-bit grey scaled.
+
+    :raises DataError: not an image, truncated, or more than 100 megapixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; faults that matter are raised
+            with _open(source) as image:
+                return _rgb(ImageOps.exif_transpose(image))
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:  # its own message names an address in memory
+        raise DataError("not an image of a known format") from error
+    except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, ...
+        raise DataError(f"cannot be decoded: {error}") from error
+
+
+def _open(source: Path | BytesIO) -> Image.Image:
+    if isinstance(source, Path) and not source.is_file():  # a FIFO would block for ever
+        raise DataError("not a regular file")
+    image = Image.open(source)
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise DataError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
+    return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # convert() would saturate
+        return Image.fromarray((numpy.asarray(image) // 257).astype(numpy.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise DataError(f"pixels of mode {image.mode} have no known range; save it with 8 or 16 bits")
+    return image.convert("RGB")
