@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-import copy
 import platform
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pluggy
 import torch
 from torch import nn
 
 from hubft import digest, load, plugins
-from hubft.build import adapt, load_base
 from hubft.console import Console
-from hubft.errors import CheckpointError, FamilyError, JobError, Stopped
-from hubft.hookspecs import Batch, Loaded
+from hubft.errors import CheckpointError, Stopped
+from hubft.hookspecs import Batch
 from hubft.job import Job
+from hubft.prepare import Prepared, prepare
 from hubft.publish import package, selftest
-from hubft.train import checkpoint, data, draws, frozen, loader, loop, metrics, recipe, report, transforms
+from hubft.train import checkpoint, draws, frozen, loader, loop, metrics, recipe, report, transforms
 from hubft.train.run import Run, StopRequest
-from hubft.train.runtime import Runtime
 
 CALIBRATION = 256  # training images that `compress` may look at
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """All that a run needs, read and checked before anything is written."""
-
-    job: Job
-    pm: pluggy.PluginManager
-    images: data.Images
-    runtime: Runtime
-    loaded: Loaded
-    base: dict[str, str]
-    """sha256 of every tensor of the base, before its head was replaced."""
 
 
 @dataclass(frozen=True)
@@ -73,37 +57,6 @@ def resume(folder: Path, console: Console | None = None) -> Result:
         raise CheckpointError(f"{str(folder)!r} is finished: its package is {run.package}")
     with draws.preserved():
         return _run(prepare(job), run, console or Console(quiet=True))
-
-
-def prepare(job: Job) -> Prepared:
-    """Return what the job's run needs; reads data and weights, and writes nothing."""
-    pm = plugins.manager(job.family)
-    runtime = Runtime(job.compute)
-    images = data.read(Path(job.data), job.holdout, job.recipe.seed)
-    job = job.with_outputs(len(images.classes))
-    loaded = load_base(pm, job, pretrained=True)
-    base = digest.of_tensors(loaded.model.state_dict())
-    loaded = replace(loaded, base=replace(loaded.base, sha256=digest.of_state(base)))
-    draws.seed("head", job.recipe.seed)
-    loaded = adapt(pm, job, loaded)
-    _rehearse(pm, job, loaded)
-    return Prepared(job, pm, images, runtime, loaded, base)
-
-
-def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> None:
-    """Find out in a second what would otherwise fail after the training."""
-    for progress in (0.0, 1.0):
-        pm.hook.freeze(loaded=loaded, train=job.recipe.train, progress=progress)
-    if job.compress != "none":
-        pm.hook.compress(model=copy.deepcopy(loaded.model), method=job.compress, batches=())
-    height, width = loaded.preprocess.size
-    try:
-        with torch.no_grad():
-            shape = tuple(loaded.model.eval()(torch.zeros(2, 3, height, width)).shape)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise JobError(f"{job.reference} does not take images of {height} x {width}: {error}") from error
-    if shape != (2, job.task.outputs):
-        raise FamilyError(f"{job.reference} gives outputs {shape} for 2 images, not (2, {job.task.outputs})")
 
 
 def _run(prepared: Prepared, run: Run, console: Console) -> Result:

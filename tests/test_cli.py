@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pictures
 import pytest
+import rich.console
 from test_job import EVERY_FIELD, leaves
 
 from hubft import Job, cli, plugins
@@ -45,6 +46,7 @@ def hubft(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # main sets it where it is not set
     monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr(cli.app, "console", rich.console.Console())  # the app keeps its first, with the width of then
 
     def run(*arguments: object) -> Ran:
         monkeypatch.setattr(sys, "argv", ["hubft", *map(str, arguments)])

@@ -1,0 +1,62 @@
+"""All that a run needs, read, built and tried out before anything is written."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pluggy
+import torch
+
+from hubft import digest, plugins
+from hubft.build import adapt, load_base
+from hubft.errors import FamilyError, JobError
+from hubft.hookspecs import Loaded
+from hubft.job import Job
+from hubft.train import data, draws
+from hubft.train.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a run needs, read and checked before anything is written."""
+
+    job: Job
+    pm: pluggy.PluginManager
+    images: data.Images
+    runtime: Runtime
+    loaded: Loaded
+    base: dict[str, str]
+    """sha256 of every tensor of the base, before its head was replaced."""
+
+
+def prepare(job: Job) -> Prepared:
+    """Return what the job's run needs; reads data and weights, and writes nothing."""
+    pm = plugins.manager(job.family)
+    runtime = Runtime(job.compute)
+    images = data.read(Path(job.data), job.holdout, job.recipe.seed)
+    job = job.with_outputs(len(images.classes))
+    loaded = load_base(pm, job, pretrained=True)
+    base = digest.of_tensors(loaded.model.state_dict())
+    loaded = replace(loaded, base=replace(loaded.base, sha256=digest.of_state(base)))
+    draws.seed("head", job.recipe.seed)
+    loaded = adapt(pm, job, loaded)
+    _rehearse(pm, job, loaded)
+    return Prepared(job, pm, images, runtime, loaded, base)
+
+
+def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> None:
+    """Find out in a second what would otherwise fail after the training."""
+    for progress in (0.0, 1.0):
+        pm.hook.freeze(loaded=loaded, train=job.recipe.train, progress=progress)
+    if job.compress != "none":
+        pm.hook.compress(model=copy.deepcopy(loaded.model), method=job.compress, batches=())
+    height, width = loaded.preprocess.size
+    try:
+        with torch.no_grad():
+            shape = tuple(loaded.model.eval()(torch.zeros(2, 3, height, width)).shape)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise JobError(f"{job.reference} does not take images of {height} x {width}: {error}") from error
+    if shape != (2, job.task.outputs):
+        raise FamilyError(f"{job.reference} gives outputs {shape} for 2 images, not (2, {job.task.outputs})")
