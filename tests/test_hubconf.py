@@ -155,6 +155,33 @@ print("\\n" + json.dumps(found))
     assert any(request.startswith("https://codeload.github.com/") for request in served.requests)
 
 
+def test_a_published_entry_by_branch_tag_and_sha(bare: Path, tmp_path: Path) -> None:
+    """`torch.hub.load("org/hubft", "resnet50_ft", trust_repo=True)`, as it stands in the documentation."""
+    job = Job("torchvision:resnet50", "d", task=Task(outputs=3), compress="bf16")
+    trained = packages.write(tmp_path / "resnet50_ft", job, pretrained=False)
+    where = "hubft/publish/catalogue/resnet50_ft"
+    files = checkout() | {f"{where}/{p.name}": p.read_bytes() for p in (tmp_path / "resnet50_ft").iterdir()}
+    tip, tagged = "b" * 40, "c" * 40
+    commits = {tip: files, tagged: files}
+    repository = github.GitHub("org/hubft", branches={"main": tip}, tags={"v1.0": tagged}, commits=commits)
+    code = (
+        NOT_INSTALLED
+        + """
+for ref in ("", ":v1.0", ":" + "b" * 40):
+    model = torch.hub.load("org/hubft" + ref, "resnet50_ft", trust_repo=True)
+    assert type(model).__module__ == "torchvision.models.resnet" and not model.training
+    assert model.hubft["classes"] == ["ant", "bee", "cat"]
+    assert model.preprocess is not None
+    print("\\n" + json.dumps([model.fc.weight.detach().sum().item(), model.conv1.weight.detach().sum().item()]))
+"""
+    )
+    with github.serving(repository, tmp_path):
+        output = run(code, [bare], tmp_path, repository.environment)
+    sums = [json.loads(line) for line in output.splitlines() if line.startswith("[")]
+    state = trained.state_dict()
+    assert sums == [[state["fc.weight"].sum().item(), state["conv1.weight"].sum().item()]] * 3
+
+
 def test_what_is_loaded_needs_no_hubft_any_more(served: github.GitHub, bare: Path, tmp_path: Path) -> None:
     job = Job("torchvision:mobilenet_v3_small", "d", task=Task(outputs=3))
     trained = packages.write(tmp_path / "p", job, pretrained=False)
