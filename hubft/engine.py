@@ -109,6 +109,8 @@ def _restore(prepared: Prepared, run: Run, state: loop.State, console: Console) 
     prepared.runtime.scaler.load_state_dict(meta["scaler"])
     run.rewind(state.step)
     console.say(f"going on from {newest.name}")
+    if meta["versions"] != _versions(prepared.job.family):
+        console.say(f"note: it was written with {meta['versions']}: with other versions the bits may differ")
     return loop.Meter(*meta["meter"])
 
 
@@ -157,6 +159,7 @@ def _meta(prepared: Prepared, meter: loop.Meter) -> dict[str, Any]:
         "data": prepared.images.fingerprint(),
         "scaler": prepared.runtime.scaler.state_dict(),
         "meter": meter.state(),
+        "versions": _versions(prepared.job.family),
     }
 
 

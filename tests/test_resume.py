@@ -11,6 +11,7 @@ import pictures
 import pytest
 
 from hubft import HubftError, Job, engine
+from hubft.console import Console
 from hubft.job import from_dict
 from hubft.train.run import Run
 
@@ -69,7 +70,9 @@ def test_sigkill_at_many_moments(workers: int, data: Path, uninterrupted: Run, t
         died = hubft(str(FATAL), moment, str(step), "finetune", *rest)
         assert died.returncode == -signal.SIGKILL, died.stderr
     assert not Run(run).package.exists()
-    engine.resume(run)
+    done = hubft("-m", "hubft", "finetune", "--resume", str(run))
+    assert done.returncode == 0, done.stderr
+    assert "note:" not in done.stdout  # the same versions, and nothing else to tell
     assert_same_bits(Run(run), uninterrupted)
     assert not list(run.rglob(".writing-*"))
 
@@ -115,6 +118,15 @@ def test_without_any_checkpoint_the_run_starts_anew(half_done: Run, uninterrupte
     shutil.rmtree(half_done.checkpoints)
     engine.resume(half_done.folder)
     assert_same_bits(half_done, uninterrupted)
+
+
+def test_other_versions_are_told(
+    half_done: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = engine.version
+    monkeypatch.setattr(engine, "version", lambda name: "9.9" if name == "torch" else real(name))
+    engine.resume(half_done.folder, Console())
+    assert "note: it was written with" in capsys.readouterr().out
 
 
 def test_changed_data_is_refused(half_done: Run, data: Path, tmp_path: Path) -> None:
