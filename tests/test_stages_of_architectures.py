@@ -11,7 +11,7 @@ from torch import nn
 from torch.func import functional_call
 
 from hubft import Loaded, Task, plugins
-from hubft.load import parameters_on_meta
+from hubft.load import unfilled
 from hubft.train.stages import stage_of, under
 
 TORCHVISION = """
@@ -38,13 +38,9 @@ MODELS = [(family, name) for family, names in (("torchvision", TORCHVISION), ("t
 
 
 def build(family: str, name: str) -> Loaded:
-    """Return the model with a head of seven outputs and no memory for its parameters."""
+    """Return the model with a head of seven outputs, and no memory for its parameters where that can be."""
     pm = plugins.manager(family)
-    try:
-        with parameters_on_meta():
-            loaded = pm.hook.load(name=name, pretrained=False)
-    except (NotImplementedError, RuntimeError):  # SwinV2 copies values in its constructor, hybrids run a part of it
-        loaded = pm.hook.load(name=name, pretrained=False)
+    loaded = unfilled(lambda: pm.hook.load(name=name, pretrained=False))
     adapted: Loaded = pm.hook.adapt_head(loaded=loaded, task=Task(outputs=7))
     return adapted
 
