@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from hubft import digest, load, plugins
+from hubft import digest, load
 from hubft.console import Console
 from hubft.errors import CheckpointError, Stopped
 from hubft.hookspecs import Batch
@@ -104,12 +102,12 @@ def _restore(prepared: Prepared, run: Run, state: loop.State, console: Console) 
         run.rewind(0)
         return loop.Meter()
     meta = checkpoint.restore(newest, state)
-    if meta["data"] != prepared.images.fingerprint():
+    if meta["data"] != prepared.data:
         raise CheckpointError(f"the images in {prepared.job.data!r} are not those of the run: bring them back")
     prepared.runtime.scaler.load_state_dict(meta["scaler"])
     run.rewind(state.step)
     console.say(f"going on from {newest.name}")
-    if meta["versions"] != _versions(prepared.job.family):
+    if meta["versions"] != prepared.versions:
         console.say(f"note: it was written with {meta['versions']}: with other versions the bits may differ")
     return loop.Meter(*meta["meter"])
 
@@ -156,10 +154,10 @@ def _line(step: loop.Step, epoch: int, meter: loop.Meter, measured: dict[str, An
 
 def _meta(prepared: Prepared, meter: loop.Meter) -> dict[str, Any]:
     return {
-        "data": prepared.images.fingerprint(),
+        "data": prepared.data,
         "scaler": prepared.runtime.scaler.state_dict(),
         "meter": meter.state(),
-        "versions": _versions(prepared.job.family),
+        "versions": prepared.versions,
     }
 
 
@@ -182,26 +180,19 @@ def _calibration(prepared: Prepared) -> Iterator[Batch]:
 
 
 def _package(prepared: Prepared, result: Result, model: nn.Module, frozen: dict[str, str]) -> None:
-    loaded, images = prepared.loaded, prepared.images
+    loaded = prepared.loaded
     manifest = package.Manifest(
         job=prepared.job,
-        classes=images.classes,
+        classes=prepared.images.classes,
         preprocess=loaded.preprocess,
         base=loaded.base,
         metrics=result.metrics | ({"uncompressed": result.uncompressed} if result.uncompressed else {}),
-        data=images.fingerprint(),
+        data=prepared.data,
         frozen={"tensors": len(frozen), "sha256": digest.of_state(frozen)},
-        versions=_versions(prepared.job.family),
+        versions=prepared.versions,
     )
     transform = transforms.evaluation(loaded.preprocess)
     proof = selftest.make(model, loaded.preprocess, transform)
-    package.write(result.run.package, manifest, model.state_dict(), proof, prepared.base)
-    found = package.read(result.run.package)
+    manifest = package.write(result.run.package, manifest, model.state_dict(), proof, prepared.base)
+    found = package.Package(result.run.package, manifest)  # written, read back and hashed a moment ago
     selftest.prove(found, load.model(found, trust=True), transform)
-
-
-def _versions(family: str) -> dict[str, str]:
-    """Return the versions that a result depends on: Python, hubft, its libraries, the family's distribution."""
-    libraries = {name: version(name) for name in ("torch", "torchvision", "timm")}
-    own = plugins.find(family)
-    return {"python": platform.python_version(), **libraries, own.distribution: own.version}

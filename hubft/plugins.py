@@ -49,12 +49,8 @@ def installed() -> list[Family]:
     """
     import hubft
 
-    own = {
-        path.stem.removeprefix("hubft_"): Family(
-            path.stem.removeprefix("hubft_"), path.stem, "hubft", hubft.__version__
-        )
-        for path in CHECKOUT.glob("hubft_*.py")
-    }
+    modules = {path.stem.removeprefix("hubft_"): path.stem for path in CHECKOUT.glob("hubft_*.py")}
+    own = {name: Family(name, module, "hubft", hubft.__version__) for name, module in modules.items()}
     found = list(own.values())
     for entry in importlib.metadata.entry_points(group=GROUP):
         distribution = (entry.dist and entry.dist.name) or "unknown"  # metadata of strangers may be broken

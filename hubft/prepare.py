@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import platform
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pluggy
@@ -29,6 +31,9 @@ class Prepared:
     loaded: Loaded
     base: dict[str, str]
     """sha256 of every tensor of the base, before its head was replaced."""
+    data: dict[str, dict[str, str | int]]
+    """Fingerprint of the images."""
+    versions: dict[str, str]
 
 
 def prepare(job: Job) -> Prepared:
@@ -43,7 +48,7 @@ def prepare(job: Job) -> Prepared:
     draws.seed("head", job.recipe.seed)
     loaded = adapt(pm, job, loaded)
     _rehearse(pm, job, loaded)
-    return Prepared(job, pm, images, runtime, loaded, base)
+    return Prepared(job, pm, images, runtime, loaded, base, images.fingerprint(), _versions(job.family))
 
 
 def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> None:
@@ -60,3 +65,10 @@ def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> None:
         raise JobError(f"{job.reference} does not take images of {height} x {width}: {error}") from error
     if shape != (2, job.task.outputs):
         raise FamilyError(f"{job.reference} gives outputs {shape} for 2 images, not (2, {job.task.outputs})")
+
+
+def _versions(family: str) -> dict[str, str]:
+    """Return the versions that a result depends on: Python, hubft, its libraries, the family's distribution."""
+    libraries = {name: version(name) for name in ("torch", "torchvision", "timm")}
+    own = plugins.find(family)
+    return {"python": platform.python_version(), **libraries, own.distribution: own.version}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pictures
 import pytest
 
-from hubft import HubftError, Job, engine
+from hubft import HubftError, Job, engine, prepare
 from hubft.console import Console
 from hubft.job import from_dict
 from hubft.train.run import Run
@@ -123,8 +123,8 @@ def test_without_any_checkpoint_the_run_starts_anew(half_done: Run, uninterrupte
 def test_other_versions_are_told(
     half_done: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = engine.version
-    monkeypatch.setattr(engine, "version", lambda name: "9.9" if name == "torch" else real(name))
+    real = prepare.version
+    monkeypatch.setattr(prepare, "version", lambda name: "9.9" if name == "torch" else real(name))
     engine.resume(half_done.folder, Console())
     assert "note: it was written with" in capsys.readouterr().out
 
