@@ -12,7 +12,7 @@ import cyclopts
 from cyclopts import App, Group, Parameter
 
 import hubft
-from hubft import plugins
+from hubft import cli_families, plugins
 from hubft.console import Console, percent
 from hubft.errors import HubftError, JobError, Stopped
 from hubft.job import Compute, Job, Recipe, Task
@@ -196,21 +196,6 @@ def show(source: str, *, train: str = Recipe.train, trust: Trust = False) -> Non
 
 
 @app.command
-def families(*, verify: bool = False) -> None:
-    """List the installed model families.
-
-    Parameters
-    ----------
-    verify
-        Import each in a process of its own, and tell the hooks it implements, or why it is broken.
-    """
-    found = [plugins.verified(family) if verify else family for family in plugins.installed()]
-    columns = ["family", "distribution", "version", "hooks" if verify else "module", "problem"]
-    rows = [[f.name, f.distribution, f.version, ", ".join(f.hooks) if verify else f.module, f.problem] for f in found]
-    Console().table(columns, rows)
-
-
-@app.command
 def demo(*, output: Path = Path("runs/demo")) -> None:
     """Run the whole path on handwritten digits: fine-tune, measure, package, load it back with torch.hub.
 
@@ -222,3 +207,6 @@ def demo(*, output: Path = Path("runs/demo")) -> None:
     from hubft import demo
 
     demo.run(output, Console())
+
+
+app.command(cli_families.app)

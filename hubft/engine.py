@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,6 +194,14 @@ def _package(prepared: Prepared, result: Result, model: nn.Module, frozen: dict[
     )
     transform = transforms.evaluation(loaded.preprocess)
     proof = selftest.make(model, loaded.preprocess, transform)
-    manifest = package.write(result.run.package, manifest, model.state_dict(), proof, prepared.base)
+    extras = {package.PICTURE: (result.run.report / report.MATRIX).read_bytes()}
+    if loaded.config and manifest.job.package == "full":
+        extras[package.CONFIG] = _config(loaded.config, manifest.classes)
+    manifest = package.write(result.run.package, manifest, model.state_dict(), proof, prepared.base, extras)
     found = package.Package(result.run.package, manifest)  # written, read back and hashed a moment ago
     selftest.prove(found, load.model(found, trust=True), transform)
+
+
+def _config(config: Mapping[str, Any], classes: Sequence[str]) -> bytes:
+    labels = {"label_names": list(classes)} if "label_names" in config else {}
+    return (json.dumps({**config, **labels}, indent=1, allow_nan=False) + "\n").encode()

@@ -6,6 +6,7 @@ HubftError                 everything that a user can mend; the command line pri
 ├── DataError              a folder of images that cannot be trained on
 ├── TrainingError          a run that must not go on: a loss that is not finite, a frozen tensor that moved
 ├── CheckpointError        a run that cannot be resumed
+├── HubError               a Hub that refuses, that cannot be reached, or that holds something else
 └── PackageError           a package that is incomplete, altered, or that does not fit its model
     └── BaseMismatch       a delta whose base has other bytes here
 
@@ -38,6 +39,10 @@ class TrainingError(HubftError):
 
 class CheckpointError(HubftError):
     """A run that cannot be resumed."""
+
+
+class HubError(HubftError):
+    """A Hub that refuses, that cannot be reached, or that holds something else."""
 
 
 class PackageError(HubftError):

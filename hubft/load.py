@@ -26,8 +26,6 @@ from hubft.publish import catalogue, hub, selftest, tensors
 from hubft.publish.package import Manifest, Package, read
 from hubft.train import transforms
 
-FOREIGN_CODE = ("hub",)  # families whose models are code that is fetched and run
-
 
 def load(source: str | Path, *, revision: str | None = None, prove: bool = False, trust: bool = False) -> nn.Module:
     """Return a package's model, in eval mode on the CPU: the plain class of its own library.
@@ -164,12 +162,13 @@ def family_of(job: Job, trust: bool) -> pluggy.PluginManager:
 
     :raises PackageError: the family runs foreign code, and it was not asked for.
     """
-    if job.family in FOREIGN_CODE and not trust:
+    pm = plugins.manager(job.family)
+    if plugins.declared(pm, job.family).foreign_code and not trust:
         raise PackageError(
             f"loading this package runs the code of {job.reference}, which is no part of it; if you trust that "
             "code, load with trust=True, or --trust"
         )
-    return plugins.manager(job.family)
+    return pm
 
 
 def _from_base(manifest: Manifest, trust: bool) -> dict[str, Tensor]:

@@ -14,7 +14,9 @@ from types import ModuleType
 import pluggy
 
 from hubft import hookspecs
-from hubft.errors import FamilyError, suggest
+from hubft.errors import FamilyError, JobError, suggest
+from hubft.hookspecs import Declared
+from hubft.job import from_dict
 
 GROUP = "hubft.families"
 ROOT = Path(__file__).resolve().parents[1]
@@ -116,6 +118,17 @@ def manager(name: str) -> pluggy.PluginManager:
 def hooks_of(pm: pluggy.PluginManager, plugin: object) -> tuple[str, ...]:
     """Return the names of the hooks that a registered plugin implements, sorted."""
     return tuple(sorted(caller.name for caller in pm.get_hookcallers(plugin) or []))
+
+
+def declared(pm: pluggy.PluginManager, name: str) -> Declared:
+    """Return what a family, registered under its name, declares of itself.
+
+    :raises FamilyError: an unknown key, or a value of the wrong type.
+    """
+    try:
+        return from_dict(Declared, getattr(pm.get_plugin(name), "hubft_family", {}), "hubft_family")
+    except JobError as error:
+        raise FamilyError(f"family {name!r}: {error}") from error
 
 
 def _import(family: Family) -> ModuleType:

@@ -169,6 +169,23 @@ def preprocess_of_config(config: Mapping[str, Any]) -> Preprocess:
     )
 
 
+def config_of_preprocess(preprocess: Preprocess) -> dict[str, Any]:
+    """Return a timm data config by which timm preprocesses alike; the reverse of `preprocess_of_config`."""
+    height, width = preprocess.size
+    resize = preprocess.resize if isinstance(preprocess.resize, int) else preprocess.resize[0]
+    share = height / resize
+    if floor(height / share) != resize:
+        share = height / (resize + 0.5)  # timm rounds the quotient down
+    return {
+        "input_size": (3, height, width),
+        "crop_pct": share,
+        "crop_mode": preprocess.crop,
+        "interpolation": preprocess.interpolation,
+        "mean": preprocess.mean,
+        "std": preprocess.std,
+    }
+
+
 def preprocess_of_transform(transform: Any) -> Preprocess:
     """Return the preprocessing that a torchvision transform does: a preset of its weights, or resize, crop, normalise.
 

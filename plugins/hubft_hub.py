@@ -28,6 +28,8 @@ from hubft.errors import FamilyError, HubftError, suggest
 from hubft.hookspecs import Base, Loaded, Preprocess
 from hubft.job import from_dict
 
+hubft_family = {"foreign_code": True}
+
 IMAGENET = Preprocess(size=(224, 224), resize=256)
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from hubft import hookimpl, plugins, structure
 from hubft.errors import FamilyError, suggest
 from hubft.hookspecs import Base, Loaded
+from hubft.job import Task
 
 MODELS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
@@ -65,8 +66,16 @@ def load(name: str, pretrained: bool) -> Loaded:
         license="apache-2.0",
         requires=distribution,
         same_as=(loaded.base.reference,),
+        hub=loaded.base.hub,
     )
     return replace(loaded, base=base)
+
+
+@hookimpl
+def adapt_head(loaded: Loaded, task: Task) -> Loaded:
+    """Do what timm's family does: it is timm's model."""
+    adapted: Loaded = plugins.manager("timm").hook.adapt_head(loaded=loaded, task=task)
+    return adapted
 
 
 def renamed(weights: Mapping[str, Tensor], blocks: list[str]) -> dict[str, Tensor]:

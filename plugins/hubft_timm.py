@@ -6,6 +6,9 @@ Weights come from the Hugging Face Hub as safetensors, and from nowhere else: th
 
 from __future__ import annotations
 
+import json
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,12 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
 from timm.models import get_pretrained_cfg, group_parameters
+from timm.models._hub import save_config_for_hf
 from torch import nn
 
 from hubft import defaults, hookimpl, structure
 from hubft.errors import FamilyError, suggest
-from hubft.hookspecs import Base, Loaded
+from hubft.hookspecs import Base, Loaded, Preprocess
 from hubft.job import Task
 
 
@@ -43,6 +47,7 @@ def load(name: str, pretrained: bool) -> Loaded:
         reference=f"timm:{config['architecture']}{tag}{'@' + commit if commit else ''}",
         revision=revision,
         license=config.get("license") or "",
+        hub=(config.get("hf_hub_id") or "").partition("@")[0],
     )
     return Loaded(model, heads[0], _stages(model, heads), structure.preprocess_of_config(config), base)
 
@@ -59,7 +64,16 @@ def adapt_head(loaded: Loaded, task: Task) -> Loaded:
             assert isinstance(old, nn.Linear)
             model.set_submodule(name, defaults.head(old.in_features, task))
     model.num_classes = task.outputs
-    return loaded
+    plain = not task.hidden and not task.dropout  # timm builds one layer a head
+    return replace(loaded, config=_hub_config(model, loaded.preprocess) if plain else {})
+
+
+def _hub_config(model: Any, preprocess: Preprocess) -> dict[str, Any]:
+    """Return the config.json by which `timm.create_model("hf-hub:owner/name")` builds this model."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.json"
+        save_config_for_hf(model, str(path), data_config=structure.config_of_preprocess(preprocess))
+        return {**json.loads(path.read_text(encoding="utf-8")), "label_names": None}
 
 
 def _config(name: str) -> dict[str, Any]:

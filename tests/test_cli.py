@@ -217,6 +217,7 @@ def test_finetune_leaves_a_run(trained: Trained) -> None:
         "metrics.jsonl",
         *(f"report/{name}" for name in ("results.json", "curves.png", "confusion.png")),
         *(f"package/{name}" for name in ("hubft.json", "model.safetensors", "selftest.safetensors", "README.md")),
+        "package/confusion.png",
     }
     assert any(name.startswith("checkpoints/") for name in files)
     job = from_dict(Job, json.loads((trained.folder / "job.json").read_text()))

@@ -22,7 +22,9 @@ WEIGHTS = "model.safetensors"
 DELTA = "delta.safetensors"
 SELFTEST = "selftest.safetensors"
 CARD = "README.md"
-FILES = (MANIFEST, WEIGHTS, DELTA, SELFTEST, CARD)
+PICTURE = "confusion.png"
+CONFIG = "config.json"
+FILES = (MANIFEST, WEIGHTS, DELTA, SELFTEST, CARD, PICTURE, CONFIG)
 
 MANIFEST_LIMIT = 16 * 2**20  # bytes
 UNSEALED = 64 * "0"  # stands for the seal in the bytes whose sha256 the seal is
@@ -122,8 +124,11 @@ def _check(manifest: Manifest) -> None:
         raise PackageError(f"{len(manifest.classes)} classes for {task.outputs} outputs")
     if (manifest.delta is None) != (manifest.job.package == "full"):
         raise PackageError(f"job.package is {manifest.job.package!r}, and delta says otherwise")
-    if set(files) != {manifest.weights, SELFTEST, CARD}:
-        raise PackageError(f"files {sorted(files)} must be {manifest.weights}, {SELFTEST} and {CARD}")
+    needed = {manifest.weights, SELFTEST, CARD}
+    if not needed <= set(files) <= needed | {PICTURE, CONFIG}:
+        raise PackageError(
+            f"files {sorted(files)[:9]} must be {', '.join(sorted(needed))}, and at most {PICTURE} and {CONFIG} more"
+        )
     for sha256 in (*(file.sha256 for file in files.values()), *(manifest.delta or {}).values()):
         if not re.fullmatch(r"[0-9a-f]{64}", sha256):
             raise PackageError(f"{sha256[:80]!r} is no sha256")

@@ -4,7 +4,9 @@
     model.safetensors       all weights, or
     delta.safetensors       only the tensors that differ from the base; the manifest lists those to be taken from it
     selftest.safetensors    images and the logits they must give (`hubft/publish/selftest.py`)
-    README.md               the model card (`hubft/publish/card.py`)
+    README.md               the model card (`hubft/publish/card.py`), with
+    confusion.png           its picture
+    config.json             what the family's own library needs to load a full package without hubft
 
 A package is data: nothing in it is ever run.
 """
@@ -23,9 +25,22 @@ from hubft.errors import PackageError
 from hubft.files import fsync
 from hubft.publish import card, tensors
 from hubft.publish import manifest as manifests
-from hubft.publish.manifest import CARD, FILES, MANIFEST, SELFTEST, WEIGHTS, File, Manifest
+from hubft.publish.manifest import CARD, CONFIG, FILES, MANIFEST, PICTURE, SELFTEST, WEIGHTS, File, Manifest
 
-__all__ = ["CARD", "FILES", "MANIFEST", "SELFTEST", "WEIGHTS", "Manifest", "Package", "locate", "read", "write"]
+__all__ = [
+    "CARD",
+    "CONFIG",
+    "FILES",
+    "MANIFEST",
+    "PICTURE",
+    "SELFTEST",
+    "WEIGHTS",
+    "Manifest",
+    "Package",
+    "locate",
+    "read",
+    "write",
+]
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,7 @@ def write(
     state: Mapping[str, Tensor],
     selftest: Mapping[str, Tensor],
     base_digests: Mapping[str, str] | None = None,
+    extras: Mapping[str, bytes] | None = None,
 ) -> Manifest:
     """Return the complete manifest of the package that now lies in `folder`.
 
@@ -51,6 +67,7 @@ def write(
     :param state: the trained model's `state_dict()`.
     :param selftest: of `selftest.make`.
     :param base_digests: sha256 by name of the base's tensors; needed where the job asks for a delta.
+    :param extras: the bytes of PICTURE and CONFIG, where there are any.
     :raises PackageError: the folder holds something else, or the manifest would not be readable.
     """
     folder = folder.resolve()
@@ -64,22 +81,32 @@ def write(
         reused = {n: base_digests[n] for n, t in state.items() if base_digests.get(n) == digest.of_tensor(t)}
     manifest = replace(manifest, job=manifest.job.published(), delta=reused)
     new.mkdir(parents=True)
-    (new / CARD).write_text(card.text(manifest), encoding="utf-8")
     tensors.save(new / manifest.weights, {n: t for n, t in state.items() if n not in (reused or {})})
     tensors.save(new / SELFTEST, selftest)
+    for name, data in (extras or {}).items():
+        (new / name).write_bytes(data)
+    manifest = replace(manifest, files=_files(new))
+    (new / CARD).write_text(card.text(manifest), encoding="utf-8")
     for name in (manifest.weights, SELFTEST):
         shutil.copymode(new / CARD, new / name)  # safetensors lets only the owner read
-    files = {path.name: File(digest.of_file(path), path.stat().st_size) for path in sorted(new.iterdir())}
-    (new / MANIFEST).write_text(manifests.to_json(replace(manifest, files=files)), encoding="ascii")
+    (new / MANIFEST).write_text(manifests.to_json(replace(manifest, files=_files(new))), encoding="ascii")
+    written = read(new).manifest  # what cannot be read is never put in place
+    _put(new, folder, old)
+    return written
+
+
+def _put(new: Path, folder: Path, old: Path) -> None:
     for path in (*new.iterdir(), new):
         fsync(path)
-    written = read(new).manifest  # what cannot be read is never put in place
     if folder.exists():
         folder.rename(old)
     new.rename(folder)
     fsync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
-    return written
+
+
+def _files(folder: Path) -> dict[str, File]:
+    return {path.name: File(digest.of_file(path), path.stat().st_size) for path in sorted(folder.iterdir())}
 
 
 def _beside(folder: Path) -> tuple[Path, Path]:

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from hubft.files import write_json
 from hubft.text import visible
 
+MATRIX = "confusion.png"
 MAX_CELLS = 40  # classes up to which the matrix carries names; more could not be read
 
 
@@ -24,7 +25,7 @@ def write(folder: Path, history: Sequence[dict[str, Any]], classes: Sequence[str
         curves(history).savefig(folder / "curves.png", dpi=120)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # a name in a script that the font lacks: boxes
-        confusion(results["metrics"]["confusion"], classes).savefig(folder / "confusion.png", dpi=120)
+        confusion(results["metrics"]["confusion"], classes).savefig(folder / MATRIX, dpi=120)
 
 
 def curves(history: Sequence[dict[str, Any]]) -> Figure:
