@@ -8,6 +8,7 @@ HubftError                 everything that a user can mend; the command line pri
 ├── CheckpointError        a run that cannot be resumed
 ├── HubError               a Hub that refuses, that cannot be reached, or that holds something else
 └── PackageError           a package that is incomplete, altered, or that does not fit its model
+    ├── DamagedPackage     a package of which a file is missing, cut or altered
     └── BaseMismatch       a delta whose base has other bytes here
 
 Anything else is a fault of hubft or of a library and shows its traceback.
@@ -47,6 +48,10 @@ class HubError(HubftError):
 
 class PackageError(HubftError):
     """A package that is incomplete, altered, or that does not fit its model."""
+
+
+class DamagedPackage(PackageError):
+    """A package of which a file is missing, cut or altered."""
 
 
 class BaseMismatch(PackageError):

@@ -6,7 +6,7 @@ import dataclasses
 import types
 import typing
 from dataclasses import KW_ONLY, dataclass, field
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from hubft.errors import JobError, suggest
@@ -164,8 +164,9 @@ class Job:
         return dataclasses.replace(self, task=dataclasses.replace(self.task, outputs=outputs))
 
     def published(self) -> Job:
-        """Return the job as a package states it: without the paths of this machine."""
-        return dataclasses.replace(self, data=PurePath(self.data).name or "data", output="")
+        """Return the job as a package states it: without the paths of this machine, or the name of its user."""
+        name = Path(self.data).name
+        return dataclasses.replace(self, data=name if name not in ("", Path.home().name) else "data", output="")
 
 
 def to_dict(value: Any) -> dict[str, Any]:

@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
-from hubft.errors import PackageError
-from hubft.publish.package import FILES, MANIFEST, locate
+from hubft.errors import DamagedPackage, HubError, PackageError
+from hubft.publish.package import FILES, MANIFEST, Package, locate, read
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+log = logging.getLogger(__name__)
 
 
-def fetch(source: str | Path, revision: str | None = None) -> Path:
-    """Return the folder of a package, downloaded if need be; nothing in it is verified yet.
+def package(source: str | Path, revision: str | None = None) -> Package:
+    """Return the package of a folder or of a Hub repository, downloaded if need be, every file verified.
+
+    What is damaged in the Hub's cache is downloaded again, once: the client does not look at the bytes it has.
 
     :param source: folder of a package, or of a run; or `owner/name` or `owner/name@revision` on the Hub.
     :param revision: branch, tag or commit of the Hub repository; without it, the default branch.
-    :raises PackageError: there is no such folder or repository, or it cannot be reached.
+    :raises PackageError: no package, or one that is incomplete or altered.
+    :raises HubError: there is no such repository or revision, or it cannot be reached.
+    """
+    folder = fetch(source, revision)
+    try:
+        return read(folder)
+    except DamagedPackage as damage:
+        if local(source):
+            raise
+        log.warning("hubft: %s in the Hub's cache is damaged (%s): downloading it again", source, damage)
+        try:
+            return read(_download(*_parsed(source, revision), again=True))
+        except HubError as error:
+            raise DamagedPackage(f"{damage}; and it cannot be downloaded again: {error}") from error
+
+
+def fetch(source: str | Path, revision: str | None = None) -> Path:
+    """Return the folder of a package, downloaded if need be; nothing in it is verified yet. `package` says more."""
+    found = local(source)
+    if found and revision is not None:
+        raise PackageError(f"{str(source)!r} is a folder: it has no revision {revision!r}")
+    return found or _download(*_parsed(source, revision))
+
+
+def local(source: str | Path) -> Path | None:
+    """Return where the package of a folder lies, of a package or of a run; None if there is no such folder.
+
+    :raises PackageError: there is the folder, and it holds no package.
     """
     folder = Path(source).expanduser()
     found = locate(folder) or locate(folder / "package")
-    if found and revision is not None:
-        raise PackageError(f"{str(source)!r} is a folder: it has no revision {revision!r}")
-    if found:
-        return found
-    if folder.is_dir():
+    if not found and folder.is_dir():
         raise PackageError(f"{folder} is no package: it has no {MANIFEST}; a run gets its RUN/package when it finishes")
+    return found
+
+
+def _parsed(source: str | Path, revision: str | None) -> tuple[str, str | None]:
     name, at, pinned = str(source).partition("@")
     if not REPOSITORY.fullmatch(name):
         raise PackageError(
@@ -33,31 +66,75 @@ def fetch(source: str | Path, revision: str | None = None) -> Path:
         )
     if at and (revision is not None or not pinned):
         raise PackageError(f"{str(source)!r} with revision {revision!r}: give one revision, once")
-    return _download(name, pinned or revision)
+    return name, pinned or revision
 
 
-def _download(name: str, revision: str | None) -> Path:
-    """Return the snapshot's folder in the Hub's cache; the one place that knows the Hub's errors."""
-    from huggingface_hub import errors, snapshot_download
+def _download(name: str, revision: str | None, again: bool = False) -> Path:
+    """Return the snapshot's folder in the Hub's cache; a pinned commit that is there is not asked about."""
+    from huggingface_hub import snapshot_download
 
     which = f"{name}@{revision}" if revision else name
+    cached = not again and not COMMIT.fullmatch(revision or "") and not _reachable(name, revision)
     try:
-        folder = locate(Path(snapshot_download(name, revision=revision, allow_patterns=list(FILES))))
-    except errors.RepositoryNotFoundError as error:  # also gated ones
-        raise PackageError(
-            f"there is no folder {name!r} here, and no repository {name} on the Hub that you may read; "
-            "if it is private: hf auth login"
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise PackageError(f"the Hub repository {name} has no revision {revision!r}") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise PackageError(
-            f"there is no folder {name!r} here, the Hub cannot be reached, and {which} is not in its cache "
-            f"({type(error.__cause__ or error).__name__})"
-        ) from error
-    except Exception as error:  # whatever else: the classes of the client's HTTP library change with its versions
-        line = " ".join(str(error).split())
-        raise PackageError(f"{which} cannot be had from the Hub: {type(error).__name__}: {line[:300]}") from error
+        patterns = list(FILES)
+        found = snapshot_download(
+            name, revision=revision, allow_patterns=patterns, force_download=again, local_files_only=cached
+        )
+    except Exception as error:
+        raise explained(error, name, revision) from error
+    folder = locate(Path(found))
     if folder is None:
         raise PackageError(f"the Hub repository {which} is no package: it has no {MANIFEST}")
+    if cached:
+        log.warning("hubft: the Hub cannot be reached: %s is commit %s of its cache", which, folder.name)
     return folder
+
+
+def _reachable(name: str, revision: str | None) -> bool:
+    """Return whether the Hub answers for a revision; what it denies is told, what fails on the way is not."""
+    from huggingface_hub import HfApi, errors
+
+    try:
+        HfApi().model_info(name, revision=revision)
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise explained(error, name, revision) from error
+    except Exception as error:
+        log.debug("%s", error)
+        return False
+    return True
+
+
+def explained(error: Exception, name: str, revision: str | None = None) -> HubError:
+    """Return an error of the Hub's client as one of ours; the one place that knows them.
+
+    Its classes for the network change with its versions: whatever is not named here is told as it is.
+    """
+    from huggingface_hub import errors
+
+    which = f"{name}@{revision}" if revision else name
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, errors.RepositoryNotFoundError):  # also gated ones
+        return HubError(
+            f"there is no folder {name!r} here, and no repository {name} on the Hub that you may read; "
+            "if it is private: hf auth login"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return HubError(f"the Hub repository {name} has no revision {revision!r}")
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        return HubError(
+            f"there is no folder {name!r} here, the Hub cannot be reached, and {which} is not in its cache "
+            f"({type(error.__cause__ or error).__name__})"
+        )
+    if status in (401, 403):
+        return HubError(f"the Hub refuses {name} ({status}): hf auth login, with a token that may do this")
+    return HubError(f"{which}: the Hub does not do it: {type(error).__name__}: {_shown(error)}")
+
+
+def _shown(error: Exception) -> str:
+    """Return the text of an error in one line, without the user's token and home folder."""
+    from huggingface_hub import get_token
+
+    line = " ".join(str(error).split())
+    for private in (get_token(), str(Path.home())):
+        line = line.replace(private, "***") if private and len(private) > 1 else line
+    return line[:300]

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from hubft.errors import HubftError, PackageError
+from hubft.errors import DamagedPackage, HubftError, PackageError
 from hubft.hookspecs import Base, Preprocess
 from hubft.job import Job, Reference, from_dict, to_dict
 from hubft.publish import tensors
@@ -103,7 +103,10 @@ def read(path: Path) -> Manifest:
 
 def _unsealed(text: bytes) -> dict[str, Any]:
     """Return what the text holds but its seal, if it is of a schema that is known and was not altered."""
-    data = tensors.parse_json(text, MANIFEST)
+    try:
+        data = tensors.parse_json(text, MANIFEST)
+    except PackageError as error:
+        raise DamagedPackage(str(error)) from error
     schema = data.get("schema")
     if type(schema) is not int or schema < 1:
         raise PackageError(f"{MANIFEST}: schema {schema!r} is no schema of hubft")
@@ -113,7 +116,7 @@ def _unsealed(text: bytes) -> dict[str, Any]:
         )
     seal = str(data.pop("seal", "")).encode()
     if len(seal) != 64 or hashlib.sha256(text.replace(seal, UNSEALED.encode())).hexdigest().encode() != seal:
-        raise PackageError(f"{MANIFEST} was altered: its seal is not that of its text")
+        raise DamagedPackage(f"{MANIFEST} was altered: its seal is not that of its text")
     return data
 
 

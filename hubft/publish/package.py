@@ -21,7 +21,7 @@ from pathlib import Path
 from torch import Tensor
 
 from hubft import digest
-from hubft.errors import PackageError
+from hubft.errors import DamagedPackage, PackageError
 from hubft.files import fsync
 from hubft.publish import card, tensors
 from hubft.publish import manifest as manifests
@@ -106,7 +106,11 @@ def _put(new: Path, folder: Path, old: Path) -> None:
 
 
 def _files(folder: Path) -> dict[str, File]:
-    return {path.name: File(digest.of_file(path), path.stat().st_size) for path in sorted(folder.iterdir())}
+    return {path.name: _file(path) for path in sorted(folder.iterdir())}
+
+
+def _file(path: Path) -> File:
+    return File(digest.of_file(path), path.stat().st_size)
 
 
 def _beside(folder: Path) -> tuple[Path, Path]:
@@ -129,19 +133,45 @@ def locate(folder: Path) -> Path | None:
 
 
 def read(folder: Path, verify: bool = True) -> Package:
-    """Return the package in a folder, every file compared with what the manifest says of it.
+    """Return the package in a folder, every file but the card compared with what the manifest says of it.
+
+    The card is for people, who may edit it on the Hub; nothing reads it.
 
     :param verify: read all files and compare their sha256, not only their sizes.
-    :raises PackageError: incomplete, altered, of a newer schema, or no package.
+    :raises DamagedPackage: a file is missing, or altered.
+    :raises PackageError: of a newer schema, or no package.
     """
     manifest = manifests.read(folder / MANIFEST)
     for name, file in manifest.files.items():
         path = folder / name
         if not path.is_file():
-            raise PackageError(f"{folder}: {name} is missing")
-        if path.stat().st_size != file.size:
-            raise PackageError(f"{folder}: {name} has {path.stat().st_size} bytes, not the {file.size} of its manifest")
-    for name, file in manifest.files.items() if verify else ():
-        if digest.of_file(folder / name) != file.sha256:
-            raise PackageError(f"{folder}: {name} was altered: its sha256 is not that of the manifest")
+            raise DamagedPackage(f"{folder}: {name} is missing")
+        if name != CARD and path.stat().st_size != file.size:
+            size = path.stat().st_size
+            raise DamagedPackage(f"{folder}: {name} has {size} bytes, not the {file.size} of its manifest")
+        if name != CARD and verify and digest.of_file(path) != file.sha256:
+            raise DamagedPackage(f"{folder}: {name} was altered: its sha256 is not that of the manifest")
     return Package(folder, manifest)
+
+
+def stage(package: Package, folder: Path, hub: str) -> Package:
+    """Return a verified copy of a package as `hub`, owner/name, will hold it: its card says how to load it there.
+
+    A card that was edited stays as it is. The other files are links where the system lets us make them.
+
+    :raises DamagedPackage: a file is missing, or altered.
+    """
+    folder.mkdir()
+    manifest = package.manifest
+    for name in manifest.files:
+        source = (package.folder / name).resolve()
+        try:
+            (folder / name).symlink_to(source)
+        except OSError:  # Windows asks for a privilege
+            shutil.copyfile(source, folder / name)
+    if digest.of_file(folder / CARD) == manifest.files[CARD].sha256:
+        (folder / CARD).unlink()
+        (folder / CARD).write_text(card.text(manifest, hub), encoding="utf-8")
+    manifest = replace(manifest, files={**manifest.files, CARD: _file(folder / CARD)})
+    (folder / MANIFEST).write_text(manifests.to_json(manifest), encoding="ascii")
+    return read(folder)
