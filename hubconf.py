@@ -4,7 +4,9 @@
     torch.hub.load("ORG/hubft:v0.1.0", "finetuned", "OWNER/NAME@COMMIT")
 
 This file is run afresh at every call, with nothing installed and only this folder on the path; so it imports hubft
-inside the entries, where torch.hub has already checked the dependencies.
+inside the entries, where torch.hub has already checked the dependencies. torch.hub downloads without a lock: where
+several processes load for the first time at once, load once before they start, or under `hubft.hub_lock`, which says
+how without hubft.
 """
 
 from __future__ import annotations
@@ -23,17 +25,18 @@ if TYPE_CHECKING:
 dependencies = ["torch", "torchvision", "numpy", "PIL", "safetensors", "pluggy", "huggingface_hub"]
 
 _ROOT = _Path(__file__).resolve().parent
-_CATALOGUE = _ROOT / "hubft" / "publish"
+_CATALOGUE = _ROOT / "hubft" / "publish" / "catalogue.json"
 
 
 def _loader() -> _ModuleType:
-    """Return hubft.load of this checkout, or of a hubft that is imported already and of the same series.
+    """Return hubft.load of this checkout, or of a hubft that is imported already and can stand in for it.
 
-    :raises ImportError: one of another series is imported; two cannot be, in one process.
+    :raises ImportError: one is imported that is older, or of another series; two cannot be, in one process.
     """
-    version = re.findall(r'^__version__ = "(.+)"', (_ROOT / "hubft/__init__.py").read_text(encoding="utf-8"), re.M)[0]
+    text = (_ROOT / "hubft" / "__init__.py").read_text(encoding="utf-8")
+    version = re.findall(r'^__version__ = "(.+)"', text, re.MULTILINE)[0]
     there = sys.modules.get("hubft")
-    if there is not None and _series(getattr(there, "__version__", "unknown")) != _series(version):
+    if there is not None and not _serves(getattr(there, "__version__", ""), version):
         raise ImportError(
             f"hubft {getattr(there, '__version__', 'unknown')} of {there.__file__} is already imported, and this is "
             f"hubft {version} of {_ROOT}: call torch.hub.load in a fresh process that does not import the other, or "
@@ -44,8 +47,11 @@ def _loader() -> _ModuleType:
     return hubft.load
 
 
-def _series(version: str) -> list[str]:
-    return version.split(".")[: 2 if version.startswith("0.") else 1]
+def _serves(there: str, wanted: str) -> bool:
+    """Return whether a version is of the same series, and not older: 0.2.3 serves 0.2.1; 1.4.0 serves 1.3.5."""
+    have, want = ([int(number) for number in re.findall(r"\d+", version)[:3]] for version in (there, wanted))
+    series = 2 if want[0] == 0 else 1
+    return have[:series] == want[:series] and have >= want
 
 
 def finetuned(source: str, revision: str | None = None, trust: bool = False) -> nn.Module:
@@ -66,16 +72,21 @@ _ARGUMENTS = """
         with random weights.
     num_classes: the base, not the fine-tune, with a fresh head for that many classes, to be trained.
     weights: another fine-tune of the same base: folder of a package, or owner/name@revision on the Hugging Face Hub.
+    trust: also load what is made from another torch.hub repository, which runs that repository's code.
 
     `model.hubft` and `model.preprocess` are as in `finetuned`.
 """
 
 
 def _entry(name: str, description: str) -> _Callable[..., nn.Module]:
-    def entry(pretrained: bool = True, num_classes: int | None = None, weights: str | None = None) -> nn.Module:
-        return _loader().entry(name, pretrained=pretrained, num_classes=num_classes, weights=weights)
+    def entry(
+        pretrained: bool = True, num_classes: int | None = None, weights: str | None = None, trust: bool = False
+    ) -> nn.Module:
+        return _loader().entry(
+            name, catalogue=_CATALOGUE, pretrained=pretrained, num_classes=num_classes, weights=weights, trust=trust
+        )
 
-    card = _CATALOGUE / "catalogue" / name / "README.md"
+    card = _CATALOGUE.parent / "catalogue" / name / "README.md"
     lines = card.read_text(encoding="utf-8").splitlines() if card.exists() else []
     facts = [line for line in lines if line.startswith(("Accuracy ", "hubft finetune "))]
     entry.__name__ = entry.__qualname__ = name
@@ -83,5 +94,5 @@ def _entry(name: str, description: str) -> _Callable[..., nn.Module]:
     return entry
 
 
-for _name, _facts in json.loads((_CATALOGUE / "catalogue.json").read_text(encoding="utf-8")).items():
+for _name, _facts in json.loads(_CATALOGUE.read_text(encoding="utf-8")).items():
     globals()[_name] = _entry(_name, _facts["description"])

@@ -3,7 +3,8 @@
 from hubft.errors import HubftError
 from hubft.hookspecs import Base, Loaded, Preprocess, hookimpl
 from hubft.job import Job, Task
+from hubft.torch_hub import hub_lock
 
 __version__ = "0.1.0"
 
-__all__ = ["Base", "HubftError", "Job", "Loaded", "Preprocess", "Task", "hookimpl"]
+__all__ = ["Base", "HubftError", "Job", "Loaded", "Preprocess", "Task", "hookimpl", "hub_lock"]

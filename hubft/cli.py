@@ -12,7 +12,7 @@ import cyclopts
 from cyclopts import App, Group, Parameter
 
 import hubft
-from hubft import cli_families, plugins
+from hubft import cli_catalogue, cli_families, cli_share, plugins
 from hubft.console import Console, percent
 from hubft.errors import HubftError, JobError, Stopped
 from hubft.job import Compute, Job, Recipe, Task
@@ -209,4 +209,9 @@ def demo(*, output: Path = Path("runs/demo")) -> None:
     demo.run(output, Console())
 
 
+app.command(cli_share.push)
+app.command(cli_share.pull)
 app.command(cli_families.app)
+app.command(cli_catalogue.publish)
+app.command(cli_catalogue.app)
+app.command(cli_catalogue.init_hub)

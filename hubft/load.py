@@ -21,9 +21,10 @@ from hubft import digest, plugins
 from hubft.build import adapt, build, load_base
 from hubft.errors import BaseMismatch, FamilyError, HubftError, PackageError
 from hubft.hookspecs import Loaded, Preprocess
-from hubft.job import Job, Task, to_dict
-from hubft.publish import catalogue, hub, selftest, tensors
-from hubft.publish.package import Manifest, Package, read
+from hubft.job import Job, to_dict
+from hubft.publish import catalogue as catalogues
+from hubft.publish import hub, selftest, tensors
+from hubft.publish.package import Manifest, Package
 from hubft.train import transforms
 
 
@@ -51,7 +52,7 @@ def load(source: str | Path, *, revision: str | None = None, prove: bool = False
 
 def package(source: str | Path, *, revision: str | None = None) -> Package:
     """Return the package of a folder or of a Hub repository, every file verified; `load` says more."""
-    return read(hub.fetch(source, revision))
+    return hub.package(source, revision)
 
 
 def model(package: Package, trust: bool = False) -> nn.Module:
@@ -85,38 +86,45 @@ def describe(network: nn.Module, reference: str, preprocess: Preprocess, facts: 
 
 
 def entry(
-    name: str, *, pretrained: bool = True, num_classes: int | None = None, weights: str | None = None
+    name: str,
+    *,
+    catalogue: Path = catalogues.OWN,
+    pretrained: bool = True,
+    num_classes: int | None = None,
+    weights: str | None = None,
+    trust: bool = False,
 ) -> nn.Module:
     """Return the model of a catalogue entry, in eval mode, with the attributes that `load` gives.
 
+    :param catalogue: file with the entry; that of this hubft, if none is given.
     :param pretrained: the published fine-tune; where none is published yet, the base's weights. False gives
         the base's architecture with random weights.
     :param num_classes: the base, not the fine-tune, with a fresh head for that many classes.
     :param weights: another fine-tune of the same base: a folder, or `owner/name@revision` on the Hub.
+    :param trust: also load what is made from a torch.hub repository, which runs that repository's code.
     :raises HubftError: an unknown entry, arguments that contradict each other, weights that cannot be had.
     """
-    reference = catalogue.find(name).reference
+    reference = catalogues.find(name, catalogue).reference
     if weights is not None:
         if not pretrained or num_classes is not None:
             raise HubftError(f"{name}: weights={weights!r} has its own weights and classes: give nothing beside it")
         found = package(weights)
-        if found.manifest.job.reference.partition("@")[0] != reference:
+        if catalogues.unpinned(found.manifest.job.reference) != catalogues.unpinned(reference):
             raise PackageError(f"{weights!r} is a fine-tune of {found.manifest.job.reference}, not of {reference}")
-        return model(found)
-    folder = catalogue.fetch(name) if pretrained and num_classes is None else None
-    return model(read(folder)) if folder else _base(reference, pretrained, num_classes)
+        return model(found, trust)
+    own = catalogues.fetch(name, catalogue) if pretrained and num_classes is None else None
+    return model(own, trust) if own else _base(Job(reference, "none"), pretrained, num_classes, trust)
 
 
-def _base(reference: str, pretrained: bool, classes: int | None) -> nn.Module:
-    job = Job(reference, "none", task=Task(outputs=classes or 0))
-    if classes is not None and job.task.outputs < 1:
+def _base(job: Job, pretrained: bool, classes: int | None, trust: bool) -> nn.Module:
+    if classes is not None and classes < 1:
         raise HubftError(f"num_classes={classes}: must be at least 1")
-    pm = plugins.manager(job.family)
+    pm = family_of(job, trust)
     loaded = load_base(pm, job, pretrained)
     if classes is not None:
-        loaded = adapt(pm, job, loaded)
+        loaded = adapt(pm, job.with_outputs(classes), loaded)
     facts = {"classes": [], "metrics": {}, "base": to_dict(loaded.base)}
-    return describe(loaded.model.eval(), reference, loaded.preprocess, facts)
+    return describe(loaded.model.eval(), job.reference, loaded.preprocess, facts)
 
 
 def unfilled(make: Callable[[], Loaded]) -> Loaded:

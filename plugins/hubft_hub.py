@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from hubft import hookimpl, structure
+from hubft import hookimpl, hub_lock, structure
 from hubft.errors import FamilyError, HubftError, suggest
 from hubft.hookspecs import Base, Loaded, Preprocess
 from hubft.job import from_dict
@@ -68,7 +68,8 @@ def _checkout(where: str) -> tuple[Path, str]:
     repository, _, ref = where.partition("@")
     if repository.count("/") != 1:
         raise FamilyError(f"{where!r} is neither owner/repo on GitHub nor a path; a path starts with / or ./ or ~")
-    torch.hub.list(f"{repository}:{ref}" if ref else repository, trust_repo=True, verbose=False)  # fetches it
+    with hub_lock():
+        torch.hub.list(f"{repository}:{ref}" if ref else repository, trust_repo=True, verbose=False)  # fetches it
     for candidate in [ref] if ref else ["main", "master"]:
         # the name that torch.hub gives to its folders
         folder = Path(torch.hub.get_dir()) / f"{repository}/{candidate}".replace("/", "_")

@@ -7,13 +7,11 @@ installed here but hubft and timm.
 import hashlib
 import importlib.util
 import json
-import os
 import re
+import runpy
 import shutil
-import subprocess
 import sys
-import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +19,7 @@ import packages
 import pytest
 import torch
 from loopback import github, hub
+from loopback.stranger import HIDDEN, NOT_INSTALLED, ROOT, altered, checkout, run, site
 
 import hubft
 from hubft import Job, Task, digest
@@ -28,35 +27,13 @@ from hubft.errors import HubftError
 from hubft.load import entry
 from hubft.publish import catalogue, package
 
-ROOT = Path(__file__).resolve().parents[1]
 SERIES = hubft.__version__.rpartition(".")[0]
-HIDDEN = ("hubft", "_editable_impl_hubft", "__editable__", "timm")
-
-
-def checkout() -> dict[str, bytes]:
-    """Return the files of the project that torch.hub needs, by path."""
-    paths = [ROOT / "hubconf.py", *(p for d in ("hubft", "plugins") for p in sorted((ROOT / d).rglob("*")))]
-    return {p.relative_to(ROOT).as_posix(): p.read_bytes() for p in paths if p.is_file() and p.suffix != ".pyc"}
-
-
-def altered(files: Mapping[str, bytes], path: str, old: str, new: str) -> dict[str, bytes]:
-    text = files[path].decode()
-    assert old in text
-    return {**files, path: text.replace(old, new).encode()}
-
-
-def site(folder: Path, hidden: tuple[str, ...]) -> Path:
-    """Return a folder with links to what is installed here, but what starts with one of the hidden names."""
-    folder.mkdir()
-    for path in Path(sysconfig.get_path("purelib")).iterdir():
-        if not path.name.lower().startswith(hidden):
-            (folder / path.name).symlink_to(path)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[github.GitHub]:
-    """The checkout on `GitHub`: as an old commit, as main with a toy entry more, as tag v1.0, and as a next series."""
+    """The checkout on `GitHub`: as an old commit, as main with a toy entry more, as tag v1.0, as a newer
+    version of the series, v2, and as a next series."""
     folder = tmp_path_factory.mktemp("github")
     files = checkout()
     records = json.loads(files["hubft/publish/catalogue.json"])
@@ -68,12 +45,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[github.GitHub]:
         **{f"hubft/publish/catalogue/toy_ft/{p.name}": p.read_bytes() for p in (folder / "toy_ft").iterdir()},
     }
     following = altered(files, "hubft/__init__.py", '__version__ = "0.', '__version__ = "77.')
-    old, new, tagged, last = (digit * 40 for digit in "abcd")
+    newer = altered(files, "hubft/__init__.py", f'"{hubft.__version__}"', f'"{SERIES}.99"')
+    old, new, tagged, last, second = (digit * 40 for digit in "abcde")
     repository = github.GitHub(
         "org/hubft",
         branches={"main": new, "next": last},
-        tags={"v1.0": tagged},
-        commits={old: files, new: with_toy, tagged: with_toy, last: following},
+        tags={"v1.0": tagged, "v2": second},
+        commits={old: files, new: with_toy, tagged: with_toy, last: following, second: newer},
     )
     with github.serving(repository, folder):
         yield repository
@@ -81,29 +59,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[github.GitHub]:
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return site(tmp_path_factory.mktemp("bare") / "site", HIDDEN)
-
-
-def run(code: str, paths: list[Path], cwd: Path, extra: Mapping[str, str]) -> str:
-    """Return what a fresh Python prints that has the standard library and `paths`, and nothing else."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("SSL_CERT_DIR", "GITHUB_TOKEN")} | extra
-    environment |= {"PYTHONPATH": os.pathsep.join(map(str, paths)), "TORCH_HOME": str(cwd / "torch")}
-    done = subprocess.run(
-        [sys.executable, "-S", "-W", "error", "-c", code], cwd=cwd, env=environment, text=True, capture_output=True
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-NOT_INSTALLED = """
-import json, os, sys, torch
-for name in ("hubft", "timm"):
-    try:
-        __import__(name)
-    except ModuleNotFoundError:
-        continue
-    raise SystemExit(f"{name} can be imported")
-"""
+    return site(tmp_path_factory.mktemp("bare") / "site")
 
 
 def test_every_kind_of_ref_lists_helps_and_loads(
@@ -152,7 +108,7 @@ print("\\n" + json.dumps(found))
     assert "org_hubft_main" in found["next"] and "org_hubft_next" in found["next"] and "fresh process" in found["next"]
     assert found["no timm"].startswith("FamilyError") and "pip install timm" in found["no timm"]
     assert not found["path"]
-    assert any(request.startswith("https://codeload.github.com/") for request in served.requests)
+    assert served.downloads
 
 
 def test_a_published_entry_by_branch_tag_and_sha(bare: Path, tmp_path: Path) -> None:
@@ -182,28 +138,53 @@ for ref in ("", ":v1.0", ":" + "b" * 40):
     assert sums == [[state["fc.weight"].sum().item(), state["conv1.weight"].sum().item()]] * 3
 
 
+WORKER = """
+import torch
+from PIL import Image
+
+def look(model):
+    image = Image.radial_gradient("L").resize((300, 200))
+    with torch.inference_mode():
+        return model(model.preprocess(image)[None])[0].tolist(), model.hubft["classes"]
+
+def compare(rank, model, expected):
+    try:
+        import hubft
+    except ModuleNotFoundError:
+        assert look(model) == expected
+    else:
+        raise SystemExit("hubft can be imported")
+"""
+
+
 def test_what_is_loaded_needs_no_hubft_any_more(served: github.GitHub, bare: Path, tmp_path: Path) -> None:
+    """The module goes by pickle and to spawned workers, `hubft` and `preprocess` with it; the checkout is gone."""
     job = Job("torchvision:mobilenet_v3_small", "d", task=Task(outputs=3))
     trained = packages.write(tmp_path / "p", job, pretrained=False)
+    (tmp_path / "worker.py").write_text(WORKER)
     code = (
         NOT_INSTALLED
         + """
-model = torch.hub.load("org/hubft:v1.0", "finetuned", "p", trust_repo=True)
-assert not model.training and type(model).__module__ == "torchvision.models.mobilenetv3"
-torch.save(model, "model.pt")
+import pickle, shutil, worker
+if __name__ == "__main__":
+    model = torch.hub.load("org/hubft:v1.0", "finetuned", "p", trust_repo=True)
+    assert not model.training and type(model).__module__ == "torchvision.models.mobilenetv3"
+    shutil.rmtree(torch.hub.get_dir())
+    with open("model.pickle", "wb") as file:
+        pickle.dump(model, file)
+    torch.multiprocessing.spawn(worker.compare, (model, worker.look(model)), nprocs=1)
 """
     )
-    run(code, [bare], tmp_path, served.environment)
+    run(code, [bare, tmp_path], tmp_path, served.environment)
     code = (
         NOT_INSTALLED
         + """
-from PIL import Image
-model = torch.load("model.pt", weights_only=False)
-image = Image.radial_gradient("L").resize((300, 200))
-print(json.dumps([model(model.preprocess(image)[None])[0].tolist(), model.hubft["classes"]]))
+import pickle, worker
+with open("model.pickle", "rb") as file:
+    print(json.dumps(worker.look(pickle.load(file))))
 """
     )
-    logits, classes = json.loads(run(code, [bare], tmp_path, {}))
+    logits, classes = json.loads(run(code, [bare, tmp_path], tmp_path, {}))
     assert classes == list(packages.CLASSES)
     from PIL import Image
 
@@ -243,6 +224,51 @@ print("\\n" + sys.modules["hubft.load"].__file__)
 """
     output = run(code, [tmp_path / "other", bare], tmp_path, served.environment)
     assert output.splitlines()[-1] == str(tmp_path / "other" / "hubft" / "load.py")
+
+
+def test_an_older_version_does_not_serve_a_newer_checkout(
+    served: github.GitHub, bare: Path, toy_site: Path, tmp_path: Path
+) -> None:
+    code = (
+        NOT_INSTALLED
+        + """
+torch.hub.load("org/hubft:main", "resnet50_ft", trust_repo=True, pretrained=False)
+try:
+    torch.hub.load("org/hubft:v2", "resnet50_ft", pretrained=False)
+except ImportError as error:
+    print("\\n" + str(error))
+"""
+    )
+    error = run(code, [bare], tmp_path, served.environment).splitlines()[-1]
+    assert re.fullmatch(rf"hubft {hubft.__version__} of .*_main/hubft/.*hubft {SERIES}.99 of .*_v2: .*process.*", error)
+    # The other way round the newer one serves; the entry is still of the older checkout's catalogue, with its package.
+    code = (
+        NOT_INSTALLED
+        + """
+torch.hub.load("org/hubft:v2", "resnet50_ft", trust_repo=True, pretrained=False)
+print("\\n" + json.dumps(torch.hub.load("org/hubft:main", "toy_ft").hubft["classes"]))
+"""
+    )
+    output = run(code, [bare, toy_site], tmp_path, served.environment)
+    assert json.loads(output.splitlines()[-1]) == list(packages.CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "serves"),
+    [
+        ("0.2.3", "0.2.3", True),
+        ("0.2.10", "0.2.9", True),
+        ("0.2.9", "0.2.10", False),
+        ("0.3.0", "0.2.9", False),
+        ("1.4.0", "1.3.5", True),
+        ("1.3.5", "1.4.0", False),
+        ("2.0.0", "1.9.0", False),
+        ("unknown", "0.2.3", False),
+    ],
+)
+def test_which_version_serves_which(there: str, here: str, serves: bool) -> None:
+    hubconf = runpy.run_path(str(ROOT / "hubconf.py"))
+    assert hubconf["_serves"](there, here) is serves
 
 
 @pytest.mark.parametrize("version", ["0.0.9", "77.1.0"])
@@ -322,11 +348,11 @@ def test_without_pretraining_an_entry_is_initialised() -> None:
 
 
 def test_what_the_catalogue_records_is_there() -> None:
-    names = json.loads((catalogue.HERE / "catalogue.json").read_text())
+    names = json.loads((catalogue.OWN).read_text())
     assert {"efficientnet_lite0_ft", "resnet50_ft"} <= set(names)
     for name in names:
         found = catalogue.find(name)
         assert not found.hub or (catalogue.PINNED.fullmatch(found.hub) and found.manifest)
-        own = package.locate(catalogue.HERE / "catalogue" / name)
+        own = catalogue.own(name)
         if own:
             assert package.read(own).manifest.job.reference.partition("@")[0] == found.reference

@@ -11,6 +11,7 @@ import json
 import re
 import ssl
 import threading
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ class GitHub:
     tags: dict[str, str] = field(default_factory=dict)
     commits: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
     """Commit, 40 hex digits -> path -> bytes."""
+    pause: float = 0
+    """Seconds that every download takes, so that processes which begin together meet in it."""
     requests: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     """What a client's process needs to come here; set while it is served."""
@@ -50,8 +53,14 @@ class GitHub:
                 return 404, {}, b""
             if host == "github.com":
                 return 302, {"Location": f"https://codeload.github.com/{self.name}/legacy.zip/{match[2]}"}, b""
+            time.sleep(self.pause)
             return 200, {"Content-Type": "application/zip"}, self._zip(sha)
         return 404, {}, b""
+
+    @property
+    def downloads(self) -> int:
+        """How many archives were sent."""
+        return sum(request.startswith("https://codeload.github.com/") for request in self.requests)
 
     def _zip(self, sha: str) -> bytes:
         buffer, top = io.BytesIO(), f"{self.name.replace('/', '-')}-{sha[:7]}/"

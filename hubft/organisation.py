@@ -1,0 +1,120 @@
+"""An organisation's own torch.hub repository: make one, publish entries to it, prove them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hubft import load, share
+from hubft.errors import HubftError, PackageError
+from hubft.publish import card, catalogue, hub, selftest
+from hubft.publish import package as packages
+from hubft.publish.catalogue import Entry
+from hubft.publish.manifest import Manifest
+from hubft.text import visible
+from hubft.train import transforms
+
+TEMPLATES = Path(__file__).parent / "templates" / "hub"
+SUFFIX = ".txt"  # of a template, so that no tool takes it for a source of hubft itself
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `verify` found of an entry."""
+
+    name: str
+    difference: float | None = None
+    """Of the self-test's logits; None if they were not compared."""
+    problem: str = ""
+
+    def __str__(self) -> str:
+        if self.problem:
+            return self.problem
+        return "nothing published yet" if self.difference is None else f"proved, logits differ by {self.difference:.2g}"
+
+
+def publish(
+    source: Path, name: str, to: str, *, file: Path, description: str = "", private: bool | None = None
+) -> tuple[Entry, bool]:
+    """Return the entry that now stands in the catalogue, and whether its Hub repository is private.
+
+    What can be refused is refused before anything is sent. Killed between the push and the writing of the entry, the
+    same call ends well: what lies on the Hub already is not sent again.
+
+    :param source: folder of a run or of a package.
+    :param name: of the entry: an identifier in lower case.
+    :param to: owner/name on the Hub; it is made if need be.
+    :param file: the catalogue.
+    :param description: one line; the model, its data, classes and accuracy, if empty.
+    :param private: as for `hubft.share.push`.
+    :raises HubftError: no package, another entry is there, or what `hubft.share.push` raises.
+    """
+    folder = hub.local(source)
+    if folder is None:
+        raise PackageError(f"there is no run or package {str(source)!r} here: hubft finetune makes one")
+    manifest = packages.read(folder, verify=False).manifest  # whoever sends it verifies it
+    catalogue.check(name, manifest.job.reference, to, file)
+    if not os.access(file, os.W_OK) or not os.access(file.parent, os.W_OK):
+        raise HubftError(f"{file} cannot be written: nothing was pushed")
+    pushed = share.push(folder, to, private=private)
+    entry = Entry(
+        description or summary(manifest), manifest.job.reference, f"{pushed.name}@{pushed.revision}", pushed.manifest
+    )
+    return catalogue.write(name, entry, file), pushed.private
+
+
+def summary(manifest: Manifest) -> str:
+    """Return one line on a package: model, data, classes, accuracy with its interval."""
+    shown = [visible(name, 24) for name in manifest.classes[:5]]
+    more = f" and {len(manifest.classes) - 5} more" if len(manifest.classes) > 5 else ""
+    measured = card.accuracy(manifest.metrics)
+    what = f"{manifest.job.reference} fine-tuned on {visible(manifest.job.data)}: {', '.join(shown)}{more}."
+    return f"{what} Accuracy {measured}." if measured else what
+
+
+def verify(names: Sequence[str], file: Path, trust: bool = False) -> Iterator[Verdict]:
+    """Yield a verdict on each of these entries, of all if none is named: fetched, built, and proved by its self-test.
+
+    :param trust: also prove the fine-tunes of torch.hub repositories, which runs those repositories' code.
+    """
+    for name in names or catalogue.names(file):
+        try:
+            yield _proved(name, file, trust)
+        except Exception as error:  # of whatever library: the others are to be looked at too
+            kind = "" if isinstance(error, HubftError) else f"{type(error).__name__}: "
+            yield Verdict(name, problem=kind + " ".join(str(error).split()))
+
+
+def _proved(name: str, file: Path, trust: bool) -> Verdict:
+    package = catalogue.fetch(name, file)
+    if package is None:
+        return Verdict(name)
+    model = load.model(package, trust)
+    return Verdict(name, selftest.prove(package, model, transforms.evaluation(package.manifest.preprocess)))
+
+
+def init(folder: Path) -> list[Path]:
+    """Return the files of the torch.hub repository that now lies in `folder`, written whole or not at all.
+
+    :raises HubftError: the folder is there and not empty, or cannot be written.
+    """
+    target = folder.resolve()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise HubftError(f"{folder} is not empty: nothing was written; name a new folder")
+    if target == Path.cwd():
+        raise HubftError("a folder is made from outside of it: cd .. and name it")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
+            new = Path(temporary) / "new"
+            new.mkdir()
+            for template in TEMPLATES.glob(f"*{SUFFIX}"):
+                shutil.copyfile(template, new / template.name.removesuffix(SUFFIX))
+            new.rename(target)
+    except OSError as error:
+        raise HubftError(f"{folder} cannot be written: {error.strerror or error}") from error
+    return sorted(folder.iterdir())
