@@ -8,6 +8,7 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read at the import of huggingface_hub, so before any test module
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.pop("HF_TOKEN", None)  # a Hub on the loopback refuses every token but its own
 
 HERE = Path(__file__).parent
 

@@ -1,0 +1,45 @@
+"""The local store that the xet client writes to where a server sends it to `local://FOLDER`.
+
+Clients name large files by sha256, the store by xet hash: which is which stands in the store's shards. A shard has a
+header, and then for each file 48-byte records, little-endian: the file (xet hash, flags, number of segments), its
+segments (bytes at 36), as many again if it has verification, and one with its sha256 if it has metadata.
+"""
+
+import itertools
+import struct
+from pathlib import Path
+
+HEADER, RECORD = 48, 48
+END = b"\xff" * 32
+HAS_VERIFICATION, HAS_METADATA = 1 << 31, 1 << 30
+
+
+def hashes(store: Path) -> dict[str, tuple[str, int]]:
+    """Return sha256 -> (xet hash, size in bytes) of every file in the store."""
+    found: dict[str, tuple[str, int]] = {}
+    for path in store.rglob("*.mdb"):
+        shard = path.read_bytes()
+        records = (shard[at : at + RECORD] for at in itertools.count(HEADER, RECORD))
+        while (file := next(records))[:32] != END:
+            flags, count = struct.unpack_from("<II", file, 32)
+            size = sum(struct.unpack_from("<I", next(records), 36)[0] for _ in range(count))
+            if flags & HAS_VERIFICATION:
+                next(itertools.islice(records, count - 1, None))
+            if flags & HAS_METADATA:
+                found[_hex(next(records)[:32])] = (_hex(file[:32]), size)
+    return found
+
+
+def read(store: Path, sha256: str) -> bytes | None:
+    """Return a file's bytes, or None where the store does not have it."""
+    import hf_xet
+
+    if sha256 not in (known := hashes(store)):
+        return None
+    streams = hf_xet.XetSession().new_download_stream_group(endpoint=f"local://{store}")
+    return b"".join(streams.download_stream(hf_xet.XetFileInfo(*known[sha256])))
+
+
+def _hex(digest: bytes) -> str:
+    """Return 32 bytes as xet writes them: four 64-bit numbers."""
+    return "".join(f"{number:016x}" for number in struct.unpack("<4Q", digest))
