@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from hubft.cli_share import Private, Trust
 from hubft.console import Console
 from hubft.errors import HubftError
 
@@ -21,7 +22,7 @@ def publish(
     name: Annotated[str, Parameter(name="--as")],
     to: str,
     description: str = "",
-    private: Annotated[bool | None, Parameter(negative="--public")] = None,
+    private: Private = None,
     hub: Hub = None,
 ) -> None:
     """Push the package of RUN and make it an entry of your torch.hub repository.
@@ -77,7 +78,7 @@ def entries(*, hub: Hub = None) -> None:
 def verify(
     *names: str,
     hub: Hub = None,
-    trust: Annotated[bool, Parameter(negative=(), help="Run the code of torch.hub repositories, too.")] = False,
+    trust: Trust = False,
 ) -> None:
     """Download the entries NAMES, or all, and prove each by its self-test.
 

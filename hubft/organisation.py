@@ -103,7 +103,9 @@ def init(folder: Path) -> list[Path]:
     :raises HubftError: the folder is there and not empty, or cannot be written.
     """
     target = folder.resolve()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if target.exists() and not target.is_dir():
+        raise HubftError(f"{folder} is no folder: nothing was written; name a new one")
+    if target.exists() and any(target.iterdir()):
         raise HubftError(f"{folder} is not empty: nothing was written; name a new folder")
     if target == Path.cwd():
         raise HubftError("a folder is made from outside of it: cd .. and name it")

@@ -151,7 +151,8 @@ def _records(file: Path) -> dict[str, Any]:
 
 def _defined(file: Path) -> set[str]:
     """Return the names that the hubconf.py of this catalogue gives a meaning, its entries left out."""
-    for folder in (file.parent, file.parents[2]):
+    file = file.resolve()
+    for folder in file.parents[:3]:
         if of(folder) == file:
             code = (folder / "hubconf.py").read_text(encoding="utf-8")
             found = symtable.symtable(code, "hubconf.py", "exec").get_symbols()
