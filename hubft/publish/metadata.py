@@ -1,0 +1,76 @@
+"""The metadata in front of a model card: what the Hugging Face Hub reads of it to sort, link and rank."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import TypeGuard
+
+from hubft.publish.manifest import CONFIG, Manifest
+from hubft.text import visible
+
+# Licences that the Hub knows by name (https://huggingface.co/docs/hub/repositories-licenses), as far as models for
+# images carry them; any other is `other` to it, with a name beside it.
+LICENSE = re.compile(
+    r"apache-2\.0|mit|isc|unlicense|unknown|bsd|bsd-2-clause|bsd-3-clause(-clear)?|mpl-2\.0|gpl-2\.0|lgpl-2\.1|"
+    r"[al]?gpl-3\.0|cc0-1\.0|cc-by-(2\.0|2\.5|3\.0)|cc-by(-nc)?(-nd|-sa)?-4\.0|apple-(amlr|ascl)|gemma|openrail"
+)
+REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+")
+
+
+def share(measured: object) -> tuple[float, float, float, int] | None:
+    """Return value, low, high and n of a share as `metrics.proportion` gives it, or None where it is none."""
+    found = measured if isinstance(measured, Mapping) else {}
+    value, low, high, images = (found.get(key) for key in ("value", "low", "high", "n"))
+    if not (_in_one(value) and _in_one(low) and _in_one(high) and type(images) is int and 0 <= images < 10**12):
+        return None
+    return value, low, high, images
+
+
+def _in_one(number: object) -> TypeGuard[float]:
+    return type(number) in (int, float) and 0 <= number <= 1  # type: ignore[operator]  # and no bool
+
+
+def front(manifest: Manifest, hub: str) -> str:
+    """Return the YAML of the card's front, as the Hub's own library writes it."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    base, job = manifest.base, manifest.job
+    known = not base.license or LICENSE.fullmatch(base.license)
+    data = _slug(job.data)
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type="imagefolder",
+            dataset_name=visible(job.data) or "unknown",
+            dataset_split="validation",
+            metric_type=kind,
+            metric_name=title,
+            metric_value=value,
+        )
+        for kind, title, value in _metrics(manifest)
+    ]
+    return ModelCardData(
+        base_model=base.hub if REPOSITORY.fullmatch(base.hub) else None,
+        license=(base.license or "unknown") if known else "other",
+        license_name=None if known else _slug(base.license).lower() or "unknown",
+        datasets=[data] if data else None,
+        pipeline_tag="image-classification",
+        library_name="hubft",
+        tags=["hubft", _slug(job.family) or "unknown", "image-classification"] + ["timm"] * (CONFIG in manifest.files),
+        model_name=hub or visible(job.reference),
+        eval_results=results or None,
+    ).to_yaml()
+
+
+def _metrics(manifest: Manifest) -> Iterator[tuple[str, str, float]]:
+    """Yield type, title and value; the interval's ends have types of their own, so that nobody ranks them."""
+    if found := share(manifest.metrics.get("accuracy")):
+        yield "accuracy", "Accuracy", found[0]
+        yield "accuracy_low", "Accuracy, lower end of the 95 % interval", found[1]
+        yield "accuracy_high", "Accuracy, upper end of the 95 % interval", found[2]
+
+
+def _slug(name: str) -> str:
+    """Return a name in the characters of the Hub's identifiers; nothing, where none of it is left."""
+    return re.sub(r"[^A-Za-z0-9._]+|\.\.+", "-", name)[:96].strip("-._")
