@@ -45,7 +45,7 @@ def main() -> NoReturn:
         print(f"hubft: {_line(error)}", file=sys.stderr)
         sys.exit(2)
     except Stopped as stopped:
-        print(f"hubft: {stopped}", file=sys.stderr)
+        print(f"hubft: {visible(str(stopped), 4000)}", file=sys.stderr)
         sys.exit(128 + stopped.signal)
     sys.exit(0)
 
