@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import nn
 from hubft import digest, load
 from hubft.console import Console
 from hubft.errors import CheckpointError, Stopped
-from hubft.hookspecs import Batch
+from hubft.hookspecs import Batch, Loaded
 from hubft.job import Job
 from hubft.prepare import Prepared, prepare
 from hubft.publish import package, selftest
@@ -194,14 +194,15 @@ def _package(prepared: Prepared, result: Result, model: nn.Module, frozen: dict[
     )
     transform = transforms.evaluation(loaded.preprocess)
     proof = selftest.make(model, loaded.preprocess, transform)
-    extras = {package.PICTURE: (result.run.report / report.MATRIX).read_bytes()}
-    if loaded.config and manifest.job.package == "full":
-        extras[package.CONFIG] = _config(loaded.config, manifest.classes)
-    manifest = package.write(result.run.package, manifest, model.state_dict(), proof, prepared.base, extras)
+    files = {package.PICTURE: (result.run.report / report.MATRIX).read_bytes(), **extras(loaded, manifest)}
+    manifest = package.write(result.run.package, manifest, model.state_dict(), proof, prepared.base, files)
     found = package.Package(result.run.package, manifest)  # written, read back and hashed a moment ago
     selftest.prove(found, load.model(found, trust=True), transform)
 
 
-def _config(config: Mapping[str, Any], classes: Sequence[str]) -> bytes:
-    labels = {"label_names": list(classes)} if "label_names" in config else {}
-    return (json.dumps({**config, **labels}, indent=1, allow_nan=False) + "\n").encode()
+def extras(loaded: Loaded, manifest: package.Manifest) -> dict[str, bytes]:
+    """Return config.json with its bytes, where the library of the family loads such a package without hubft."""
+    if not loaded.config or manifest.job.package != "full":
+        return {}
+    labels = {"label_names": list(manifest.classes)} if "label_names" in loaded.config else {}
+    return {package.CONFIG: (json.dumps({**loaded.config, **labels}, indent=1, allow_nan=False) + "\n").encode()}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hubft import Base, Job, Task, digest, plugins
+from hubft import Base, Job, Task, digest, engine, plugins
 from hubft.build import adapt, load_base
 from hubft.publish import manifest, package, selftest
 from hubft.train import transforms
@@ -48,7 +48,7 @@ def write(
     base = base or replace(loaded.base, sha256=digest.of_state(base_digests))
     facts = package.Manifest(job, classes, loaded.preprocess, base, metrics=ACCURACY)
     test = selftest.make(loaded.model, loaded.preprocess, transforms.evaluation(loaded.preprocess))
-    package.write(folder, facts, loaded.model.state_dict(), test, base_digests)
+    package.write(folder, facts, loaded.model.state_dict(), test, base_digests, engine.extras(loaded, facts))
     return loaded.model.eval()
 
 
