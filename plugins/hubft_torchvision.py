@@ -24,6 +24,8 @@ from hubft.errors import FamilyError, suggest
 from hubft.hookspecs import Base, Loaded
 from hubft.job import Task
 
+hubft_family = {"api": (1, 0), "example": "shufflenet_v2_x0_5"}
+
 SWAG = "facebookresearch/SWAG"  # names, in a weights' `license`, the only ones that are not torchvision's own
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 

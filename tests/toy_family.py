@@ -5,10 +5,14 @@
 It has what goes wrong elsewhere: BatchNorm, Dropout, and a buffer that is computed and not saved.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from hubft import Base, HubftError, Loaded, Preprocess, hookimpl
+
+hubft_family = {"api": (1, 0), "example": "small", "weights": True}
 
 CLASSES = 10
 STAGES = {"stem": ("stem",), "block": ("block",), "head": ("head",)}
@@ -34,15 +38,20 @@ class Small(nn.Module):
 
 @hookimpl
 def load(name: str, pretrained: bool) -> Loaded:
+    return build("toy", name, pretrained, Small)
+
+
+def build(family: str, name: str, pretrained: bool, net: Callable[[], nn.Module]) -> Loaded:
+    """Return what the toy family's `load` gives, for a family of another name and another network."""
     if name not in ("small", "remote"):
-        raise HubftError(f"toy:{name}: the models are toy:small and toy:remote")
+        raise HubftError(f"{family}:{name}: the models are {family}:small and {family}:remote")
     if name == "remote" and pretrained:
-        raise HubftError("toy:remote needs a package that is not installed")
-    model = Small()
+        raise HubftError(f"{family}:remote needs a package that is not installed")
+    model = net()
     if pretrained:
         fill(model)
     preprocess = Preprocess(size=(32, 32), resize=36)
-    return Loaded(model, "head", STAGES, preprocess, Base(f"toy:{name}", revision="1", license="cc0-1.0"))
+    return Loaded(model, "head", STAGES, preprocess, Base(f"{family}:{name}", revision="1", license="cc0-1.0"))
 
 
 @torch.no_grad()

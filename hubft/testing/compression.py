@@ -1,0 +1,59 @@
+"""The hook `compress`: the core's methods keep their meaning, the family's own what it states of them."""
+
+from __future__ import annotations
+
+from unittest import SkipTest
+
+from hubft.errors import HubftError
+from hubft.testing.heads import head_fits_the_task
+from hubft.testing.loading import eval_is_deterministic
+from hubft.testing.subject import Subject, batch, compute, copied, differing, expect, images, shapes, shown
+from hubft.testing.trial import check
+
+
+@check(head_fits_the_task)
+def none_and_bf16_are_exact(subject: Subject) -> None:
+    """`none` keeps every bit; `bf16` rounds every number of the state to bfloat16, and keeps names and dtypes."""
+    loaded = subject.adapted()
+    before = copied(loaded.model)
+    same = subject.pm.hook.compress(model=loaded.model, method="none", batches=[])
+    wrong = differing(before, copied(same))
+    expect(not wrong, f"`none` changes {shown(wrong)}")
+    small = subject.pm.hook.compress(model=loaded.model, method="bf16", batches=[])
+    rounded = {n: t.bfloat16().to(t.dtype) if t.is_floating_point() else t for n, t in before.items()}
+    wrong = differing(rounded, copied(small))
+    expect(not wrong, f"`bf16` gives other numbers than the nearest of bfloat16 in {shown(wrong)}")
+
+
+@check(head_fits_the_task, eval_is_deterministic)
+def own_methods_stay_in_tolerance(subject: Subject) -> None:
+    """Each method of the family's own moves logits by no more than it states, and its state still fits the model."""
+    if not subject.declared.methods:
+        raise SkipTest("it declares no methods of its own")
+    for method, tolerance in subject.declared.methods.items():
+        loaded = subject.adapted()
+        inputs = images(loaded)
+        before, names = compute(loaded.model, inputs), shapes(loaded.model)
+        small = subject.pm.hook.compress(model=loaded.model, method=method, batches=[batch(loaded)])
+        after = compute(small, inputs)
+        expect(after.shape == before.shape, f"after {method!r} the outputs are {list(after.shape)}")
+        share = float((after - before).abs().max() / before.abs().max())
+        expect(share <= tolerance, f"{method!r} moves logits by {share:.2g} of the largest, and states {tolerance:.2g}")
+        wrong = differing(names, shapes(small))
+        expect(
+            not wrong, f"{method!r} changes name, shape or dtype of {shown(wrong)}: no package of it could be loaded"
+        )
+
+
+@check(head_fits_the_task)
+def unknown_methods_are_refused(subject: Subject) -> None:
+    """A method that nobody knows is a HubftError."""
+    loaded = subject.adapted()
+    try:
+        subject.pm.hook.compress(model=loaded.model, method="that_nobody_made", batches=[batch(loaded)])
+    except HubftError:
+        return
+    raise AssertionError("`compress` takes any method: return None for what is not the family's own")
+
+
+CHECKS = (none_and_bf16_are_exact, own_methods_stay_in_tolerance, unknown_methods_are_refused)

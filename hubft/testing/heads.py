@@ -1,0 +1,102 @@
+"""The hook `adapt_head`, and that hooks which change something say so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from hubft import build, digest
+from hubft.hookspecs import Loaded
+from hubft.job import Task
+from hubft.testing.loading import preprocess_fits_the_model
+from hubft.testing.structure import head_is_the_last_stage
+from hubft.testing.subject import Subject, batch, compute, copied, differing, expect, images, shown
+from hubft.testing.trial import check
+from hubft.train import stages
+
+TASKS = (
+    Task(outputs=1),
+    Task(outputs=2),
+    Task(outputs=1000),
+    Task(outputs=3, hidden=(5, 4), dropout=0.25),
+    Task(outputs=3, dropout=0.5),
+)
+
+
+@check(head_is_the_last_stage, preprocess_fits_the_model)
+def head_fits_the_task(subject: Subject) -> None:
+    """A new head gives 1, 2 or 1000 outputs, has the hidden layers and the dropout asked for, and stays one stage."""
+    for task in TASKS:
+        adapted = subject.adapted(task)
+        outputs = compute(adapted.model, images(adapted, 2))
+        expect(outputs.shape == (2, task.outputs), f"with {task} two images give {list(outputs.shape)}")
+        stages.stage_of(adapted)
+        for head in _heads(adapted):
+            layers = list(adapted.model.get_submodule(head).modules())
+            widths = [layer.weight.shape[0] for layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)]
+            wanted = [*task.hidden, task.outputs]
+            expect(widths[-len(wanted) :] == wanted, f"with {task} the layers of {head} have the widths {widths}")
+            drops = {layer.p for layer in layers if isinstance(layer, nn.Dropout)}
+            expect(not task.dropout or task.dropout in drops, f"with {task} {head} has no such dropout")
+
+
+@check(head_fits_the_task)
+def new_head_leaves_the_rest(subject: Subject) -> None:
+    """A new head changes no bit of any other tensor, and adds and removes none."""
+    loaded = subject.build()
+    before = copied(loaded.model)
+    adapted = build.adapt(subject.pm, subject.job(), loaded)
+    heads = _heads(adapted)
+    rest = [
+        {name: tensor for name, tensor in state.items() if not any(stages.under(name, head) for head in heads)}
+        for state in (before, copied(adapted.model))
+    ]
+    wrong = differing(*rest)
+    expect(not wrong, f"`adapt_head` changes {shown(wrong)}, not only {', '.join(heads)}")
+
+
+@check(head_fits_the_task)
+def hooks_return_their_result(subject: Subject) -> None:
+    """A hook that changed something returns its result; with None the core's default would run after it."""
+    for hook in ("adapt_head", "freeze", "train_step", "compress"):
+        for own in getattr(subject.pm.hook, hook).get_hookimpls():
+            if own.plugin is not subject.plugin or own.wrapper or own.hookwrapper:
+                continue
+            for arguments in _calls(subject, hook):
+                model = arguments["loaded"].model if "loaded" in arguments else arguments["model"]
+                before = _traits(model)
+                result = own.function(*(arguments[name] for name in own.argnames))
+                wrong = shown(differing(before, _traits(model)))
+                expect(result is not None or not wrong, f"`{hook}` changed {wrong} and returned None")
+
+
+def _calls(subject: Subject, hook: str) -> list[dict[str, Any]]:
+    """Return the arguments of some calls of a hook."""
+    if hook == "adapt_head":
+        return [{"loaded": subject.build(), "task": task} for task in TASKS]
+    loaded = subject.adapted()
+    if hook == "freeze":
+        return [{"loaded": loaded, "train": train, "progress": 0.5} for train in ("head", "all", "all,-norms")]
+    if hook == "train_step":
+        return [{"model": loaded.model, "batch": batch(loaded), "criterion": nn.CrossEntropyLoss()}]
+    methods = ("none", "bf16", *subject.declared.methods)
+    return [{"model": subject.adapted().model, "method": m, "batches": [batch(loaded)]} for m in methods]
+
+
+def _traits(model: nn.Module) -> dict[str, Any]:
+    """Return what a hook could change in place: modules, values, and what requires a gradient."""
+    return {
+        **{f"module {name!r}": module for name, module in model.named_modules()},
+        **digest.of_tensors(model.state_dict()),
+        **{f"requires_grad of {name}": p.requires_grad for name, p in model.named_parameters()},
+    }
+
+
+def _heads(loaded: Loaded) -> list[str]:
+    """Return the modules of the last stage."""
+    modules = dict(loaded.model.named_modules())
+    return [prefix for prefix in loaded.stages[list(loaded.stages)[-1]] if prefix in modules]
+
+
+CHECKS = (head_fits_the_task, new_head_leaves_the_rest, hooks_return_their_result)
