@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 LOCK = "hubft.lock"  # in the folder of torch.hub
@@ -33,14 +33,11 @@ def hub_lock() -> Iterator[None]:
     from filelock import FileLock
 
     folder = Path(torch.hub.get_dir())
+    taken: AbstractContextManager[object]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK, is_singleton=True)  # one object a path: that is what can be taken again
-        lock.acquire()
+        taken = FileLock(folder / LOCK, is_singleton=True).acquire()  # one object a path can be taken again
     except OSError:
-        lock = None
-    try:
+        taken = nullcontext()
+    with taken:
         yield
-    finally:
-        if lock is not None:
-            lock.release()

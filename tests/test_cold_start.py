@@ -42,6 +42,28 @@ def test_under_the_lock_one_process_downloads_from_github_and_all_load(tmp_path:
     assert logits == [logits[0]] * PROCESSES
 
 
+def test_the_family_hub_fetches_under_the_lock(tmp_path: Path) -> None:
+    hubconf = b"""
+from torch import nn
+
+def tiny():
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    nn.init.constant_(model[2].weight, 0.5), nn.init.zeros_(model[2].bias)
+    return model
+"""
+    tip = "b" * 40
+    repository = github.GitHub("org/tiny", branches={"main": tip}, commits={tip: {"hubconf.py": hubconf}}, pause=0.5)
+    code = """
+from hubft import Job, plugins
+from hubft.build import load_base
+model = load_base(plugins.manager("hub"), Job("hub:org/tiny:tiny", "-"), True).model
+"""
+    with github.serving(repository, tmp_path):
+        logits = together([code] * 2, [site(tmp_path / "bare"), ROOT], tmp_path, repository.environment)
+    assert repository.downloads == 1
+    assert logits == [logits[0]] * 2
+
+
 def test_from_the_hub_one_package_is_loaded_by_all(tmp_path: Path, toy_site: Path) -> None:
     """`finetuned` of a checkout on this disk: what it downloads, the Hub's client and hubft guard by themselves."""
     trained = packages.write(tmp_path / "p", packages.toy_job())
@@ -81,18 +103,3 @@ def test_a_folder_that_cannot_be_written_is_used_without_the_lock(
     with hub_lock():
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_an_error_under_the_lock_gives_it_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(RuntimeError, match="of the caller"), hub_lock():
-        raise RuntimeError("of the caller")
-    taken = threading.Event()
-
-    def other() -> None:
-        with hub_lock():
-            taken.set()
-
-    thread = threading.Thread(target=other, daemon=True)
-    thread.start()
-    assert taken.wait(10)
