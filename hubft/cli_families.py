@@ -1,33 +1,54 @@
-"""The commands on families: what is installed, whether it keeps the contract."""
+"""The commands on families: what is installed, whether it keeps the contract, and a new one."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from hubft import plugins
+from hubft import isolated, plugins
 from hubft.console import Console
+from hubft.distributions import DISABLED, Family
 from hubft.errors import FamilyError
 
-app = App(name="families", help="List the installed model families, or check one.")
+app = App(name="families", help="List the installed model families, check one, or make a new one.")
 
 
 @app.default
-def families(*, verify: bool = False) -> None:
+def families(
+    *, verify: Annotated[bool, Parameter(negative=())] = False, strict: Annotated[bool, Parameter(negative=())] = False
+) -> None:
     """List the installed model families.
 
     Parameters
     ----------
     verify
         Import each in a process of its own, and tell the hooks it implements, or why it is broken.
+    strict
+        The same, and exit code 2 if one is broken; those that HUBFT_DISABLE_FAMILIES names are not.
     """
-    found = [plugins.verified(family) if verify else family for family in plugins.installed()]
-    columns = ["family", "distribution", "version", "hooks" if verify else "module", "problem"]
-    rows = [[f.name, f.distribution, f.version, ", ".join(f.hooks) if verify else f.module, f.problem] for f in found]
-    Console().table(columns, rows)
+    verify = verify or strict
+    found = plugins.installed()
+    if verify:
+        found = isolated.verified(found)
+    console = Console()
+    columns = ["family", "distribution", "version", "hooks" if verify else "module", "state"]
+    console.table(columns, [_row(family, verify) for family in found])
+    broken = [family for family in found if family.problem and not family.disabled]
+    for family in broken:
+        console.say(family.problem)
+    if strict and broken:
+        names = ", ".join(f"{family.name or '?'} of {family.distribution}" for family in broken)
+        raise FamilyError(f"{len(broken)} of {len(found)} families are broken: {names}")
+
+
+def _row(family: Family, verified: bool) -> list[str]:
+    state = DISABLED if family.disabled else "broken" if family.problem else "ok" if verified else ""
+    shown = ", ".join(family.hooks) if verified else family.module
+    return [family.name, family.distribution, family.version, shown, state]
 
 
 @app.command
@@ -56,3 +77,21 @@ def check(
     failed = [outcome.check for outcome in outcomes if outcome.status == "failed"]
     if failed:
         raise FamilyError(f"family {name!r} fails {len(failed)} of {len(outcomes)} checks: {', '.join(failed)}")
+
+
+@app.command
+def new(name: str, *, output: Path | None = None) -> None:
+    """Write the family NAME as a package of its own that installs, runs and keeps the contract, to be filled in.
+
+    Parameters
+    ----------
+    output
+        Folder to write; hubft-NAME here, if none is given. It must not exist.
+    """
+    from hubft import scaffold
+
+    console = Console()
+    made = scaffold.write(name, output)
+    console.say(f"wrote    {', '.join(str(file.relative_to(made.folder)) for file in made.files)} in {made.folder}")
+    for command in made.commands:
+        console.say(f"try      {command}")

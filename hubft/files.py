@@ -1,9 +1,12 @@
-"""Files that are there whole or not at all."""
+"""Files and folders that are there whole or not at all."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hubft.text import readable_json
@@ -31,3 +34,14 @@ def fsync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder to be filled that gets this path, which must be free, when that went well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:100]}-") as temporary:
+        new = Path(temporary) / "new"
+        new.mkdir()  # not the temporary folder itself, which nobody else may read
+        yield new
+        new.rename(path)

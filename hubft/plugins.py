@@ -4,115 +4,145 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import json
-import subprocess
+import os
+import re
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pluggy
 
-from hubft import hookspecs
+from hubft import distributions, hookspecs
+from hubft.distributions import DISABLE, DISABLED, OWN, Family
 from hubft.errors import FamilyError, JobError, suggest
-from hubft.hookspecs import Declared
+from hubft.hookspecs import API, Declared
 from hubft.job import from_dict
 
 GROUP = "hubft.families"
 ROOT = Path(__file__).resolve().parents[1]
-TOLD = "hubft tells "  # before the line that `verified` reads from a process of its own
 CHECKOUT = ROOT / "plugins"  # beside the package in a checkout, absent in an installed wheel
-
-
-@dataclass(frozen=True)
-class Family:
-    """What is known of a family from metadata alone."""
-
-    name: str
-    module: str
-    distribution: str
-    version: str
-    hooks: tuple[str, ...] = ()
-    """What it implements; only known once it was imported."""
-    problem: str = ""
-    """Why it cannot be used; empty if nothing is known against it."""
-
-    @property
-    def in_checkout(self) -> Path:
-        """Where its module would lie in a checkout of this repository."""
-        return CHECKOUT / f"hubft_{self.name}.py"
 
 
 def installed() -> list[Family]:
     """Return every family, sorted by name, without importing any.
 
     Under torch.hub nothing is installed: the checkout's own families are then found by path. A name that
-    two distributions claim is marked as a problem on both.
+    two distributions claim is marked as a problem on both, unless one of them is disabled.
     """
     import hubft
 
     modules = {path.stem.removeprefix("hubft_"): path.stem for path in CHECKOUT.glob("hubft_*.py")}
-    own = {name: Family(name, module, "hubft", hubft.__version__) for name, module in modules.items()}
-    found = list(own.values())
-    for entry in importlib.metadata.entry_points(group=GROUP):
-        distribution = (entry.dist and entry.dist.name) or "unknown"  # metadata of strangers may be broken
-        if not (distribution == "hubft" and entry.name in own):
-            version = (entry.dist and entry.dist.version) or ""
-            found.append(Family(entry.name, entry.value, distribution, version))
+    found = [Family(name, module, OWN, hubft.__version__) for name, module in modules.items()]
+    found += [f for f in distributions.announced(GROUP) if not (f.distribution == OWN and f.name in modules)]
+    off = {_canonical(word) for word in os.environ.get(DISABLE, "").split(",")} - {""}
+    found = [replace(family, problem=DISABLED) if _is_off(family, off) else family for family in found]
     found.sort(key=lambda family: (family.name, family.distribution))
     return [_with_clash(family, found) for family in dict.fromkeys(found)]
 
 
+def _canonical(name: str) -> str:
+    """Return a distribution's name as pip compares it."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def _is_off(family: Family, off: set[str]) -> bool:
+    return bool({_canonical(family.name), _canonical(family.distribution)} & off) or (
+        "all" in off and family.distribution != OWN
+    )
+
+
 def _with_clash(family: Family, found: list[Family]) -> Family:
-    rivals = sorted({f.distribution for f in found if f.name == family.name and f != family})
-    if not rivals:
+    rivals = [f for f in found if f.name == family.name and f != family and not f.disabled]
+    if family.problem or not family.name or not rivals:
         return family
-    problem = f"the name is also claimed by {', '.join(rivals)}: pip uninstall one of them"
-    return replace(family, problem=problem)
+    removals = [removal for claim in found if claim in (family, *rivals) for removal in claim.removal]
+    stranger = next((f.distribution for f in rivals if f.distribution != OWN), family.distribution)
+    why = f"is unusable: the name is also claimed by {', '.join(f.distribution for f in rivals)}"
+    return replace(family, problem=family.line(why, *removals, f"{DISABLE}={stranger}"))
 
 
 def find(name: str) -> Family:
     """Return the family of that name.
 
-    :raises FamilyError: unknown, or claimed by two distributions.
+    :raises FamilyError: unknown, disabled, claimed by two distributions, or of malformed metadata.
     """
-    families = {family.name: family for family in installed()}
-    if name not in families:
-        raise FamilyError(
-            f"unknown family {name!r}; installed are {', '.join(families) or 'none'}."
-            f"{suggest(name, families) or f' Try: pip install hubft-{name}'}"
-        )
-    family = families[name]
+    found = installed()
+    claims = [family for family in found if family.name == name]
+    if not claims:
+        raise _unknown(name, found)
+    family = min(claims, key=lambda family: (family.disabled, family.problem))
+    if family.disabled:
+        raise FamilyError(family.line(f"is {DISABLED}={os.environ[DISABLE]}; to use it, take it out of that variable"))
     if family.problem:
-        raise FamilyError(f"family {name!r} of {family.distribution}: {family.problem}")
+        raise FamilyError(family.problem)
     return family
+
+
+def _unknown(name: str, found: list[Family]) -> FamilyError:
+    names = list(dict.fromkeys(family.name for family in found if family.name))
+    told = f"unknown family {name!r}; installed are {', '.join(names) or 'none'}."
+    unreadable = " ".join(family.problem for family in found if not family.name and not family.disabled)
+    cure = suggest(name, names) or f" Try: pip install hubft-{name.replace('_', '-')}"
+    return FamilyError(f"{told}{unreadable and f' And {unreadable}.'}{cure}")
 
 
 def manager(name: str) -> pluggy.PluginManager:
     """Return a fresh manager with the five hooks, the core's defaults, and that one family.
 
-    :raises FamilyError: the family is unknown, clashes, cannot be imported, or does not fit the hooks.
+    :raises FamilyError: the family is unknown, disabled, clashes, cannot be imported, was written for other
+        hooks, or does not fit them.
     """
     family = find(name)
-    plugin = _import(family)
+    plugin = imported(family)
     from hubft import defaults  # imports torch: what is unknown or broken is told without it
 
+    pm = hooks()
+    pm.register(defaults, name="defaults")
+    register(pm, family, plugin)
+    return pm
+
+
+def hooks() -> pluggy.PluginManager:
+    """Return a manager that knows the five hooks, and no implementation of any."""
     pm = pluggy.PluginManager(hookspecs.PROJECT)
     pm.add_hookspecs(hookspecs)
-    known = sorted(vars(pm.hook))
-    pm.register(defaults, name="defaults")
-    try:
-        pm.register(plugin, name=name)
-        pm.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise FamilyError(
-            f"family {name!r} of {family.distribution} does not fit the hooks {', '.join(known)}: {error}"
-        ) from error
-    if not hooks_of(pm, plugin):
-        raise FamilyError(f"family {name!r} of {family.distribution} implements no hook; mark them with hubft.hookimpl")
-    if not any(impl.plugin is plugin for impl in pm.hook.load.get_hookimpls()):
-        raise FamilyError(f"family {name!r} of {family.distribution} does not implement the hook `load`")
     return pm
+
+
+def register(pm: pluggy.PluginManager, family: Family, plugin: object) -> tuple[str, ...]:
+    """Register an imported family and return the names of the hooks that it implements.
+
+    :raises FamilyError: it was written for other hooks, does not fit these, or declares what is not known.
+    """
+    _fits_api(family, plugin)
+    known = sorted(vars(pm.hook))
+    try:
+        pm.register(plugin, name=family.name)
+        pm.check_pending()
+    except Exception as error:  # pluggy's own, and whatever an object does when it is looked at
+        why = f"does not fit the hooks {', '.join(known)}: {error}"
+        raise FamilyError(family.line(why, *family.removal)) from error
+    implemented = hooks_of(pm, plugin)
+    if not implemented:
+        raise FamilyError(family.line("implements no hook; mark them with hubft.hookimpl", *family.removal))
+    if "load" not in implemented:
+        raise FamilyError(family.line("does not implement the hook `load`", *family.removal))
+    declared(pm, family.name)
+    return implemented
+
+
+def _fits_api(family: Family, plugin: object) -> None:
+    """Refuse other hooks before anything else is read: what is new in them would be called unknown."""
+    data = getattr(plugin, "hubft_family", None)
+    api = data.get("api", Declared.api) if isinstance(data, dict) else Declared.api
+    if not (isinstance(api, tuple | list) and [type(part) for part in api] == [int, int]):
+        raise FamilyError(family.line(f"says api {api!r} in hubft_family; write it as {API}", *family.removal))
+    if api[0] == API[0] and api[1] <= API[1]:
+        return
+    older = OWN if tuple(api) > API else family.distribution
+    why = f"is written for version {api[0]}.{api[1]} of the hooks, and hubft has {API[0]}.{API[1]}"
+    raise FamilyError(family.line(why, f"pip install -U {older}", *family.removal))
 
 
 def hooks_of(pm: pluggy.PluginManager, plugin: object) -> tuple[str, ...]:
@@ -131,20 +161,25 @@ def declared(pm: pluggy.PluginManager, name: str) -> Declared:
         raise FamilyError(f"family {name!r}: {error}") from error
 
 
-def _import(family: Family) -> ModuleType:
+def imported(family: Family) -> ModuleType:
+    """Return the family's module, or what else its entry point names.
+
+    :raises FamilyError: importing it raises, or ends the process.
+    """
     try:
-        if family.distribution == "hubft" and family.in_checkout.exists():
-            return _import_by_path(family.module, family.in_checkout)
+        path = CHECKOUT / f"hubft_{family.name}.py"
+        if family.distribution == OWN and path.exists():
+            return _import_by_path(family.module, path)
         return importlib.metadata.EntryPoint(family.name, family.module, GROUP).load()
-    except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name != family.module.partition(":")[0]:
-            raise FamilyError(
-                f"family {family.name!r} needs {error.name}, which is not installed; try: pip install {error.name}"
-            ) from error
-        raise FamilyError(
-            f"family {family.name!r} of {family.distribution} {family.version} cannot be imported: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, and the panics of extension modules, are no Exception
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and "." not in missing and missing != re.split(r"[.:]", family.module)[0]:
+            why, cures = f"needs {missing}, which is not installed", (f"pip install {missing}", *family.removal)
+        else:
+            why, cures = f"cannot be imported: {type(error).__name__}: {error}", family.removal
+        raise FamilyError(family.line(why, *cures)) from error
 
 
 def _import_by_path(module: str, path: Path) -> ModuleType:
@@ -160,35 +195,3 @@ def _import_by_path(module: str, path: Path) -> ModuleType:
         del sys.modules[module]
         raise
     return loaded
-
-
-def verified(family: Family) -> Family:
-    """Return the family with its hooks, or why it is broken, as found by importing it in a process of its own."""
-    if family.problem:
-        return family
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from hubft import plugins; plugins.tell({family.name!r})"
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code],  # -P: modules of the working folder are none of the family's
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    told = [line.removeprefix(TOLD) for line in done.stdout.splitlines() if line.startswith(TOLD)]
-    if told:
-        hooks, problem = json.loads(told[-1])
-        return replace(family, hooks=tuple(hooks), problem=problem)
-    last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-    return replace(family, problem=f"importing it ends the process with status {done.returncode}: {last}")
-
-
-def tell(name: str) -> None:
-    """Print for `verified` the hooks that a family implements and its problem."""
-    told: tuple[tuple[str, ...], str]
-    try:
-        pm = manager(name)
-        told = hooks_of(pm, pm.get_plugin(name)), ""
-    except FamilyError as error:
-        told = (), " ".join(str(error).split())
-    print(f"\n{TOLD}{json.dumps(told)}")

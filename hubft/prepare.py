@@ -11,6 +11,7 @@ from pathlib import Path
 import pluggy
 import torch
 
+import hubft
 from hubft import digest, plugins
 from hubft.build import adapt, load_base
 from hubft.errors import FamilyError, JobError
@@ -71,4 +72,5 @@ def _versions(family: str) -> dict[str, str]:
     """Return the versions that a result depends on: Python, hubft, its libraries, the family's distribution."""
     libraries = {name: version(name) for name in ("torch", "torchvision", "timm")}
     own = plugins.find(family)
-    return {"python": platform.python_version(), **libraries, own.distribution: own.version}
+    ours = {"hubft": hubft.__version__, own.distribution: own.version}
+    return {"python": platform.python_version(), **libraries, **ours}

@@ -5,19 +5,22 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from hubft import plugins
+from hubft import isolated, plugins
 from hubft.build import load_base
 from hubft.errors import FamilyError, JobError
 from hubft.job import Job, Task
 
 OWN = {path.stem.removeprefix("hubft_") for path in plugins.CHECKOUT.glob("hubft_*.py")}
 GOOD = "from hubft import hookimpl\n@hookimpl\ndef load(name, pretrained): return None\n"
+METADATA = "Metadata-Version: 2.1\nName: {}\nVersion: 1.5\n"
+ASLEEP = "disabled by HUBFT_DISABLE_FAMILIES"
 Install = Callable[..., None]
 
 
@@ -27,15 +30,16 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     site = tmp_path / "site"
     site.mkdir()
 
-    def add(name: str, code: str = GOOD, distribution: str = "", metadata: bool = True) -> None:
+    def add(name: str, code: str = GOOD, distribution: str = "", metadata: str = METADATA, lines: str = "") -> None:
         distribution = distribution or f"hubft-{name}"
         module = distribution.replace("-", "_")
         (site / f"{module}.py").write_text(code)
         info = site / f"{module}-1.5.dist-info"
         info.mkdir()
-        (info / "entry_points.txt").write_text(f"[{plugins.GROUP}]\n{name} = {module}\n")
+        (info / "entry_points.txt").write_text(lines or f"[{plugins.GROUP}]\n{name} = {module}\n", "latin-1")
         if metadata:
-            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n")
+            (info / "METADATA").write_text(metadata.format(distribution), "latin-1")
+        (info / "RECORD").write_text(f"{module}.py,,\n{info.name}/METADATA,,\n")
         importlib.invalidate_caches()
 
     monkeypatch.syspath_prepend(site)
@@ -75,11 +79,20 @@ def test_the_repositorys_families_are_found_where_nothing_is_installed(monkeypat
     [
         ("from os import nothing", "cannot be imported: ImportError: cannot import name 'nothing'"),
         ("1 / 0", "family 'bad' of hubft-bad 1.5 cannot be imported: ZeroDivisionError: division by zero"),
-        ("import sys; sys.exit(3)", "cannot be imported: SystemExit: 3"),
+        ("import sys; sys.exit(3)", "cannot be imported: SystemExit: 3; try: pip uninstall hubft-bad"),
+        ("class Panic(BaseException): pass\nraise Panic('at once')", "cannot be imported: Panic: at once; try: pip un"),
         ("def", "cannot be imported: SyntaxError"),
-        ("import absent_library.part", "family 'bad' needs absent_library, which is not installed; try: pip install"),
+        (
+            "import absent_library.part",
+            "family 'bad' of hubft-bad 1.5 needs absent_library, which is not installed; "
+            "try: pip install absent_library, or pip uninstall hubft-bad",
+        ),
+        ("import torch.absent", "cannot be imported: ModuleNotFoundError: No module named 'torch.absent'; try: pip un"),
         (GOOD + "@hookimpl\ndef adapt_haed(task): pass", "hooks adapt_head, .*: unknown hook 'adapt_haed'"),
-        (GOOD + "@hookimpl\ndef freeze(trian): pass", "does not fit the hooks .*'trian'"),
+        (
+            GOOD + "@hookimpl\ndef freeze(trian): pass",
+            "does not fit the hooks .*'trian'.*; try: pip uninstall hubft-bad",
+        ),
         ("def load(name, pretrained): pass", "implements no hook; mark them with hubft.hookimpl"),
         (
             "import pluggy\n@pluggy.HookimplMarker('other')\ndef load(name, pretrained): pass",
@@ -87,7 +100,20 @@ def test_the_repositorys_families_are_found_where_nothing_is_installed(monkeypat
         ),
         ("from hubft import hookimpl\n@hookimpl\ndef freeze(train): pass", "does not implement the hook `load`"),
     ],
-    ids=["import", "raises", "exits", "syntax", "dependency", "misspelt", "argument", "unmarked", "marker", "no-load"],
+    ids=[
+        "import",
+        "raises",
+        "exits",
+        "panics",
+        "syntax",
+        "dependency",
+        "part",
+        "misspelt",
+        "argument",
+        "unmarked",
+        "marker",
+        "no-load",
+    ],
 )
 def test_a_broken_family_is_named_with_what_is_wrong(install: Install, code: str, said: str) -> None:
     install("bad", code)
@@ -98,34 +124,166 @@ def test_a_broken_family_is_named_with_what_is_wrong(install: Install, code: str
     assert plugins.manager("good").hook.load(name="x", pretrained=False) is None
 
 
-def test_a_name_that_two_distributions_claim_is_marked_on_both_and_refused(install: Install) -> None:
+def test_what_pluggy_does_not_take_is_told_in_one_line(install: Install) -> None:
+    install("odd", lines=f"[{plugins.GROUP}]\nodd = hubft.defaults\n")
+    with pytest.raises(
+        FamilyError, match=r"does not fit the hooks .* already registered .*try: pip uninstall hubft-odd"
+    ):
+        plugins.manager("odd")
+
+
+def test_a_name_that_two_distributions_claim_is_marked_on_both_and_refused(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install("twin", distribution="one-twin")
     install("twin", distribution="other-twin")
     install("good")
-    assert [(f.distribution, f.problem) for f in found("twin")] == [
-        ("one-twin", "the name is also claimed by other-twin: pip uninstall one of them"),
-        ("other-twin", "the name is also claimed by one-twin: pip uninstall one of them"),
-    ]
-    with pytest.raises(FamilyError, match=r"family 'twin' of .*-twin: the name is also claimed by"):
+    cures = "try: pip uninstall one-twin, or pip uninstall other-twin, or HUBFT_DISABLE_FAMILIES="
+    one, other = [f"family 'twin' of {dist} 1.5 is unusable: the name is also claimed by {rival}; {cures}{rival}"
+                  for dist, rival in (("one-twin", "other-twin"), ("other-twin", "one-twin"))]  # fmt: skip
+    assert [(f.distribution, f.problem) for f in found("twin")] == [("one-twin", one), ("other-twin", other)]
+    with pytest.raises(FamilyError) as caught:
         plugins.manager("twin")
+    assert str(caught.value) == one
     assert not {"one_twin", "other_twin"} & set(sys.modules)
-    assert plugins.verified(found("twin")[0]) == found("twin")[0]
+    assert isolated.verified(found("twin")) == found("twin")
     assert [f.problem for f in found("good")] == [""]
     plugins.manager("good")
+    monkeypatch.setenv(plugins.DISABLE, "one-twin")
+    assert [f.problem for f in found("twin")] == [ASLEEP, ""]
+    plugins.manager("twin")
+    assert {"one_twin", "other_twin"} & set(sys.modules) == {"other_twin"}
 
 
-def test_a_stranger_cannot_take_the_name_of_a_family_of_the_core(install: Install) -> None:
+def test_a_stranger_cannot_take_the_name_of_a_family_of_the_core(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install("timm", distribution="evil-timm")
-    assert [bool(f.problem) for f in found("timm")] == [True, True]
+    cure = "; try: pip uninstall evil-timm, or HUBFT_DISABLE_FAMILIES=evil-timm"
+    evil, ours = [family.problem for family in found("timm")]
+    assert evil == f"family 'timm' of evil-timm 1.5 is unusable: the name is also claimed by hubft{cure}"
+    assert ours.endswith(f"is unusable: the name is also claimed by evil-timm{cure}")
     with pytest.raises(FamilyError, match="claimed by"):
         plugins.manager("timm")
     plugins.manager("pip")
+    monkeypatch.setenv(plugins.DISABLE, "evil-timm")
+    assert plugins.find("timm").distribution == "hubft"
 
 
-def test_a_distribution_without_metadata_breaks_nobody(install: Install) -> None:
-    install("odd", metadata=False)
-    assert found("odd") == [plugins.Family("odd", "hubft_odd", "unknown", "")]
-    plugins.manager("odd")
+@pytest.mark.parametrize(
+    ("metadata", "known", "problem"),
+    [
+        ("", "hubft_odd", "its METADATA is missing, or has no name or no version"),
+        ("Metadata-Version: 2.1\nName: odd\n", "hubft_odd", "its METADATA is missing, or has no name or no version"),
+        (METADATA + "Summary: \xe9\n", "hubft_odd", "its METADATA is malformed (UnicodeDecodeError: 'utf-8' codec"),
+    ],
+    ids=["missing", "no version", "no utf-8"],
+)
+def test_a_distribution_with_malformed_metadata_breaks_nobody(
+    install: Install, metadata: str, known: str, problem: str
+) -> None:
+    install("odd", metadata=metadata)
+    install("good")
+    [odd] = found("odd")
+    assert (odd.module, odd.distribution, odd.version) == ("hubft_odd", known, "")
+    assert odd.problem.startswith(f"family 'odd' of {known} is unusable: {problem}")
+    assert odd.problem.endswith(f"; try: pip uninstall {known}")
+    with pytest.raises(FamilyError, match=r"family 'odd' of hubft_odd is unusable: its METADATA"):
+        plugins.manager("odd")
+    plugins.manager("good")
+
+
+@pytest.mark.parametrize("line", ["odd hubft_odd", "odd = \xe9"], ids=["no equals sign", "no utf-8"])
+def test_a_distribution_with_malformed_entry_points_breaks_nobody(install: Install, line: str) -> None:
+    install("odd", lines=f"[{plugins.GROUP}]\n{line}\n")
+    install("stranger", lines="[of.others]\nno equals sign\n")
+    install("good")
+    [odd] = found("")
+    assert (odd.module, odd.distribution, odd.version) == ("", "hubft-odd", "1.5")
+    assert odd.problem.startswith("a family of hubft-odd 1.5 is unusable: its entry_points.txt is malformed (")
+    assert [family.name for family in plugins.installed() if family.problem] == [""]
+    plugins.manager("good")
+    with pytest.raises(FamilyError, match=r"^unknown family 'odd'; installed are good, .*\. And a family of hubft-odd"):
+        plugins.manager("odd")
+
+
+def test_of_a_distribution_that_is_there_twice_the_first_on_the_path_is_meant(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("twice")
+    install("odd", lines=f"[{plugins.GROUP}]\nodd\n")
+    info = tmp_path / "nearer" / "hubft_twice-2.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(METADATA.format("hubft-twice").replace("1.5", "2.0"))
+    (info / "entry_points.txt").write_text(f"[{plugins.GROUP}]\ntwice = hubft_twice\n")
+    monkeypatch.syspath_prepend(info.parent)
+    assert [(family.version, family.problem) for family in found("twice")] == [("2.0", "")]
+
+
+@pytest.mark.parametrize(
+    ("words", "asleep"),
+    [
+        ("bad", {"bad"}),
+        ("Hubft_Bad", {"bad"}),
+        (" hubft-good , timm,absent", {"good", "timm"}),
+        ("hubft", OWN),
+        ("all", {"bad", "good", "toy"}),
+        ("", set()),
+        (",", set()),
+    ],
+)
+def test_families_are_disabled_by_their_name_and_by_their_distributions(
+    install: Install, monkeypatch: pytest.MonkeyPatch, words: str, asleep: set[str]
+) -> None:
+    install("bad", "raise AssertionError('imported')")
+    install("good")
+    monkeypatch.setenv(plugins.DISABLE, words)
+    assert {family.name for family in plugins.installed() if family.problem == ASLEEP} == asleep
+    assert isolated.verified(found("bad"))[0].disabled == ("bad" in asleep)
+
+
+def test_a_disabled_family_says_how_to_enable_it(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install("bad", "raise AssertionError('imported')")
+    monkeypatch.setenv(plugins.DISABLE, "x,bad")
+    with pytest.raises(FamilyError) as caught:
+        plugins.manager("bad")
+    told = "is disabled by HUBFT_DISABLE_FAMILIES=x,bad; to use it, take it out of that variable"
+    assert str(caught.value) == f"family 'bad' of hubft-bad 1.5 {told}"
+
+
+NEWER = "hubft_family = {'api': (1, 9), 'colour': 1}\n" + GOOD + "@hookimpl\ndef paint(colour): pass\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (NEWER, "is written for version 1.9 of the hooks, and hubft has 1.0; try: pip install -U hubft, or pip un"),
+        (NEWER.replace("1, 9", "2, 0"), "is written for version 2.0 of the hooks, and hubft has 1.0; try: pip install"),
+        (
+            NEWER.replace("1, 9", "0, 9"),
+            "version 0.9 of the hooks, and hubft has 1.0; try: pip install -U hubft-it, or",
+        ),
+        (NEWER.replace("(1, 9)", "'1.9'"), "says api '1.9' in hubft_family; write it as (1, 0); try: pip uninstall"),
+        (NEWER.replace("(1, 9)", "(1, True)"), "says api (1, True) in hubft_family; write it as (1, 0); try: pip uni"),
+        (GOOD + "hubft_family = {'api': (1, 0), 'exmaple': 'x'}", "unknown key 'exmaple'. Did you mean 'example'?"),
+        (GOOD + "hubft_family = 'me'", "hubft_family: expected an object, got str"),
+    ],
+    ids=["minor", "major", "older", "text", "bool", "key", "no dict"],
+)
+def test_a_family_for_other_hooks_is_refused_before_anything_else_of_it_is_read(
+    install: Install, code: str, said: str
+) -> None:
+    install("it", code)
+    with pytest.raises(FamilyError) as caught:
+        plugins.manager("it")
+    assert said in str(caught.value) and str(caught.value).startswith("family 'it'")
+    assert isolated.verified(found("it"))[0].problem == str(caught.value)
+
+
+@pytest.mark.parametrize("api", ["", "hubft_family = {}", "hubft_family = {'api': [1, 0]}"])
+def test_a_family_for_these_hooks_is_taken(install: Install, api: str) -> None:
+    install("it", GOOD + api)
+    assert plugins.declared(plugins.manager("it"), "it").api == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -151,13 +309,24 @@ def test_a_run_imports_its_family_and_no_other(install: Install) -> None:
     assert (done.stdout, done.stderr) == ("['hubft_good']\n", "")
 
 
+IT = "family 'it' of hubft-it 1.5 cannot be imported:"
+
+
 @pytest.mark.parametrize(
     ("code", "hooks", "problem"),
     [
         (GOOD + "@hookimpl\ndef freeze(train): pass\nimport atexit; print('hi'); atexit.register(print, 'bye')", 2, ""),
-        ("raise RuntimeError('two\\nlines')", 0, "family 'it' of hubft-it 1.5 cannot be imported: RuntimeError: two l"),
-        ("import os; os._exit(0)", 0, "importing it ends the process with status 0: no output"),
-        ("import os; os.write(2, b'gone\\n'); os.abort()", 0, "importing it ends the process with status -6: gone"),
+        ("raise RuntimeError('two\\nlines')", 0, f"{IT} RuntimeError: two lines; try: pip"),
+        (
+            "import os; os._exit(0)",
+            0,
+            f"{IT} that ends the process with status 0: no output; try: pip uninstall hubft-it",
+        ),
+        (
+            "import os; os.write(2, b'gone\\n'); os.abort()",
+            0,
+            f"{IT} that ends the process with status -6: gone; try: pip",
+        ),
     ],
     ids=["noisy", "raises", "leaves", "crashes"],
 )
@@ -167,10 +336,26 @@ def test_verify_imports_in_a_process_of_its_own(
     install("it", code)
     (tmp_path / "pluggy.py").write_text("raise RuntimeError('a module of the working folder')")
     monkeypatch.chdir(tmp_path)
-    family = plugins.verified(found("it")[0])
+    [family] = isolated.verified(found("it"))
     assert family.hooks == ("freeze", "load")[:hooks]
     assert family.problem.startswith(problem) and bool(family.problem) == bool(problem)
     assert "\n" not in family.problem and "hubft_it" not in sys.modules
+
+
+def test_verify_waits_no_longer_than_its_limit_whatever_a_family_leaves_behind(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(20)'])\n"
+    install("child", child + GOOD)
+    install("slow", child + "time.sleep(60)")
+    start = time.monotonic()
+    [one] = isolated.verified(found("child"))
+    assert (one.hooks, one.problem) == (("load",), "")
+    monkeypatch.setattr(isolated, "LIMIT", 1)
+    [other] = isolated.verified(found("slow"))
+    assert time.monotonic() - start < 15
+    told = "cannot be imported: that was not done after 1 seconds; try: pip uninstall hubft-slow"
+    assert other.problem == f"family 'slow' of hubft-slow 1.5 {told}"
 
 
 OVERRIDES = """
