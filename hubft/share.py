@@ -71,7 +71,7 @@ def push(
     folder = hub.local(source)
     if folder is None:
         raise PackageError(f"there is no run or package {str(source)!r} here: hubft finetune makes one")
-    found = packages.read(folder, verify=False)
+    found = packages.read(folder)
     _check_publishable(found.manifest)
     with tempfile.TemporaryDirectory(prefix="hubft-") as temporary:
         staged = packages.stage(found, Path(temporary) / "package", name)
@@ -129,8 +129,8 @@ def _check_publishable(manifest: Manifest) -> None:
         if LOCAL.match(name):
             entry = name[name.rfind(":") :]
             raise PackageError(
-                f"its base is a folder of this machine ({family}:...{entry}), which nobody else could load: publish that "
-                "repository, and fine-tune it as hub:owner/repo:entry"
+                f"its base is a folder of this machine ({family}:...{entry}), which nobody else could load: publish "
+                "that repository, and fine-tune it as hub:owner/repo:entry"
             )
     home = str(Path.home())
     for text in _texts(to_dict(manifest)):

@@ -9,7 +9,7 @@ from pathlib import Path
 from hubft.errors import DamagedPackage, HubError, PackageError
 from hubft.publish.package import FILES, MANIFEST, Package, locate, read
 
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+REPOSITORY = re.compile(r"(?!.*(--|\.\.|\.git$))\w([\w.-]*\w)?/\w([\w.-]*\w)?", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 log = logging.getLogger(__name__)

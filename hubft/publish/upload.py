@@ -45,11 +45,10 @@ def upload(package: Package, name: str, private: bool | None, branch: str, messa
     """
     from huggingface_hub import HfApi
 
-    api = HfApi()
+    api, ids = HfApi(), _ids(package)
     with _failing_well(name):
         head = _opened(api, name, private, branch)
         _refuse_others(head, name)
-        ids = {path: _ids(package.folder / path) for path in (MANIFEST, *package.manifest.files)}
         if not _holds(head, ids):
             head = _committed(api, package, name, branch, head, ids, message)
         if not _holds(head, ids):
@@ -120,13 +119,19 @@ def _refuse_others(head: Head, name: str) -> None:
         raise HubError(f"{name} holds something that is no package of hubft ({', '.join(others[:3])}): push elsewhere")
 
 
-def _ids(path: Path) -> tuple[str, str]:
-    """Return sha256 and git's blob id of a file: the Hub shows one of them."""
+def _ids(package: Package) -> dict[str, tuple[str, str]]:
+    """Return each file's sha256, of the manifest, and git's blob id, of the disk: the Hub shows one of them."""
+    sha256 = {MANIFEST: digest.of_file(package.folder / MANIFEST)}
+    sha256 |= {path: file.sha256 for path, file in package.manifest.files.items()}
+    return {path: (known, _blob_id(package.folder / path)) for path, known in sha256.items()}
+
+
+def _blob_id(path: Path) -> str:
     blob = hashlib.sha1(b"blob %d\0" % path.stat().st_size)
     with path.open("rb") as file:
         while chunk := file.read(2**20):
             blob.update(chunk)
-    return digest.of_file(path), blob.hexdigest()
+    return blob.hexdigest()
 
 
 def _holds(head: Head, ids: Mapping[str, tuple[str, str]]) -> bool:
