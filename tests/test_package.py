@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import struct
+import sys
 import time
 from collections.abc import Callable
 from itertools import count
@@ -16,13 +17,12 @@ import packages
 import pytest
 import safetensors.torch
 import torch
-import yaml
 from torch import nn
 from torchvision.transforms import v2
 
 from hubft.errors import HubftError, PackageError
 from hubft.load import model as load_model
-from hubft.publish import card, manifest, package, selftest, tensors
+from hubft.publish import manifest, package, selftest, tensors
 from hubft.train import transforms
 
 
@@ -59,7 +59,7 @@ def test_tied_tensors_are_stored_twice(tmp_path: Path) -> None:
     assert torch.equal(back["a"], weight) and torch.equal(back["b"], weight) and torch.equal(back["c"], weight.t())
 
 
-@pytest.mark.parametrize("name", [package.MANIFEST, package.WEIGHTS, package.SELFTEST, package.CARD])
+@pytest.mark.parametrize("name", [package.MANIFEST, package.WEIGHTS, package.SELFTEST])
 def test_a_flipped_bit_is_noticed_in_every_file(full: Path, name: str) -> None:
     whole = (full / name).read_bytes()
     for place in [*range(0, len(whole), max(1, len(whole) // 40)), len(whole) - 1]:
@@ -165,7 +165,7 @@ HOSTILE = {
     "path": (at("files", "../../.bashrc", value={"sha256": "0" * 64, "size": 1}), "files"),
     "no file": (at("files", value={}), "files"),
     "sha256": (at("files", "README.md", "sha256", value="x"), "no sha256"),
-    "size of a file": (at("files", "README.md", "size", value=-1), "bytes"),
+    "size of a file": (at("files", "model.safetensors", "size", value=-1), "needs more numbers"),
 }
 
 
@@ -195,46 +195,50 @@ def test_a_huge_manifest_is_not_read(full: Path) -> None:
         package.read(full)
 
 
-NASTY = (
-    "line\nbreak | pipe",
-    "<script>alert(1)</script>",
-    "[click](https://evil.example) ![x](y)",
-    "\x1b[31mred\x1b[0m\x00",
-    "abc\u202egnp.exe",
-    "---\nlicense: mit",
-    "\udcff not UTF-8",
-    "x" * 10_000,
-    "",
-    "twice",
-    "twice",
-    manifest.UNSEALED,
+@pytest.mark.parametrize(
+    "name", ["class", "hubft.json", "model.bin", "../README.md", "README.md\n", "delta.safetensors"]
 )
+def test_a_manifest_that_names_another_file_is_refused(full: Path, name: str) -> None:
+    packages.rewrite(full, lambda data: data["files"].update({name: data["files"]["README.md"]}))
+    with pytest.raises(
+        PackageError, match=r"files \[.*\] must be README\.md, .* at most confusion\.png and config\.json"
+    ):
+        package.read(full)
 
 
-def test_class_names_are_data_and_inert_on_the_card(tmp_path: Path) -> None:
-    job = packages.toy_job().with_outputs(len(NASTY))
-    packages.write(tmp_path / "p", job, classes=NASTY)
-    assert package.read(tmp_path / "p").manifest.classes == NASTY
-    text = (tmp_path / "p" / package.CARD).read_text(encoding="utf-8")
-    assert all(c.isprintable() or c == "\n" for c in text)
-    body = text.split("## Classes")[1]
-    assert not set("<>[]()*`\\") & set(body)
-    assert len(body.strip().splitlines()) == 2 + len(NASTY)
-    assert max(map(len, text.splitlines())) < 1000
+@pytest.mark.parametrize("name", [package.PICTURE, package.CONFIG])
+def test_the_files_that_may_be_missing_are_verified_where_they_are_named(full: Path, name: str) -> None:
+    (full / name).write_bytes(b"abc")
+    packages.refile(full, name)
+    assert name in package.read(full).manifest.files
+    (full / name).write_bytes(b"abd")
+    with pytest.raises(PackageError, match="was altered"):
+        package.read(full)
+    (full / name).unlink()
+    with pytest.raises(PackageError, match="is missing"):
+        package.read(full)
 
 
-def test_the_cards_front_matter_is_yaml(full: Path) -> None:
-    _, front, body = (full / package.CARD).read_text().split("---\n", 2)
-    facts = yaml.safe_load(front)
-    assert facts["library_name"] == "hubft" and facts["license"] == "cc0-1.0"
-    assert facts["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.9
-    assert "90.0 % (95 % interval 80.0 to 95.0 %, 40 images)" in body
-    assert "hubft finetune toy:small DATA\n" in body
+def test_a_stranger_s_config_is_never_read(full: Path) -> None:
+    (full / package.CONFIG).write_text('{"architecture": "x", "model_args": {"layers": [1000000000]}}')
+    (full / package.PICTURE).write_bytes(b"no picture")
+    packages.refile(full, package.CONFIG)
+    packages.refile(full, package.PICTURE)
+    opened: list[str] = []
+    watching = True  # a hook cannot be removed
+    sys.addaudithook(lambda event, about: opened.append(str(about[0])) if watching and event == "open" else None)
+    load_model(package.read(full, verify=False))
+    watching = False
+    assert str(full / package.MANIFEST) in opened
+    assert not [path for path in opened if path.endswith((package.CONFIG, package.PICTURE, package.CARD))]
 
 
-def test_the_command_holds_what_is_not_a_default() -> None:
-    job = packages.toy_job(compress="bf16", size=64)
-    assert card.command(job) == "hubft finetune toy:small DATA --size 64 --compress bf16"
+def test_the_readers_card_is_nobody_s_input(full: Path) -> None:
+    (full / package.CARD).write_text("# My own words")
+    load_model(package.read(full))
+    (full / package.CARD).unlink()
+    with pytest.raises(PackageError, match="is missing"):
+        package.read(full)
 
 
 # ---- hostile weights -------------------------------------------------------------------------------

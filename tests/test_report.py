@@ -12,6 +12,7 @@ from PIL import Image
 from hubft.train import metrics, report
 
 HOSTILE = ("a\nb", "\x1b[31mred", "$x^2$", "$\\frac{$", "w" * 10_000, "\u202egnp.exe", "", "图 🐶", "[red]x[/red]")
+HOSTILE += ("\0", "\udcff", "o\u200bk", "\x9b31m", "\U000e0041", "_hidden", "twice", "twice")
 
 
 def results(classes: int) -> dict[str, Any]:
@@ -87,7 +88,9 @@ def test_hostile_names_are_drawn_inert(tmp_path: Path) -> None:
     labels = report.confusion(results(len(HOSTILE))["metrics"]["confusion"], HOSTILE).axes[0].get_yticklabels()
     assert [label.get_text() for label in labels[:4]] == ["a\\nb", "\\x1b[31mred", "$x^2$", "$\\frac{$"]
     assert not any(label.get_parse_math() for label in labels)
-    assert json.loads((tmp_path / "results.json").read_text())["classes"] == list(HOSTILE)
+    text = (tmp_path / "results.json").read_text(encoding="utf-8")
+    assert json.loads(text)["classes"] == list(HOSTILE)
+    assert all(c.isprintable() or c == "\n" for c in text) and "图 🐶" in text
 
 
 def test_all_numbers_are_in_results(tmp_path: Path) -> None:
