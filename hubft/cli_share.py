@@ -49,7 +49,7 @@ def pull(source: str, *, output: Path | None = None, trust: Trust = False) -> No
         New folder for a copy; without it, the package stays in the Hub's cache only.
     """
     from hubft import share
-    from hubft.publish import card
+    from hubft.publish import card, metadata
 
     pulled = share.pull(source, output=output, trust=trust)
     manifest = pulled.package.manifest
@@ -57,7 +57,7 @@ def pull(source: str, *, output: Path | None = None, trust: Trust = False) -> No
     measured = manifest.metrics.get("accuracy")
     console.say(
         f"pulled   {manifest.job.reference}, {len(manifest.classes)} classes"
-        + (f", accuracy {percent(measured)}" if measured else "")
+        + (f", accuracy {percent(measured)}" if metadata.share(measured) else "")
     )
     console.say(f"proved   logits of the self-test differ by {pulled.difference:.2g}")
     name = source.partition("@")[0]
