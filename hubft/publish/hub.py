@@ -11,6 +11,7 @@ from hubft.publish.package import FILES, MANIFEST, Package, locate, read
 
 REPOSITORY = re.compile(r"(?!.*(--|\.\.|\.git$))\w([\w.-]*\w)?/\w([\w.-]*\w)?", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
+DENIED = (401, 403)  # HTTP status: a token that is wrong, or may not do this
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +32,16 @@ def package(source: str | Path, revision: str | None = None) -> Package:
     except DamagedPackage as damage:
         if local(source):
             raise
-        log.warning("hubft: %s in the Hub's cache is damaged (%s): downloading it again", source, damage)
-        try:
-            return read(_download(*_parsed(source, revision), again=True))
-        except HubError as error:
-            raise DamagedPackage(f"{damage}; and it cannot be downloaded again: {error}") from error
+        said = str(damage).removeprefix(f"{folder}: ")  # without the path, which is nobody's business
+        log.warning("hubft: %s in the Hub's cache is damaged (%s): downloading it again", source, said)
+    try:
+        return read(_download(*_parsed(source, revision), again=True))
+    except DamagedPackage as damage:
+        raise DamagedPackage(
+            f"{source}: {said}; it cannot be downloaded again, or the Hub has no better one"
+        ) from damage
+    except HubError as error:
+        raise DamagedPackage(f"{source}: {said}; and it cannot be downloaded again: {error}") from error
 
 
 def fetch(source: str | Path, revision: str | None = None) -> Path:
@@ -99,6 +105,8 @@ def _reachable(name: str, revision: str | None) -> bool:
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise explained(error, name, revision) from error
     except Exception as error:
+        if _status(error) in DENIED:
+            raise explained(error, name, revision) from error
         log.debug("%s", error)
         return False
     return True
@@ -112,7 +120,7 @@ def explained(error: Exception, name: str, revision: str | None = None) -> HubEr
     from huggingface_hub import errors
 
     which = f"{name}@{revision}" if revision else name
-    status = getattr(getattr(error, "response", None), "status_code", None)
+    status = _status(error)
     if isinstance(error, errors.RepositoryNotFoundError):  # also gated ones
         return HubError(
             f"there is no folder {name!r} here, and no repository {name} on the Hub that you may read; "
@@ -125,9 +133,13 @@ def explained(error: Exception, name: str, revision: str | None = None) -> HubEr
             f"there is no folder {name!r} here, the Hub cannot be reached, and {which} is not in its cache "
             f"({type(error.__cause__ or error).__name__})"
         )
-    if status in (401, 403):
+    if status in DENIED:
         return HubError(f"the Hub refuses {name} ({status}): hf auth login, with a token that may do this")
     return HubError(f"{which}: the Hub does not do it: {type(error).__name__}: {_shown(error)}")
+
+
+def _status(error: Exception) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def _shown(error: Exception) -> str:
