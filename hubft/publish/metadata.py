@@ -58,7 +58,7 @@ def front(manifest: Manifest, hub: str) -> str:
         pipeline_tag="image-classification",
         library_name="hubft",
         tags=["hubft", _slug(job.family) or "unknown", "image-classification"] + ["timm"] * (CONFIG in manifest.files),
-        model_name=hub or visible(job.reference),
+        model_name=(hub or visible(job.reference)) if results else None,
         eval_results=results or None,
     ).to_yaml()
 
