@@ -44,6 +44,18 @@ class Correct:
         return loaded
 
 
+class Weightless(Correct):
+    """Without weights, its parameters have no memory."""
+
+    def change(self, loaded: Loaded, pretrained: bool) -> Loaded:
+        return loaded if pretrained else replace(loaded, model=loaded.model.apply(to_meta))
+
+
+def to_meta(module: nn.Module) -> None:
+    for name, parameter in module.named_parameters(recurse=False):
+        setattr(module, name, nn.Parameter(parameter.to("meta")))
+
+
 MUTANTS: dict[str, Correct] = {}
 
 
@@ -337,7 +349,7 @@ class Unpicklable(Correct):
     net = Local
 
 
-FAMILIES = SimpleNamespace(correct=Correct("correct"), **MUTANTS)
+FAMILIES = SimpleNamespace(correct=Correct("correct"), weightless=Weightless("weightless"), **MUTANTS)
 
 AT_IMPORT = [
     (

@@ -18,7 +18,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hubft.testing import announced, compression, copies, heads, loading, packages, structure, training
+from hubft.testing import announced, compression, copies, freezing, heads, loading, packages, structure, training
 from hubft.testing.trial import Check, Outcome, Trial
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CHECKS", "Check", "Outcome", "Trial", "check_family", "parametrize_with_checks"]
 
-THEMES = (announced, loading, structure, heads, training, compression, packages, copies)
+THEMES = (announced, loading, structure, heads, freezing, training, compression, packages, copies)
 CHECKS: dict[str, Check] = {check.name: check for theme in THEMES for check in theme.CHECKS}
 """Every check by its name, in the order in which they are tried."""
 

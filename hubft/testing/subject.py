@@ -87,8 +87,11 @@ def fill(model: nn.Module) -> None:
     Tensors without memory get it here; vectors that have values keep them: they scale, shift, and are fine.
     """
     random = torch.Generator().manual_seed(0)
-    bare = {name: torch.zeros_like(t, device="cpu") for name, t in model.state_dict().items() if t.is_meta}
-    model.load_state_dict(bare, strict=False, assign=True)
+    state = model.state_dict()
+    bare = [name for name, tensor in state.items() if tensor.is_meta]
+    if bare:
+        state.update({name: torch.zeros_like(state[name], device="cpu") for name in bare})
+        model.load_state_dict(state, assign=True)  # the whole state: it carries versions of modules
     for name, tensor in model.state_dict(keep_vars=True).items():
         if isinstance(tensor, nn.Parameter) and tensor.ndim > 1:
             tensor.copy_(torch.randn(tensor.shape, generator=random) * (2 / tensor[0].numel()) ** 0.5)
@@ -98,14 +101,14 @@ def fill(model: nn.Module) -> None:
             tensor.copy_(1 + 0.1 * torch.rand(tensor.shape, generator=random))
 
 
-def images(loaded: Loaded, number: int = BATCH) -> Tensor:
+def images(loaded: Loaded, number: int = 2) -> Tensor:
     """Return noise of the model's input size, `[number, 3, height, width]`: the same at each call."""
     return torch.randn(number, 3, *loaded.preprocess.size, generator=torch.Generator().manual_seed(0))
 
 
 def batch(loaded: Loaded) -> Batch:
     """Return images of two classes, as `train_step` gets them."""
-    return images(loaded), torch.tensor([0, 1] * (BATCH // 2))
+    return images(loaded, BATCH), torch.tensor([0, 1] * (BATCH // 2))
 
 
 @torch.no_grad()

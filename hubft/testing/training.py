@@ -1,9 +1,8 @@
-"""The hooks `freeze` and `train_step`: what trains, and that nothing else moves."""
+"""The hook `train_step`, and that nothing moves but what trains."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,37 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from hubft.hookspecs import Batch, Loaded
-from hubft.job import Task
+from hubft.testing.freezing import TWO, freeze_trains_what_it_says
 from hubft.testing.heads import head_fits_the_task
 from hubft.testing.loading import eval_is_deterministic
 from hubft.testing.subject import BATCH, Subject, batch, copied, differing, expect, in_stage, shown
 from hubft.testing.trial import check
 from hubft.train import stages
 
-TWO = Task(outputs=2)
 STEPS, LR = 6, 3e-3
 ROUNDING = 1e-3  # of gradients, as a share of the largest: sums in another order
-
-
-@check(head_fits_the_task)
-def freeze_trains_what_it_says(subject: Subject) -> None:
-    """Every rule of `--train` selects exactly the parameters that it names, and the head."""
-    loaded = subject.adapted(TWO)
-    for train, wanted in _rules(loaded).items():
-        chosen = subject.pm.hook.freeze(loaded=loaded, train=train, progress=0.0)
-        wrong = set(chosen) ^ wanted
-        expect(not wrong, f"`--train {train}` is wrong about {shown(wrong)}")
-
-
-@check(freeze_trains_what_it_says)
-def freeze_thaws_by_progress(subject: Subject) -> None:
-    """A rule with @0.5 selects nothing before half of the run, and from there on what it names."""
-    loaded = subject.adapted(TWO)
-    everything = set(dict(loaded.model.named_parameters()))
-    head = in_stage(loaded, list(loaded.stages)[-1])
-    for progress, wanted in ((0.0, head), (0.49, head), (0.5, everything), (0.99, everything)):
-        wrong = set(subject.pm.hook.freeze(loaded=loaded, train="head,all@0.5", progress=progress)) ^ wanted
-        expect(not wrong, f"`--train head,all@0.5` is wrong about {shown(wrong)} at progress {progress}")
 
 
 @check(head_fits_the_task)
@@ -104,7 +81,7 @@ def accumulation_equals_large_batch(subject: Subject) -> None:
     """The mean of the gradients of half batches is the gradient of the batch (in eval mode: no batch statistics)."""
     loaded = subject.adapted(TWO)
     loaded.model.eval()
-    inputs, targets = batch(loaded)
+    inputs, targets = (part[:2] for part in batch(loaded))
     whole = _gradients(subject, loaded, (inputs, targets))
     halves = [_gradients(subject, loaded, half) for half in zip(inputs.chunk(2), targets.chunk(2), strict=True)]
     largest = max(float(gradient.abs().max()) for gradient in whole.values())
@@ -125,28 +102,6 @@ def bf16_autocast_is_finite(subject: Subject) -> None:
     tensors = {**given, **{f"the gradient of {n}": p.grad for n, p in loaded.model.named_parameters()}}
     wrong = [name for name, t in tensors.items() if isinstance(t, Tensor) and not t.isfinite().all()]
     expect(not wrong, f"{shown(wrong)} is not finite")
-
-
-def _rules(loaded: Loaded) -> dict[str, set[str]]:
-    """Return some texts of `--train`, and what each selects."""
-    modules, order = dict(loaded.model.named_modules()), list(loaded.stages)
-    everything = set(dict(loaded.model.named_parameters()))
-    head, last = in_stage(loaded, order[-1]), in_stage(loaded, *order[-2:])
-    norms = {n for n in everything if getattr(modules[n.rpartition(".")[0]], "running_mean", None) is not None}
-    own = [m for n, m in modules.items() if n and any(True for _ in m.parameters(recurse=False))]
-    layer = type(own[0]).__name__
-    layers = [n for n, m in modules.items() if type(m).__name__ == layer]
-    biases = {n for n in everything if n.endswith("bias")}
-    rules = {
-        "head": head,
-        "last:1": last,
-        "all": everything,
-        "all,-norms": everything - norms | head,
-        f"stage:{order[0]}": in_stage(loaded, order[0]) | head,
-        f"type:{layer}": {n for n in everything if any(stages.under(n, m) for m in layers)} | head,
-        f"all,-match:^{re.escape(min(everything))}$": everything - {min(everything)} | head,
-    }
-    return rules | ({"match:bias$": biases | head} if biases else {})
 
 
 @dataclass(frozen=True)
@@ -194,8 +149,6 @@ def _gradients(subject: Subject, loaded: Loaded, batch: Batch) -> Mapping[str, T
 
 
 CHECKS = (
-    freeze_trains_what_it_says,
-    freeze_thaws_by_progress,
     step_gives_loss_and_outputs,
     frozen_norms_stand_still,
     training_lowers_the_loss,

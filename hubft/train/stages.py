@@ -131,7 +131,7 @@ def _select(rule: Rule, loaded: Loaded, stages: dict[str, str]) -> Iterator[str]
 def _known(rule: Rule, loaded: Loaded) -> str:
     known = {
         "stage": list(loaded.stages),
-        "type": sorted({type(m).__name__ for m in loaded.model.modules() if any(True for _ in m.parameters())}),
+        "type": sorted({type(m).__name__ for n, m in loaded.model.named_modules() if n and list(m.parameters())}),
     }.get(rule.kind)
     if known is None:
         return f"`hubft show {loaded.base.reference}` lists the stages"
