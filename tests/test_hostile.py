@@ -22,6 +22,7 @@ from terminal import TOKEN, Terminal, commands
 
 from hubft import Job, cli
 from hubft.publish import card, package
+from hubft.text import visible
 from hubft.train.run import Run
 
 FOLDERS = (  # what a file system can hold
@@ -173,13 +174,15 @@ def test_the_card_of_a_run(trained: Trained) -> None:
 def test_commands_on_the_run(trained: Trained) -> None:
     image = trained.data / "val" / "con" / "0.png"
     for command in (
+        ["evaluate", trained.run, trained.data],
         ["evaluate", trained.run, trained.data, "--matrix"],
-        ["show", trained.run],
         ["predict", trained.run, image, "--top", len(FOLDERS)],
-        ["predict", trained.run, trained.data],
+        ["predict", trained.run, trained.data, "--top", len(FOLDERS)],
     ):
         ran = hubft(trained.work, *command)
-        assert (ran.code, ran.err) == (0, "") and ran.out
+        assert (ran.code, ran.err) == (0, "")
+        assert [name for name in FOLDERS if visible(name, 24).strip() not in ran.out] == [], "nothing is swallowed"
+    assert hubft(trained.work, "show", trained.run).code == 0
     ran = hubft(trained.work, "predict", trained.run, image, "--json")
     found = json.loads(ran.out)
     assert ran.out.isascii() and ran.out.count("\n") == 1
@@ -268,6 +271,7 @@ def test_pushed_and_pulled(stranger: Stranger, tmp_path: Path, server: Any) -> N
         files = hub.files("me/toys")
         assert set(files) - {".gitattributes"} == {path.name for path in stranger.package.iterdir()}
         check_card(files[package.CARD].decode(), (KEYS | {"license_name"}) - {"model-index"})
+        assert len(files[package.CARD]) < 10_000, "a thousand versions are not listed"
         check_lines("".join(hub.messages.values()))
         pulled = user.run("pull", "me/toys", "--output", "copy")
         assert pulled.code == 0, pulled.err
