@@ -13,6 +13,7 @@ from cyclopts import App, Group, Parameter
 
 import hubft
 from hubft import cli_catalogue, cli_families, cli_share, plugins
+from hubft.cli_options import Trust
 from hubft.console import Console, percent
 from hubft.errors import HubftError, JobError, Stopped
 from hubft.job import Compute, Job, Recipe, Task
@@ -94,10 +95,6 @@ def _conclude(result: Result, console: Console) -> None:
 def _measured(console: Console, metrics: dict[str, Any], title: str) -> None:
     rows = [["accuracy", percent(metrics["accuracy"])], ["cross entropy", f"{metrics['loss']:.4f}"]]
     console.table(["metric", "value, 95 % interval"], rows, title=f"{title}: {metrics['accuracy']['n']} images")
-
-
-# Loading the fine-tune of a torch.hub repository runs that repository's code: only on request.
-Trust = Annotated[bool, Parameter(negative=(), help="Run the code of the torch.hub repository that was fine-tuned.")]
 
 
 @app.command

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from hubft.cli_share import Private, Trust
+from hubft.cli_options import Private, Trust
 from hubft.console import Console
 from hubft.errors import HubftError
 
@@ -37,8 +37,6 @@ def publish(
         owner/name on the Hugging Face Hub; it is made if need be.
     description
         One line; model, data, classes and accuracy, if none is given.
-    private
-        A new repository is private, unless --public; one that is there changes only if you say so.
     hub
         Folder of the torch.hub repository, this one if none is given.
     """

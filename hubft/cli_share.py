@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from hubft.console import Console, percent
-
-Private = Annotated[bool | None, Parameter(negative="--public")]
-Trust = Annotated[bool, Parameter(negative=(), help="Run the code of the torch.hub repository that was fine-tuned.")]
+from hubft.cli_options import Private, Trust
+from hubft.console import Console
 
 
 def push(run: str, name: str, *, private: Private = None, revision: str = "", message: str = "") -> None:
@@ -22,8 +17,6 @@ def push(run: str, name: str, *, private: Private = None, revision: str = "", me
         Folder of a run or of a package.
     name
         owner/name of the repository; it is made if need be.
-    private
-        A new repository is private, unless --public; one that is there changes only if you say so.
     revision
         Branch, made if need be; main, if none is given.
     message
@@ -49,16 +42,14 @@ def pull(source: str, *, output: Path | None = None, trust: Trust = False) -> No
         New folder for a copy; without it, the package stays in the Hub's cache only.
     """
     from hubft import share
-    from hubft.publish import card, metadata
+    from hubft.publish import card
 
     pulled = share.pull(source, output=output, trust=trust)
     manifest = pulled.package.manifest
     console = Console()
-    measured = manifest.metrics.get("accuracy")
-    console.say(
-        f"pulled   {manifest.job.reference}, {len(manifest.classes)} classes"
-        + (f", accuracy {percent(measured)}" if metadata.share(measured) else "")
-    )
+    measured = card.accuracy(manifest.metrics)
+    what = f"{manifest.job.reference}, {len(manifest.classes)} classes"
+    console.say(f"pulled   {what}, accuracy {measured}" if measured else f"pulled   {what}")
     console.say(f"proved   logits of the self-test differ by {pulled.difference:.2g}")
     name = source.partition("@")[0]
     console.say(f"load     {card.load_line(name, pulled.revision)}")

@@ -12,6 +12,7 @@ from typing import Any
 
 from hubft import digest, load
 from hubft.errors import PackageError
+from hubft.files import new_folder
 from hubft.job import to_dict
 from hubft.publish import card, hub, selftest, upload
 from hubft.publish import package as packages
@@ -101,14 +102,10 @@ def pull(source: str, *, output: Path | None = None, trust: bool = False) -> Pul
 
 
 def _copied(package: Package, folder: Path) -> Package:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-        new = Path(temporary) / "package"
-        new.mkdir()
+    with new_folder(folder) as new:
         for name in (MANIFEST, *package.manifest.files):
             shutil.copyfile(package.folder / name, new / name)
         packages.read(new)
-        new.rename(folder)
     return Package(folder, package.manifest)
 
 

@@ -53,7 +53,7 @@ def test_pull_proves_and_says_how_to_load(user: Terminal) -> None:
     revision = user.hub.history("me/toys")[0]
     ran = user.run("pull", "me/toys")
     assert (ran.code, ran.err) == (0, "")
-    assert "toy:small, 3 classes, accuracy 0.900 [0.800, 0.950]" in ran.out
+    assert "toy:small, 3 classes, accuracy 90.0 % (95 % interval 80.0 to 95.0 %, 40 images)" in ran.out
     assert "logits of the self-test differ by 0" in ran.out
     assert f'torch.hub.load("org/hubft", "finetuned", "me/toys@{revision}")' in ran.out
     copy = user.run("pull", f"me/toys@{revision}", "--output", "copies/toys")

@@ -1,0 +1,149 @@
+"""Every command of the README is run, in the order in which it stands there, by a shell, against loopback hubs."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pictures
+import pytest
+from environments import Environment
+from loopback import github, hub
+from loopback.stranger import ROOT, checkout
+from PIL import Image
+from safetensors.torch import save
+
+import hubft
+from hubft import plugins
+from hubft.testing import check_family
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SECTIONS = {part.partition("\n")[0]: part for part in README.split("\n## ")}
+HERE = "Two commands"  # its commands are what runs this test, and `hubft demo` has a test of its own
+STORIES = ("Fine-tune", "Publish", "Write a family")
+COMMIT = 40 * "a"
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def blocks(section: str, language: str = "") -> list[str]:
+    """Return the code blocks of a section, in order."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", SECTIONS[section], re.MULTILINE | re.DOTALL)
+    return [code for kind, code in found if kind == language]
+
+
+def commands(section: str) -> list[str]:
+    """Return the command lines of a section, in order."""
+    return [line for block in blocks(section) for line in block.splitlines() if re.match(r"(hubft|pip|pytest) ", line)]
+
+
+def test_no_command_of_the_readme_is_left_out() -> None:
+    every = {line.strip() for line in README.splitlines() if re.match(r" *(hubft|pip) ", line)}
+    run = {line for section in (*STORIES, HERE) for line in commands(section)}
+    assert every == {line for line in run if not line.startswith("pytest")}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a user who has a folder of flowers, and a token: hubs are on the loopback."""
+    flowers = pictures.folder(tmp_path / "flowers", classes=("daisy", "tulip"), train=4, val=2)
+    (tmp_path / "more_flowers").symlink_to(flowers / "val")
+    Image.new("RGB", (60, 50), "pink").save(tmp_path / "rose.jpg")
+    served = github.GitHub("org/hubft", {"main": COMMIT}, {f"v{hubft.__version__}": COMMIT}, {COMMIT: checkout()})
+    with hub.serving(hub.Hub()) as models, github.serving(served, tmp_path):
+        lite0 = plugins.manager("pip").hook.load(name="efficientnet_lite0", pretrained=True).model
+        models.put("timm/tf_efficientnet_lite0.in1k", {"model.safetensors": save(lite0.state_dict())})
+        mine = {
+            "HF_ENDPOINT": models.url,
+            "HF_HOME": str(tmp_path / "hf"),
+            "HF_TOKEN": models.token,
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",
+            "TORCH_HOME": str(tmp_path / "torch"),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+        yield os.environ | served.environment | mine
+
+
+def shell(line: str, cwd: Path, environment: Mapping[str, str]) -> str:
+    """Return what a command line prints; it must end well."""
+    done = subprocess.run(line, shell=True, cwd=cwd, env=environment, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def stopped(line: str, run: Path, environment: Mapping[str, str]) -> None:
+    """Start a command that trains, and stop it with SIGTERM when its first checkpoint is there."""
+    process = subprocess.Popen(f"exec {line}", shell=True, cwd=run.parents[1], env=environment)
+    while process.poll() is None and not list(run.glob("checkpoints/[!.]*")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM
+
+
+def test_fine_tune(tmp_path: Path, world: dict[str, str]) -> None:
+    lines = commands("Fine-tune")
+    resumed = [line.split()[-1] for line in lines if "--resume" in line]
+    assert len(resumed) == 1
+    for line in lines:
+        if f"--output {resumed[0]}" in line:
+            stopped(line, tmp_path / resumed[0], world)
+        else:
+            shell(line, tmp_path, world)
+    assert {path.parent.name for path in tmp_path.glob("runs/*/package")} == {
+        "efficientnet_lite0-flowers",
+        "two-stages",
+    }
+
+
+def test_publish_and_load(tmp_path: Path, world: dict[str, str]) -> None:
+    shell(commands("Fine-tune")[0] + " --epochs 1", tmp_path, world)
+    for line in commands("Publish"):
+        printed = shell(line, tmp_path, world)
+    assert "proved" in printed
+    codes = blocks("Load", "python")
+    assert len(codes) == 2
+    preamble = 'from PIL import Image\nimage = Image.open("rose.jpg")\n'
+    outcome = "\nprint(type(model).__module__, model.get_classifier().out_features)"
+    for code in codes:
+        (tmp_path / "load.py").write_text(preamble + code + outcome)
+        printed = shell(f"{sys.executable} -W error load.py", tmp_path, world)
+        assert printed.endswith("timm.models.efficientnet 2\n"), printed
+
+
+def commanded(environment: Environment) -> str:
+    """Return a PATH on which pip, pytest and hubft are those of a virtual environment."""
+    pip = f'"{sys.executable}" -m pip --python "{environment.python}"'
+    modules = {name: f'"{environment.python}" -m {name}' for name in ("pytest", "hubft")}
+    for name, command in {"pip": pip, **modules}.items():
+        script = environment.python.parent / name
+        script.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        script.chmod(0o755)
+    return f"{environment.python.parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def test_write_a_family(tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "venv")
+    world = {**os.environ, "PATH": commanded(environment), "COLUMNS": "200"}
+    del world["PYTHONPATH"]  # there lies a family of the tests
+    printed = {line: shell(line, tmp_path, world) for line in commands("Write a family")}
+    assert " passed" in printed["pytest hubft-petals"]
+    assert "hubft-petals" in printed["hubft families --verify"]
+
+
+def test_the_family_of_the_readme_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [code] = [code for code in blocks("Write a family", "python") if "@hookimpl" in code]
+    (tmp_path / "hubft_lenet.py").write_text(code)
+    info = tmp_path / "hubft_lenet-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hubft-lenet\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[hubft.families]\nlenet = hubft_lenet\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    outcomes = check_family("lenet")
+    assert {outcome.check: outcome.reason for outcome in outcomes if outcome.status == "failed"} == {}
+    assert sum(outcome.status == "passed" for outcome in outcomes) > 30
