@@ -69,7 +69,8 @@ def model(package: Package, trust: bool = False) -> nn.Module:
     stored = tensors.read(
         package.folder / manifest.weights, {name: t for name, t in like.items() if name not in reused}
     )
-    network.load_state_dict({**reused, **stored}, strict=True, assign=True)
+    like.update({**reused, **stored})  # a state that carries versions of modules: torchvision's MNASNet asks for them
+    network.load_state_dict(like, strict=True, assign=True)
     left = [n for n, t in chain(network.named_parameters(), network.named_buffers()) if t.is_meta]
     if left:
         raise FamilyError(f"family {job.family!r}: {left[0]} has no values and is not in the model's state")

@@ -17,6 +17,7 @@ from hubft.train import transforms
 SMALL = [
     ("torchvision", ""),
     ("torchvision", "squeezenet1_1"),  # its head is a convolution
+    ("torchvision", "mnasnet0_5"),  # it refuses a state without versions of its modules
     ("timm", ""),
     ("timm", "test_vit"),
     ("timm", "dla46_c"),  # its head is a convolution

@@ -15,7 +15,8 @@ from torchvision import models
 
 from hubft import Task, plugins, structure
 from hubft.errors import FamilyError, PackageError
-from hubft.testing.subject import fill, images
+from hubft.testing import values
+from hubft.testing.subject import images
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_torchvision_loads_what_torchvision_loads(
     name: str, arguments: dict[str, Any], cached: Callable[[str, dict[str, Tensor]], Path]
 ) -> None:
     model = models.get_model(name, **arguments)
-    fill(model)
+    values.settle(model, torch.randn(2, 3, 299, 299))
     state = model.state_dict()
     cached(name, old_names(state) if name == "densenet121" else state)
     given = {"aux_logits": True} if name == "inception_v3" else {}

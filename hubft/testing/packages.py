@@ -18,10 +18,11 @@ from hubft.hookspecs import Loaded
 from hubft.job import Compute, Recipe
 from hubft.load import model as load_model
 from hubft.publish import package, selftest, tensors
+from hubft.testing import values
 from hubft.testing.copies import deepcopy_computes_the_same
 from hubft.testing.heads import new_head_leaves_the_rest
 from hubft.testing.loading import filled_build_computes_the_same, reference_loads_it_again
-from hubft.testing.subject import TASK, Subject, compute, copied, differing, expect, fill, images, shown
+from hubft.testing.subject import TASK, Subject, compute, copied, differing, expect, images, shown
 from hubft.testing.trial import check
 from hubft.train import checkpoint, loop, transforms
 from hubft.train.runtime import Runtime
@@ -48,7 +49,7 @@ def saved_files_hold_no_pickle(subject: Subject) -> None:
         except (TypeError, ValueError) as error:
             raise AssertionError(f"`Loaded.config` is no JSON: {error}") from error
         state = loop.start(made.loaded, Recipe(), Runtime(Compute(device="cpu")))
-        checkpoint.save(made.package.folder / "checkpoints", state, {})
+        checkpoint.restore(checkpoint.save(made.package.folder / "checkpoints", state, {}), state)
         for path in made.package.folder.rglob("*"):
             expect(path.is_dir() or path.suffix in PLAIN, f"{path.name} is saved, neither tensors nor text")
             if path.suffix == ".safetensors":
@@ -102,12 +103,10 @@ def _packaged(
 ) -> Iterator[Made]:
     """Give a package of the model with a head for the classes: for a delta, on its pretrained weights."""
     job = replace(subject.job(replace(TASK, outputs=len(classes))), package=kind)
-    loaded = build.load_base(subject.pm, job, pretrained=kind == "delta")
-    if kind == "full":
-        fill(loaded.model)
+    loaded = subject.build() if kind == "full" else subject.load(pretrained=True)
     base = digest.of_tensors(loaded.model.state_dict())
     loaded = build.adapt(subject.pm, job, loaded)
-    fill(loaded.model.get_submodule(loaded.head))  # a fresh head gives zeros
+    values.draw(loaded.model.get_submodule(loaded.head))
     facts = replace(loaded.base, sha256=digest.of_state(base))
     manifest = package.Manifest(job, classes, loaded.preprocess, facts)
     proof = selftest.make(loaded.model, loaded.preprocess, transforms.evaluation(loaded.preprocess))

@@ -1,4 +1,4 @@
-"""What is checked: one model of one family, built afresh for every check, with values that let images through."""
+"""What is checked: one model of one family, built afresh for every check."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from hubft import build, plugins
 from hubft.hookspecs import Batch, Declared, Loaded
 from hubft.job import Job, Task
+from hubft.testing import values
 from hubft.train import stages
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ def expect(good: bool, problem: str) -> None:
 class Subject:
     """One model of one family.
 
-    Its values are drawn, not pretrained: most checks need no weights, and fresh layers often ignore their inputs.
+    Its values are mostly those of its constructors: few checks need pretrained weights.
     """
 
     def __init__(self, family: str, model: str, declared: Declared) -> None:
@@ -60,16 +61,18 @@ class Subject:
         return loaded
 
     def build(self) -> Loaded:
-        """Return the model with its original head, every tensor with values."""
+        """Return the model with its original head, and the same values at each call."""
         loaded = self.load()
-        fill(loaded.model)
+        state = loaded.model.state_dict()  # as a mapping that carries versions of modules
+        state.update({name: tensor.clone() for name, tensor in self.once(_settled).items()})
+        loaded.model.load_state_dict(state, assign=True)
         return loaded
 
     def adapted(self, task: Task = TASK, fresh: bool = False) -> Loaded:
-        """Return the model with a head for `task`, which has values of its own too, unless it is to be `fresh`."""
+        """Return the model with a head for `task`; unless that is to be `fresh`, with values by which images differ."""
         loaded = build.adapt(self.pm, self.job(task), self.build())
         if not fresh:
-            fill(loaded.model)
+            values.draw(loaded.model.get_submodule(loaded.head))
         return loaded
 
     def once(self, make: Callable[[Subject], T]) -> T:
@@ -80,25 +83,15 @@ class Subject:
         return kept
 
 
-@torch.no_grad()
-def fill(model: nn.Module) -> None:
-    """Give parameters and norm statistics the same values at each call, of a size that lets an image through.
-
-    Tensors without memory get it here; vectors that have values keep them: they scale, shift, and are fine.
-    """
-    random = torch.Generator().manual_seed(0)
-    state = model.state_dict()
-    bare = [name for name, tensor in state.items() if tensor.is_meta]
-    if bare:
-        state.update({name: torch.zeros_like(state[name], device="cpu") for name in bare})
-        model.load_state_dict(state, assign=True)  # the whole state: it carries versions of modules
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if isinstance(tensor, nn.Parameter) and tensor.ndim > 1:
-            tensor.copy_(torch.randn(tensor.shape, generator=random) * (2 / tensor[0].numel()) ** 0.5)
-        elif name.endswith("running_mean"):
-            tensor.copy_(0.1 * torch.rand(tensor.shape, generator=random))
-        elif name.endswith("running_var") or (name in bare and name.endswith("weight")):
-            tensor.copy_(1 + 0.1 * torch.rand(tensor.shape, generator=random))
+def _settled(subject: Subject) -> dict[str, Tensor]:
+    """Return values for the model's state, its head among them, by which images differ in the outputs."""
+    loaded = subject.load()
+    values.fill(loaded.model)
+    head = dict(loaded.model.named_modules()).get(loaded.head)
+    if head is not None:  # whether it is there is another check
+        values.draw(head)
+    values.settle(loaded.model, images(loaded, BATCH))
+    return copied(loaded.model)
 
 
 def images(loaded: Loaded, number: int = 2) -> Tensor:
@@ -107,8 +100,9 @@ def images(loaded: Loaded, number: int = 2) -> Tensor:
 
 
 def batch(loaded: Loaded) -> Batch:
-    """Return images of two classes, as `train_step` gets them."""
-    return images(loaded, BATCH), torch.tensor([0, 1] * (BATCH // 2))
+    """Return images of two classes, dark and bright ones, as `train_step` gets them."""
+    targets = torch.tensor([0, 1] * (BATCH // 2))
+    return images(loaded, BATCH) + (2.0 * targets - 1)[:, None, None, None], targets
 
 
 @torch.no_grad()

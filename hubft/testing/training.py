@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest import SkipTest
 
@@ -12,21 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from hubft.hookspecs import Batch, Loaded
+from hubft.testing.copies import deepcopy_computes_the_same
 from hubft.testing.freezing import TWO, freeze_trains_what_it_says
 from hubft.testing.heads import head_fits_the_task
-from hubft.testing.loading import eval_is_deterministic
 from hubft.testing.subject import BATCH, Subject, batch, copied, differing, expect, in_stage, shown
 from hubft.testing.trial import check
 from hubft.train import stages
 
-STEPS, LR = 6, 3e-3
+STEPS, LR = 6, 1e-3
 ROUNDING = 1e-3  # of gradients, as a share of the largest: sums in another order
 
 
 @check(head_fits_the_task)
 def step_gives_loss_and_outputs(subject: Subject) -> None:
     """`train_step` gives a differentiable scalar `loss`, `outputs`, and else finite scalars only."""
-    loaded = subject.adapted(TWO)
+    loaded = subject.adapted(TWO, fresh=True)
     loaded.model.train()
     given = _step(subject, loaded, batch(loaded))
     expect(isinstance(given, dict), f"`train_step` gave a {type(given).__name__}, not a dict")
@@ -44,7 +45,7 @@ def step_gives_loss_and_outputs(subject: Subject) -> None:
 @check(freeze_trains_what_it_says, step_gives_loss_and_outputs)
 def frozen_norms_stand_still(subject: Subject) -> None:
     """While the head trains alone, no norm before it changes its statistics, nor does any other buffer."""
-    loaded = subject.adapted(TWO)
+    loaded = subject.adapted(TWO, fresh=True)
     head = list(loaded.stages)[-1]
     body = {n for n, _ in loaded.model.named_buffers() if not any(stages.under(n, p) for p in loaded.stages[head])}
     if not body:
@@ -76,12 +77,12 @@ def training_moves_only_what_trains(subject: Subject) -> None:
         expect(moved, f"nothing of the stage {stage!r} moves although it trains")
 
 
-@check(training_moves_only_what_trains, eval_is_deterministic)
+@check(training_moves_only_what_trains, deepcopy_computes_the_same)
 def accumulation_equals_large_batch(subject: Subject) -> None:
     """The mean of the gradients of half batches is the gradient of the batch (in eval mode: no batch statistics)."""
     loaded = subject.adapted(TWO)
-    loaded.model.eval()
-    inputs, targets = (part[:2] for part in batch(loaded))
+    # halves of two: of one image, torch 2.15 gives batch norms wrong gradients on a CPU where a transpose follows them
+    inputs, targets = batch(loaded)
     whole = _gradients(subject, loaded, (inputs, targets))
     halves = [_gradients(subject, loaded, half) for half in zip(inputs.chunk(2), targets.chunk(2), strict=True)]
     largest = max(float(gradient.abs().max()) for gradient in whole.values())
@@ -94,7 +95,7 @@ def accumulation_equals_large_batch(subject: Subject) -> None:
 @check(step_gives_loss_and_outputs)
 def bf16_autocast_is_finite(subject: Subject) -> None:
     """A training step computes in bf16 autocast, with finite outputs, loss and gradients."""
-    loaded = subject.adapted(TWO)
+    loaded = subject.adapted(TWO, fresh=True)
     loaded.model.train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         given = _step(subject, loaded, batch(loaded))
@@ -143,9 +144,9 @@ def _step(subject: Subject, loaded: Loaded, batch: Batch) -> Any:
 
 
 def _gradients(subject: Subject, loaded: Loaded, batch: Batch) -> Mapping[str, Tensor]:
-    loaded.model.zero_grad()
+    loaded = replace(loaded, model=copy.deepcopy(loaded.model).eval())  # some keep results of a pass in eval mode
     _step(subject, loaded, batch)["loss"].backward()
-    return {name: p.grad.clone() for name, p in loaded.model.named_parameters() if p.grad is not None}
+    return {name: p.grad for name, p in loaded.model.named_parameters() if p.grad is not None}
 
 
 CHECKS = (

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,11 @@ def restore(path: Path, state: State) -> dict[str, Any]:
     for key, tensor in load_file(path / TENSORS).items():
         kind, _, name = key.partition("/")
         stored[kind][name] = tensor
+    weights = OrderedDict(stored["model"])
+    # versions of modules, which torchvision's MNASNet asks for
+    weights._metadata = state.model.state_dict()._metadata  # type: ignore[attr-defined]
     try:
-        state.model.load_state_dict(stored["model"])
+        state.model.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit the job's model: {str(error).splitlines()[-1].strip()}") from error
     if state.average:
