@@ -1,6 +1,7 @@
 """What was fine-tuned from timm's models is loaded by timm itself, bit for bit, where there is no hubft."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hubft import Job, Task, engine, load, plugins
+from hubft import Job, Preprocess, Task, engine, load, plugins, structure
 from hubft.job import Compute, Recipe
 from hubft.publish import package
 
@@ -137,3 +138,13 @@ def test_what_timm_could_not_build_has_no_config(
     folder = run(replace(JOBS["convnet"], **change), tmp_path)
     assert not (folder / package.CONFIG).exists() and (folder / package.PICTURE).exists()
     assert "timm.create_model" not in (folder / package.CARD).read_text(encoding="utf-8")
+
+
+def test_timm_resizes_to_the_same_pixel() -> None:
+    """It divides the input's side by a share and rounds down: for some pairs the plain quotient loses a pixel."""
+    for side in range(16, 400, 3):
+        for resize in range(side, 2 * side):
+            asked = Preprocess((side, side), resize)
+            config = structure.config_of_preprocess(asked)
+            assert math.floor(side / config["crop_pct"]) == resize
+    assert structure.preprocess_of_config(config) == asked
