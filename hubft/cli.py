@@ -12,7 +12,7 @@ import cyclopts
 from cyclopts import App, Group, Parameter
 
 import hubft
-from hubft import cli_catalogue, cli_families, cli_share, plugins
+from hubft import cli_catalogue, cli_families, cli_share, distributions, plugins
 from hubft.cli_options import Trust
 from hubft.console import Console, percent
 from hubft.errors import HubftError, JobError, Stopped
@@ -48,6 +48,11 @@ def main() -> NoReturn:
     except Stopped as stopped:
         print(f"hubft: {visible(str(stopped), 4000)}", file=sys.stderr)
         sys.exit(128 + stopped.signal)
+    except Exception as error:
+        if not (problem := distributions.culprit(error)):
+            raise
+        print(f"hubft: {visible(problem, 4000)}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(0)
 
 

@@ -38,10 +38,10 @@ def families(
     columns = ["family", "distribution", "version", "hooks" if verify else "module", "state"]
     console.table(columns, [_row(family, verify) for family in found])
     broken = [family for family in found if family.problem and not family.disabled]
-    for family in broken:
-        console.say(family.problem)
+    for problem in dict.fromkeys(family.problem for family in broken):
+        console.say(problem)
     if strict and broken:
-        names = ", ".join(f"{family.name or '?'} of {family.distribution}" for family in broken)
+        names = ", ".join(f"{family.name} of {family.distribution}".removeprefix(" of ") for family in broken)
         raise FamilyError(f"{len(broken)} of {len(found)} families are broken: {names}")
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import Distribution
+from pathlib import Path
 from typing import Any
 
+GROUP = "hubft.families"  # of entry points
 OWN = "hubft"  # the distribution of the families of this repository
 UNKNOWN = "unknown"  # one whose name cannot be read
 DISABLE = "HUBFT_DISABLE_FAMILIES"
@@ -20,7 +23,7 @@ class Family:
     """What is known of a family from metadata alone."""
 
     name: str
-    """Empty where the distribution's entry_points.txt cannot be read."""
+    """Empty where the distribution's entry_points.txt cannot be read: any distribution's, family or not."""
     module: str
     distribution: str
     version: str
@@ -40,44 +43,50 @@ class Family:
 
     def line(self, why: str, *cures: str) -> str:
         """Return in one line which family it is, why it cannot be used, and what to type."""
-        who = f"family {self.name!r}" if self.name else "a family"
+        who = f"family {self.name!r} of " if self.name else ""
         cure = f"; try: {', or '.join(cures)}" if cures else ""
-        return " ".join(f"{who} of {self.distribution} {self.version} {why}{cure}".split())
+        return " ".join(f"{who}{self.distribution} {self.version} {why}{cure}".split())
 
 
-def announced(group: str) -> list[Family]:
-    """Return the families of an entry point group; a distribution that cannot be read is one, with its problem."""
+def announced() -> list[Family]:
+    """Return the families that are announced, and whatever distribution cannot be read, with its problem."""
     try:
-        entries = importlib.metadata.entry_points(group=group)
+        entries = importlib.metadata.entry_points(group=GROUP)
         return [_family(entry.name, entry.value, entry.dist) for entry in entries]
     except Exception:  # one malformed file raises for all, and says not whose it is
-        return list(_one_by_one(group))
+        return list(_one_by_one())
 
 
-def _one_by_one(group: str) -> Iterator[Family]:
+def culprit(error: BaseException) -> str:
+    """Return which distribution is behind an error, where that is malformed metadata; else nothing.
+
+    `import torch` reads the entry points of all distributions: then it fails, whoever asks for it.
+    """
+    frames = [frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if importlib.metadata.__name__ not in frames:
+        return ""
+    return next((family.problem for family in announced() if not family.name), "")
+
+
+def _one_by_one() -> Iterator[Family]:
     seen: set[str] = set()
     for distribution in importlib.metadata.distributions():
         try:
-            entries = distribution.entry_points.select(group=group)
+            entries = distribution.entry_points.select(group=GROUP)
             found = [_family(entry.name, entry.value, distribution) for entry in entries]
         except Exception as error:
-            why = f"its entry_points.txt is malformed ({type(error).__name__}: {error})"
-            found = [_family("", "", distribution, why)] if _may_be_of(distribution, group) else []
+            why = (
+                f"its entry_points.txt is malformed ({type(error).__name__}: {error}), and torch, which reads it, fails"
+            )
+            found = [_family("", "", distribution, why)]
         if found and found[0].distribution not in seen:  # the first on the path is the one that is imported
             yield from found
             seen.add(found[0].distribution)
 
 
-def _may_be_of(distribution: Distribution, group: str) -> bool:
-    """Whether a malformed entry_points.txt names the group: others are no concern of ours."""
-    try:
-        return group in (distribution.read_text("entry_points.txt") or "")
-    except ValueError:  # no UTF-8: nobody knows
-        return True
-
-
 def _family(name: str, module: str, distribution: Distribution | None, problem: str = "") -> Family:
-    owner, version = UNKNOWN, ""
+    folder = Path(getattr(distribution, "_path", ""))  # of its metadata; nothing public tells it
+    owner, version = folder.name.partition("-")[0] or UNKNOWN, ""
     try:
         metadata: Any = distribution.metadata if distribution else {}
         if "Name" in metadata and "Version" in metadata:
@@ -86,16 +95,6 @@ def _family(name: str, module: str, distribution: Distribution | None, problem: 
             problem = problem or "its METADATA is missing, or has no name or no version"
     except Exception as error:
         problem = problem or f"its METADATA is malformed ({type(error).__name__}: {error})"
-    if owner == UNKNOWN and distribution:
-        owner = _folder(distribution)
     family = Family(name, module, owner, version)
-    return replace(family, problem=problem and family.line(f"is unusable: {problem}", *family.removal))
-
-
-def _folder(distribution: Distribution) -> str:
-    """Return the name by which pip uninstalls a distribution whose METADATA cannot be read."""
-    try:
-        folders = [file.parent.name for file in distribution.files or () if file.parent.suffix == ".dist-info"]
-    except Exception:  # RECORD is as foreign as the rest
-        folders = []
-    return folders[0].partition("-")[0] if folders else UNKNOWN
+    # Pip reads the same files, and cannot uninstall what it cannot read.
+    return replace(family, problem=problem and family.line(f"is unusable: {problem}", f"delete {folder}"))

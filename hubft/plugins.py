@@ -14,12 +14,11 @@ from types import ModuleType
 import pluggy
 
 from hubft import distributions, hookspecs
-from hubft.distributions import DISABLE, DISABLED, OWN, Family
+from hubft.distributions import DISABLE, DISABLED, GROUP, OWN, Family
 from hubft.errors import FamilyError, JobError, suggest
 from hubft.hookspecs import API, Declared
 from hubft.job import from_dict
 
-GROUP = "hubft.families"
 ROOT = Path(__file__).resolve().parents[1]
 CHECKOUT = ROOT / "plugins"  # beside the package in a checkout, absent in an installed wheel
 
@@ -34,7 +33,7 @@ def installed() -> list[Family]:
 
     modules = {path.stem.removeprefix("hubft_"): path.stem for path in CHECKOUT.glob("hubft_*.py")}
     found = [Family(name, module, OWN, hubft.__version__) for name, module in modules.items()]
-    found += [f for f in distributions.announced(GROUP) if not (f.distribution == OWN and f.name in modules)]
+    found += [f for f in distributions.announced() if not (f.distribution == OWN and f.name in modules)]
     off = {_canonical(word) for word in os.environ.get(DISABLE, "").split(",")} - {""}
     found = [replace(family, problem=DISABLED) if _is_off(family, off) else family for family in found]
     found.sort(key=lambda family: (family.name, family.distribution))
@@ -84,7 +83,7 @@ def _unknown(name: str, found: list[Family]) -> FamilyError:
     told = f"unknown family {name!r}; installed are {', '.join(names) or 'none'}."
     unreadable = " ".join(family.problem for family in found if not family.name and not family.disabled)
     cure = suggest(name, names) or f" Try: pip install hubft-{name.replace('_', '-')}"
-    return FamilyError(f"{told}{unreadable and f' And {unreadable}.'}{cure}")
+    return FamilyError(f"{told}{unreadable and f' But {unreadable}.'}{cure}")
 
 
 def manager(name: str) -> pluggy.PluginManager:
@@ -174,6 +173,8 @@ def imported(family: Family) -> ModuleType:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit, and the panics of extension modules, are no Exception
+        if culprit := distributions.culprit(error):
+            raise FamilyError(culprit) from error
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and "." not in missing and missing != re.split(r"[.:]", family.module)[0]:
             why, cures = f"needs {missing}, which is not installed", (f"pip install {missing}", *family.removal)
