@@ -233,6 +233,12 @@ def test_no_right_to_push(user: Terminal, untouched: None) -> None:
     assert set(hub.refs) == {"me/old"} and len(hub.commits) == 1 and not hub.objects
 
 
+def test_a_hub_that_echoes_the_token_is_not_quoted(user: Terminal, untouched: None) -> None:
+    said = f"no luck with {TOKEN} of {user.environment['HOME']}"
+    user.hub.faults = [Fault("GET /api/models/me/toys", status=400, headers={"X-Error-Message": said})]
+    assert "no luck with ***" in user.run("push", "run", "me/toys").error
+
+
 def test_the_hub_is_gone(user: Terminal, untouched: None) -> None:
     hub = user.hub
     gone = user.but(HF_ENDPOINT="http://127.0.0.1:9")  # the discard port: refused
