@@ -126,12 +126,13 @@ def test_a_large_file_comes_up_in_parts_and_down_in_ranges(tmp_path: Path) -> No
 api.create_repo("me/new")
 oid = api.upload_file(path_or_fileobj=here / "big.bin", path_in_repo="big.bin", repo_id="me/new").oid
 from huggingface_hub import HfFileSystem
-tail = HfFileSystem().read_bytes(f"me/new@{oid}/big.bin", start=3 * 2**20)
+tail = HfFileSystem().read_bytes(f"me/new@{oid}/big.bin", start=3 * 2**20, end=3 * 2**20 + 4)
 say(tail=tail.hex(), same=Path(hf_hub_download("me/new", "big.bin")).read_bytes() == (here / "big.bin").read_bytes())
 """
     with serving(Hub(large=2**20, part=2**20)) as hub:
         said = client(hub, tmp_path, script)
     assert said["same"]
+    assert said["tail"] == whole[-5:-1].hex()
     assert hub.files("me/new")["big.bin"] == whole
     parts = [request.rpartition("/")[2] for request in hub.requests if request.startswith("PUT /_objects/")]
     assert parts == ["1", "2", "3", "4"]

@@ -314,12 +314,12 @@ def resolve(hub: Hub, request: Request, repo: str, revision: str, path: str) -> 
     if "xetHash" in entry:
         link = f'<{hub.url}/api/models/{repo}/xet-read-token/{sha}>; rel="xet-auth"'
         headers |= {"X-Xet-Hash": entry["xetHash"], "Link": link}
-    asked = re.fullmatch(r"bytes=(\d+)-", request.headers.get("range", ""))
+    asked = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", ""))
     if not asked:
         return Answer(data, headers=headers)
-    start = int(asked[1])
-    headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-    return Answer(data[start:], 206, headers)
+    start, last = int(asked[1]), min(int(asked[2] or len(data)), len(data) - 1)
+    headers["Content-Range"] = f"bytes {start}-{last}/{len(data)}"
+    return Answer(data[start : last + 1], 206, headers)
 
 
 def _entry(hub: Hub, path: str, data: bytes) -> dict[str, Any]:
@@ -331,7 +331,7 @@ def _entry(hub: Hub, path: str, data: bytes) -> dict[str, Any]:
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {len(data)}\n".encode()
     facts |= {"oid": _git_id(pointer), "lfs": {"oid": sha256, "size": len(data), "pointerSize": len(pointer)}}
     known = xet.hashes(hub.xet) if hub.xet is not None else {}
-    return facts | ({"xetHash": known[sha256][0]} if sha256 in known else {})
+    return facts | ({"xetHash": known[sha256]} if sha256 in known else {})
 
 
 def _git_id(data: bytes) -> str:

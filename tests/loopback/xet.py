@@ -2,7 +2,7 @@
 
 Clients name large files by sha256, the store by xet hash: which is which stands in the store's shards. A shard has a
 header, and then for each file 48-byte records, little-endian: the file (xet hash, flags, number of segments), its
-segments (bytes at 36), as many again if it has verification, and one with its sha256 if it has metadata.
+segments, as many again if it has verification, and one with its sha256 if it has metadata.
 """
 
 import itertools
@@ -14,19 +14,18 @@ END = b"\xff" * 32
 HAS_VERIFICATION, HAS_METADATA = 1 << 31, 1 << 30
 
 
-def hashes(store: Path) -> dict[str, tuple[str, int]]:
-    """Return sha256 -> (xet hash, size in bytes) of every file in the store."""
-    found: dict[str, tuple[str, int]] = {}
+def hashes(store: Path) -> dict[str, str]:
+    """Return sha256 -> xet hash of every file in the store."""
+    found: dict[str, str] = {}
     for path in store.rglob("*.mdb"):
         shard = path.read_bytes()
         records = (shard[at : at + RECORD] for at in itertools.count(HEADER, RECORD))
         while (file := next(records))[:32] != END:
             flags, count = struct.unpack_from("<II", file, 32)
-            size = sum(struct.unpack_from("<I", next(records), 36)[0] for _ in range(count))
-            if flags & HAS_VERIFICATION:
-                next(itertools.islice(records, count - 1, None))
+            for _ in range(2 * count if flags & HAS_VERIFICATION else count):
+                next(records)
             if flags & HAS_METADATA:
-                found[_hex(next(records)[:32])] = (_hex(file[:32]), size)
+                found[_hex(next(records)[:32])] = _hex(file[:32])
     return found
 
 
@@ -37,7 +36,7 @@ def read(store: Path, sha256: str) -> bytes | None:
     if sha256 not in (known := hashes(store)):
         return None
     streams = hf_xet.XetSession().new_download_stream_group(endpoint=f"local://{store}")
-    return b"".join(streams.download_stream(hf_xet.XetFileInfo(*known[sha256])))
+    return b"".join(streams.download_stream(hf_xet.XetFileInfo(known[sha256])))
 
 
 def _hex(digest: bytes) -> str:
