@@ -204,6 +204,12 @@ def test_a_distribution_with_malformed_entry_points_breaks_nobody(install: Insta
     assert stranger.problem.startswith("hubft-stranger 1.5 is unusable")  # torch cannot be imported beside it, either
     assert [family.name for family in plugins.installed() if family.problem] == ["", ""]
     plugins.manager("good")
+    install("bad", "1 / 0")
+    with pytest.raises(FamilyError, match="family 'bad' of hubft-bad 1.5 cannot be imported: ZeroDivisionError"):
+        plugins.manager("bad")
+    install("reads", "import importlib.metadata; importlib.metadata.entry_points()")  # as torch does
+    with pytest.raises(FamilyError, match=r"^hubft-odd 1\.5 is unusable: its entry_points\.txt is malformed"):
+        plugins.manager("reads")
     with pytest.raises(
         FamilyError, match=r"^unknown family 'odd'; installed are good, .*\. But hubft-odd 1.5 is unusable"
     ):
