@@ -5,8 +5,9 @@
         hub.faults.append(Fault("POST .*/commit/", status=503, times=2))
         ... a process with HF_ENDPOINT=hub.url and HF_TOKEN=hub.token
 
-Here is the state, `loopback/hub_api.py` answers requests from it, `loopback/hub_http.py` is the wire. Unknown routes
-are answered with 404, and tests must not count on the exact list of requests: the client's versions differ in it.
+Here is the state; `hub_read.py` and `hub_write.py` answer requests from it, one function a route; `hub_api.py` is the
+table of routes, `hub_http.py` the wire. Unknown routes are answered with 404, and tests must not count on the exact
+list of requests: the client's versions differ in it.
 """
 
 import hashlib

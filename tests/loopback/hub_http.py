@@ -6,6 +6,7 @@ import http.server
 import urllib.parse
 from typing import TYPE_CHECKING
 
+from loopback import hub_read, hub_write  # noqa: F401  what they answer is entered in the table of routes
 from loopback.hub_api import Answer, Request, answer
 
 if TYPE_CHECKING:
