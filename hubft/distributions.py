@@ -58,14 +58,14 @@ def announced() -> list[Family]:
 
 
 def culprit(error: BaseException) -> str:
-    """Return which distribution is behind an error, where that is malformed metadata; else nothing.
+    """Return which distributions are behind an error, where that is malformed metadata; else nothing.
 
     `import torch` reads the entry points of all distributions: then it fails, whoever asks for it.
     """
-    frames = [frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)]
-    if importlib.metadata.__name__ not in frames:
+    code = importlib.metadata.entry_points.__code__
+    if all(frame.f_code is not code for frame, _ in traceback.walk_tb(error.__traceback__)):
         return ""
-    return next((family.problem for family in announced() if not family.name), "")
+    return "; ".join(sorted(family.problem for family in announced() if not family.name))
 
 
 def _one_by_one() -> Iterator[Family]:

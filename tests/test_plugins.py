@@ -205,7 +205,7 @@ def test_a_distribution_with_malformed_entry_points_breaks_nobody(install: Insta
     assert [family.name for family in plugins.installed() if family.problem] == ["", ""]
     plugins.manager("good")
     install("bad", "1 / 0")
-    with pytest.raises(FamilyError, match="family 'bad' of hubft-bad 1.5 cannot be imported: ZeroDivisionError"):
+    with pytest.raises(FamilyError, match=r"hubft-bad 1\.5 cannot be imported: ZeroDivisionError"):
         plugins.manager("bad")
     install("reads", "import importlib.metadata; importlib.metadata.entry_points()")  # as torch does
     with pytest.raises(FamilyError, match=r"^hubft-odd 1\.5 is unusable: its entry_points\.txt is malformed"):
