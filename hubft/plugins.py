@@ -81,7 +81,7 @@ def find(name: str) -> Family:
 def _unknown(name: str, found: list[Family]) -> FamilyError:
     names = list(dict.fromkeys(family.name for family in found if family.name))
     told = f"unknown family {name!r}; installed are {', '.join(names) or 'none'}."
-    unreadable = " ".join(family.problem for family in found if not family.name and not family.disabled)
+    unreadable = "; ".join(family.problem for family in found if not family.name and not family.disabled)
     cure = suggest(name, names) or f" Try: pip install hubft-{name.replace('_', '-')}"
     return FamilyError(f"{told}{unreadable and f' But {unreadable}.'}{cure}")
 
