@@ -77,10 +77,11 @@ def _parsed(source: str | Path, revision: str | None) -> tuple[str, str | None]:
 
 def _download(name: str, revision: str | None, again: bool = False) -> Path:
     """Return the snapshot's folder in the Hub's cache; a pinned commit that is there is not asked about."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
 
     which = f"{name}@{revision}" if revision else name
-    cached = not again and not COMMIT.fullmatch(revision or "") and not _reachable(name, revision)
+    pinned = bool(COMMIT.fullmatch(revision or ""))
+    cached = not again and (constants.HF_HUB_OFFLINE or not (pinned or _reachable(name, revision)))
     try:
         patterns = list(FILES)
         found = snapshot_download(
@@ -91,7 +92,7 @@ def _download(name: str, revision: str | None, again: bool = False) -> Path:
     folder = locate(Path(found))
     if folder is None:
         raise PackageError(f"the Hub repository {which} is no package: it has no {MANIFEST}")
-    if cached:
+    if cached and not pinned:
         log.warning("hubft: the Hub cannot be reached: %s is commit %s of its cache", which, folder.name)
     return folder
 
