@@ -38,7 +38,7 @@ def fsync(path: Path) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder to be filled that gets this path, which must be free, when that went well."""
+    """Give an empty folder to be filled that gets this path, which is free or an empty folder, when that went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:100]}-") as temporary:
         new = Path(temporary) / "new"

@@ -44,10 +44,7 @@ def load(source: str | Path, *, revision: str | None = None, prove: bool = False
     :raises FamilyError: the model's family, or its library, is not installed.
     """
     found = package(source, revision=revision)
-    loaded = model(found, trust)
-    if prove:
-        selftest.prove(found, loaded, transforms.evaluation(found.manifest.preprocess))
-    return loaded
+    return proved(found, trust)[0] if prove else model(found, trust)
 
 
 def package(source: str | Path, *, revision: str | None = None) -> Package:
@@ -76,6 +73,15 @@ def model(package: Package, trust: bool = False) -> nn.Module:
         raise FamilyError(f"family {job.family!r}: {left[0]} has no values and is not in the model's state")
     facts = {"classes": list(manifest.classes), "metrics": manifest.metrics, "base": to_dict(manifest.base)}
     return describe(network.eval(), manifest.job.reference, manifest.preprocess, facts)
+
+
+def proved(package: Package, trust: bool = False) -> tuple[nn.Module, float]:
+    """Return the model of a package that was read, and how far its logits lie from those of the self-test.
+
+    :raises PackageError: the self-test fails; `load` says what else.
+    """
+    network = model(package, trust)
+    return network, selftest.prove(package, network, transforms.evaluation(package.manifest.preprocess))
 
 
 def describe(network: nn.Module, reference: str, preprocess: Preprocess, facts: Mapping[str, object]) -> nn.Module:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hubft import load, share
-from hubft.errors import HubftError, PackageError
-from hubft.publish import card, catalogue, hub, selftest
+from hubft.errors import HubftError
+from hubft.files import new_folder
+from hubft.publish import card, catalogue, hub
 from hubft.publish import package as packages
 from hubft.publish.catalogue import Entry
 from hubft.publish.manifest import Manifest
 from hubft.text import visible
-from hubft.train import transforms
 
 TEMPLATES = Path(__file__).parent / "templates" / "hub"
 SUFFIX = ".txt"  # of a template, so that no tool takes it for a source of hubft itself
@@ -53,17 +52,13 @@ def publish(
     :param private: as for `hubft.share.push`.
     :raises HubftError: no package, another entry is there, or what `hubft.share.push` raises.
     """
-    folder = hub.local(source)
-    if folder is None:
-        raise PackageError(f"there is no run or package {str(source)!r} here: hubft finetune makes one")
+    folder = hub.here(source)
     manifest = packages.read(folder, verify=False).manifest  # whoever sends it verifies it
     catalogue.check(name, manifest.job.reference, to, file)
     if not os.access(file, os.W_OK) or not os.access(file.parent, os.W_OK):
         raise HubftError(f"{file} cannot be written: nothing was pushed")
     pushed = share.push(folder, to, private=private)
-    entry = Entry(
-        description or summary(manifest), manifest.job.reference, f"{pushed.name}@{pushed.revision}", pushed.manifest
-    )
+    entry = Entry(description or summary(manifest), manifest.job.reference, str(pushed), pushed.manifest)
     return catalogue.write(name, entry, file), pushed.private
 
 
@@ -93,8 +88,7 @@ def _proved(name: str, file: Path, trust: bool) -> Verdict:
     package = catalogue.fetch(name, file)
     if package is None:
         return Verdict(name)
-    model = load.model(package, trust)
-    return Verdict(name, selftest.prove(package, model, transforms.evaluation(package.manifest.preprocess)))
+    return Verdict(name, load.proved(package, trust)[1])
 
 
 def init(folder: Path) -> list[Path]:
@@ -110,13 +104,9 @@ def init(folder: Path) -> list[Path]:
     if target == Path.cwd():
         raise HubftError("a folder is made from outside of it: cd .. and name it")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
-            new = Path(temporary) / "new"
-            new.mkdir()
+        with new_folder(target) as new:
             for template in TEMPLATES.glob(f"*{SUFFIX}"):
                 shutil.copyfile(template, new / template.name.removesuffix(SUFFIX))
-            new.rename(target)
     except OSError as error:
         raise HubftError(f"{folder} cannot be written: {error.strerror or error}") from error
     return sorted(folder.iterdir())

@@ -14,12 +14,11 @@ from hubft import digest, load
 from hubft.errors import PackageError
 from hubft.files import new_folder
 from hubft.job import to_dict
-from hubft.publish import card, hub, selftest, upload
+from hubft.publish import card, hub, upload
 from hubft.publish import package as packages
 from hubft.publish.manifest import Manifest
 from hubft.publish.package import MANIFEST, Package
 from hubft.text import visible
-from hubft.train import transforms
 
 LOCAL = re.compile(r"[/~\\]|[A-Za-z]:[/\\]|\.{1,2}([/\\]|$)")  # how a path of this machine begins
 
@@ -69,10 +68,7 @@ def push(
     """
     branch = revision or "main"
     upload.check_target(name, branch)
-    folder = hub.local(source)
-    if folder is None:
-        raise PackageError(f"there is no run or package {str(source)!r} here: hubft finetune makes one")
-    found = packages.read(folder)
+    found = packages.read(hub.here(source))
     _check_publishable(found.manifest)
     with tempfile.TemporaryDirectory(prefix="hubft-") as temporary:
         staged = packages.stage(found, Path(temporary) / "package", name)
@@ -93,8 +89,7 @@ def pull(source: str, *, output: Path | None = None, trust: bool = False) -> Pul
     if output and output.exists():
         raise PackageError(f"{str(output)!r} exists: nothing was written; name another --output")
     found = load.package(source)
-    transform = transforms.evaluation(found.manifest.preprocess)
-    difference = selftest.prove(found, load.model(found, trust), transform)
+    _, difference = load.proved(found, trust)
     revision = found.folder.name  # a snapshot is named after its commit
     if output:
         found = _copied(found, output)

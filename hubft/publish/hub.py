@@ -64,6 +64,17 @@ def local(source: str | Path) -> Path | None:
     return found
 
 
+def here(source: str | Path) -> Path:
+    """Return where the package of a folder lies, which must be there; `local` says more.
+
+    :raises PackageError: there is no such folder, or it holds no package.
+    """
+    found = local(source)
+    if found is None:
+        raise PackageError(f"there is no run or package {str(source)!r} here: hubft finetune makes one")
+    return found
+
+
 def _parsed(source: str | Path, revision: str | None) -> tuple[str, str | None]:
     name, at, pinned = str(source).partition("@")
     if not REPOSITORY.fullmatch(name):
