@@ -75,20 +75,36 @@ class Recipe:
     """Passes over the training images."""
     batch_size: int = 32
     """Images a step, at most: an epoch is cut into even batches and drops none."""
+    accumulate: int = 1
+    """Parts in which the gradient of a batch is computed, one after the other, to save memory."""
+    optimizer: str = "adamw"
+    """adamw, sgd (Nesterov momentum 0.9), or any other optimizer of timm by its name."""
     lr: float = 2e-3
-    """Peak learning rate of the head (AdamW)."""
+    """Peak learning rate of the head."""
     body_lr: float = 0.005
-    """Learning rate of all before the head, as a share of --lr."""
+    """Learning rate of the last stage before the head, as a share of --lr."""
+    layer_decay: float = 1.0
+    """Learning rate of each stage as a share of the stage after it, from the last before the head down."""
+    stage_lr: tuple[str, ...] = ()
+    """Peak learning rate of a stage, as NAME=RATE; instead of what --body-lr and --layer-decay give."""
     weight_decay: float = 0.05
-    """Decoupled weight decay of weights with two or more dimensions."""
+    """Weight decay of weights with two or more dimensions."""
+    schedule: Literal["cosine", "one-cycle", "constant"] = "cosine"
+    """How the learning rate goes on after its rise: half a cosine to zero, one cycle, or as it is."""
     warmup: float = 0.1
-    """Share of the run in which the learning rate rises linearly; a cosine to zero follows."""
+    """Share of the run in which the learning rate rises."""
     clip: float = 1.0
     """Largest norm of the whole gradient; 0 turns clipping off."""
     averaging: float = 0.0
     """Decay of the exponential moving average of the weights that is evaluated and packaged; 0 is off."""
-    augment: Literal["none", "light", "standard"] = "light"
-    """none: the evaluation transform; light: mild crops and flips; standard: wide crops, flips, colour."""
+    smoothing: float = 0.0
+    """Label smoothing: the share of the target that is spread over all classes."""
+    augment: Literal["none", "light", "standard", "strong"] = "light"
+    """none: the evaluation transform; light: mild crops and flips; standard: wide crops, flips, colour; strong:
+    TrivialAugment on top, and Mixup or CutMix of every batch."""
+    views: int = 1
+    """While leading stages are frozen, how many fixed views of an image are gone through, epoch by epoch; the
+    first is the evaluation's, the others are augmented. Their features are cached."""
     seed: int = 0
     """Of every random draw of the run."""
 
@@ -96,12 +112,16 @@ class Recipe:
         stages.parse(self.train)
         check(_within(self.epochs, 1, 100_000), "--epochs", self.epochs, "in 1..100000")
         check(_within(self.batch_size, 1, 65536), "--batch-size", self.batch_size, "in 1..65536")
+        check(_within(self.accumulate, 1, self.batch_size), "--accumulate", self.accumulate, "in 1..--batch-size")
         check(_within(self.lr, 1e-12, 1e3), "--lr", self.lr, "positive")
         check(_within(self.body_lr, 0, 1e3), "--body-lr", self.body_lr, "zero or more")
         check(_within(self.weight_decay, 0, 1e3), "--weight-decay", self.weight_decay, "zero or more")
         check(_within(self.warmup, 0, 1), "--warmup", self.warmup, "in [0, 1]")
         check(_within(self.clip, 0, 1e9), "--clip", self.clip, "zero or more")
+        check(_within(self.layer_decay, 0, 1), "--layer-decay", self.layer_decay, "in [0, 1]")
         check(_within(self.averaging, 0, 0.999999), "--averaging", self.averaging, "in [0, 1)")
+        check(_within(self.smoothing, 0, 0.99), "--smoothing", self.smoothing, "in [0, 0.99]")
+        check(_within(self.views, 1, 64), "--views", self.views, "in 1..64")
         check(_within(self.seed, 0, 2**63 - 1), "--seed", self.seed, "in 0..2^63-1")
 
 
@@ -112,14 +132,24 @@ class Compute:
     device: str = "auto"
     """cpu, cuda, cuda:N, mps; auto takes the first accelerator."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Of training: auto is bf16 on a GPU that has it, else fp32. Evaluation is always fp32."""
+    """Of training: auto is the fastest that was measured and agrees with fp32. Evaluation is always fp32."""
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """Of images and convolutions in memory; auto is measured."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile of the training step; auto: measured, and on where it pays off within the run."""
+    threads: int = 0
+    """Threads of PyTorch on the CPU; 0 is measured."""
     workers: int = -1
-    """Processes that decode images; -1 chooses by the machine; 0 decodes in the main process."""
+    """Processes that decode images; -1 is measured; 0 decodes in the main process."""
+    cache: float = 10.0
+    """Gigabytes of disk for features of frozen stages, over all runs; 0 computes them anew in every epoch."""
     checkpoint_every: int = 0
     """Steps between checkpoints; 0 writes one at the end of every epoch."""
 
     def __post_init__(self) -> None:
+        check(_within(self.threads, 0, 1024), "--threads", self.threads, "in 0..1024")
         check(_within(self.workers, -1, 1024), "--workers", self.workers, "in -1..1024")
+        check(_within(self.cache, 0, 1e6), "--cache", self.cache, "zero or more")
         check(_within(self.checkpoint_every, 0, 2**31), "--checkpoint-every", self.checkpoint_every, "zero or more")
 
 
