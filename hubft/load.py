@@ -21,7 +21,8 @@ from hubft import digest, plugins
 from hubft.build import adapt, build, load_base
 from hubft.errors import BaseMismatch, FamilyError, HubftError, PackageError
 from hubft.hookspecs import Loaded, Preprocess
-from hubft.job import Job, to_dict
+from hubft.job import Job
+from hubft.plain import to_dict
 from hubft.publish import catalogue as catalogues
 from hubft.publish import hub, selftest, tensors
 from hubft.publish.package import Manifest, Package

@@ -17,7 +17,7 @@ from hubft import distributions, hookspecs
 from hubft.distributions import DISABLE, DISABLED, GROUP, OWN, Family
 from hubft.errors import FamilyError, JobError, suggest
 from hubft.hookspecs import API, Declared
-from hubft.job import from_dict
+from hubft.plain import from_dict
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKOUT = ROOT / "plugins"  # beside the package in a checkout, absent in an installed wheel

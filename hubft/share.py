@@ -13,7 +13,7 @@ from typing import Any
 from hubft import digest, load
 from hubft.errors import PackageError
 from hubft.files import new_folder
-from hubft.job import to_dict
+from hubft.plain import to_dict
 from hubft.publish import card, hub, upload
 from hubft.publish import package as packages
 from hubft.publish.manifest import Manifest

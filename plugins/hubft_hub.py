@@ -26,7 +26,7 @@ from torch.func import functional_call
 from hubft import hookimpl, hub_lock, structure
 from hubft.errors import FamilyError, HubftError, suggest
 from hubft.hookspecs import Base, Loaded, Preprocess
-from hubft.job import from_dict
+from hubft.plain import from_dict
 
 hubft_family = {"api": (1, 0), "foreign_code": True}
 

@@ -18,7 +18,8 @@ from test_job import EVERY_FIELD, leaves
 from hubft import Job, cli, plugins
 from hubft.build import load_base
 from hubft.console import Console
-from hubft.job import Recipe, from_dict
+from hubft.job import Recipe
+from hubft.plain import from_dict
 from hubft.text import visible
 from hubft.train import stages
 

@@ -12,7 +12,7 @@ import pytest
 
 from hubft import HubftError, Job, engine, prepare
 from hubft.console import Console
-from hubft.job import from_dict
+from hubft.plain import from_dict
 from hubft.train.run import Run
 
 EPOCHS, PER_EPOCH = 3, 5  # 36 images in batches of at most 8

@@ -18,7 +18,7 @@ from typing import Any
 from hubft import digest
 from hubft.errors import HubftError, PackageError, suggest
 from hubft.files import write_json
-from hubft.job import from_dict, to_dict
+from hubft.plain import from_dict, to_dict
 from hubft.publish import hub
 from hubft.publish.package import MANIFEST, Package, locate, read
 from hubft.text import visible

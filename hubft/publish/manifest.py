@@ -13,7 +13,8 @@ from typing import Any
 
 from hubft.errors import DamagedPackage, HubftError, PackageError
 from hubft.hookspecs import Base, Preprocess
-from hubft.job import Job, Reference, from_dict, to_dict
+from hubft.job import Job, Reference
+from hubft.plain import from_dict, to_dict
 from hubft.publish import tensors
 
 SCHEMA = 1

@@ -12,7 +12,8 @@ from typing import Any, Self
 
 from hubft.errors import CheckpointError, JobError
 from hubft.files import write_json, write_text
-from hubft.job import Job, from_dict, to_dict
+from hubft.job import Job
+from hubft.plain import from_dict, to_dict
 
 
 @dataclass(frozen=True)
