@@ -1,0 +1,51 @@
+"""Norm statistics at the end of a run: measured again, where what training left behind is not what the weights need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from hubft.train import stages
+
+
+def live(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the norms whose running statistics moved in training: those that `stages.train_mode` leaves in training.
+
+    The model is in eval mode afterwards.
+    """
+    stages.train_mode(model)
+    found = {n: m for n, m in model.named_modules() if m.training and getattr(m, "running_mean", None) is not None}
+    model.eval()
+    return found
+
+
+@torch.no_grad()
+def estimate(model: nn.Module, norms: dict[str, nn.Module], batches: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Set the running statistics of `norms` to the mean over the batches; return the buffers as they were, by name.
+
+    As torch.optim.swa_utils.update_bn does, but norms that are not named stay as they are, and so does dropout: what
+    is frozen is frozen here too.
+    """
+    before = {f"{n}.{b}".lstrip("."): t.clone() for n, m in norms.items() for b, t in m.named_buffers(recurse=False)}
+    momenta = {n: m.momentum for n, m in norms.items()}
+    model.eval()
+    for norm in norms.values():
+        norm.reset_running_stats()  # type: ignore[operator]
+        norm.momentum = None  # type: ignore[assignment]  # a plain mean over the batches
+        norm.training = True
+    for inputs in batches:
+        model(inputs)
+    for name, norm in norms.items():
+        norm.momentum = momenta[name]
+    model.eval()
+    return before
+
+
+@torch.no_grad()
+def restore(model: nn.Module, buffers: dict[str, Tensor]) -> None:
+    """Put back what `estimate` returned."""
+    now = dict(model.named_buffers())
+    for name, value in buffers.items():
+        now[name].copy_(value)
