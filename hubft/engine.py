@@ -19,7 +19,7 @@ from hubft.hookspecs import Batch, Loaded
 from hubft.job import Job
 from hubft.prepare import Prepared, prepare
 from hubft.publish import package, selftest
-from hubft.train import checkpoint, draws, frozen, loader, loop, metrics, recipe, report, transforms
+from hubft.train import checkpoint, draws, frozen, loader, loop, metrics, pixels, recipe, report, transforms
 from hubft.train.run import Run, StopRequest
 
 CALIBRATION = 256  # training images that `compress` may look at
@@ -119,8 +119,9 @@ def _train(
     """Train to the end of the run; return the metrics of its last epoch, if that ended here."""
     recipe, runtime, every = prepared.job.recipe, prepared.runtime, prepared.job.compute.checkpoint_every
     sampler = loader.Batches(len(prepared.images.train), recipe.batch_size, recipe.epochs, recipe.seed, state.step)
-    transform = transforms.training(prepared.loaded.preprocess, recipe.augment)
-    batches = loader.batches(prepared.images, transform, sampler, prepared.job.compute.workers, runtime.device)
+    images = prepared.images
+    views = pixels.Views(images.folder, images.train, prepared.loaded.preprocess, recipe)
+    batches = loader.batches(views, sampler, runtime)
     measured = None
     with StopRequest() as stop, console.bar(sampler.per_epoch * recipe.epochs, state.step) as bar:
         for step in loop.fit(prepared.pm, state, recipe, batches, runtime):
@@ -164,8 +165,8 @@ def _meta(prepared: Prepared, meter: loop.Meter) -> dict[str, Any]:
 
 def _measure(prepared: Prepared, model: nn.Module, average: recipe.Average | None = None) -> dict[str, Any]:
     images, job = prepared.images, prepared.job
-    transform = transforms.evaluation(prepared.loaded.preprocess)
-    batches = loader.in_order(images.folder, images.val, transform, job.recipe.batch_size, job.compute.workers)
+    views = pixels.Views(images.folder, images.val, prepared.loaded.preprocess)
+    batches = loader.in_order(views, job.recipe.batch_size, prepared.runtime)
     with average.applied() if average else nullcontext():
         outputs, targets = loop.evaluate(prepared.pm, model, batches, prepared.runtime)
     return metrics.classification(outputs, targets, images.classes)
@@ -175,8 +176,8 @@ def _calibration(prepared: Prepared) -> Iterator[Batch]:
     images, job = prepared.images, prepared.job
     order = torch.randperm(len(images.train), generator=draws.generator("calibration", job.recipe.seed))
     samples = [images.train[i] for i in order[:CALIBRATION].tolist()]
-    transform = transforms.evaluation(prepared.loaded.preprocess)
-    for batch in loader.in_order(images.folder, samples, transform, job.recipe.batch_size, job.compute.workers):
+    views = pixels.Views(images.folder, samples, prepared.loaded.preprocess)
+    for batch in loader.in_order(views, job.recipe.batch_size, prepared.runtime):
         yield prepared.runtime.to_device(batch)
 
 

@@ -15,6 +15,7 @@ from hubft.load import model as load_model
 from hubft.publish.package import Package
 from hubft.train import data, loader, loop, metrics
 from hubft.train.decode import decode
+from hubft.train.pixels import Views
 from hubft.train.runtime import Runtime
 
 BATCH = 32  # images; evaluation holds no gradients, so any machine that trains can do more
@@ -27,10 +28,9 @@ def evaluate(package: Package, folder: Path, trust: bool = False) -> tuple[dict[
     """
     manifest = package.manifest
     samples, quarantined = data.labelled(folder, manifest.classes)
-    compute = Compute()
-    runtime = Runtime(compute)
+    runtime = Runtime(Compute())
     model = load_model(package, trust).to(runtime.device)
-    batches = loader.in_order(folder, samples, model.preprocess, BATCH, compute.workers)
+    batches = loader.in_order(Views(folder, samples, manifest.preprocess), BATCH, runtime)
     outputs, targets = loop.evaluate(plugins.manager(manifest.job.family), model, batches, runtime)
     return metrics.classification(outputs, targets, manifest.classes), quarantined
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +17,7 @@ from hubft.errors import FamilyError, TrainingError
 from hubft.job import Compute, Recipe, Task
 from hubft.train import data, frozen, loader, loop, recipe, stages, transforms
 from hubft.train.decode import decode
+from hubft.train.pixels import Views
 from hubft.train.runtime import Runtime
 
 CPU = Compute(device="cpu", workers=0)
@@ -44,8 +44,8 @@ def train(images: data.Images, pm: pluggy.PluginManager) -> Callable[..., tuple[
         runtime = Runtime(compute)
         state = loop.start(loaded, recipe, runtime)
         sampler = loader.Batches(len(images.train), recipe.batch_size, recipe.epochs, recipe.seed)
-        transform = transforms.training(loaded.preprocess, recipe.augment)
-        batches = loader.batches(images, transform, sampler, compute.workers, runtime.device)
+        views = Views(images.folder, images.train, loaded.preprocess, recipe)
+        batches = loader.batches(views, sampler, runtime)
         return state, list(loop.fit(pm, state, recipe, batches, runtime))
 
     return run
@@ -188,10 +188,9 @@ def test_bf16_trains_in_bf16_and_keeps_float32_weights(train, pm) -> None:
     assert {p.dtype for p in state.model.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("compute", [Compute(device="cpu", precision="fp16"), Compute(device="cuda:77")])
-def test_what_a_machine_cannot_do_is_said(compute: Compute) -> None:
-    with pytest.raises(HubftError, match=r"--precision fp16|--device 'cuda:77'"):
-        Runtime(compute)
+def test_a_device_that_the_machine_lacks_is_said() -> None:
+    with pytest.raises(HubftError, match=r"--device 'cuda:77'"):
+        Runtime(Compute(device="cuda:77"))
 
 
 def test_clipping_bounds_the_gradient(train, pm) -> None:
@@ -281,8 +280,9 @@ def test_evaluation_is_fp32_in_eval_mode_and_in_order(images: data.Images, pm: p
     loaded = build(pm, Job("toy:small", "-", task=Task(outputs=3, dropout=0.5)), pretrained=True)
     nn.init.normal_(loaded.model.get_parameter("head.1.weight"))
     transform = transforms.evaluation(loaded.preprocess)
-    batches = loader.in_order(Path(images.folder), images.val, transform, 5, 0)
-    outputs, targets = loop.evaluate(pm, loaded.model, batches, Runtime(Compute(device="cpu", precision="bf16")))
+    runtime = Runtime(Compute(device="cpu", precision="bf16", workers=0))
+    batches = loader.in_order(Views(images.folder, images.val, loaded.preprocess), 5, runtime)
+    outputs, targets = loop.evaluate(pm, loaded.model, batches, runtime)
     decoded = [transform(decode(images.folder / s.path)) for s in images.val]
     with torch.no_grad():
         torch.testing.assert_close(outputs, loaded.model.eval()(torch.stack(decoded)))

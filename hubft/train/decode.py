@@ -7,29 +7,41 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from hubft.errors import DataError
 
 MAX_PIXELS = 100_000_000  # checked in the header, before a decoder allocates
+LYING = (5, 6, 7, 8)  # EXIF orientations of which the width is stored as the height
 
 
-def decode(source: Path | BytesIO) -> Image.Image:
+def decode(source: Path | BytesIO, side: int = 0) -> Image.Image:
     """Return a picture as 8-bit RGB, turned upright by its EXIF tag; alpha is dropped, 16-bit grey scaled.
 
+    :param side: where given, a picture whose shorter side is longer is scaled down to it: a JPEG first in its
+        decoder, by halves, which saves most of the work.
     :raises DataError: not an image, truncated, or more than 100 megapixels.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; faults that matter are raised
             with _open(source) as image:
-                return _rgb(ImageOps.exif_transpose(image))
+                return _scaled(image, side) if side else _rgb(ImageOps.exif_transpose(image))
     except DataError:
         raise
     except UnidentifiedImageError as error:  # its own message names an address in memory
         raise DataError("not an image of a known format") from error
     except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, ...
         raise DataError(f"cannot be decoded: {error}") from error
+
+
+def scaled_size(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Return (width, height) of a picture of this size after `decode(..., side)`: never larger than it was."""
+    short = min(size)
+    if short <= side:
+        return size
+    width, height = (max(side, round(length * side / short)) for length in size)
+    return width, height
 
 
 def _open(source: Path | BytesIO) -> Image.Image:
@@ -40,6 +52,15 @@ def _open(source: Path | BytesIO) -> Image.Image:
         image.close()
         raise DataError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
     return image
+
+
+def _scaled(image: Image.Image, side: int) -> Image.Image:
+    size = scaled_size(image.size, side)
+    image.draft(None, size)  # only JPEG can; gives no less than `size`
+    if image.getexif().get(ExifTags.Base.Orientation) in LYING:
+        size = size[::-1]
+    upright = _rgb(ImageOps.exif_transpose(image))
+    return upright if upright.size == size else upright.resize(size, Image.Resampling.BILINEAR)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -2,82 +2,90 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from hubft.train import draws
-from hubft.train.data import Images, Sample
-from hubft.train.decode import decode
+from hubft.train.pixels import Normalise, Views
+from hubft.train.runtime import Runtime
 
-Index = tuple[int, int]  # (epoch, index of the sample)
-
-
-class Views(Dataset[tuple[Tensor, int]]):
-    """Decoded and transformed samples; each draws from generators seeded by (seed, epoch, index)."""
-
-    def __init__(self, folder: Path, samples: Sequence[Sample], transform: Any, seed: int) -> None:
-        self.folder, self.samples, self.transform, self.seed = folder, samples, transform, seed
-
-    def __getitem__(self, index: Index) -> tuple[Tensor, int]:
-        epoch, i = index
-        sample = self.samples[i]
-        draws.seed("sample", self.seed, epoch, i)
-        return self.transform(decode(self.folder / sample.path)), sample.label
+Index = tuple[int, int]  # (view, index of the sample); view 0 is the evaluation's
 
 
 class Batches(Sampler[list[Index]]):
-    """All batches of a run from step `start` on: each epoch a fresh order, cut evenly, none dropped.
+    """The batches of a run from step `start` to before `stop`: each epoch a fresh order, cut evenly, none dropped.
 
-    Even batches differ by one sample at most, so none is so small that batch norm fails or shakes.
+    Even batches differ by one sample at most, so none is so small that batch norm fails or shakes. With
+    `views` the epochs go through that many fixed views of each sample, the evaluation's first; with 0 every
+    epoch has an augmented view of its own.
     """
 
-    def __init__(self, samples: int, batch_size: int, epochs: int, seed: int, start: int = 0) -> None:
-        self.samples, self.epochs, self.seed, self.start = samples, epochs, seed, start
+    def __init__(
+        self,
+        samples: int,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        start: int = 0,
+        stop: int | None = None,
+        views: int = 0,
+    ) -> None:
+        self.samples, self.seed, self.start, self.views = samples, seed, start, views
         self.per_epoch = -(-samples // batch_size)
+        self.steps = self.per_epoch * epochs
+        """Of the whole run, whatever part of it this is."""
+        self.stop = self.steps if stop is None else stop
 
     def __len__(self) -> int:
-        return self.per_epoch * self.epochs - self.start
+        return self.stop - self.start
 
     def __iter__(self) -> Iterator[list[Index]]:
-        for epoch in range(self.start // self.per_epoch, self.epochs):
+        for epoch in range(self.start // self.per_epoch, -(-self.stop // self.per_epoch)):
             order = torch.randperm(self.samples, generator=draws.generator("order", self.seed, epoch))
-            batches = order.tensor_split(self.per_epoch)
-            skip = self.start % self.per_epoch if epoch == self.start // self.per_epoch else 0
-            for batch in batches[skip:]:
-                yield [(epoch, i) for i in batch.tolist()]
+            first = epoch * self.per_epoch
+            view = epoch % self.views if self.views else epoch + 1
+            for batch in order.tensor_split(self.per_epoch)[max(0, self.start - first) : self.stop - first]:
+                yield [(view, i) for i in batch.tolist()]
 
 
-def processes(workers: int) -> int:
-    """Return how many processes decode images: `workers`, or where that is -1 one less than the cores, 1 to 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return workers if workers >= 0 else min(8, max(1, cores - 1))
+class Loader:
+    """Batches on the device: (inputs float32 `[b, 3, height, width]`, targets int64 `[b]`, these still on the CPU).
+
+    Pixels travel as bytes, a quarter of the size, and are normalised where they arrive.
+    """
+
+    def __init__(self, views: Views, order: Any, runtime: Runtime, workers: int) -> None:
+        self.batch_sampler = order
+        self.normalise = Normalise(views.preprocess, runtime)
+        self.pictures: DataLoader[tuple[Tensor, int]] = DataLoader(
+            views,
+            batch_sampler=order,
+            num_workers=workers,
+            pin_memory=runtime.device.type == "cuda",
+            generator=draws.generator("loader", 0),  # else it would draw from the global one
+        )
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for pictures, targets in self.pictures:
+            yield self.normalise(pictures), targets
 
 
-def batches(images: Images, transform: Any, sampler: Batches, workers: int, device: torch.device) -> DataLoader[Any]:
-    """Return the training batches of a run as (inputs float32 `[b, 3, h, w]`, targets int64 `[b]`)."""
-    return DataLoader(
-        Views(images.folder, images.train, transform, sampler.seed),
-        batch_sampler=sampler,
-        num_workers=processes(workers),
-        pin_memory=device.type == "cuda",
-        generator=draws.generator("loader", sampler.seed),  # else it would draw from the global one
-    )
+def batches(views: Views, sampler: Batches, runtime: Runtime) -> Loader:
+    """Return the training batches of a run, or of the part of it that `sampler` says."""
+    return Loader(views, sampler, runtime, runtime.workers)
 
 
-def in_order(folder: Path, samples: Sequence[Sample], transform: Any, batch_size: int, workers: int) -> DataLoader[Any]:
-    """Return the samples once, in order, as batches of the same form."""
-    order = [
-        [(0, i) for i in range(at, min(at + batch_size, len(samples)))] for at in range(0, len(samples), batch_size)
+def in_order(views: Views, batch_size: int, runtime: Runtime, view: int = 0) -> Loader:
+    """Return one view of every sample, in order; view 0 is the evaluation's."""
+    samples = range(len(views.samples))
+    order: Sequence[list[Index]] = [
+        [(view, i) for i in samples[at : at + batch_size]] for at in range(0, len(samples), batch_size)
     ]
-    return DataLoader(
-        Views(folder, samples, transform, 0),
-        batch_sampler=order,
-        num_workers=min(processes(workers), len(order)),
-        generator=draws.generator("loader", 0),
-    )
+    return Loader(views, order, runtime, min(runtime.workers, len(order)))

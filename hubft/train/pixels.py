@@ -1,0 +1,81 @@
+"""Samples as pixels: decoded once to bytes where that fits, cropped anew in each view, normalised on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import ToTensor, v2
+
+from hubft.hookspecs import Preprocess
+from hubft.job import Recipe
+from hubft.train import draws, transforms
+from hubft.train.data import Sample
+from hubft.train.decode import decode
+from hubft.train.runtime import FORMATS, Runtime
+
+WORKING = 1.5
+"""Shorter side of the picture that crops are drawn from, in sides of the model's input: of the crops of `light`
+one in seven is enlarged, by an eighth at most."""
+
+
+class Views(Dataset[tuple[Tensor, int]]):
+    """Samples as the model shall see them but for the normalisation: uint8 `[height, width, 3]`, and the label.
+
+    Item (0, i) is the evaluation's view of sample i. Item (v, i) is its augmented view v, a function of
+    (seed, v, i), cropped from a picture that was scaled to `WORKING` first; without a recipe, or where
+    that augments nothing, the evaluation's again.
+    """
+
+    def __init__(
+        self, folder: Path, samples: Sequence[Sample], preprocess: Preprocess, recipe: Recipe | None = None
+    ) -> None:
+        self.folder, self.samples, self.preprocess = folder, samples, preprocess
+        self.recipe = recipe or Recipe(augment="none")
+        self.exact = _to_pixels(transforms.evaluation(preprocess))
+        self.augment = _to_pixels(transforms.training(preprocess, self.recipe.augment))
+
+    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, int]:
+        view, i = index
+        label = self.samples[i].label
+        if not view or self.recipe.augment == "none":
+            return _tensor(self.exact(self._decode(i))), label
+        picture = self._decode(i, round(WORKING * max(self.preprocess.size)))
+        draws.seed("sample", self.recipe.seed, view - 1, i)
+        return _tensor(self.augment(picture)), label
+
+    def _decode(self, i: int, side: int = 0) -> Image.Image:
+        return decode(self.folder / self.samples[i].path, side)
+
+
+class Normalise:
+    """Makes uint8 `[b, height, width, 3]` the model's inputs, on its device: the bits of ToTensor and Normalize."""
+
+    def __init__(self, preprocess: Preprocess, runtime: Runtime) -> None:
+        def constant(values: tuple[float, ...]) -> Tensor:
+            return torch.tensor(values, device=runtime.device).view(-1, 1, 1)
+
+        self.flip, self.runtime = preprocess.channels == "bgr", runtime
+        self.mean, self.std = constant(preprocess.mean), constant(preprocess.std)
+        self.white = constant((255.0,))  # a tensor: by a number CUDA would multiply with the inverse, a bit off
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        pictures = pictures.to(self.runtime.device, non_blocking=True).permute(0, 3, 1, 2)
+        inputs = pictures.to(torch.float32, memory_format=FORMATS[self.runtime.memory_format])
+        inputs.div_(self.white)
+        return (inputs.flip(1) if self.flip else inputs).sub_(self.mean).div_(self.std)
+
+
+def _to_pixels(transform: v2.Compose) -> v2.Compose:
+    """Return the steps of a transform before the picture becomes floats."""
+    steps = list(transform.transforms)
+    return v2.Compose(steps[: next(i for i, step in enumerate(steps) if isinstance(step, ToTensor))])
+
+
+def _tensor(picture: Image.Image) -> Tensor:
+    return torch.from_numpy(numpy.array(picture))
