@@ -50,7 +50,7 @@ def bare(model: nn.Module, options: Recipe, groups: list[dict[str, object]], bat
     model.train()
     for step, (inputs, targets) in enumerate(batches):
         for group in optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * recipe.lr_factor(options.warmup, step, len(batches))
+            group["lr"] = group["peak_lr"] * recipe.lr_factor(options, step, len(batches))
         loss = criterion(model(inputs), targets)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), options.clip)
@@ -78,7 +78,7 @@ def main() -> None:
     torch.manual_seed(0)
     loaded = build(pm, job, pretrained=False)
     twin = copy.deepcopy(loaded.model)
-    state = loop.start(loaded, job.recipe, runtime := Runtime(job.compute))
+    state = loop.start(loaded, job.recipe, runtime := Runtime(job.compute), 10)
     names = {id(p): name for name, p in loaded.model.named_parameters()}
     groups = [
         {**group, "params": [twin.get_parameter(names[id(p)]) for p in group["params"]]}

@@ -61,7 +61,7 @@ def resume(folder: Path, console: Console | None = None) -> Result:
 def _run(prepared: Prepared, run: Run, console: Console) -> Result:
     job, images = prepared.job, prepared.images
     _introduce(prepared, run, console)
-    state = loop.start(prepared.loaded, job.recipe, prepared.runtime)
+    state = loop.start(prepared.loaded, job.recipe, prepared.runtime, job.task.outputs)
     meter = _restore(prepared, run, state, console)
     metrics = _train(prepared, run, state, meter, console)
     if state.average:

@@ -29,7 +29,9 @@ API = (1, 0)
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
-Batch = tuple[Any, "Tensor"]  # (inputs, targets) on the device; targets: int64, shape [batch]
+Batch = tuple[Any, "Tensor"]
+"""(inputs, targets) on the device. Targets are class indices, int64 `[batch]`; where Mixup or CutMix is on (training
+with `--augment strong`), class probabilities, float32 `[batch, classes]`. The criterion takes both."""
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 CROPS = ("center", "squash", "border")
@@ -169,8 +171,9 @@ def freeze(loaded: Loaded, train: str, progress: float) -> frozenset[str]:  # ty
 def train_step(model: nn.Module, batch: Batch, criterion: nn.Module) -> dict[str, Tensor]:  # type: ignore[empty-body]
     """Return `loss` (scalar, differentiable), `outputs` (`[batch, outputs]`), and scalars to log.
 
-    :param batch: inputs and targets on the model's device.
-    :param criterion: the task's loss, called as `criterion(outputs, targets)`.
+    :param batch: inputs and targets on the model's device: class indices, or class probabilities (see `Batch`).
+        With `--accumulate` it is a part of the batch, and the loop adds up the gradients.
+    :param criterion: the task's loss, called as `criterion(outputs, targets)`; smooths labels where the recipe says.
 
     Default: one forward pass and the criterion. Evaluation calls the same hook in eval mode without
     gradients. The loop owns backward, optimizer, precision and devices.

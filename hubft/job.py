@@ -21,6 +21,14 @@ def _within(value: float, low: float, high: float) -> bool:
     return isinstance(value, int | float) and low <= value <= high  # False for NaN
 
 
+def _is_rate(text: str) -> bool:
+    name, _, rate = text.rpartition("=")
+    try:
+        return bool(name) and _within(float(rate), 0, 1e3)
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True)
 class Reference:
     """`family:name`; all after the first colon belongs to the family."""
@@ -66,7 +74,7 @@ class Recipe:
     """How the model is trained."""
 
     train: str = "head,all@0.5,-norms"
-    """What trains, by commas: all, head, last:N, stage:NAME, type:CLASS, match:REGEX, norms; @START, - to hold."""
+    """What trains, by commas: all, head, last:N, a stage's name, type:CLASS, match:REGEX, norms; @START, - to hold."""
     epochs: int = 8
     """Passes over the training images."""
     batch_size: int = 32
@@ -110,6 +118,9 @@ class Recipe:
         check(_within(self.batch_size, 1, 65536), "--batch-size", self.batch_size, "in 1..65536")
         check(_within(self.accumulate, 1, self.batch_size), "--accumulate", self.accumulate, "in 1..--batch-size")
         check(_within(self.lr, 1e-12, 1e3), "--lr", self.lr, "positive")
+        for text in self.stage_lr:
+            check(_is_rate(text), "--stage-lr", text, "NAME=RATE, the rate zero or more, as in layer4=0.001")
+        check(len(self.stage_rates) == len(self.stage_lr), "--stage-lr", self.stage_lr, "one rate for each stage")
         check(_within(self.body_lr, 0, 1e3), "--body-lr", self.body_lr, "zero or more")
         check(_within(self.weight_decay, 0, 1e3), "--weight-decay", self.weight_decay, "zero or more")
         check(_within(self.warmup, 0, 1), "--warmup", self.warmup, "in [0, 1]")
@@ -119,6 +130,12 @@ class Recipe:
         check(_within(self.smoothing, 0, 0.99), "--smoothing", self.smoothing, "in [0, 0.99]")
         check(_within(self.views, 1, 64), "--views", self.views, "in 1..64")
         check(_within(self.seed, 0, 2**63 - 1), "--seed", self.seed, "in 0..2^63-1")
+
+    @property
+    def stage_rates(self) -> dict[str, float]:
+        """What `stage_lr` says, by the name of the stage."""
+        pairs = [text.rpartition("=") for text in self.stage_lr]
+        return {name: float(rate) for name, _, rate in pairs}
 
 
 @dataclass(frozen=True)

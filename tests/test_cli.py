@@ -154,7 +154,7 @@ WRONG = [
     (TUNE + "--device nowhere", "--device 'nowhere' cannot be used here: "),
     (TUNE + "--device cpu --precision fp16", "--precision fp16 needs a GPU"),
     (TUNE + "--compress bf61", "--compress 'bf61': known methods are none, bf16. Did you mean 'bf16'?"),
-    (TUNE + "--train heads", "--train: 'heads' is no rule; known are all, head, last:VALUE"),
+    (TUNE + "--train heads", "--train: 'heads' is neither a stage of this model (stem, block, head) nor a rule (all,"),
     (TUNE + "--train stage:stm", "stage:stm selects no parameter; this model has stem, block, head. Did you mean"),
     (TUNE + "--train head,type:Conv3d@0.5", "type:Conv3d selects no parameter; this model has BatchNorm2d"),
     (TUNE + "--train match:zzz", "match:zzz selects no parameter; `hubft show toy:small` lists the stages"),

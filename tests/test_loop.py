@@ -42,7 +42,7 @@ def train(images: data.Images, pm: pluggy.PluginManager) -> Callable[..., tuple[
         torch.manual_seed(0)
         loaded = build(pm, Job("toy:small", "-", task=Task(outputs=3, dropout=0.1)), pretrained=True)
         runtime = Runtime(compute)
-        state = loop.start(loaded, recipe, runtime)
+        state = loop.start(loaded, recipe, runtime, 3)
         sampler = loader.Batches(len(images.train), recipe.batch_size, recipe.epochs, recipe.seed)
         views = Views(images.folder, images.train, loaded.preprocess, recipe)
         batches = loader.batches(views, sampler, runtime)
@@ -208,32 +208,6 @@ def test_clipping_bounds_the_gradient(train, pm) -> None:
         norms.clear()
         train(clip=0)
         assert max(norms) > 0.1
-
-
-def test_learning_rates_follow_torch_s_own_schedules() -> None:
-    """Linear warm-up, then `CosineAnnealingLR`; the body at its share, norms and biases without decay."""
-    steps, rising = 20, 5
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps - rising)
-    expected = [(step + 1) / rising for step in range(rising)]
-    for _ in range(steps - rising):
-        expected.append(cosine.get_last_lr()[0])
-        optimizer.step()
-        cosine.step()
-    assert [recipe.lr_factor(0.25, step, steps) for step in range(steps)] == pytest.approx(expected)
-
-
-def test_groups_of_the_optimizer(pm) -> None:
-    loaded = build(pm, Job("toy:small", "-", task=Task(outputs=3)), pretrained=True)
-    optimizer = recipe.optimizer(loaded, Recipe(lr=0.4, body_lr=0.5, weight_decay=0.1))
-    recipe.set_lr(optimizer, Recipe(warmup=0, lr=0.4), 0, 10)
-    names = {id(p): name for name, p in loaded.model.named_parameters()}
-    found = {names[id(p)]: (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
-    assert found["head.weight"] == (0.4, 0.1)
-    assert found["head.bias"] == (0.4, 0)
-    assert found["stem.0.weight"] == (0.2, 0.1)
-    assert found["stem.1.weight"] == (0.2, 0)
-    assert len(found) == len(names)
 
 
 def test_the_average_is_the_exponential_moving_average_of_weights_and_buffers() -> None:

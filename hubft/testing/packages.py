@@ -48,7 +48,7 @@ def saved_files_hold_no_pickle(subject: Subject) -> None:
             json.dumps(dict(made.loaded.config), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise AssertionError(f"`Loaded.config` is no JSON: {error}") from error
-        state = loop.start(made.loaded, Recipe(), Runtime(Compute(device="cpu")))
+        state = loop.start(made.loaded, Recipe(), Runtime(Compute(device="cpu")), 1)
         checkpoint.restore(checkpoint.save(made.package.folder / "checkpoints", state, {}), state)
         for path in made.package.folder.rglob("*"):
             expect(path.is_dir() or path.suffix in PLAIN, f"{path.name} is saved, neither tensors nor text")

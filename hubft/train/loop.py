@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +17,11 @@ from hubft.errors import FamilyError, TrainingError
 from hubft.hookspecs import Batch, Loaded
 from hubft.job import Recipe
 from hubft.train import draws, frozen, stages
+from hubft.train.mixing import Mixing, parts
 from hubft.train.recipe import Average, optimizer, set_lr
 from hubft.train.runtime import Runtime
+
+Feed = Callable[[Any], AbstractContextManager[Any]]
 
 
 @dataclass
@@ -27,6 +31,7 @@ class State:
     loaded: Loaded
     optimizer: torch.optim.Optimizer
     average: Average | None
+    classes: int
     step: int = 0
     """Steps done."""
     proof: dict[str, str] = field(default_factory=dict)
@@ -51,45 +56,80 @@ class Step:
     """What else the hook `train_step` gave to log."""
 
 
-def start(loaded: Loaded, recipe: Recipe, runtime: Runtime) -> State:
-    """Return the state before the first step, the model on its device."""
-    loaded.model.to(runtime.device)
+def start(loaded: Loaded, recipe: Recipe, runtime: Runtime, classes: int) -> State:
+    """Return the state before the first step, the model on its device; `classes` is how many the targets have."""
+    runtime.place(loaded.model)
     average = Average(loaded.model, recipe.averaging) if recipe.averaging else None
-    return State(loaded, optimizer(loaded, recipe), average)
+    return State(loaded, optimizer(loaded, recipe), average, classes)
 
 
 def fit(
-    pm: pluggy.PluginManager, state: State, recipe: Recipe, batches: Iterable[Batch], runtime: Runtime
+    pm: pluggy.PluginManager,
+    state: State,
+    recipe: Recipe,
+    batches: Iterable[Batch],
+    runtime: Runtime,
+    feed: Feed = nullcontext,
 ) -> Iterator[Step]:
     """Train from `state.step` to the end of `batches`, one step for each item that is taken.
 
-    :param batches: the remaining batches of the whole run, with `per_epoch` batches an epoch and `start`
-        those before (`hubft.train.loader.Batches` as their `batch_sampler`).
+    With `--accumulate` a step is computed in parts, whose gradients, weighted by their share of the images, add
+    up to that of the batch; batch norms in training see the parts.
+
+    :param batches: batches of the run from step `state.step` on, with a `batch_sampler` that knows `start`, that
+        step, `per_epoch`, the steps of an epoch, and `steps`, those of the whole run (`hubft.train.loader.Batches`).
+    :param feed: a context that makes of a batch's inputs what the model is called with in it. Under one there is
+        no Mixup or CutMix: its inputs need not be images.
     :raises TrainingError: a frozen tensor moved.
     """
     sampler = batches.batch_sampler  # type: ignore[attr-defined]
-    steps, per_epoch = sampler.start + len(sampler), sampler.per_epoch
-    criterion = nn.CrossEntropyLoss()
+    criterion = nn.CrossEntropyLoss(label_smoothing=recipe.smoothing)
+    mixing = Mixing(state.classes, recipe.seed) if recipe.augment == "strong" and feed is nullcontext else None
+    model = runtime.compiled(state.model)
     for batch in batches:
-        if state.step == sampler.start or state.step % per_epoch == 0:
-            begin_epoch(pm, state, recipe, progress=(state.step - state.step % per_epoch) / steps)
+        if state.step == sampler.start or state.step % sampler.per_epoch == 0:
+            begin_epoch(pm, state, recipe, (state.step - state.step % sampler.per_epoch) / sampler.steps)
+        lr = set_lr(state.optimizer, recipe, state.step, sampler.steps)
+        here = runtime.to_device(batch)
+        if mixing:
+            here = runtime.to_device(mixing(here, state.step))
         draws.seed("step", recipe.seed, state.step)
-        lr = set_lr(state.optimizer, recipe, state.step, steps)
-        with runtime.autocast():
-            result = pm.hook.train_step(model=state.model, batch=runtime.to_device(batch), criterion=criterion)
-        loss = _loss(result)
-        runtime.scaler.scale(loss).backward()
-        if recipe.clip:
-            runtime.scaler.unscale_(state.optimizer)
-            nn.utils.clip_grad_norm_([p for p in state.model.parameters() if p.grad is not None], recipe.clip)
-        runtime.scaler.step(state.optimizer)
-        runtime.scaler.update()
-        state.optimizer.zero_grad()
-        state.step += 1
-        if state.average:
-            state.average.update(state.step)
-        scalars = {name: value for name, value in result.items() if name not in ("loss", "outputs")}
-        yield Step(state.step, len(batch[1]), loss.detach(), lr, scalars)
+        results = []
+        for share, (inputs, targets) in parts(here, recipe.accumulate):
+            with feed(inputs) as seen:
+                with runtime.autocast():
+                    result = pm.hook.train_step(model=model, batch=(seen, targets), criterion=criterion)
+                loss = _loss(result)
+                # Inside of the feed: where activations are checkpointed, this runs forward passes again.
+                runtime.scaler.scale(loss if share == 1 else loss * share).backward()
+            results.append((share, result))
+        _update(state, recipe, runtime)
+        scalars = _mean(results)
+        yield Step(state.step, len(batch[1]), scalars.pop("loss").detach(), lr, scalars)
+
+
+def _update(state: State, recipe: Recipe, runtime: Runtime) -> None:
+    if recipe.clip:
+        runtime.scaler.unscale_(state.optimizer)
+        nn.utils.clip_grad_norm_([p for p in state.model.parameters() if p.grad is not None], recipe.clip)
+    runtime.scaler.step(state.optimizer)
+    runtime.scaler.update()
+    state.optimizer.zero_grad()
+    state.step += 1
+    if state.average:
+        state.average.update(state.step)
+
+
+@torch.no_grad()
+def _mean(results: list[tuple[float, dict[str, Tensor]]]) -> dict[str, Tensor]:
+    """Return the loss and the scalars of a step: the means of its parts, weighted by their share of the images."""
+    (_, first), *others = results
+    if not others:
+        return {name: value for name, value in first.items() if name != "outputs"}
+    stacked = {
+        name: torch.stack([share * result[name] for share, result in results]) for name in first if name != "outputs"
+    }
+    return {name: values.sum(0) for name, values in stacked.items()}
 
 
 def begin_epoch(pm: pluggy.PluginManager, state: State, recipe: Recipe, progress: float) -> None:
@@ -119,14 +159,23 @@ def _loss(result: Any) -> Tensor:
 
 @torch.no_grad()
 def evaluate(
-    pm: pluggy.PluginManager, model: nn.Module, batches: Iterable[Batch], runtime: Runtime
+    pm: pluggy.PluginManager,
+    model: nn.Module,
+    batches: Iterable[Batch],
+    runtime: Runtime,
+    feed: Feed = nullcontext,
 ) -> tuple[Tensor, Tensor]:
-    """Return (outputs float32 `[n, classes]`, targets int64 `[n]`) on the CPU, in fp32 and eval mode."""
+    """Return (outputs float32 `[n, classes]`, targets int64 `[n]`) on the CPU, in fp32 and eval mode.
+
+    The loss of the hook is plain cross entropy here, whatever smoothing the model was trained with.
+    """
     model.eval()
     criterion = nn.CrossEntropyLoss()
     found = []
     for batch in batches:
-        result = pm.hook.train_step(model=model, batch=runtime.to_device(batch), criterion=criterion)
+        inputs, targets = runtime.to_device(batch)
+        with feed(inputs) as seen:
+            result = pm.hook.train_step(model=model, batch=(seen, targets), criterion=criterion)
         found.append((result["outputs"].float().cpu(), batch[1]))
     outputs, targets = zip(*found, strict=True)
     return torch.cat(outputs), torch.cat(targets)

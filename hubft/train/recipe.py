@@ -3,56 +3,140 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hubft.errors import JobError, suggest
 from hubft.hookspecs import Loaded
 from hubft.job import Recipe
 from hubft.train import stages
 
 
-def optimizer(loaded: Loaded, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return AdamW (https://arxiv.org/abs/1711.05101) over every parameter, frozen ones included.
+def check_optimizer(name: str) -> None:
+    """Raise JobError unless `optimizer` can make one of this name, and a run with it can be resumed to the same bits.
 
-    A frozen parameter has no gradient, and AdamW skips what has none: no decay, no momentum. So nothing is
-    rebuilt when a stage thaws. Biases and norms (fewer than two dimensions) are not decayed.
+    Adan and the Lambs count steps by group, not by parameter: where one thaws late, the bias of its first moments
+    is corrected as if it had trained from the start.
     """
-    head = list(loaded.stages)[-1]
-    stage = stages.stage_of(loaded)
-    groups: dict[tuple[bool, bool], list[Tensor]] = {}
-    for name, parameter in loaded.model.named_parameters():
-        groups.setdefault((stage[name] == head, parameter.ndim > 1), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "peak_lr": recipe.lr * (1.0 if in_head else recipe.body_lr),
-                "weight_decay": recipe.weight_decay if decayed else 0.0,
-            }
-            for (in_head, decayed), parameters in groups.items()
-        ],
-        lr=recipe.lr,
-    )
+    if name in ("adamw", "sgd"):
+        return  # no need of timm
+    import timm.optim
+
+    known = [str(one) for one in timm.optim.list_optimizers()]
+    if name not in known:
+        raise JobError(
+            f"--optimizer {name!r} is none of timm's, such as adamw, sgd, lion, lamb.{suggest(name.lower(), known)} "
+            'All: python -c "import timm.optim; print(*timm.optim.list_optimizers())"'
+        )
+    info = timm.optim.get_optimizer_info(name)
+    if info.second_order:
+        why = "it needs second derivatives, which the loop does not compute"
+    elif isinstance(info.opt_class, str):
+        why = f"it is {info.opt_class}, of a library that hubft does not depend on"
+    elif info.opt_class.__name__ == "Kron":
+        why = "it draws from a generator of its own, so a resumed run would end with other bits"
+    else:
+        return
+    raise JobError(f"--optimizer {name}: {why}; try --optimizer adamw")
+
+
+def rates(loaded: Loaded, recipe: Recipe) -> dict[str, float]:
+    """Return the peak learning rate of every stage, from the head down to the input.
+
+    Layer-wise decay as in ULMFiT (https://arxiv.org/abs/1801.06146), by stage.
+
+    :raises JobError: `--stage-lr` names a stage that the model does not have.
+    """
+    order = list(loaded.stages)[::-1]
+    found = {
+        stage: recipe.lr * (recipe.body_lr * recipe.layer_decay ** (depth - 1) if depth else 1.0)
+        for depth, stage in enumerate(order)
+    }
+    for stage in recipe.stage_rates:
+        if stage not in found:
+            raise JobError(
+                f"--stage-lr: {stage!r} is no stage; this model has {', '.join(loaded.stages)}.{suggest(stage, order)}"
+            )
+    return found | recipe.stage_rates
+
+
+def optimizer(loaded: Loaded, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the optimizer of `--optimizer` over every parameter, frozen ones included; the head's group is the first.
+
+    A frozen parameter has no gradient, and is skipped: no decay, no momentum. So nothing is rebuilt when a stage
+    thaws. Biases and norms (fewer than two dimensions) are not decayed. The decay of `adamw` is decoupled
+    (https://arxiv.org/abs/1711.05101), that of `sgd` is coupled: added to the gradient, as torch and torchvision have
+    it (`sgdw` is the decoupled one).
+
+    :raises JobError: see `check_optimizer` and `rates`.
+    """
+    check_optimizer(recipe.optimizer)
+    of, grouped = stages.stage_of(loaded), defaultdict[tuple[float, bool], list[Tensor]](list)
+    for stage, rate in rates(loaded, recipe).items():
+        for name, parameter in loaded.model.named_parameters():
+            if of[name] == stage:
+                grouped[rate, parameter.ndim > 1].append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": its, "peak_lr": rate, "weight_decay": recipe.weight_decay if decayed else 0.0}
+        for (rate, decayed), its in grouped.items()
+    ]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.lr)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9, nesterov=True)
+    import timm.optim
+
+    made: torch.optim.Optimizer = timm.optim.create_optimizer_v2(groups, opt=recipe.optimizer, lr=recipe.lr)
+    return made
 
 
 def set_lr(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps: int) -> float:
-    """Set every group's learning rate for a step of `steps`; return the head's."""
-    factor = lr_factor(recipe.warmup, step, steps)
+    """Set every group's learning rate for a step of `steps`, in one cycle its momentum too; return the head's rate."""
+    factor = lr_factor(recipe, step, steps)
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
-    return recipe.lr * factor
+        if recipe.schedule == "one-cycle":
+            momentum = one_cycle(recipe.warmup, step, steps)[1]
+            if "betas" in group:
+                group["betas"] = (momentum, *group["betas"][1:])
+            elif "momentum" in group:
+                group["momentum"] = momentum
+    head: float = optimizer.param_groups[0]["lr"]
+    return head
 
 
-def lr_factor(warmup: float, step: int, steps: int) -> float:
+def lr_factor(recipe: Recipe, step: int, steps: int) -> float:
     """Return the share of the peak learning rate at a step: linear warm-up, then half a cosine to zero
-    (https://arxiv.org/abs/1608.03983, without restarts)."""
-    rising = round(warmup * steps)
+    (https://arxiv.org/abs/1608.03983, without restarts), or the peak; or `one_cycle`."""
+    if recipe.schedule == "one-cycle":
+        return one_cycle(recipe.warmup, step, steps)[0]
+    rising = round(recipe.warmup * steps)
     if step < rising:
         return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+    return 1.0 if recipe.schedule == "constant" else _half_cosine(1, 0, (step - rising) / max(1, steps - rising))
+
+
+def one_cycle(warmup: float, step: int, steps: int) -> tuple[float, float]:
+    """Return the share of the peak learning rate, and the momentum (the first of `betas`), at a step of one cycle.
+
+    Smith, https://arxiv.org/abs/1708.07120, with the values of torch's `OneCycleLR`: the rate from 1/25 of the peak
+    to it and down to 1/250000, the momentum from 0.95 to 0.85 and back, by half cosines.
+    """
+    peak = warmup * steps - 1  # the step of the peak
+    if step <= peak:
+        at = step / peak if peak else 1.0
+        return _half_cosine(1 / 25, 1, at), _half_cosine(0.95, 0.85, at)
+    at = (step - peak) / (steps - 1 - peak)
+    return _half_cosine(1, 1 / 25 / 1e4, at), _half_cosine(0.85, 0.95, at)
+
+
+def _half_cosine(start: float, end: float, at: float) -> float:
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * at))
 
 
 class Average:

@@ -3,14 +3,14 @@
     all                     every parameter
     head                    the head only
     last:N                  the last N stages before the head
-    stage:NAME              one stage by its name (`hubft show REFERENCE` lists them)
+    NAME, stage:NAME        one stage by its name (`hubft show REFERENCE` lists them)
     type:CLASS              every layer of a class: type:BatchNorm2d
     match:REGEX             every parameter whose name the pattern finds: match:(bias|norm)
     norms                   every norm with running statistics (batch norm)
 
 Rules are joined by commas, and each may start late: `head, last:1@0.5` trains the head alone for half of
-the run, then the last stage with it. A rule with a minus holds its parameters frozen, whatever the others
-say: `all, -norms`. The head always trains: it is new.
+the run, then the last stage with it; `head, layer4@0.5, layer3@0.75` names the stages that thaw. A rule with
+a minus holds its parameters frozen, whatever the others say: `all, -norms`. The head always trains: it is new.
 """
 
 from __future__ import annotations
@@ -51,9 +51,10 @@ def _rule(text: str) -> Rule:
     body, at, start = text.removeprefix("-").rpartition("@")
     body, start = (body, start) if at else (start, "0")
     kind, colon, value = body.partition(":")
+    if not colon and kind not in KINDS and re.fullmatch(r"\w[\w.-]*", kind):
+        kind, value = "name", kind  # whether the model has such a stage is for `trainable` to say
     if kind not in KINDS or (bool(value) == (kind in WITHOUT_VALUE)) or (colon and not value):
-        forms = ", ".join(k if k in WITHOUT_VALUE else f"{k}:VALUE" for k in KINDS) + ", each with - or not"
-        raise JobError(f"--train: {text!r} is no rule; known are {forms}.{suggest(kind, KINDS)}")
+        raise JobError(f"--train: {text!r} is no rule; known are {_forms()}.{suggest(kind, KINDS)}")
     try:
         rule = Rule(kind, value, float(start), minus=text.startswith("-"))
         good = 0 <= rule.start < 1 and (kind != "last" or int(value) >= 1)
@@ -65,6 +66,10 @@ def _rule(text: str) -> Rule:
     if not good:
         raise JobError(f"--train: {text!r}: last:N needs N >= 1, and @START a number in [0, 1)")
     return rule
+
+
+def _forms() -> str:
+    return ", ".join(k if k in WITHOUT_VALUE else f"{k}:VALUE" for k in KINDS) + ", each with - or not"
 
 
 def under(name: str, prefix: str) -> bool:
@@ -98,8 +103,7 @@ def trainable(loaded: Loaded, train: str, progress: float) -> frozenset[str]:
     for rule in parse(train):
         selected = set(_select(rule, loaded, stages))
         if not selected and (rule.kind, rule.minus) != ("norms", True):  # a model without norms has none to hold
-            name = f"{rule.kind}:{rule.value}".rstrip(":")
-            raise JobError(f"--train: {name} selects no parameter; {_known(rule, loaded)}")
+            raise JobError(f"--train: {_selects_nothing(rule, loaded)}")
         if rule.start <= progress:
             (minus if rule.minus else plus).update(selected)
     return frozenset(head | (plus - minus))
@@ -112,6 +116,7 @@ def _select(rule: Rule, loaded: Loaded, stages: dict[str, str]) -> Iterator[str]
         "head": order[-1:],
         "last": order[-1 - int(rule.value) :] if rule.kind == "last" else [],
         "stage": [rule.value],
+        "name": [rule.value],
     }.get(rule.kind, [])
     layers = [
         name
@@ -128,14 +133,19 @@ def _select(rule: Rule, loaded: Loaded, stages: dict[str, str]) -> Iterator[str]
             yield name
 
 
-def _known(rule: Rule, loaded: Loaded) -> str:
+def _selects_nothing(rule: Rule, loaded: Loaded) -> str:
+    if rule.kind == "name":
+        its = ", ".join(loaded.stages)
+        near = suggest(rule.value, [*loaded.stages, *KINDS])
+        return f"{rule.value!r} is neither a stage of this model ({its}) nor a rule ({_forms()}).{near}"
     known = {
         "stage": list(loaded.stages),
         "type": sorted({type(m).__name__ for n, m in loaded.model.named_modules() if n and list(m.parameters())}),
     }.get(rule.kind)
+    name = f"{rule.kind}:{rule.value}".rstrip(":") + " selects no parameter"
     if known is None:
-        return f"`hubft show {loaded.base.reference}` lists the stages"
-    return f"this model has {', '.join(known)}.{suggest(rule.value, known)}"
+        return f"{name}; `hubft show {loaded.base.reference}` lists the stages"
+    return f"{name}; this model has {', '.join(known)}.{suggest(rule.value, known)}"
 
 
 def table(loaded: Loaded, train: str, starts: list[float]) -> list[list[object]]:

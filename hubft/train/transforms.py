@@ -25,7 +25,8 @@ def training(preprocess: Preprocess, augment: str) -> v2.Compose:
     """Return the random transform of `--augment`; it draws from torch's global generator only.
 
     `light` keeps at least 35 % of the area and flips; `standard` is Inception's crop
-    (https://arxiv.org/abs/1409.4842: 8 to 100 % of the area), flips, and colour jitter.
+    (https://arxiv.org/abs/1409.4842: 8 to 100 % of the area), flips, and colour jitter; `strong` adds
+    TrivialAugment (https://arxiv.org/abs/2103.10158), and its batches are mixed in the loop (`hubft.train.mixing`).
     """
     if augment == "none":
         return evaluation(preprocess)
@@ -35,8 +36,9 @@ def training(preprocess: Preprocess, augment: str) -> v2.Compose:
         interpolation=_interpolation(preprocess),
         antialias=True,
     )
-    colour = [v2.ColorJitter(0.4, 0.4, 0.4)] if augment == "standard" else []
-    return v2.Compose([v2.RGB(), crop, v2.RandomHorizontalFlip(), *colour, *_tensor(preprocess)])
+    colour = [v2.ColorJitter(0.4, 0.4, 0.4)] if augment != "light" else []
+    trivial = [v2.TrivialAugmentWide()] if augment == "strong" else []
+    return v2.Compose([v2.RGB(), crop, v2.RandomHorizontalFlip(), *colour, *trivial, *_tensor(preprocess)])
 
 
 def at_size(preprocess: Preprocess, size: int) -> Preprocess:
