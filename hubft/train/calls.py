@@ -1,0 +1,121 @@
+"""The calls of a model's modules, as one forward pass makes them, and blanks that stand for the tensors in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+PLAIN = (str, int, float, bool, torch.dtype, torch.device, type(None))
+
+
+@dataclass(frozen=True)
+class Blank:
+    """What stands for a tensor that was recorded."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    per_sample: int
+    """Length of the first dimension for one sample; 0 where it does not grow with the batch."""
+    written: bool = True
+    """Whether something writes into it in place: an expanded zero has no memory for that."""
+
+    @classmethod
+    def of(cls, tensor: Tensor, batch: int) -> Blank:
+        per_sample, rest = divmod(len(tensor), batch) if tensor.ndim else (0, 0)
+        return cls(tuple(tensor.shape), tensor.dtype, 0 if rest else per_sample)
+
+    def make(self, batch: int, device: torch.device) -> Tensor:
+        """Return zeros for that many samples."""
+        shape = (batch * self.per_sample, *self.shape[1:]) if self.per_sample else self.shape
+        if self.written:
+            return torch.zeros(shape, dtype=self.dtype, device=device)
+        return torch.zeros((), dtype=self.dtype, device=device).expand(shape)
+
+
+@dataclass
+class Call:
+    """One call of a module."""
+
+    name: str
+    module: nn.Module
+    start: int
+    arguments: dict[int | str, Any]
+    """By place or keyword."""
+    end: int = -1
+    output: Any = None
+    """What it gave, with a `Blank` in the place of each tensor."""
+
+    def tensors(self) -> list[int | str]:
+        """Return the places of the arguments that are, or hold, tensors."""
+        return [place for place, value in self.arguments.items() if any(isinstance(x, Tensor) for x in leaves(value))]
+
+
+def record(model: nn.Module, inputs: Tensor) -> list[Call]:
+    """Return all calls of one forward pass, by their start; `start` and `end` count the events of the pass."""
+    calls: list[Call] = []
+    stack: list[Call] = []
+    events = iter(range(2**62))
+
+    def enter(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            arguments: dict[int | str, Any] = dict(enumerate(args))
+            call = Call(name, module, next(events), arguments | kwargs)
+            calls.append(call)
+            stack.append(call)
+
+        return hook
+
+    def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        call = stack.pop()
+        call.end, call.output = next(events), rebuild(Tensor, lambda tensor: Blank.of(tensor, len(inputs)), output)
+
+    handles = []
+    try:
+        for name, module in model.named_modules():
+            handles.append(module.register_forward_pre_hook(enter(name), with_kwargs=True))
+            handles.append(module.register_forward_hook(leave))
+        model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls
+
+
+def rebuild(kind: type, function: Callable[[Any], Any], value: Any) -> Any:
+    """Return `value` (in tuples, lists and dicts, however deep) with `function` applied to each leaf of a kind."""
+    if isinstance(value, kind):
+        return function(value)
+    if isinstance(value, tuple | list):
+        items = [rebuild(kind, function, item) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if isinstance(value, dict):
+        return type(value)((key, rebuild(kind, function, item)) for key, item in value.items())
+    return value
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """Yield what lies in tuples, lists and dicts."""
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, tuple | list):
+        for item in value:
+            yield from leaves(item)
+    else:
+        yield value
+
+
+@contextmanager
+def in_eval(model: nn.Module) -> Iterator[None]:
+    """Put a whole model in eval mode, and give each module its own mode back."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
