@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Literal, Self
@@ -75,8 +76,12 @@ class Recipe:
 
     train: str = "head,all@0.5,-norms"
     """What trains, by commas: all, head, last:N, a stage's name, type:CLASS, match:REGEX, norms; @START, - to hold."""
+    probe: bool = True
+    """Solve the new head to convergence on the features of the base first, and train on from there."""
     epochs: int = 8
-    """Passes over the training images."""
+    """Passes over the training images; with --budget at most so many."""
+    budget: str = ""
+    """Time for the training, such as 90s, 5m or 1h: as many epochs as fit, by measurement; none if none fits."""
     batch_size: int = 32
     """Images a step, at most: an epoch is cut into even batches and drops none."""
     accumulate: int = 1
@@ -114,7 +119,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         stages.parse(self.train)
-        check(_within(self.epochs, 1, 100_000), "--epochs", self.epochs, "in 1..100000")
+        check(_within(self.epochs, 0, 100_000), "--epochs", self.epochs, "in 0..100000")
+        check(self.epochs > 0 or self.probe, "--epochs", self.epochs, "one or more where there is no --probe")
+        check(not self.budget or 0 < self.seconds <= 1e8, "--budget", self.budget, "a time such as 90s, 5m or 1h")
         check(_within(self.batch_size, 1, 65536), "--batch-size", self.batch_size, "in 1..65536")
         check(_within(self.accumulate, 1, self.batch_size), "--accumulate", self.accumulate, "in 1..--batch-size")
         check(_within(self.lr, 1e-12, 1e3), "--lr", self.lr, "positive")
@@ -130,6 +137,12 @@ class Recipe:
         check(_within(self.smoothing, 0, 0.99), "--smoothing", self.smoothing, "in [0, 0.99]")
         check(_within(self.views, 1, 64), "--views", self.views, "in 1..64")
         check(_within(self.seed, 0, 2**63 - 1), "--seed", self.seed, "in 0..2^63-1")
+
+    @property
+    def seconds(self) -> float:
+        """What `budget` says, in seconds; 0 if it says nothing, or nothing that is a time."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", self.budget)
+        return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
 
     @property
     def stage_rates(self) -> dict[str, float]:
