@@ -62,8 +62,8 @@ def record(model: nn.Module, inputs: Tensor) -> list[Call]:
     events = iter(range(2**62))
 
     def enter(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            arguments: dict[int | str, Any] = dict(enumerate(args))
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[Any, Any]) -> None:
+            arguments: dict[Any, Any] = dict(enumerate(args))
             call = Call(name, module, next(events), arguments | kwargs)
             calls.append(call)
             stack.append(call)
