@@ -1,8 +1,9 @@
 """Checkpoints: safetensors and JSON, sealed by a manifest, complete or not there at all.
 
 checkpoints/step-00000042/
-    state.safetensors   model/NAME, average/NAME, optimizer/PARAMETER/KEY
-    state.json          step, proof, scaler, and what must not have changed at a resume
+    state.safetensors   model/NAME, average/NAME, optimizer/PARAMETER/KEY, group/INDEX/KEY
+    state.json          step, proof, scaler, what the optimizer keeps as plain numbers, and what must not have
+                        changed at a resume
     manifest.json       sha256 of both, written last
 """
 
@@ -10,8 +11,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def save(folder: Path, state: State, meta: dict[str, Any]) -> Path:
     temporary.mkdir(parents=True)
     save_file({name: t.detach().cpu().contiguous() for name, t in _tensors(state)}, temporary / TENSORS)
     fsync(temporary / TENSORS)
-    write_json(temporary / META, {"step": state.step, "proof": state.proof, **meta})
+    write_json(temporary / META, {"step": state.step, "proof": state.proof, **_plain(state), **meta})
     write_json(temporary / MANIFEST, {name: digest.of_file(temporary / name) for name in (TENSORS, META)})
     fsync(temporary)
     temporary.rename(final)
@@ -72,7 +73,7 @@ def restore(path: Path, state: State) -> dict[str, Any]:
     :raises CheckpointError: it belongs to another model.
     """
     meta: dict[str, Any] = json.loads((path / META).read_text())
-    stored: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+    stored: defaultdict[str, dict[str, Tensor]] = defaultdict(dict)
     for key, tensor in load_file(path / TENSORS).items():
         kind, _, name = key.partition("/")
         stored[kind][name] = tensor
@@ -86,7 +87,7 @@ def restore(path: Path, state: State) -> dict[str, Any]:
     if state.average:
         for name, tensor in state.average.tensors.items():
             tensor.copy_(stored["average"][name])
-    _restore_optimizer(state, stored["optimizer"])
+    _restore_optimizer(state, stored, meta)
     state.step, state.proof = meta["step"], meta["proof"]
     return meta
 
@@ -97,21 +98,54 @@ def _tensors(state: State) -> Iterator[tuple[str, Tensor]]:
     if state.average:
         for name, tensor in state.average.tensors.items():
             yield f"average/{name}", tensor
+    for name, its in _remembered(state):
+        for key, value in its.items():
+            if isinstance(value, Tensor):
+                yield f"{name}/{key}", value
+
+
+def _plain(state: State) -> dict[str, Any]:
+    """Return what the optimizer keeps as numbers, by name, and which of its tensors stay on the CPU."""
+    numbers: dict[str, dict[str, Any]] = {}
+    for name, its in _remembered(state):
+        numbers[name] = {key: value for key, value in its.items() if not isinstance(value, Tensor)}
+    device = next(state.model.parameters()).device
+    apart = [name for name, tensor in _tensors(state) if tensor.device != device]
+    return {"numbers": {name: its for name, its in numbers.items() if its}, "on_cpu": apart}
+
+
+def _remembered(state: State) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what the optimizer remembers of each parameter, and what it counts for a whole group."""
     for name, parameter in state.model.named_parameters():
-        for key, value in state.optimizer.state.get(parameter, {}).items():
-            yield f"optimizer/{name}/{key}", torch.as_tensor(value)
+        if parameter in state.optimizer.state:
+            yield f"optimizer/{name}", state.optimizer.state[parameter]
+    given = {"params", "peak_lr", *state.optimizer.defaults}
+    for i, group in enumerate(state.optimizer.param_groups):
+        yield f"group/{i}", {key: value for key, value in group.items() if key not in given}
 
 
-def _restore_optimizer(state: State, stored: dict[str, Tensor]) -> None:
-    names = {parameter: name for name, parameter in state.model.named_parameters()}
-    by_name: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in stored.items():
-        name, _, slot = key.rpartition("/")
-        by_name.setdefault(name, {})[slot] = tensor
-    plain = state.optimizer.state_dict()
-    order = [names[p] for group in state.optimizer.param_groups for p in group["params"]]
-    plain["state"] = {i: by_name[name] for i, name in enumerate(order) if name in by_name}
-    state.optimizer.load_state_dict(plain)
+def _restore_optimizer(state: State, stored: Mapping[str, dict[str, Tensor]], meta: dict[str, Any]) -> None:
+    """Put back what `_remembered` gave, each value in its own type: `Optimizer.load_state_dict` would cast tensors
+    to the type of their parameter."""
+    device = next(state.model.parameters()).device
+    for kind in ("optimizer", "group"):
+        for name, tensor in stored[kind].items():
+            owner, _, key = name.rpartition("/")
+            memory = _memory(state, f"{kind}/{owner}")
+            memory[key] = tensor if f"{kind}/{name}" in meta["on_cpu"] else tensor.to(device)
+            if kind == "optimizer" and tensor.shape == (parameter := state.model.get_parameter(owner)).shape:
+                # in the parameter's order in memory, by which sums go
+                memory[key] = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
+    for name, its in meta["numbers"].items():
+        _memory(state, name).update(its)
+
+
+def _memory(state: State, name: str) -> dict[str, Any]:
+    kind, _, owner = name.partition("/")
+    if kind == "group":
+        return state.optimizer.param_groups[int(owner)]
+    its: dict[str, Any] = state.optimizer.state[state.model.get_parameter(owner)]
+    return its
 
 
 def _all(folder: Path) -> list[Path]:

@@ -53,7 +53,7 @@ def _rule(text: str) -> Rule:
     kind, colon, value = body.partition(":")
     if not colon and kind not in KINDS and re.fullmatch(r"\w[\w.-]*", kind):
         kind, value = "name", kind  # whether the model has such a stage is for `trainable` to say
-    if kind not in KINDS or (bool(value) == (kind in WITHOUT_VALUE)) or (colon and not value):
+    elif kind not in KINDS or (bool(value) == (kind in WITHOUT_VALUE)) or (colon and not value):
         raise JobError(f"--train: {text!r} is no rule; known are {_forms()}.{suggest(kind, KINDS)}")
     try:
         rule = Rule(kind, value, float(start), minus=text.startswith("-"))
