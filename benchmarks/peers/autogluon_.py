@@ -17,7 +17,8 @@ from torchvision.datasets import ImageFolder
 
 
 def table(folder: common.Path) -> pandas.DataFrame:
-    return pandas.DataFrame(ImageFolder(str(folder)).samples, columns=["image", "label"])
+    images = ImageFolder(str(folder))
+    return pandas.DataFrame([(path, images.classes[n]) for path, n in images.samples], columns=["image", "label"])
 
 
 def main() -> None:
@@ -36,12 +37,13 @@ def main() -> None:
     if given.workers >= 0:
         options["env.num_workers"] = given.workers
     with tempfile.TemporaryDirectory() as folder:
-        predictor = MultiModalPredictor(label="label", problem_type="multiclass", path=folder, verbosity=0)
+        predictor = MultiModalPredictor(label="label", path=folder, verbosity=0)
         clock = common.Clock()
         predictor.fit(train, tuning_data=val, hyperparameters=options, seed=given.seed)
         clock.stop()
         clock.images = [len(train) * given.epochs / clock.seconds]  # it has no place to listen to its epochs
         network = predictor._learner._model  # there is no public way to it
+        assert list(predictor.class_labels) == sorted(set(train["label"]))
         whole = common.nn.Sequential(network.model, network.head)
         share = common.accuracy(whole, given)
     common.show("autogluon", ["autogluon.multimodal", "lightning"], given, clock, share)

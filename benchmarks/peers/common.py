@@ -24,9 +24,11 @@ from torchvision.datasets import ImageFolder
 BATCH = 32  # of every system: what they default to differs from 4 to 128, and their speed with it
 
 
-def options(description: str | None) -> argparse.Namespace:
-    """Return the options that every driver takes."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options(description: str | None, flags: bool = False) -> argparse.Namespace:
+    """Return the options that every driver takes; with `flags`, whatever else is given is kept in `extra`."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder with train/CLASS/* and val/CLASS/*")
     parser.add_argument("--model", default="tf_efficientnet_lite0.in1k", help="name of a timm model with weights")
     parser.add_argument("--size", type=int, default=224, help="side of the model's input, pixels")
@@ -35,7 +37,9 @@ def options(description: str | None) -> argparse.Namespace:
     parser.add_argument("--frozen", action="store_true", help="train the head alone")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 is the system's default")
     parser.add_argument("--workers", type=int, default=-1, help="of the data loader; -1 is the system's default")
-    found, found.extra = parser.parse_known_args()  # what else is given is for hubft
+    found, found.extra = parser.parse_known_args()
+    if found.extra and not flags:
+        parser.error(f"unknown options {' '.join(found.extra)}")
     if found.threads:
         torch.set_num_threads(found.threads)
     return found

@@ -2,6 +2,7 @@
 
 The time is that of the whole command without Python's imports: reading the images, loading the model, measuring the
 machine, training, validation, the report and the package all count, which no other system's time holds.
+With --epochs 0 their number is left to hubft.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from hubft.engine import finetune  # noqa: F401  # imported here so that the clo
 
 
 def main() -> None:
-    given = common.options(__doc__)
+    given = common.options(__doc__, flags=True)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         flags = {"--size": given.size, "--seed": given.seed, "--output": run}
