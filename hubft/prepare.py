@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import platform
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from hubft import digest, plugins
 from hubft.build import adapt, load_base
 from hubft.errors import FamilyError, JobError
 from hubft.hookspecs import Loaded
-from hubft.job import Job
-from hubft.train import data, draws
+from hubft.job import Compute, Job
+from hubft.train import data, draws, pixels, recipe
 from hubft.train.runtime import Runtime
 
 
@@ -28,19 +29,37 @@ class Prepared:
     job: Job
     pm: pluggy.PluginManager
     images: data.Images
-    runtime: Runtime
+    training: pixels.Views
+    validation: pixels.Views
     loaded: Loaded
     base: dict[str, str]
     """sha256 of every tensor of the base, before its head was replaced."""
     data: dict[str, dict[str, str | int]]
     """Fingerprint of the images."""
     versions: dict[str, str]
+    prefix: Compute = field(default_factory=Compute)
+    """How the frozen part of the model computes, forward only."""
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """Of training steps."""
+        return Runtime(self.job.compute)
+
+    @cached_property
+    def forward(self) -> Runtime:
+        """Of the frozen part of the model."""
+        return Runtime(self.prefix)
+
+    @cached_property
+    def exact(self) -> Runtime:
+        """Of evaluation: the precision that a package promises."""
+        return Runtime(replace(self.job.compute, precision="fp32"))
 
 
 def prepare(job: Job) -> Prepared:
     """Return what the job's run needs; reads data and weights, and writes nothing."""
     pm = plugins.manager(job.family)
-    runtime = Runtime(job.compute)
+    Runtime(job.compute)  # a device that is not there is told at once
     images = data.read(Path(job.data), job.holdout, job.recipe.seed)
     job = job.with_outputs(len(images.classes))
     loaded = load_base(pm, job, pretrained=True)
@@ -49,11 +68,15 @@ def prepare(job: Job) -> Prepared:
     draws.seed("head", job.recipe.seed)
     loaded = adapt(pm, job, loaded)
     _rehearse(pm, job, loaded)
-    return Prepared(job, pm, images, runtime, loaded, base, images.fingerprint(), _versions(job.family))
+    training = pixels.Views(images.folder, images.train, loaded.preprocess, job.recipe)
+    validation = pixels.Views(images.folder, images.val, loaded.preprocess)
+    fingerprint, versions = images.fingerprint(), _versions(job.family)
+    return Prepared(job, pm, images, training, validation, loaded, base, fingerprint, versions)
 
 
 def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> None:
     """Find out in a second what would otherwise fail after the training."""
+    recipe.optimizer(loaded, job.recipe)
     for progress in (0.0, 1.0):
         pm.hook.freeze(loaded=loaded, train=job.recipe.train, progress=progress)
     if job.compress != "none":

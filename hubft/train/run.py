@@ -25,6 +25,10 @@ class Run:
         return self.folder / "job.json"
 
     @property
+    def plan_file(self) -> Path:
+        return self.folder / "plan.json"
+
+    @property
     def metrics_file(self) -> Path:
         return self.folder / "metrics.jsonl"
 

@@ -1,0 +1,80 @@
+"""What a run checks at its end, on training images: that its norm statistics fit its weights, and that it learned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from hubft.console import Console
+from hubft.hookspecs import Batch
+from hubft.phases import phases
+from hubft.prepare import Prepared
+from hubft.train import draws, loader, loop, norms, pixels, stages
+from hubft.train.probe import Probe
+from hubft.train.runtime import Runtime
+
+IMAGES = 1024  # training images that are looked at
+
+
+def mend(
+    prepared: Prepared,
+    history: Sequence[Mapping[str, Any]],
+    probe: Probe | None,
+    solved: Mapping[str, Tensor],
+    console: Console,
+) -> bool:
+    """Leave the model with what evaluation needs; tell whether something had to be mended, and say what.
+
+    Running statistics of norms lag behind the weights where a run is short or their momentum small: they are
+    measured again, and kept if the loss on training images is lower then. A model that still does worse on the images
+    it was trained on than its probe did on images that it had not seen, has lost what it started with: the probe,
+    `solved`, takes its place.
+
+    :param history: of the run, an entry an epoch.
+    """
+    if not history:
+        return False
+    model = prepared.loaded.model
+    stages.set_trainable(model, phases(prepared)[-1].live)
+    moved = norms.live(model)
+    if not moved and (probe is None or history[-1]["loss"] <= probe.loss):
+        return False
+    mended = False
+    loss = _loss(prepared)
+    if moved:
+        before = norms.estimate(model, moved, (inputs for inputs, _ in few(prepared, IMAGES, prepared.exact)))
+        again = _loss(prepared)
+        if again < loss:
+            console.say(f"mended   norm statistics lagged behind: loss on training images {loss:.3f} -> {again:.3f}")
+            loss, mended = again, True
+        else:
+            norms.restore(model, before)
+    if probe and not loss <= probe.loss:
+        console.say(
+            f"mended   training ended worse (loss {loss:.3f}) than its probe on unseen images ({probe.loss:.3f}): "
+            "the probe is kept; try a lower --body-lr"
+        )
+        model.load_state_dict(solved)
+        mended = True
+    return mended
+
+
+def _loss(prepared: Prepared) -> float:
+    outputs, targets = loop.evaluate(
+        prepared.pm, prepared.loaded.model, few(prepared, IMAGES, prepared.exact), prepared.exact
+    )
+    return cross_entropy(outputs, targets).item()
+
+
+def few(prepared: Prepared, number: int, runtime: Runtime) -> Iterator[Batch]:
+    """Yield so many training images at most, always the same ones, as the evaluation sees them, on the device."""
+    images, recipe = prepared.images, prepared.job.recipe
+    order = torch.randperm(len(images.train), generator=draws.generator("calibration", recipe.seed))
+    samples = [images.train[i] for i in order[:number].tolist()]
+    views = pixels.Views(images.folder, samples, prepared.loaded.preprocess)
+    for batch in loader.in_order(views, recipe.batch_size, runtime):
+        yield runtime.to_device(batch)

@@ -1,0 +1,107 @@
+"""A run's training: its phases one after the other, an epoch measured when it is over, checkpoints in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import nullcontext
+from typing import Any
+
+from torch import nn
+
+from hubft.console import Console
+from hubft.errors import CheckpointError, Stopped
+from hubft.hookspecs import Batch
+from hubft.phases import inputs, phases, validation
+from hubft.prepare import Prepared
+from hubft.train import checkpoint, loop, metrics
+from hubft.train.recipe import Average
+from hubft.train.run import Run, StopRequest
+
+
+def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> dict[str, Any] | None:
+    """Train from the newest checkpoint to the end; return the metrics of the last epoch, if that ended here."""
+    recipe = prepared.job.recipe
+    meter = _restore(prepared, run, state, console)
+    per_epoch = -(-len(prepared.images.train) // recipe.batch_size)
+    measured = None
+    with StopRequest() as stop, console.bar(per_epoch * recipe.epochs, state.step) as bar:
+        for phase in phases(prepared):
+            if state.step >= phase.epochs.stop * per_epoch:
+                continue
+            seen = inputs(prepared, phase, state.step)
+            if seen.note:
+                console.say(f"cache    {seen.note}")
+            for step in loop.fit(prepared.pm, state, recipe, seen.batches, prepared.runtime, seen.feed):
+                meter.add(step)
+                epoch, into = divmod(step.number, per_epoch)
+                bar.step(step.number, epoch + bool(into), meter)
+                if not into:
+                    measured = measure(prepared, state.model, seen.validation, seen.feed, state.average)
+                    line = _line(step, epoch, meter, measured)
+                    run.log(line)
+                    console.epoch(line, recipe.epochs)
+                    meter = loop.Meter()
+                _save(prepared, run, state, meter, stop, at_end=not into)
+    return measured
+
+
+def _save(prepared: Prepared, run: Run, state: loop.State, meter: loop.Meter, stop: StopRequest, at_end: bool) -> None:
+    every = prepared.job.compute.checkpoint_every
+    if stop.signal or (state.step % every == 0 if every else at_end):
+        checkpoint.save(run.checkpoints, state, _meta(prepared, meter))
+    if stop.signal:
+        raise Stopped(stop.signal, str(run.folder))
+
+
+def _restore(prepared: Prepared, run: Run, state: loop.State, console: Console) -> loop.Meter:
+    newest, skipped = checkpoint.newest(run.checkpoints)
+    for line in skipped:
+        console.say(line)
+    if newest is None:
+        run.rewind(0)
+        return loop.Meter()
+    meta = checkpoint.restore(newest, state)
+    if meta["data"] != prepared.data:
+        raise CheckpointError(f"the images in {prepared.job.data!r} are not those of the run: bring them back")
+    prepared.runtime.scaler.load_state_dict(meta["scaler"])
+    run.rewind(state.step)
+    console.say(f"going on from {newest.name}")
+    if meta["versions"] != prepared.versions:
+        console.say(f"note: it was written with {meta['versions']}: with other versions the bits may differ")
+    return loop.Meter(*meta["meter"])
+
+
+def _line(step: loop.Step, epoch: int, meter: loop.Meter, measured: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "step": step.number,
+        "epoch": epoch,
+        "lr": step.lr,
+        "loss": meter.loss(),
+        "val_loss": measured["loss"],
+        "accuracy": measured["accuracy"],
+        **{name: float(value) for name, value in step.scalars.items()},
+        "images_per_second": meter.rate(),
+    }
+
+
+def _meta(prepared: Prepared, meter: loop.Meter) -> dict[str, Any]:
+    return {
+        "data": prepared.data,
+        "scaler": prepared.runtime.scaler.state_dict(),
+        "meter": meter.state(),
+        "versions": prepared.versions,
+    }
+
+
+def measure(
+    prepared: Prepared,
+    model: nn.Module,
+    batches: Iterable[Batch] | None = None,
+    feed: loop.Feed = nullcontext,
+    average: Average | None = None,
+) -> dict[str, Any]:
+    """Return the metrics on the held-out images: as pixels, or as features in `batches` with the `feed` for them."""
+    batches = validation(prepared) if batches is None else batches
+    with average.applied() if average else nullcontext():
+        outputs, targets = loop.evaluate(prepared.pm, model, batches, prepared.exact, feed)
+    return metrics.classification(outputs, targets, prepared.images.classes)
