@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -13,9 +15,9 @@ from torch import nn
 
 from hubft import HubftError, Job, Loaded, hookimpl, plugins
 from hubft.build import build
-from hubft.errors import FamilyError, TrainingError
+from hubft.errors import FamilyError, JobError, TrainingError
 from hubft.job import Compute, Recipe, Task
-from hubft.train import data, frozen, loader, loop, recipe, stages, transforms
+from hubft.train import data, frozen, loader, loop, mixing, recipe, stages, transforms
 from hubft.train.decode import decode
 from hubft.train.pixels import Views
 from hubft.train.runtime import Runtime
@@ -33,20 +35,46 @@ def pm() -> pluggy.PluginManager:
     return plugins.manager("toy")
 
 
-@pytest.fixture
-def train(images: data.Images, pm: pluggy.PluginManager) -> Callable[..., tuple[loop.State, list[loop.Step]]]:
-    """Train `toy:small` by a recipe to the end; return the state and the steps."""
+@dataclass
+class Training:
+    """All that `loop.fit` takes, of `toy:small`."""
 
-    def run(compute: Compute = CPU, **options: Any) -> tuple[loop.State, list[loop.Step]]:
-        recipe = Recipe(**{"epochs": 2, "batch_size": 9, "lr": 0.02, "seed": 3} | options)
+    pm: pluggy.PluginManager
+    state: loop.State
+    recipe: Recipe
+    views: Views
+    runtime: Runtime
+
+    def fit(self, stop: int | None = None, feed: loop.Feed = nullcontext) -> Iterator[loop.Step]:
+        """Train from where the state is to before step `stop`, or to the end."""
+        options = self.recipe
+        sampler = loader.Batches(
+            len(self.views.samples), options.batch_size, options.epochs, options.seed, self.state.step, stop
+        )
+        batches = loader.batches(self.views, sampler, self.runtime)
+        return loop.fit(self.pm, self.state, options, batches, self.runtime, feed)
+
+
+@pytest.fixture
+def begin(images: data.Images, pm: pluggy.PluginManager) -> Callable[..., Training]:
+    def begun(compute: Compute = CPU, **options: Any) -> Training:
+        recipe = Recipe(**{"epochs": 2, "batch_size": 9, "lr": 0.02, "body_lr": 0.1, "seed": 3} | options)
         torch.manual_seed(0)
         loaded = build(pm, Job("toy:small", "-", task=Task(outputs=3, dropout=0.1)), pretrained=True)
         runtime = Runtime(compute)
-        state = loop.start(loaded, recipe, runtime, 3)
-        sampler = loader.Batches(len(images.train), recipe.batch_size, recipe.epochs, recipe.seed)
         views = Views(images.folder, images.train, loaded.preprocess, recipe)
-        batches = loader.batches(views, sampler, runtime)
-        return state, list(loop.fit(pm, state, recipe, batches, runtime))
+        return Training(pm, loop.start(loaded, recipe, runtime, 3), recipe, views, runtime)
+
+    return begun
+
+
+@pytest.fixture
+def train(begin: Callable[..., Training]) -> Callable[..., tuple[loop.State, list[loop.Step]]]:
+    """Train `toy:small` by a recipe to the end; return the state and the steps."""
+
+    def run(compute: Compute = CPU, **options: Any) -> tuple[loop.State, list[loop.Step]]:
+        training = begin(compute, **options)
+        return training.state, list(training.fit())
 
     return run
 
@@ -108,6 +136,44 @@ def test_thawing_keeps_the_momentum_and_starts_where_it_was_asked(train, pm) -> 
     assert seen == [(0, ["head"]), (0.25, ["head"]), (0.5, ["block", "head"]), (0.75, ["block", "head"])]
     counts = {n: int(state.optimizer.state[p]["step"]) for n, p in state.model.named_parameters() if p.requires_grad}
     assert {n.split(".")[0]: count for n, count in counts.items()} == {"block": len(steps) // 2, "head": len(steps)}
+
+
+def test_a_thaw_by_stage_names_rebuilds_nothing_and_loses_nothing(begin) -> None:
+    """The momenta of what trains from the start are, bit for bit, those of before; what thaws has none yet."""
+    training = begin(train="head@0, block@0.5, stem@0.75", epochs=4)
+    state, per_epoch = training.state, 4
+    optimizer, groups = state.optimizer, [list(group["params"]) for group in state.optimizer.param_groups]
+    stage = {p: name.split(".")[0] for name, p in state.model.named_parameters()}
+    trained, kept = {"head"}, {}
+    for step in training.fit():
+        if step.number in (2 * per_epoch, 3 * per_epoch):  # the last step before a thaw
+            kept = {p: {key: value.clone() for key, value in its.items()} for p, its in optimizer.state.items()}
+            begins = step.number * 3 // (2 * per_epoch) * 0.25
+            loop.begin_epoch(training.pm, state, training.recipe, begins)
+            assert {p: its.keys() for p, its in optimizer.state.items()} == {p: its.keys() for p, its in kept.items()}
+            assert all(
+                torch.equal(value, kept[p][key]) for p, its in optimizer.state.items() for key, value in its.items()
+            )
+            trained |= {"block"} if step.number == 2 * per_epoch else {"stem"}
+        else:
+            assert {stage[p] for p in optimizer.state} == trained
+    assert state.optimizer is optimizer
+    assert [list(group["params"]) for group in optimizer.param_groups] == groups
+    counts = {stage[p]: int(its["step"]) for p, its in optimizer.state.items()}
+    assert counts == {"head": 16, "block": 8, "stem": 4}
+
+
+def test_a_word_that_is_neither_stage_nor_rule_is_said_with_both(pm) -> None:
+    loaded = build(pm, Job("toy:small", "-", task=Task(outputs=3)), pretrained=True)
+    assert stages.trainable(loaded, "block", 0) == stages.trainable(loaded, "head, stage:block", 0)
+    for word, near in (("blok", "block"), ("hed", "head"), ("norm", "norms")):
+        with pytest.raises(JobError) as caught:
+            stages.trainable(loaded, f"head@0, {word}@0.5", 0)
+        message = str(caught.value)
+        assert message.startswith(
+            f"--train: {word!r} is neither a stage of this model (stem, block, head) nor a rule (all,"
+        )
+        assert message.endswith(f"Did you mean {near!r}?") and "\n" not in message
 
 
 def test_a_hook_that_moves_a_frozen_buffer_is_caught_and_named(train, pm) -> None:
@@ -261,3 +327,173 @@ def test_evaluation_is_fp32_in_eval_mode_and_in_order(images: data.Images, pm: p
     with torch.no_grad():
         torch.testing.assert_close(outputs, loaded.model.eval()(torch.stack(decoded)))
     assert targets.tolist() == [s.label for s in images.val]
+
+
+# --- parts of a batch, of a run; mixing; the feed ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("images", range(1, 14))
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 12])
+def test_a_batch_is_cut_evenly_and_never_to_one_image(images: int, count: int) -> None:
+    ids = torch.arange(images)
+    found = list(mixing.parts(({"ids": ids, "pair": (ids, ids)}, ids), count))
+    sizes = [len(targets) for _, (_, targets) in found]
+    assert torch.cat([inputs["pair"][1] for _, (inputs, _) in found]).tolist() == ids.tolist()
+    assert torch.cat([inputs["ids"] for _, (inputs, _) in found]).tolist() == ids.tolist()
+    assert len(sizes) == max(1, min(count, images // 2)) and max(sizes) - min(sizes) <= 1
+    assert [share for share, _ in found] == pytest.approx([size / images for size in sizes])
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(2, [4, 5]), (3, [3, 3, 3]), (9, [2, 2, 2, 3])])
+def test_parts_add_up_to_the_large_batch(begin, pm, count: int, sizes: list[int]) -> None:
+    """In a model without batch statistics and dropout: the same steps, losses, scalars and weights."""
+    seen = []
+
+    def train_step(model: nn.Module, batch: Any, criterion: nn.Module) -> dict[str, torch.Tensor]:
+        seen.append(len(batch[1]))
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        outputs = model(batch[0])
+        return {"loss": criterion(outputs, batch[1]), "outputs": outputs, "mean": outputs.mean()}
+
+    overriding(pm, train_step=train_step)
+    options = {"train": "all,-norms", "optimizer": "sgd", "body_lr": 1.0}  # Adam would blow rounding up to steps
+    one, many = begin(**options), begin(**options, accumulate=count)
+    whole, cut = list(one.fit()), list(many.fit())
+    assert seen == [9] * 8 + sizes * 8
+    for ours, theirs in zip(cut, whole, strict=True):
+        assert (ours.number, ours.images, ours.lr) == (theirs.number, theirs.images, theirs.lr)
+        torch.testing.assert_close(ours.loss, theirs.loss)
+        torch.testing.assert_close(ours.scalars["mean"], theirs.scalars["mean"].detach())
+    torch.testing.assert_close(many.state.model.state_dict(), one.state.model.state_dict(), rtol=1e-4, atol=1e-5)
+    assert moved(fresh(pm), tensors(many.state.model)) == {"stem", "block", "head"}
+
+
+def test_a_part_of_a_run_is_a_part_of_the_whole(begin) -> None:
+    whole, parts = begin(epochs=3, schedule="one-cycle"), begin(epochs=3, schedule="one-cycle")
+    steps = list(whole.fit())
+    found = [step for stop in (3, 8, None) for step in parts.fit(stop)]
+    assert [(step.number, step.lr, step.loss) for step in found] == [(s.number, s.lr, s.loss) for s in steps]
+    assert not moved(tensors(whole.state.model), tensors(parts.state.model))
+
+
+def watching(pm: pluggy.PluginManager) -> list[tuple[Any, ...]]:
+    """Have every call of `train_step` noted: model, inputs, targets, smoothing."""
+    calls = []
+
+    def train_step(model: nn.Module, batch: Any, criterion: nn.CrossEntropyLoss) -> None:
+        calls.append((model, *batch, criterion.label_smoothing))
+
+    overriding(pm, train_step=train_step)
+    return calls
+
+
+def test_strong_mixes_batches_by_seed_and_step(begin, pm) -> None:
+    calls = watching(pm)
+    compute = Compute(device="cpu", workers=0, memory_format="channels_last")
+    whole = begin(compute, augment="strong", epochs=6)
+    plain = list(loader.batches(whole.views, loader.Batches(36, 9, 6, 3), whole.runtime))
+    list(whole.fit())
+    pasted = blended = 0
+    for (images, labels), (_, inputs, targets, _) in zip(plain, calls, strict=True):
+        assert targets.dtype == torch.float32 and targets.shape == (9, 3)
+        assert inputs.is_contiguous(memory_format=torch.channels_last)
+        classes, others = nn.functional.one_hot(labels, 3).float(), images.roll(1, 0)
+        share = (targets - classes.roll(1, 0)).abs().sum() / (classes - classes.roll(1, 0)).abs().sum()
+        torch.testing.assert_close(targets, share * classes + (1 - share) * classes.roll(1, 0))
+        if ((inputs == images) | (inputs == others)).all():  # CutMix: a box of its neighbour
+            box = (inputs != images).any(0).any(0).float().mean()
+            torch.testing.assert_close(1 - box, share, atol=0.01, rtol=0)
+            pasted += 1
+        else:
+            torch.testing.assert_close(inputs, share * images + (1 - share) * others, atol=1e-4, rtol=1e-4)
+            blended += 1
+    assert pasted >= 6 and blended >= 6
+    later = begin(compute, augment="strong", epochs=6)
+    later.state.step, before = 13, len(calls)
+    next(later.fit())
+    assert torch.equal(calls[before][1], calls[13][1]) and torch.equal(calls[before][2], calls[13][2])
+
+
+def test_only_strong_mixes(train, pm) -> None:
+    calls = watching(pm)
+    train(augment="standard")
+    assert {(targets.dtype, targets.ndim) for _, _, targets, _ in calls} == {(torch.int64, 1)}
+
+
+def test_labels_are_smoothed_in_training_only(begin, pm) -> None:
+    calls = watching(pm)
+    training = begin(smoothing=0.3)
+    next(training.fit())
+    loop.evaluate(pm, training.state.model, [(torch.zeros(2, 3, 32, 32), torch.zeros(2).long())], training.runtime)
+    assert [smoothing for *_, smoothing in calls] == [0.3, 0.0]
+
+
+def test_the_model_is_called_with_what_the_feed_makes_of_the_inputs(begin, pm) -> None:
+    """Each part under a feed of its own that is there in the backward pass too; nothing is mixed."""
+    calls, alive, fed = watching(pm), [], []
+    training = begin(augment="strong", accumulate=2)
+
+    @contextmanager
+    def feed(inputs: torch.Tensor) -> Iterator[torch.Tensor]:
+        alive.append(True)
+        fed.append(inputs)
+        yield inputs + 1
+        alive.pop()
+
+    head = training.state.model.get_parameter("head.1.weight")
+    head.register_hook(lambda gradient: backward.append(bool(alive)))
+    backward: list[bool] = []
+    step = next(training.fit(feed=feed))
+    assert backward == [True, True] and not alive
+    assert step.images == 9 and [len(inputs) for inputs in fed] == [4, 5]
+    for inputs, (_, seen, targets, _) in zip(fed, calls, strict=True):
+        assert torch.equal(seen, inputs + 1) and targets.dtype == torch.int64
+    batch = (torch.zeros(2, 3, 32, 32), torch.zeros(2).long())
+    outputs, _ = loop.evaluate(pm, training.state.model, [batch], training.runtime, feed)
+    assert torch.equal(calls[-1][1], torch.ones(2, 3, 32, 32)) and not alive
+    with torch.no_grad():
+        assert torch.equal(outputs, training.state.model(torch.ones(2, 3, 32, 32)))
+
+
+def test_the_compiled_model_trains_and_the_model_itself_is_evaluated(begin, pm, monkeypatch) -> None:
+    calls, made = watching(pm), []
+
+    class Compiled(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            made.append(self)
+            self.inner = model
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.inner(images)
+
+    training = begin()
+    monkeypatch.setattr(training.runtime, "compiled", Compiled)
+    list(training.fit())
+    loop.evaluate(pm, training.state.model, [(torch.zeros(2, 3, 32, 32), torch.zeros(2).long())], training.runtime)
+    assert len(made) == 1
+    assert [model for model, *_ in calls] == made * 8 + [training.state.model]
+
+
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_fp16_skips_a_step_whose_gradient_is_infinite_and_halves_the_scale(begin, pm, clip: float) -> None:
+    def train_step(model: nn.Module, batch: Any, criterion: nn.Module) -> dict[str, torch.Tensor]:
+        outputs = model(batch[0])
+        assert outputs.dtype == torch.float16
+        loss = criterion(outputs, batch[1])
+        return {"loss": loss * math.inf if training.state.step == 3 else loss, "outputs": outputs}
+
+    overriding(pm, train_step=train_step)
+    training = begin(Compute(device="cpu", precision="fp16", workers=0), clip=clip, train="all,-norms")
+    parameters, before = list(training.state.model.parameters()), None
+    scale = training.runtime.scaler.get_scale()
+    for step in training.fit():
+        now = [p.detach().clone() for p in parameters]
+        if before:
+            assert all(torch.equal(*pair) for pair in zip(before, now, strict=True)) == (step.number == 4)
+        assert training.runtime.scaler.get_scale() == (scale if step.number < 4 else scale / 2)
+        before = now
+    head = training.state.model.get_parameter("head.1.bias")
+    assert int(training.state.optimizer.state[head]["step"]) == 7  # of 8
