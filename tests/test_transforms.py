@@ -9,6 +9,7 @@ import numpy
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import v2
 
 from hubft import Preprocess
 from hubft.hookspecs import INTERPOLATIONS
@@ -88,7 +89,7 @@ def test_a_pickled_transform_needs_no_hubft(p: Preprocess) -> None:
 
 
 @pytest.mark.parametrize("size", [(24, 24), (20, 28)])
-@pytest.mark.parametrize("augment", ["light", "standard"])
+@pytest.mark.parametrize("augment", ["light", "standard", "strong"])
 def test_training_draws_from_the_seeded_generator_alone(augment: str, size: tuple[int, int]) -> None:
     transform = transforms.training(Preprocess(size, 28), augment)
     draws.seed("sample", 0)
@@ -132,6 +133,23 @@ def test_standard_crops_wider_and_changes_colours() -> None:
     unchanged = transforms.evaluation(Preprocess((8, 8), 8))(grey)[:, 0, 0]
     assert torch.equal(levels["light"], unchanged) and not torch.equal(levels["standard"], unchanged)
     assert min(crops("standard")[0]) < 0.2
+
+
+def test_strong_is_standard_with_a_trivial_augmentation() -> None:
+    """Of the image that `standard` gives for the same seed, one operation of many strengths is made."""
+    p = Preprocess((16, 16), 16)
+    standard, strong = (transforms.training(p, name) for name in ("standard", "strong"))
+    assert [type(t) for t in strong.transforms if type(t) is not v2.TrivialAugmentWide] == [
+        type(t) for t in standard.transforms
+    ]
+    changed = 0
+    for i in range(40):
+        views = []
+        for transform in (standard, strong):
+            draws.seed("strong", i)
+            views.append(transform(picture(31, 50)))
+        changed += not torch.equal(*views)
+    assert 20 < changed < 40  # it has an identity among its operations, and strengths of nothing
 
 
 @pytest.mark.parametrize("p", [Preprocess((24, 24), 28, "center", "bicubic", (0, 0, 0), (1, 1, 1), "bgr")])
