@@ -1,0 +1,209 @@
+"""How a run computes, chosen by measuring: a few real steps of this model, at this size, on this device."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from typing import Any
+
+import pluggy
+
+from hubft.hookspecs import Batch, Loaded
+from hubft.job import Compute, Job
+from hubft.train import draws
+from hubft.train.bench import Bench, decoding
+from hubft.train.runtime import Runtime, cores
+from hubft.train.timings import Setting, Timings
+
+SHORT = 20.0  # seconds: of a run that is shorter, nothing is measured
+SHARE = 0.05  # of the predicted run that may go into measuring
+COMPILING = 100.0  # seconds that the first compiled step may take
+SAME = 1.02  # ratio of times that are as good as equal
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there will be to compute."""
+
+    batch: Batch
+    """About eight real samples in the evaluation's form, float32 on the CPU, with their targets."""
+    steps: int
+    """How many images training steps will take, every epoch counted."""
+    forwards: int
+    """How many images the frozen part alone will see."""
+    decode: Callable[[], object]
+    """Loads as many training images as the batch has, in the main process, as the run will; called twice."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How the run computes."""
+
+    compute: Compute
+    """With nothing left to choose."""
+    forward: Compute
+    """The same for the forward pass of what is frozen."""
+    evidence: dict[str, Any]
+    """What was measured, as JSON types."""
+
+
+def choose(pm: pluggy.PluginManager, job: Job, loaded: Loaded, work: Work) -> Choice:
+    """Return the fastest way to compute that was measured and that agrees with fp32; what the user fixed stays.
+
+    Measuring takes about a twentieth of the run at most, and a run of under 20 s is not measured. Times are
+    kept for the next run of such a model; whether a setting agrees depends on the weights, and is looked at anew.
+
+    :param loaded: on the CPU, with its new head; it is not changed.
+    """
+    device = Runtime(job.compute).device
+    with draws.preserved():
+        return _Search(job, Bench(pm, job, loaded, work.batch, device), work).choice()
+
+
+class _Search:
+    def __init__(self, job: Job, bench: Bench, work: Work) -> None:
+        self.job, self.bench, self.work, self.fixed = job, bench, work, job.compute
+        self.default = Runtime(job.compute)
+        fixed = (self.fixed.precision, self.fixed.memory_format, self.fixed.threads)
+        shape = (bench.images, *bench.batch[0].shape[1:])
+        self.timings = Timings(bench.loaded.model, bench.device, fixed, shape)
+        self.rows: list[dict[str, Any]] = []
+        self.notes: list[str] = []
+        self.begun = time.perf_counter()
+
+    def choice(self) -> Choice:
+        step, forward, workers = self._default("step"), self._default("forward"), self.default.workers
+        predicted = self._predicted(self.bench.first)
+        if predicted >= SHORT:  # the first pass of all is slow, so what is short for it is short
+            predicted = self._predicted(self._time)
+        self.limit = SHARE * predicted
+        if predicted >= SHORT:
+            forward = self._fastest("forward") if self.work.forwards else forward
+            step = self._fastest("step") if self.work.steps else step
+            threads, workers = self._crew(step if self.work.steps else forward)
+            step, forward = replace(step, threads=threads), replace(forward, threads=threads)
+            if self.work.steps and self.fixed.compile == "auto":
+                step = replace(step, compile=self._compile_pays(step))
+            problem = self.timings.keep()
+            self.notes += [f"not kept for the next run: {problem}"] if problem else []
+        else:
+            self.notes.append(f"not measured: in fp32 the run would compute for {predicted:.1f} s")
+        evidence = {
+            "predicted_seconds": round(predicted, 1),
+            "measured_for": round(time.perf_counter() - self.begun, 1),
+            "images_in_a_pass": self.bench.images,
+            "table": self.rows,
+            "notes": self.notes,
+        }
+        return Choice(self._compute(step, workers), self._compute(forward, workers), evidence)
+
+    def _compute(self, setting: Setting, workers: int) -> Compute:
+        chosen = setting.compute(self.bench.device)
+        kept = {"cache": self.fixed.cache, "checkpoint_every": self.fixed.checkpoint_every}
+        return replace(chosen, workers=workers, **kept)  # type: ignore[arg-type]
+
+    def _predicted(self, timed: Callable[[Setting], float]) -> float:
+        """Return the seconds that the run would compute for in fp32."""
+        wanted = {"step": self.work.steps, "forward": self.work.forwards}
+        return sum(images * timed(self._plain(kind)) for kind, images in wanted.items() if images)
+
+    def _plain(self, kind: str) -> Setting:
+        return Setting(kind, "fp32", "contiguous", self.default.threads)
+
+    def _default(self, kind: str) -> Setting:
+        """Return what is used where nothing is measured; features are in fp32, unless the user wants it otherwise."""
+        precision = "fp32" if (kind, self.fixed.precision) == ("forward", "auto") else self.default.precision
+        compiled = self.default.compile and kind == "step"
+        return Setting(kind, precision, self.default.memory_format, self.default.threads, compiled)
+
+    def _candidates(self, kind: str) -> list[Setting]:
+        scaled = ["fp16"] if self.bench.device.type == "cuda" else []
+        precisions = ["bf16", *scaled, "fp32"] if self.fixed.precision == "auto" else [self.fixed.precision]
+        formats = ["channels_last", "contiguous"] if self.fixed.memory_format == "auto" else [self.fixed.memory_format]
+        threads = self.default.threads
+        return [Setting(kind, precision, laid, threads) for precision, laid in product(precisions, formats)]
+
+    def _fastest(self, kind: str) -> Setting:
+        """Return the fastest candidate that agrees with fp32, or that the user asked for."""
+        times: dict[Setting, float] = {}
+        for setting in self._candidates(kind):
+            try:
+                if setting in self.timings or self._in_time(setting):
+                    times[setting] = self._time(setting, min(times.values(), default=None))
+            except RuntimeError as error:  # an operation that this device lacks, or that wants another layout
+                self._fails(setting, error)
+        for setting in sorted(times, key=lambda one: times[one]):
+            if setting.precision in ("fp32", self.fixed.precision) or self._agrees(setting):
+                return replace(setting, compile=self.default.compile and kind == "step")
+        return self._default(kind)
+
+    def _agrees(self, setting: Setting) -> bool:
+        agreement = self.bench.agreement(setting)
+        self._row(setting).update(agreement)
+        return bool(agreement["agrees"])
+
+    def _time(self, setting: Setting, best: float | None = None) -> float:
+        """Return the seconds that an image takes, as known or as measured now."""
+        if setting not in self.timings:
+            self.timings[setting] = self.bench.time(setting, best)
+        seconds = self.timings[setting].seconds
+        self._row(setting)["milliseconds_per_image"] = round(1000 * seconds, 2)
+        return seconds
+
+    def _row(self, setting: Setting) -> dict[str, Any]:
+        for row in self.rows:
+            if row.items() >= asdict(setting).items():
+                return row
+        self.rows.append(asdict(setting))
+        return self.rows[-1]
+
+    def _fails(self, setting: Setting, error: Exception) -> None:
+        self._row(setting)["fails"] = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
+
+    def _in_time(self, setting: Setting) -> bool:
+        """Tell whether there is time left to try a setting: three passes, as long as in fp32."""
+        needed = 3 * self.bench.images * self.timings[self._plain(setting.kind)].seconds
+        good = time.perf_counter() - self.begun + needed <= self.limit
+        if not good:
+            self._row(setting)["fails"] = "no time left to try it"
+        return good
+
+    def _crew(self, best: Setting) -> tuple[int, int]:
+        """Return (threads, workers), together no more than the cores.
+
+        Beside a busy process two threads on two cores can be a hundred times slower than one: each waits for
+        the other in a loop. So times that were measured alone hold only where every thread has its core.
+        """
+        available, on_cpu = cores(), self.bench.device.type == "cpu"
+        best = replace(best, compile=False)
+        seconds = {best.threads: self._time(best)}
+        if on_cpu and not self.fixed.threads and "OMP_NUM_THREADS" not in os.environ:
+            for setting in (replace(best, threads=threads) for threads in {1, available} - seconds.keys()):
+                if setting in self.timings or self._in_time(setting):
+                    seconds[setting.threads] = self._time(setting)
+        decode = decoding(self.work.decode, len(self.work.batch[1]), self.job.recipe.epochs)
+        self.notes.append(f"decoding takes {1000 * decode:.2f} ms an image")
+        options = []  # (seconds an image, workers, threads)
+        for threads, each in seconds.items():
+            free = max(0, available - threads) if on_cpu else available - 1
+            for workers in range(free + 1) if self.fixed.workers < 0 else [self.fixed.workers]:
+                options.append((max(each, decode / workers) if workers else each + decode, workers, threads))
+        fitting = [one for one in options if one[1] + one[2] <= available] or options
+        good = [one for one in fitting if one[0] <= SAME * min(fitting)[0]]
+        _, workers, threads = min(good, key=lambda one: (one[1], one[0]))  # as few processes as do
+        return threads, workers
+
+    def _compile_pays(self, step: Setting) -> bool:
+        """Tell whether torch.compile shortens the run, its first step counted; tried where half the time would."""
+        plain, compiled = self._time(step) * self.work.steps, replace(step, compile=True)
+        if compiled not in self.timings and plain * SHARE < COMPILING:
+            return False
+        try:
+            each = self._time(compiled)
+            return self._agrees(compiled) and self.timings[compiled].first + each * self.work.steps < plain
+        except Exception as error:  # the compiler's own, of many kinds; or there is no C++ compiler
+            self._fails(compiled, error)
+            return False
