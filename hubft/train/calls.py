@@ -50,9 +50,10 @@ class Call:
     output: Any = None
     """What it gave, with a `Blank` in the place of each tensor."""
 
-    def tensors(self) -> list[int | str]:
-        """Return the places of the arguments that are, or hold, tensors."""
-        return [place for place, value in self.arguments.items() if any(isinstance(x, Tensor) for x in leaves(value))]
+    def rows(self, batch: int) -> list[int | str]:
+        """Return the places of the arguments that are tensors with a row for each sample."""
+        tensors = {place: x for place, x in self.arguments.items() if isinstance(x, Tensor)}
+        return [place for place, x in tensors.items() if x.ndim and len(x) == batch]
 
 
 def record(model: nn.Module, inputs: Tensor) -> list[Call]:

@@ -44,12 +44,12 @@ def find(loaded: Loaded, live: frozenset[str], inputs: Tensor) -> Cut | str:
         stubs = _stubs(entry, before, calls)
         if isinstance(stubs, str):
             return stubs
-        place = entry.tensors()[0]
+        (place,) = entry.rows(len(inputs))
         features = entry.arguments[place]
         image = replace(Blank.of(inputs, len(inputs)), written=False)
         behind = (*behind, entry.name)
         cut = Cut(model, entry.name, place, tuple(features.shape[1:]), features.dtype, image, stubs, behind)
-        return _tried(cut, features.new_zeros(len(inputs) + 1, *cut.shape))
+        return _tried(cut, features.new_zeros(len(inputs) + 1, *cut.shape), _others(entry.arguments, place))
 
 
 def _first_live_on(loaded: Loaded, live: frozenset[str]) -> tuple[str, ...]:
@@ -72,12 +72,10 @@ def _no_entry(entry: Call, calls: list[Call], batch: int) -> str:
     times = sum(call.module is entry.module for call in calls)
     if times > 1:
         return f"{entry.name} runs {times} times"
-    given = [entry.arguments[place] for place in entry.tensors()]
-    if len(given) != 1 or not isinstance(given[0], Tensor):
+    if any(isinstance(x, Tensor) for value in entry.arguments.values() if isinstance(value, tuple | list | dict)
+           for x in leaves(value)) or len(entry.rows(batch)) > 1:  # fmt: skip
         return f"{entry.name} is given several tensors"
-    if not given[0].ndim or len(given[0]) != batch:
-        return f"the input of {entry.name} has no row for each sample"
-    return ""
+    return "" if entry.rows(batch) else f"the input of {entry.name} has no row for each sample"
 
 
 def _before(entry: Call, calls: list[Call], behind: tuple[str, ...]) -> list[Call]:
@@ -112,14 +110,28 @@ def _stubs(entry: Call, before: list[Call], calls: list[Call]) -> dict[str, tupl
     return stubs
 
 
-def _tried(cut: Cut, features: Tensor) -> Cut | str:
-    """Run the cut model on zeros, one sample more than was recorded: see what is written in place, or why it fails."""
+def _others(arguments: dict[Any, Any], place: int | str) -> dict[Any, tuple[int, ...]]:
+    """Return the shapes of the tensors that an entry is given beside the features: a table of positions, a mask."""
+    return {key: tuple(x.shape) for key, x in arguments.items() if key != place and isinstance(x, Tensor)}
+
+
+def _tried(cut: Cut, features: Tensor, others: dict[Any, tuple[int, ...]]) -> Cut | str:
+    """Run the cut model on zeros, one sample more than was recorded: see what is written in place, or why it fails.
+
+    Tensors beside the features may only be such as do not grow with the batch: those are not made from the samples.
+    """
+    now: dict[Any, tuple[int, ...]] = {}
+
+    def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        now.update(_others({**dict(enumerate(args)), **kwargs}, cut.place))
+
     made: dict[str, list[Any]] = {name: [] for name in cut.stubs}
 
     def keeper(given: list[Any]) -> Callable[..., None]:
         return lambda module, args, output: given.append(output)
 
     handles = [cut.model.get_submodule(n).register_forward_hook(keeper(given)) for n, given in made.items()]
+    handles.append(cut.model.get_submodule(cut.entry).register_forward_pre_hook(look, with_kwargs=True))
     try:
         with cut.feed(features) as blank:
             cut.model(blank)
@@ -128,6 +140,8 @@ def _tried(cut: Cut, features: Tensor) -> Cut | str:
     finally:
         for handle in handles:
             handle.remove()
+    if now != others:
+        return f"{cut.entry} is given several tensors"
     stubs = {}
     for name, outputs in cut.stubs.items():
         tensors = (x for x in leaves(made[name]) if isinstance(x, Tensor))
@@ -210,4 +224,4 @@ def _difference(whole: dict[str, Tensor | None], part: dict[str, Tensor | None],
         size = max(float(wanted.abs().max()), floor)
         if not error <= tolerance * size and not error / size <= worst:
             worst, what = error / size, name
-    return f"{what} differs by {worst:.1g} of its size" if what else ""
+    return f"{what}: off by {worst:.1g} of the largest number" if what else ""
