@@ -24,11 +24,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pictures.folder(tmp_path_factory.mktemp("data") / "insects")
 
 
-def options(data: Path, workers: int) -> list[str]:
+USUAL = "--augment standard --dropout 0.2 --hidden 8 --averaging 0.9 --train head,last:1@0.3,all@0.6"
+OTHER = (
+    "--augment strong --optimizer lamb --schedule one-cycle --accumulate 3 --smoothing 0.1 --precision fp16 "
+    "--layer-decay 0.5 --stage-lr stem=0.001 --train head,block@0.3"
+)
+
+
+def options(data: Path, workers: int, recipe: str = USUAL) -> list[str]:
     """A run with all that draws or remembers: augmentation, dropout, averaging, momentum, thawing, worker processes."""
     return (
-        f"toy:small {data} --epochs {EPOCHS} --batch-size 8 --checkpoint-every 2 --workers {workers} --lr 0.01 "
-        "--augment standard --dropout 0.2 --hidden 8 --averaging 0.9 --train head,last:1@0.3,all@0.6"
+        f"toy:small {data} --epochs {EPOCHS} --batch-size 8 --checkpoint-every 2 --workers {workers} --lr 0.01 {recipe}"
     ).split()
 
 
@@ -75,6 +81,22 @@ def test_sigkill_at_many_moments(workers: int, data: Path, uninterrupted: Run, t
     assert "note:" not in done.stdout  # the same versions, and nothing else to tell
     assert_same_bits(Run(run), uninterrupted)
     assert not list(run.rglob(".writing-*"))
+
+
+def test_scaler_schedule_parts_and_mixing_are_resumed_too(data: Path, tmp_path: Path) -> None:
+    """With an optimizer that counts by group, and momentum that goes in a cycle."""
+    runs = [Run(tmp_path / name) for name in ("whole", "killed")]
+    for run, command, code in zip(
+        runs, (["-m", "hubft"], [str(FATAL), "step", "9"]), (0, -signal.SIGKILL), strict=True
+    ):
+        done = hubft(*command, "finetune", *options(data, 0, OTHER), "--output", str(run.folder))
+        assert done.returncode == code, done.stderr
+    done = hubft("-m", "hubft", "finetune", "--resume", str(runs[1].folder))
+    assert done.returncode == 0, done.stderr
+    assert_same_bits(*runs)
+    last = f"step-{EPOCHS * PER_EPOCH - 1:08}"
+    scalers = [json.loads((run.checkpoints / last / "state.json").read_text())["scaler"] for run in runs]
+    assert scalers[0] == scalers[1] and scalers[0]["_growth_tracker"] > 0
 
 
 def test_sigterm_saves_and_exits_143(data: Path, uninterrupted: Run, tmp_path: Path) -> None:

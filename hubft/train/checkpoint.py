@@ -132,10 +132,12 @@ def _restore_optimizer(state: State, stored: Mapping[str, dict[str, Tensor]], me
         for name, tensor in stored[kind].items():
             owner, _, key = name.rpartition("/")
             memory = _memory(state, f"{kind}/{owner}")
-            memory[key] = tensor if f"{kind}/{name}" in meta["on_cpu"] else tensor.to(device)
-            if kind == "optimizer" and tensor.shape == (parameter := state.model.get_parameter(owner)).shape:
-                # in the parameter's order in memory, by which sums go
-                memory[key] = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
+            memory[key] = tensor
+            if f"{kind}/{name}" not in meta["on_cpu"]:
+                memory[key] = tensor.to(device)
+                if kind == "optimizer" and tensor.shape == (like := state.model.get_parameter(owner)).shape:
+                    # in the parameter's order in memory, by which sums go
+                    memory[key] = torch.empty_like(like, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
     for name, its in meta["numbers"].items():
         _memory(state, name).update(its)
 
