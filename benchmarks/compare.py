@@ -14,8 +14,9 @@ Three questions:
     --target 0.93    the time of the shortest run whose median accuracy over the seeds is at least that: epochs are
                      raised until it is
 
-Accuracy is that of the last state on data/val, evaluated in one way for all. Where the Hub is not reached, see
-benchmarks/peers/weights.py.
+Accuracy is that of the last state on data/val, evaluated in one way for all. Where some epochs train the head alone,
+as hubft's do by default, images a second are those of both kinds; for the pace of full training compare with
+--hubft "--train all". Where the Hub is not reached, see benchmarks/peers/weights.py.
 """
 
 from __future__ import annotations
@@ -106,6 +107,11 @@ class Runs:
         print(f"{self.data.name} {self.model} {key}: {line['accuracy']:.4f} in {line['train_seconds']:.1f} s")
         return line
 
+    def of(self, contestant: str, against: str | None = None) -> dict[int, Line]:
+        """Return a contestant's lines by seed; with `against`, those in the time of that one."""
+        wanted = (contestant, against)
+        return {line["seed"]: line for line in self.lines if (line["contestant"], line["against"]) == wanted}
+
     def _command(self, contestant: str, seed: int, rival: Line | None) -> list[str]:
         given = self.given
         system, _, epochs = contestant.partition(":")
@@ -136,12 +142,10 @@ def compare(runs: Runs) -> None:
             line = runs.once(contestant, seed)
             if line and given.equal_time:
                 runs.once("hubft", seed, line)
-    ours = "hubft" if given.equal_time else next((s for s in given.systems if s.startswith("hubft")), "")
+    ours = next((s for s in given.systems if s.startswith("hubft")), "")
     rows = []
     for contestant in given.systems:
-        lines = {n["seed"]: n for n in runs.lines if (n["contestant"], n["against"]) == (contestant, None)}
-        against = contestant if given.equal_time else None
-        beside = {n["seed"]: n for n in runs.lines if (n["contestant"], n["against"]) == (ours, against)}
+        lines, beside = runs.of(contestant), runs.of("hubft", contestant) if given.equal_time else runs.of(ours)
         rows.append(row(contestant, lines, beside))
         if given.equal_time:
             rows.append(row(f"hubft in the time of {contestant}", beside, beside))
@@ -168,7 +172,7 @@ def row(name: str, lines: dict[int, Line], ours: dict[int, Line]) -> list[str]:
         *column("train_seconds"),
         *column("images_per_second"),
         interval(accuracies, "{:.4f}".format),
-        interval(differences, "{:+.4f}".format),
+        interval(differences, "{:+.4f}".format) if lines != ours else "",
     ]
 
 
@@ -189,7 +193,7 @@ def reach(runs: Runs) -> None:
             for system in waiting:
                 runs.once(f"{system}:{epochs}", seed)
         for system in list(waiting):
-            lines = [n for n in runs.lines if (n["contestant"], n["against"]) == (f"{system}:{epochs}", None)]
+            lines = runs.of(f"{system}:{epochs}").values()
             if lines and median(n["accuracy"] for n in lines) >= given.target:
                 found[system] = epochs, lines
                 waiting.remove(system)
