@@ -6,6 +6,7 @@ All of it is written to plan.json, so that a run that is resumed settles the sam
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,11 +17,12 @@ from hubft.console import Console
 from hubft.errors import CheckpointError
 from hubft.files import write_json
 from hubft.job import Compute, Job, Recipe
-from hubft.phases import features, find
+from hubft.phases import PROOF, features, find
 from hubft.plain import from_dict, to_dict
 from hubft.prepare import Prepared
-from hubft.train import probe, stages
+from hubft.train import loader, machine, pixels, probe, stages
 from hubft.train.run import Run
+from hubft.train.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -39,18 +41,37 @@ class Plan:
 
 def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Plan]:
     """Return what was prepared, its job settled and its head solved, and the plan, written to the run."""
-    plan = _read(run)
-    if plan is None:
-        compute, forward, machine = prepared.job.compute, prepared.job.compute, {}
-    else:
-        compute, forward, machine = plan.job.compute, plan.forward, plan.machine
-    prepared = replace(prepared, job=replace(prepared.job, compute=compute), prefix=forward)
+    if plan := _read(run):
+        prepared = _computing(prepared, plan.job.compute, plan.forward)
+        if plan.probe:
+            _solve(prepared, console)
+        return replace(prepared, job=plan.job), plan
+    began = time.perf_counter()
+    choice = machine.choose(prepared.pm, prepared.job, prepared.loaded, _work(prepared))
+    prepared = _computing(prepared, choice.compute, choice.forward)
     found = _solve(prepared, console) if prepared.job.recipe.probe else None
-    if plan is None:
-        job = replace(prepared.job, recipe=_recipe(prepared, found))
-        plan = Plan(job, forward, found, machine)
-        write_json(run.plan_file, to_dict(plan))
+    recipe = _recipe(prepared, found, choice, time.perf_counter() - began)
+    plan = Plan(replace(prepared.job, recipe=recipe), choice.forward, found, choice.evidence)
+    write_json(run.plan_file, to_dict(plan))
     return replace(prepared, job=plan.job), plan
+
+
+def _computing(prepared: Prepared, compute: Compute, forward: Compute) -> Prepared:
+    return replace(prepared, job=replace(prepared.job, compute=compute), prefix=forward)
+
+
+def _work(prepared: Prepared) -> machine.Work:
+    """Return what the run will compute, for the machine to be measured by."""
+    recipe, images = prepared.job.recipe, prepared.images
+    few = pixels.Views(images.folder, images.train[:PROOF], prepared.loaded.preprocess, recipe)
+    batch = next(iter(loader.in_order(few, PROOF, Runtime(Compute(device="cpu", workers=0)))))
+    held = len(images.val) * (recipe.epochs + recipe.probe)
+    return machine.Work(
+        batch,
+        steps=len(images.train) * recipe.epochs,
+        forwards=len(images.train) * recipe.probe + held,
+        decode=lambda: [few[1, i] for i in range(len(few.samples))],
+    )
 
 
 def _read(run: Run) -> Plan | None:
@@ -80,8 +101,15 @@ def _solve(prepared: Prepared, console: Console) -> probe.Probe | None:
 
     loaded.model.eval()
     head = loaded.model.get_submodule(loaded.head)
-    return probe.solve(head, logits, rows, known.targets.to(runtime.device), prepared.job.recipe.seed)
+    with runtime.using_threads():
+        return probe.solve(head, logits, rows, known.targets.to(runtime.device), prepared.job.recipe.seed)
 
 
-def _recipe(prepared: Prepared, found: probe.Probe | None) -> Recipe:
-    return prepared.job.recipe
+def _recipe(prepared: Prepared, found: probe.Probe | None, choice: machine.Choice, spent: float) -> Recipe:
+    """Return the recipe with as many epochs as the budget has time for."""
+    recipe, images = prepared.job.recipe, prepared.images
+    if recipe.budget:
+        epoch = len(images.train) * choice.step_seconds + len(images.val) * choice.forward_seconds
+        fitting = int((recipe.seconds - spent) / epoch) if spent < recipe.seconds else 0
+        recipe = replace(recipe, epochs=min(recipe.epochs, max(fitting, 0 if found else 1)))
+    return recipe

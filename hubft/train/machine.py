@@ -46,6 +46,10 @@ class Choice:
     """With nothing left to choose."""
     forward: Compute
     """The same for the forward pass of what is frozen."""
+    step_seconds: float
+    """That a training step takes, an image; 0 where nobody asked by a budget and it was not measured."""
+    forward_seconds: float
+    """That a forward pass takes, in the same way."""
     evidence: dict[str, Any]
     """What was measured, as JSON types."""
 
@@ -98,7 +102,13 @@ class _Search:
             "table": self.rows,
             "notes": self.notes,
         }
-        return Choice(self._compute(step, workers), self._compute(forward, workers), evidence)
+        chosen = self._compute(step, workers), self._compute(forward, workers)
+        return Choice(*chosen, self._known(step), self._known(forward), evidence)
+
+    def _known(self, setting: Setting) -> float:
+        """Return the seconds that an image takes, from what was measured already where it can be."""
+        plain = replace(setting, compile=setting.compile and setting in self.timings)
+        return self._time(plain) if plain in self.timings or self.job.recipe.budget else 0.0
 
     def _compute(self, setting: Setting, workers: int) -> Compute:
         chosen = setting.compute(self.bench.device)
