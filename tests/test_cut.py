@@ -38,6 +38,11 @@ def plain(net: Net, images: Tensor) -> Tensor:
     return net.head(net.drop(net.block(net.stem(images)).mean((2, 3))))
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def pm() -> pluggy.PluginManager:
     return plugins.manager("toy")
@@ -116,7 +121,6 @@ REAL = """
 def test_real_architectures_are_cut_and_compute_the_same_bits(reference: str, train: str) -> None:
     family, _, name = reference.partition(":")
     pm = plugins.manager(family)
-    torch.manual_seed(0)
     given = pm.hook.adapt_head(loaded=pm.hook.load(name=name, pretrained=False), task=Task(outputs=3))
     names = pm.hook.freeze(loaded=given, train=train, progress=0.0)
     stages.set_trainable(given.model, names)
@@ -407,7 +411,7 @@ def test_a_step_that_fails_on_the_cut_model_says_so(pm: pluggy.PluginManager) ->
 def test_the_tolerance_is_of_the_precision_that_features_are_stored_in(pm: pluggy.PluginManager) -> None:
     given = loaded(Net(), ("block", "head"))
     found = must(given)
-    assert "off by" in cut.check(pm, found, given, batch(), 1e-5, torch.bfloat16)
+    assert "off by" in cut.check(pm, found, given, batch(), 1e-4, torch.bfloat16)
     assert cut.check(pm, found, given, batch(), 0.05, torch.bfloat16) == ""
 
 

@@ -17,6 +17,7 @@ from hubft.train.calls import PLAIN, Blank, Call, in_eval, leaves, rebuild, reco
 from hubft.train.feed import Cut, among
 
 DROPS = ("p", "drop_prob", "drop_rate", "prob")  # what libraries call the probability of a dropout
+KINKS = 4  # times the tolerance for gradients: they jump where rounding carries a ReLU across its kink
 
 
 def find(loaded: Loaded, live: frozenset[str], inputs: Tensor) -> Cut | str:
@@ -163,7 +164,8 @@ def check(
     comes before it, so it is random meanwhile. Call it in the autocast of the run's steps. The model, its gradients
     and all generators are as they were afterwards.
 
-    :param tolerance: largest difference, as a share of the largest magnitude; 0 asks for the same bits.
+    :param tolerance: largest difference, as a share of the Euclidean norm, four times that of a gradient's; 0 asks
+        for the same bits.
     :param dtype: in which features are stored; without it as they are computed.
     """
     inputs, targets = batch
@@ -210,18 +212,21 @@ def _step(pm: pluggy.PluginManager, model: nn.Module, batch: Batch) -> dict[str,
 
 
 def _difference(whole: dict[str, Tensor | None], part: dict[str, Tensor | None], tolerance: float) -> str:
-    """Return what differs most. A gradient that is all but nothing is measured by a hundredth of the largest."""
-    largest = max((float(x.abs().max()) for name, x in whole.items() if x is not None and "grad" in name), default=0.0)
-    worst, what = 0.0, ""
+    """Return what differs most, by its Euclidean norm. A gradient that is all but nothing is only noise: it is
+    measured by a hundredth of the largest."""
+    norms = {name: float(x.norm()) for name, x in whole.items() if x is not None}
+    largest = max((norm for name, norm in norms.items() if "gradient" in name), default=0.0)
+    worst, what = tolerance, ""
     for name, wanted in whole.items():
         got = part[name]
         if wanted is None or got is None:
             if (wanted is None) != (got is None):
                 return f"{name} needs what comes before the cut"
             continue
-        floor = largest / 100 if "grad" in name else 0.0
-        error = float((wanted.float() - got.float()).abs().max())
-        size = max(float(wanted.abs().max()), floor)
-        if not error <= tolerance * size and not error / size <= worst:
-            worst, what = error / size, name
-    return f"{what}: off by {worst:.1g} of the largest number" if what else ""
+        gradient = "gradient" in name
+        size = max(norms[name], largest / 100) * KINKS if gradient else norms[name]
+        error = float((wanted.float() - got.float()).norm())
+        share = error / size if size else float(error > 0)
+        if not share <= worst:  # also where it is not a number
+            worst, what = share, f"{name}: off by {error / norms[name] if norms[name] else 1:.1%}"
+    return what
