@@ -82,8 +82,8 @@ def test_in_equal_time_hubft_gets_the_seconds_of_each_other_and_chooses_its_epoc
 
 
 def test_the_time_to_a_target_is_that_of_the_first_number_of_epochs_whose_median_is_there(run):
-    printed, done = run("--systems", "hubft", "handloop", "--seeds", "3", "--target", "0.71")
-    assert max(epochs for _, epochs, *_ in done) == 2
+    printed, done = run("--systems", "hubft", "handloop", "--seeds", "3", "--target", "0.615")
+    assert max(epochs for _, epochs, *_ in done) == 2  # the best of one epoch has 0.62, their median 0.61
     assert cells(printed, "handloop") == ["handloop", "3", "2", "4.0", "2.00", "0.7100"]
 
 
