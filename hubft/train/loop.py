@@ -92,7 +92,7 @@ def fit(
         lr = set_lr(state.optimizer, recipe, state.step, sampler.steps)
         here = runtime.to_device(batch)
         if mixing:
-            here = runtime.to_device(mixing(here, state.step))
+            here = mixing(here, state.step)
         draws.seed("step", recipe.seed, state.step)
         results = []
         for share, (inputs, targets) in parts(here, recipe.accumulate):
