@@ -26,6 +26,8 @@ class Sample:
     label: int
     sha256: str
     """Of the file's bytes."""
+    size: tuple[int, int] = (0, 0)
+    """Width and height, upright, pixels."""
 
 
 @dataclass(frozen=True)
@@ -141,11 +143,11 @@ def _scan(folder: Path, root: Path, classes: tuple[str, ...], quarantined: dict[
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         proofs = list(pool.map(_prove, [path for _, path in images]))
     samples, bad = [], {}
-    for (label, path), (sha256, problem) in zip(images, proofs, strict=True):
+    for (label, path), (sha256, size, problem) in zip(images, proofs, strict=True):
         if problem:
             bad[_shown(path, folder)] = problem
         else:
-            samples.append(Sample(path.relative_to(folder).as_posix(), label, sha256))
+            samples.append(Sample(path.relative_to(folder).as_posix(), label, sha256, size))
     if len(bad) > MAX_UNREADABLE * len(images):
         first = next(iter(bad))
         raise DataError(f"{len(bad)} of {len(images)} images in {str(root)!r} cannot be used; {first}: {bad[first]}")
@@ -161,16 +163,16 @@ def files(folder: Path) -> list[Path]:
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
-def _prove(path: Path) -> tuple[str, str]:
-    """Return (sha256, why it cannot be used or nothing)."""
+def _prove(path: Path) -> tuple[str, tuple[int, int], str]:
+    """Return (sha256, width and height, why it cannot be used or nothing)."""
     try:
         if not path.is_file():
             raise DataError("not a regular file")
         content = path.read_bytes()
-        decode(BytesIO(content))
+        size = decode(BytesIO(content)).size
     except (DataError, OSError) as error:
-        return "", str(error)
-    return hashlib.sha256(content).hexdigest(), ""
+        return "", (0, 0), str(error)
+    return hashlib.sha256(content).hexdigest(), size, ""
 
 
 def _require_classes(root: Path, classes: tuple[str, ...], train: list[Sample], val: list[Sample]) -> None:

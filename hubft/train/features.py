@@ -22,6 +22,7 @@ from torch import Tensor
 from hubft import digest
 from hubft.files import new_folder, write_json
 from hubft.train.loader import Batches
+from hubft.train.runtime import available_memory
 from hubft.train.source import Source
 
 MEMORY_SHARE = 0.25  # of what is available: features that fit are read at once, others are mapped
@@ -211,16 +212,3 @@ def _stat(path: Path) -> tuple[int, float]:
     except FileNotFoundError:  # another run removed it a moment ago
         return 0, 0.0
     return stat.st_size, stat.st_mtime
-
-
-def available_memory() -> int:
-    """Return the bytes of memory that can be had, also in a container; 0 where the system does not tell."""
-    group = Path("/sys/fs/cgroup")
-    found = []
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
-        found.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    except (OSError, ValueError, StopIteration):
-        pass  # no such file here, or no limit: "max"
-    return max(0, min(found, default=0))

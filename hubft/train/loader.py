@@ -79,11 +79,14 @@ class Loader:
 
 def batches(views: Views, sampler: Batches, runtime: Runtime) -> Loader:
     """Return the training batches of a run, or of the part of it that `sampler` says."""
+    for view in range(sampler.views) or (1,):
+        views.keep(view)
     return Loader(views, sampler, runtime, runtime.workers)
 
 
 def in_order(views: Views, batch_size: int, runtime: Runtime, view: int = 0) -> Loader:
     """Return one view of every sample, in order; view 0 is the evaluation's."""
+    views.keep(view)
     samples = range(len(views.samples))
     order: Sequence[list[Index]] = [
         [(view, i) for i in samples[at : at + batch_size]] for at in range(0, len(samples), batch_size)

@@ -16,8 +16,9 @@ from hubft.hookspecs import Preprocess
 from hubft.job import Recipe
 from hubft.train import draws, transforms
 from hubft.train.data import Sample
-from hubft.train.decode import decode
+from hubft.train.decode import decode, scaled_size
 from hubft.train.runtime import FORMATS, Runtime
+from hubft.train.store import Scratch, Store
 
 WORKING = 1.5
 """Shorter side of the picture that crops are drawn from, in sides of the model's input: of the crops of `light`
@@ -33,24 +34,44 @@ class Views(Dataset[tuple[Tensor, int]]):
     """
 
     def __init__(
-        self, folder: Path, samples: Sequence[Sample], preprocess: Preprocess, recipe: Recipe | None = None
+        self,
+        folder: Path,
+        samples: Sequence[Sample],
+        preprocess: Preprocess,
+        recipe: Recipe | None = None,
+        scratch: Scratch | None = None,
     ) -> None:
-        self.folder, self.samples, self.preprocess = folder, samples, preprocess
+        """:param scratch: where pictures are kept once they are decoded; without one, each is decoded every time."""
+        self.folder, self.samples, self.preprocess, self.scratch = folder, samples, preprocess, scratch
         self.recipe = recipe or Recipe(augment="none")
-        self.exact = _to_pixels(transforms.evaluation(preprocess))
+        self.side = round(WORKING * max(preprocess.size))
+        self.evaluation = _to_pixels(transforms.evaluation(preprocess))
         self.augment = _to_pixels(transforms.training(preprocess, self.recipe.augment))
+        self.exact = Store([preprocess.size] * len(samples), self._exact)
+        shapes = [scaled_size(sample.size, self.side) for sample in samples]
+        self.working = Store([(height, width) for width, height in shapes], self._working)
+
+    def keep(self, view: int) -> None:
+        """Keep what this view is made from, once it was decoded; before there are other processes."""
+        if self.scratch:
+            (self.exact if self._is_exact(view) else self.working).keep(self.scratch)
 
     def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, int]:
         view, i = index
-        label = self.samples[i].label
-        if not view or self.recipe.augment == "none":
-            return _tensor(self.exact(self._decode(i))), label
-        picture = self._decode(i, round(WORKING * max(self.preprocess.size)))
+        if self._is_exact(view):
+            return torch.from_numpy(self.exact[i].copy()), self.samples[i].label
+        picture = Image.fromarray(self.working[i])
         draws.seed("sample", self.recipe.seed, view - 1, i)
-        return _tensor(self.augment(picture)), label
+        return torch.from_numpy(numpy.array(self.augment(picture))), self.samples[i].label
 
-    def _decode(self, i: int, side: int = 0) -> Image.Image:
-        return decode(self.folder / self.samples[i].path, side)
+    def _is_exact(self, view: int) -> bool:
+        return not view or self.recipe.augment == "none"
+
+    def _exact(self, i: int) -> numpy.ndarray:
+        return numpy.asarray(self.evaluation(decode(self.folder / self.samples[i].path)))
+
+    def _working(self, i: int) -> numpy.ndarray:
+        return numpy.asarray(decode(self.folder / self.samples[i].path, self.side))
 
 
 class Normalise:
@@ -75,7 +96,3 @@ def _to_pixels(transform: v2.Compose) -> v2.Compose:
     """Return the steps of a transform before the picture becomes floats."""
     steps = list(transform.transforms)
     return v2.Compose(steps[: next(i for i, step in enumerate(steps) if isinstance(step, ToTensor))])
-
-
-def _tensor(picture: Image.Image) -> Tensor:
-    return torch.from_numpy(numpy.array(picture))
