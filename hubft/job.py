@@ -74,7 +74,7 @@ class Task:
 class Recipe:
     """How the model is trained."""
 
-    train: str = "head,all@0.5,-norms"
+    train: str = "all,-norms"
     """What trains, by commas: all, head, last:N, a stage's name, type:CLASS, match:REGEX, norms; @START, - to hold."""
     probe: bool = True
     """Solve the new head to convergence on the features of the base first, and train on from there."""
@@ -88,11 +88,11 @@ class Recipe:
     """Parts in which the gradient of a batch is computed, one after the other, to save memory."""
     optimizer: str = "adamw"
     """adamw, sgd (Nesterov momentum 0.9), or any other optimizer of timm by its name."""
-    lr: float = 2e-3
-    """Peak learning rate of the head."""
-    body_lr: float = 0.005
+    lr: float = 0.0
+    """Peak learning rate of the head; 0 chooses it by how many held-out training images the probe gets wrong."""
+    body_lr: float = 1.0
     """Learning rate of the last stage before the head, as a share of --lr."""
-    layer_decay: float = 1.0
+    layer_decay: float = 0.8
     """Learning rate of each stage as a share of the stage after it, from the last before the head down."""
     stage_lr: tuple[str, ...] = ()
     """Peak learning rate of a stage, as NAME=RATE; instead of what --body-lr and --layer-decay give."""
@@ -124,7 +124,7 @@ class Recipe:
         check(not self.budget or 0 < self.seconds <= 1e8, "--budget", self.budget, "a time such as 90s, 5m or 1h")
         check(_within(self.batch_size, 1, 65536), "--batch-size", self.batch_size, "in 1..65536")
         check(_within(self.accumulate, 1, self.batch_size), "--accumulate", self.accumulate, "in 1..--batch-size")
-        check(_within(self.lr, 1e-12, 1e3), "--lr", self.lr, "positive")
+        check(_within(self.lr, 0, 1e3), "--lr", self.lr, "zero or more")
         for text in self.stage_lr:
             check(_is_rate(text), "--stage-lr", text, "NAME=RATE, the rate zero or more, as in layer4=0.001")
         check(len(self.stage_rates) == len(self.stage_lr), "--stage-lr", self.stage_lr, "one rate for each stage")

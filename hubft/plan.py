@@ -25,6 +25,11 @@ from hubft.train.run import Run
 from hubft.train.runtime import Runtime
 
 
+RATE_PER_ERROR = 5e-6  # learning rate of AdamW for each training image that the probe got wrong
+LEAST, MOST = 1e-5, 1e-3  # of that rate
+UNPROBED = 3e-4  # where there is no probe: the head starts at zero
+
+
 @dataclass(frozen=True)
 class Plan:
     """What was settled."""
@@ -105,9 +110,22 @@ def _solve(prepared: Prepared, console: Console) -> probe.Probe | None:
         return probe.solve(head, logits, rows, known.targets.to(runtime.device), prepared.job.recipe.seed)
 
 
+def learning_rate(found: probe.Probe | None, images: int) -> float:
+    """Return the peak learning rate for a head that starts from this probe, on so many training images.
+
+    What the features do not tell apart yet is all there is to learn, and few examples of it bear only small steps:
+    the rate grows with the number of images that the probe got wrong. The constants are those of benchmarks/recipe.py.
+    """
+    if found is None:
+        return UNPROBED
+    return min(MOST, max(LEAST, RATE_PER_ERROR * found.error * images))
+
+
 def _recipe(prepared: Prepared, found: probe.Probe | None, choice: machine.Choice, spent: float) -> Recipe:
-    """Return the recipe with as many epochs as the budget has time for."""
+    """Return the recipe with its learning rate, and as many epochs as the budget has time for."""
     recipe, images = prepared.job.recipe, prepared.images
+    if not recipe.lr:
+        recipe = replace(recipe, lr=learning_rate(found, len(images.train)))
     if recipe.budget:
         epoch = len(images.train) * choice.step_seconds + len(images.val) * choice.forward_seconds
         fitting = int((recipe.seconds - spent) / epoch) if spent < recipe.seconds else 0
