@@ -21,6 +21,15 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Features and timings are kept for one test session, not in the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HUBFT_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
 def toy_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder on the path in which the family `toy` is installed, as pip would leave it."""
     site = tmp_path_factory.mktemp("site")
