@@ -24,7 +24,6 @@ from hubft.train import loader, machine, pixels, probe, stages
 from hubft.train.run import Run
 from hubft.train.runtime import Runtime
 
-
 RATE_PER_ERROR = 5e-6  # learning rate of AdamW for each training image that the probe got wrong
 LEAST, MOST = 1e-5, 1e-3  # of that rate
 UNPROBED = 3e-4  # where there is no probe: the head starts at zero
