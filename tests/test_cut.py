@@ -240,6 +240,19 @@ def test_a_module_may_give_tuples_and_dicts_of_tensors(pm: pluggy.PluginManager)
     assert cut.check(pm, must(given), given, batch(), 0.0) == ""
 
 
+def test_a_table_that_a_frozen_module_gives_keeps_its_length(pm: pluggy.PluginManager) -> None:
+    def forward(net: Net, images: Tensor) -> Tensor:
+        table = net.stem[3](torch.arange(5))
+        assert len(table) == 5
+        return net.head(net.block(net.stem[:3](images)).mean((2, 3)) + table.sum())
+
+    net = Net(forward)
+    net.stem.append(nn.Embedding(5, 8))
+    given = loaded(net)
+    assert must(given).stubs["stem.3"][0].shape == (5, 8)
+    assert cut.check(pm, must(given), given, batch(), 0.0) == ""
+
+
 def test_a_function_that_runs_on_both_sides_stays_real_and_a_stub_gives_its_outputs_call_by_call(
     pm: pluggy.PluginManager,
 ) -> None:
@@ -378,6 +391,28 @@ def test_a_bare_parameter_that_trains_and_is_used_before_the_cut_is_found(pm: pl
 
     given = loaded(Token(), table={"stem": ("stem",), "block": ("block",), "head": ("head", "token")})
     assert cut.check(pm, must(given), given, batch(), 0.05) == "the gradient of token needs what comes before the cut"
+
+
+def test_a_new_head_at_zero_does_not_hide_a_gradient_that_is_lost(pm: pluggy.PluginManager) -> None:
+    class Token(Net):
+        def __init__(self) -> None:
+            super().__init__(
+                lambda net, images: net.head(net.block(net.stem(images + net.token)).mean((2, 3)) + net.token)
+            )
+            self.token = nn.Parameter(torch.zeros(1))
+
+    net = Token()
+    nn.init.zeros_(net.head.weight)
+    given = loaded(net, ("block", "head"), {"stem": ("stem",), "block": ("block", "token"), "head": ("head",)})
+    assert cut.check(pm, must(given), given, batch(), 0.01).startswith("the gradient of token: off by")
+
+
+def test_a_function_that_always_drops_is_found(pm: pluggy.PluginManager) -> None:
+    def drops(net: Net, images: Tensor) -> Tensor:
+        return net.head(nn.functional.dropout(net.block(net.stem(images)).mean((2, 3)), 0.5))
+
+    given = loaded(Net(drops))
+    assert "off by" in cut.check(pm, must(given), given, batch(), 0.05)
 
 
 def test_a_train_step_that_looks_at_the_pixels_is_found(pm: pluggy.PluginManager) -> None:

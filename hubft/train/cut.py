@@ -171,7 +171,6 @@ def check(
     inputs, targets = batch
     with draws.preserved(), _undone(loaded):
         whole = _step(pm, cut.model, batch)
-        draws.seed("cut", 1)  # other draws than those of the step: a function that drops at random must show
         with torch.no_grad():
             features = cut.features(inputs)
         try:
