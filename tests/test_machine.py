@@ -90,7 +90,7 @@ def test_the_fastest_is_taken_for_steps_and_for_forward_passes() -> None:
     choice, rows = choose(toy(Odd(in_fp32)))
     assert (choice.compute.precision, choice.forward.precision) == ("bf16", "bf16")
     assert rows["step", "bf16", choice.compute.memory_format]["cosine"] > bench.COSINE
-    assert rows["forward", "bf16", choice.forward.memory_format]["error"] < bench.OUTPUTS
+    assert rows["forward", "bf16", choice.forward.memory_format]["error"] < bench.FEATURES
     slow, quick = (rows["step", precision, "contiguous"]["milliseconds_per_image"] for precision in ("fp32", "bf16"))
     assert slow > 1000 * NAP / 8 > quick
 

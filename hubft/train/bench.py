@@ -22,8 +22,10 @@ from hubft.train import draws, stages
 from hubft.train.runtime import Runtime
 from hubft.train.timings import Setting, Timing
 
-OUTPUTS = 0.02
-"""Largest error of a forward pass whose outputs are used, as a share of how far outputs differ between images."""
+FEATURES = 0.025
+"""Largest error of the features that the head gets, as a share of how far they differ between images. In bf16 it
+was 0.041 to 0.045 for EfficientNet-Lite0, which lost accuracy by it, and 0.002 to 0.013 for ResNet-18 and ViT-tiny,
+which lost none."""
 COSINE = 0.98
 """Least cosine between the gradient of a training step and that in fp32."""
 LOSS = 0.02
@@ -69,21 +71,21 @@ class Bench:
         if setting.kind not in self.wanted:
             plain = replace(setting, precision="fp32", memory_format="contiguous", compile=False)
             self.wanted[setting.kind] = self._ready(plain)()
-        outputs, loss, gradient = self.wanted[setting.kind]
+        features, loss, gradient = self.wanted[setting.kind]
         found, its_loss, its_gradient = self._ready(setting)()
         if setting.kind == "forward":
-            error = float((found - outputs).norm() / (outputs - outputs.mean(0)).norm())
-            return {"error": error, "agrees": error <= OUTPUTS}
+            error = float((found - features).norm() / (features - features.mean(0)).norm())
+            return {"error": error, "agrees": error <= FEATURES}
         missed = float((its_loss - loss).abs() / loss.abs())
         cosine = float(torch.nn.functional.cosine_similarity(gradient, its_gradient, 0))
         return {"loss_error": missed, "cosine": cosine, "agrees": missed <= LOSS and cosine >= COSINE}
 
     def _ready(self, setting: Setting) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
-        """Return a pass on a copy of the model: (outputs, loss, gradient), on the CPU in fp32."""
+        """Return a pass on a copy of the model: (features, loss, gradient), on the CPU in fp32."""
         runtime = Runtime(setting.compute(self.device))
         model = runtime.place(copy.deepcopy(self.loaded.model))
         batch = runtime.to_device(self.batch)
-        called = runtime.compiled(model)
+        called, features = runtime.compiled(model), _head_input(model, self.loaded.head)
         step = setting.kind == "step"
         _norms_only(model) if step else model.eval()
 
@@ -99,7 +101,9 @@ class Bench:
                     torch.accelerator.synchronize(self.device)
             gradients = [p.grad.flatten().float().cpu() for p in model.parameters() if p.grad is not None]
             gradient = torch.cat(gradients) if gradients else torch.empty(0)
-            return result["outputs"].detach().float().cpu(), result["loss"].detach().float().cpu(), gradient
+            seen = features[-1] if features else result["outputs"]
+            features.clear()
+            return seen.detach().float().cpu(), result["loss"].detach().float().cpu(), gradient
 
         return once
 
@@ -124,6 +128,14 @@ def _random_head(loaded: Loaded) -> None:
         parameter = loaded.model.get_parameter(name)
         if parameter.ndim > 1:
             nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5, generator=random)
+
+
+def _head_input(model: nn.Module, head: str) -> list[Tensor]:
+    """Return a list to which every call of the head adds its input; for outputs, two of two classes, tell less."""
+    seen: list[Tensor] = []
+    module = model.get_submodule(head)
+    module.register_forward_pre_hook(lambda _, given: seen.extend(given[:1]))  # the copy's own: it stays
+    return seen
 
 
 def _norms_only(model: nn.Module) -> None:
