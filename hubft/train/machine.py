@@ -71,6 +71,9 @@ class _Search:
     def __init__(self, job: Job, bench: Bench, work: Work) -> None:
         self.job, self.bench, self.work, self.fixed = job, bench, work, job.compute
         self.default = Runtime(job.compute)
+        self.kind = "step" if work.steps else "forward"  # which decides on threads and workers
+        self.threads = self.default.threads
+        self.tried: dict[int, float] = {self.threads: 1.0}  # threads -> seconds in fp32, in any unit
         fixed = (self.fixed.precision, self.fixed.memory_format, self.fixed.threads)
         shape = (bench.images, *bench.batch[0].shape[1:])
         self.timings = Timings(bench.loaded.model, bench.device, fixed, shape)
@@ -85,6 +88,7 @@ class _Search:
             predicted = self._predicted(self._time)
         self.limit = SHARE * predicted
         if predicted >= SHORT:
+            self._try_threads()
             forward = self._fastest("forward") if self.work.forwards else forward
             step = self._fastest("step") if self.work.steps else step
             threads, workers = self._crew(step if self.work.steps else forward)
@@ -121,20 +125,19 @@ class _Search:
         return sum(images * timed(self._plain(kind)) for kind, images in wanted.items() if images)
 
     def _plain(self, kind: str) -> Setting:
-        return Setting(kind, "fp32", "contiguous", self.default.threads)
+        return Setting(kind, "fp32", "contiguous", self.threads)
 
     def _default(self, kind: str) -> Setting:
         """Return what is used where nothing is measured; features are in fp32, unless the user wants it otherwise."""
         precision = "fp32" if (kind, self.fixed.precision) == ("forward", "auto") else self.default.precision
         compiled = self.default.compile and kind == "step"
-        return Setting(kind, precision, self.default.memory_format, self.default.threads, compiled)
+        return Setting(kind, precision, self.default.memory_format, self.threads, compiled)
 
     def _candidates(self, kind: str) -> list[Setting]:
         scaled = ["fp16"] if self.bench.device.type == "cuda" else []
         precisions = ["bf16", *scaled, "fp32"] if self.fixed.precision == "auto" else [self.fixed.precision]
         formats = ["channels_last", "contiguous"] if self.fixed.memory_format == "auto" else [self.fixed.memory_format]
-        threads = self.default.threads
-        return [Setting(kind, precision, laid, threads) for precision, laid in product(precisions, formats)]
+        return [Setting(kind, precision, laid, self.threads) for precision, laid in product(precisions, formats)]
 
     def _fastest(self, kind: str) -> Setting:
         """Return the fastest candidate that agrees with fp32, or that the user asked for."""
@@ -173,27 +176,32 @@ class _Search:
     def _fails(self, setting: Setting, error: Exception) -> None:
         self._row(setting)["fails"] = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
 
-    def _in_time(self, setting: Setting) -> bool:
-        """Tell whether there is time left to try a setting: three passes, as long as in fp32."""
-        needed = 3 * self.bench.images * self.timings[self._plain(setting.kind)].seconds
+    def _in_time(self, setting: Setting, slower: float = 1.0) -> bool:
+        """Tell whether there is time left to try a setting: three passes, as long as in fp32, or that much longer."""
+        needed = 3 * self.bench.images * self.timings[self._plain(setting.kind)].seconds * slower
         good = time.perf_counter() - self.begun + needed <= self.limit
         if not good:
             self._row(setting)["fails"] = "no time left to try it"
         return good
 
-    def _crew(self, best: Setting) -> tuple[int, int]:
-        """Return (threads, workers), together no more than the cores.
+    def _try_threads(self) -> None:
+        """Settle on one thread or one a core, first of all: where others compute too, two threads on two cores can be
+        a hundred times slower than one, for each waits for the other in a loop."""
+        if self.bench.device.type != "cpu" or self.fixed.threads or "OMP_NUM_THREADS" in os.environ:
+            return
+        plain = self._plain(self.kind)
+        self.tried = {self.threads: self._time(plain)}
+        for setting in (replace(plain, threads=threads) for threads in {1, cores()} - {self.threads}):
+            if setting in self.timings or self._in_time(setting, max(1.0, self.threads / setting.threads)):
+                self.tried[setting.threads] = self._time(setting)
+        self.threads = min(sorted(self.tried), key=lambda threads: self.tried[threads])
+        self._predicted(self._time)  # with these threads, for what is compared with it
 
-        Beside a busy process two threads on two cores can be a hundred times slower than one: each waits for
-        the other in a loop. So times that were measured alone hold only where every thread has its core.
-        """
+    def _crew(self, best: Setting) -> tuple[int, int]:
+        """Return (threads, workers), together no more than the cores: times were taken where every thread had one."""
         available, on_cpu = cores(), self.bench.device.type == "cpu"
-        best = replace(best, compile=False)
-        seconds = {best.threads: self._time(best)}
-        if on_cpu and not self.fixed.threads and "OMP_NUM_THREADS" not in os.environ:
-            for setting in (replace(best, threads=threads) for threads in {1, available} - seconds.keys()):
-                if setting in self.timings or self._in_time(setting):
-                    seconds[setting.threads] = self._time(setting)
+        unit = self._time(replace(best, compile=False)) / self.tried[self.threads]
+        seconds = {threads: unit * each for threads, each in self.tried.items()}
         decode = decoding(self.work.decode, len(self.work.batch[1]), self.job.recipe.epochs)
         self.notes.append(f"decoding takes {1000 * decode:.2f} ms an image")
         options = []  # (seconds an image, workers, threads)
