@@ -32,6 +32,8 @@ class Probe:
     """Cross entropy on training images that were held out of the fit, nats."""
     error: float
     """Share of them that was classified wrongly."""
+    images: int
+    """How many were held out."""
 
 
 def solve(head: nn.Module, logits: Logits, features: Tensor, targets: Tensor, seed: int) -> Probe:
@@ -63,7 +65,8 @@ def solve(head: nn.Module, logits: Logits, features: Tensor, targets: Tensor, se
                 outputs = logits(features[held])
             losses.append(cross_entropy(outputs, targets[held], reduction="none"))
             wrong.append(outputs.argmax(1) != targets[held])
-        found = Probe(decay, torch.cat(losses).mean().item(), torch.cat(wrong).float().mean().item())
+        loss, error = torch.cat(losses), torch.cat(wrong).float()
+        found = Probe(decay, loss.mean().item(), error.mean().item(), len(error))
         if best is None or found.loss < best.loss:
             best = found
         elif found.loss > WORSE * best.loss:
