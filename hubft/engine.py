@@ -15,7 +15,6 @@ from hubft.console import Console
 from hubft.errors import CheckpointError
 from hubft.hookspecs import Loaded
 from hubft.job import Job
-from hubft.plain import to_dict
 from hubft.plan import settle
 from hubft.prepare import Prepared, prepare
 from hubft.publish import package, selftest
@@ -67,7 +66,7 @@ def _run(prepared: Prepared, run: Run, console: Console) -> Result:
     with prepared.runtime.using_threads():
         solved = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         state = loop.start(prepared.loaded, job.recipe, prepared.runtime, job.task.outputs)
-        metrics = train(prepared, run, state, console)
+        metrics = train(prepared, run, state, console) or (None if job.recipe.epochs else plan.probed)
         if state.average:
             state.average.keep()
         if mend(prepared, run.history(), plan.probe, solved, console):
@@ -85,7 +84,7 @@ def _run(prepared: Prepared, run: Run, console: Console) -> Result:
     numbers = {
         "metrics": metrics,
         "uncompressed": uncompressed,
-        "probe": plan.probe and to_dict(plan.probe),
+        "probe": plan.probed,
         "quarantined": images.quarantined,
     }
     report.write(run.report, run.history(), images.classes, numbers)
@@ -97,7 +96,7 @@ def _introduce(prepared: Prepared, run: Run, console: Console) -> None:
     images, job = prepared.images, prepared.job
     console.say(
         f"{job.reference} on {len(images.train)} training and {len(images.val)} validation images of "
-        f"{len(images.classes)} classes, {prepared.runtime.device}, {prepared.runtime.precision} -> {run.folder}"
+        f"{len(images.classes)} classes, {prepared.runtime.device} -> {run.folder}"
     )
     for path, reason in list(images.quarantined.items())[:5]:
         console.say(f"left out {path}: {reason}")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hubft.console import Console
+from hubft.console import Console, percent
 from hubft.errors import CheckpointError
 from hubft.files import write_json
 from hubft.job import Compute, Job, Recipe
@@ -23,6 +23,7 @@ from hubft.prepare import Prepared
 from hubft.train import loader, machine, pixels, probe, stages
 from hubft.train.run import Run
 from hubft.train.runtime import Runtime
+from hubft.training import measure
 
 RATE_PER_ERROR = 5e-6  # learning rate of AdamW for each training image that the probe got wrong
 LEAST, MOST = 1e-5, 1e-3  # of that rate
@@ -39,6 +40,8 @@ class Plan:
     """How the frozen part of the model computes, forward only."""
     probe: probe.Probe | None = None
     """What solving the head has shown; None where it was not solved."""
+    probed: dict[str, Any] = field(default_factory=dict)
+    """Metrics of the solved head on the validation images."""
     machine: dict[str, Any] = field(default_factory=dict)
     """What was measured on this machine."""
 
@@ -48,16 +51,30 @@ def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Pl
     if plan := _read(run):
         prepared = _computing(prepared, plan.job.compute, plan.forward)
         if plan.probe:
-            _solve(prepared, console)
+            _solve(prepared, Console(quiet=True))
         return replace(prepared, job=plan.job), plan
     began = time.perf_counter()
     choice = machine.choose(prepared.pm, prepared.job, prepared.loaded, _work(prepared))
     prepared = _computing(prepared, choice.compute, choice.forward)
-    found = _solve(prepared, console) if prepared.job.recipe.probe else None
+    _say_machine(choice, console)
+    found, probed = _solve(prepared, console) if prepared.job.recipe.probe else (None, {})
     recipe = _recipe(prepared, found, choice, time.perf_counter() - began)
-    plan = Plan(replace(prepared.job, recipe=recipe), choice.forward, found, choice.evidence)
+    plan = Plan(replace(prepared.job, recipe=recipe), choice.forward, found, probed, choice.evidence)
     write_json(run.plan_file, to_dict(plan))
+    console.say(f"recipe   {recipe.epochs} epochs, peak learning rate {recipe.lr:.2g}")
     return replace(prepared, job=plan.job), plan
+
+
+def _say_machine(choice: machine.Choice, console: Console) -> None:
+    def way(compute: Compute) -> str:
+        return f"{compute.precision} {compute.memory_format}{' compiled' if compute.compile == 'on' else ''}"
+
+    evidence = choice.evidence
+    how = f"measured for {evidence['measured_for']:.0f} s" if evidence["table"] else "too short a run to measure"
+    console.say(
+        f"machine  steps in {way(choice.compute)}, frozen parts in {way(choice.forward)}, "
+        f"{choice.compute.threads} threads, {choice.compute.workers} workers ({how})"
+    )
 
 
 def _computing(prepared: Prepared, compute: Compute, forward: Compute) -> Prepared:
@@ -87,15 +104,17 @@ def _read(run: Run) -> Plan | None:
         raise CheckpointError(f"{str(run.plan_file)!r} cannot be read ({error}): remove it, and resume") from error
 
 
-def _solve(prepared: Prepared, console: Console) -> probe.Probe | None:
-    """Solve the head on the features of the training images, as the evaluation sees them."""
+def _solve(prepared: Prepared, console: Console) -> tuple[probe.Probe | None, dict[str, Any]]:
+    """Solve the head on the features of the training images, as the evaluation sees them, and measure it."""
     loaded, images, runtime = prepared.loaded, prepared.images, prepared.runtime
     runtime.place(loaded.model)
     cut = find(prepared, stages.trainable(loaded, "head", 0.0))
     known = cut if isinstance(cut, str) else features(prepared, cut, images.train, prepared.forward, [0])
-    if isinstance(cut, str) or isinstance(known, str):
-        console.say(f"note: the head starts at zero, no probe is solved: {known}")
-        return None
+    held = cut if isinstance(cut, str) else features(prepared, cut, images.val, prepared.exact, [0])
+    if isinstance(cut, str) or isinstance(known, str) or isinstance(held, str):
+        reason = known if isinstance(known, str) else held
+        console.say(f"note: the head starts at zero, no probe is solved: {reason}")
+        return None, {}
     rows = runtime.to_device(known.views[0].take(torch.arange(len(images.train)))).float()
 
     def logits(part: Tensor) -> Tensor:
@@ -106,7 +125,13 @@ def _solve(prepared: Prepared, console: Console) -> probe.Probe | None:
     loaded.model.eval()
     head = loaded.model.get_submodule(loaded.head)
     with runtime.using_threads():
-        return probe.solve(head, logits, rows, known.targets.to(runtime.device), prepared.job.recipe.seed)
+        found = probe.solve(head, logits, rows, known.targets.to(runtime.device), prepared.job.recipe.seed)
+        probed = measure(prepared, loaded.model, held.in_order(prepared.job.recipe.batch_size), cut.feed)
+    console.say(
+        f"probe    accuracy {percent(probed['accuracy'])}; of training images held out from it "
+        f"{found.error:.1%} were wrong"
+    )
+    return found, probed
 
 
 def learning_rate(found: probe.Probe | None, images: int) -> float:

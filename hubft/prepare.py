@@ -20,6 +20,7 @@ from hubft.hookspecs import Loaded
 from hubft.job import Compute, Job
 from hubft.train import data, draws, pixels, recipe
 from hubft.train.runtime import Runtime
+from hubft.train.store import Scratch
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ def prepare(job: Job) -> Prepared:
     draws.seed("head", job.recipe.seed)
     loaded = adapt(pm, job, loaded)
     _rehearse(pm, job, loaded)
-    training = pixels.Views(images.folder, images.train, loaded.preprocess, job.recipe)
-    validation = pixels.Views(images.folder, images.val, loaded.preprocess)
+    scratch = Scratch()
+    training = pixels.Views(images.folder, images.train, loaded.preprocess, job.recipe, scratch)
+    validation = pixels.Views(images.folder, images.val, loaded.preprocess, scratch=scratch)
     fingerprint, versions = images.fingerprint(), _versions(job.family)
     return Prepared(job, pm, images, training, validation, loaded, base, fingerprint, versions)
 
