@@ -85,10 +85,11 @@ def flag(path: str) -> str:
 
 
 def test_flags_are_the_fields_of_the_job_with_their_defaults(hubft: Hubft) -> None:
-    rows = re.findall(r"^│ (.+?) {2,}(.*?) *│$", hubft("finetune", "--help").out, re.MULTILINE)
+    whole = re.sub(r" *│\n│ {8,}", " ", hubft("finetune", "--help").out)  # a text goes on in a line that names no flag
+    rows = re.findall(r"^│ (.+?) {2,}(.*?) *│$", whole, re.MULTILINE)
     shown = {name: text for names, text in rows for name in re.findall(r"--[a-z-]+", names)}
     fields = {flag(path): value for path, value in leaves(Job("r:r", "d")).items() if path != "task.outputs"}
-    assert shown.keys() - {"--resume", "--empty-hidden"} == fields.keys()
+    assert shown.keys() - {"--resume", "--empty-hidden", "--empty-stage-lr", "--no-probe"} == fields.keys()
     for name, value in fields.items():
         default = '""' if value == "" else str(value)
         assert name in ("--reference", "--data") or f"[default: {default}]" in shown[name], name
@@ -101,8 +102,11 @@ def test_flags_make_the_job(hubft: Hubft) -> None:
 
     given: list[str] = []
     for path, value in leaves(EVERY_FIELD).items():
-        for item in value if isinstance(value, tuple) else [value]:
-            given += [] if path == "task.outputs" else [flag(path), str(item)]
+        if isinstance(value, bool):
+            given.append(flag(path) if value else flag(path).replace("--", "--no-"))
+        elif path != "task.outputs":
+            for item in value if isinstance(value, tuple) else [value]:
+                given += [flag(path), str(item)]
     assert parsed("toy:small", "flowers") == Job("toy:small", "flowers")
     assert parsed(*given) == EVERY_FIELD.with_outputs(0)
 
@@ -148,11 +152,15 @@ WRONG = [
     (TUNE + "--outputs 4", "Unknown option: --outputs"),
     (TUNE + "extra", "Unused Tokens: ['extra']"),
     (TUNE + "--epochs many", 'Invalid value for --epochs: unable to convert "many" into int'),
-    (TUNE + "--epochs 0", "--epochs 0: must be in 1..100000"),
+    (TUNE + "--epochs -1", "--epochs -1: must be in 0..100000"),
+    (TUNE + "--epochs 0 --no-probe", "--epochs 0: must be one or more where there is no --probe"),
+    (TUNE + "--budget 5", "--budget '5': must be a time such as 90s, 5m or 1h"),
+    (TUNE + "--budget soon", "--budget 'soon': must be a time such as 90s, 5m or 1h"),
+    (TUNE + "--optimizer adm", "--optimizer 'adm' is none of timm's, such as adamw, sgd, lion, lamb."),
+    (TUNE + "--stage-lr stm=0.1", "--stage-lr: 'stm' is no stage; this model has stem, block, head. Did you mean"),
     (TUNE + "--seed 9223372036854775808", "must be in 0..2^63-1"),
     (TUNE + "--package half", 'Invalid value "half" for --package. Choose from: "full", "delta"'),
     (TUNE + "--device nowhere", "--device 'nowhere' cannot be used here: "),
-    (TUNE + "--device cpu --precision fp16", "--precision fp16 needs a GPU"),
     (TUNE + "--compress bf61", "--compress 'bf61': known methods are none, bf16. Did you mean 'bf16'?"),
     (TUNE + "--train heads", "--train: 'heads' is neither a stage of this model (stem, block, head) nor a rule (all,"),
     (TUNE + "--train stage:stm", "stage:stm selects no parameter; this model has stem, block, head. Did you mean"),
@@ -215,6 +223,7 @@ def test_finetune_leaves_a_run(trained: Trained) -> None:
     files = {path.relative_to(trained.folder).as_posix() for path in trained.folder.rglob("*") if path.is_file()}
     assert {name for name in files if not name.startswith("checkpoints/")} == {
         "job.json",
+        "plan.json",
         "metrics.jsonl",
         *(f"report/{name}" for name in ("results.json", "curves.png", "confusion.png")),
         *(f"package/{name}" for name in ("hubft.json", "model.safetensors", "selftest.safetensors", "README.md")),

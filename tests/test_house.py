@@ -150,7 +150,7 @@ def test_results_depend_on_no_clock() -> None:
         assert not re.search(rf"(^|\.){clocks}", called(call)), where
         if called(call).endswith("perf_counter"):
             assert where.rpartition(":")[0] in STOPWATCHES, (
-                f"{where}: for what is shown, and for choosing how to compute"
+                f"{where}: for what is shown, how to compute, and a budget of time"
             )
 
 

@@ -187,7 +187,7 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {  # field: (accepted, refused)
     "recipe.epochs": ([0, 1, 100_000], [-1, 100_001]),
     "recipe.batch_size": ([1, 65536], [0, 65537]),
     "recipe.accumulate": ([1, 32], [0, 33]),  # at most the batch
-    "recipe.lr": ([1e-12, 1e3], [0.0, -1.0, 1001.0, float("inf"), float("nan")]),
+    "recipe.lr": ([0.0, 1e-12, 1e3], [-1.0, 1001.0, float("inf"), float("nan")]),
     "recipe.body_lr": ([0.0, 1e3], [-0.1, 1001.0]),
     "recipe.layer_decay": ([0.0, 1.0], [-0.1, 1.1, float("nan")]),
     "recipe.stage_lr": ([[], ["a=0", "b=1e3"], ["a=b=1"]], [["a"], ["a="], ["=1"], ["a=x"], ["a=-1"], ["a=1001"]]),
@@ -221,6 +221,24 @@ def test_a_value_beyond_its_bounds_is_refused_by_its_flag(path: str, value: Any)
     flag = path.rpartition(".")[2].replace("_", "-")
     with pytest.raises(JobError, match=rf"^(--)?{flag} .*: must be "):
         from_dict(Job, altered(path, value))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("", 0.0), ("90s", 90.0), ("0.01s", 0.01), ("5m", 300.0), ("1.5h", 5400.0), ("1e8s", None)]
+    + [(text, None) for text in ("5", "m", "-5m", "0s", "5 m", "5min", "1h30m", "nans", "99999h", "5m\n")]
+)  # fmt: skip
+def test_a_budget_is_a_time_or_is_refused(text: str, seconds: float | None) -> None:
+    if seconds is None:
+        with pytest.raises(JobError, match=r"^--budget .*: must be a time such as 90s, 5m or 1h$"):
+            Recipe(budget=text)
+    else:
+        assert Recipe(budget=text).seconds == seconds
+
+
+def test_a_run_has_a_probe_or_an_epoch() -> None:
+    assert Recipe(epochs=0).probe
+    with pytest.raises(JobError, match=r"^--epochs 0: must be one or more where there is no --probe$"):
+        Recipe(epochs=0, probe=False)
 
 
 def test_a_published_job_keeps_no_path_of_this_machine() -> None:
