@@ -89,8 +89,8 @@ class _Search:
         self.limit = SHARE * predicted
         if predicted >= SHORT:
             self._try_threads()
-            forward = self._fastest("forward") if self.work.forwards else forward
             step = self._fastest("step") if self.work.steps else step
+            forward = self._fastest("forward") if self.work.forwards else forward
             threads, workers = self._crew(step if self.work.steps else forward)
             step, forward = replace(step, threads=threads), replace(forward, threads=threads)
             if self.work.steps and self.fixed.compile == "auto":
@@ -137,15 +137,17 @@ class _Search:
         scaled = ["fp16"] if self.bench.device.type == "cuda" else []
         precisions = ["bf16", *scaled, "fp32"] if self.fixed.precision == "auto" else [self.fixed.precision]
         formats = ["channels_last", "contiguous"] if self.fixed.memory_format == "auto" else [self.fixed.memory_format]
-        return [Setting(kind, precision, laid, self.threads) for precision, laid in product(precisions, formats)]
+        # What is fastest for most networks first, for the time may not suffice for all.
+        return [Setting(kind, precision, laid, self.threads) for laid, precision in product(formats, precisions)]
 
     def _fastest(self, kind: str) -> Setting:
         """Return the fastest candidate that agrees with fp32, or that the user asked for."""
         times: dict[Setting, float] = {}
+        plain = self._time(self._plain(kind))
         for setting in self._candidates(kind):
             try:
                 if setting in self.timings or self._in_time(setting):
-                    times[setting] = self._time(setting, min(times.values(), default=None))
+                    times[setting] = self._time(setting, min([plain, *times.values()]))
             except RuntimeError as error:  # an operation that this device lacks, or that wants another layout
                 self._fails(setting, error)
         for setting in sorted(times, key=lambda one: times[one]):
