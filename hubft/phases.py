@@ -13,7 +13,6 @@ from torch import Tensor
 from hubft.hookspecs import Batch
 from hubft.prepare import Prepared
 from hubft.train import cut, loader, pixels, stages
-from hubft.train.data import Sample
 from hubft.train.features import Cache, Features
 from hubft.train.feed import Cut
 from hubft.train.loop import Feed
@@ -65,21 +64,26 @@ def inputs(prepared: Prepared, phase: Phase, step: int) -> Inputs:
     While the model can be cut, epochs go through the same few views of an image whether these are cached or not: what
     the cache has room for changes no result.
     """
-    job, images = prepared.job, prepared.images
+    job = prepared.job
     found = UNCUT if job.recipe.augment == "strong" else find(prepared, phase.live)
     if isinstance(found, str):
         return _whole(prepared, phase, step, 0, "" if found == UNCUT else f"its frozen part runs every time: {found}")
-    views = sorted({epoch % job.recipe.views for epoch in phase.epochs})
-    if len(views) == len(phase.epochs):
+    if not repeats(prepared, phase):
         return _whole(prepared, phase, step, job.recipe.views, "")
-    train = features(prepared, found, images.train, prepared.forward, views)
-    held = features(prepared, found, images.val, prepared.exact, [0])
+    views = sorted({epoch % job.recipe.views for epoch in phase.epochs})
+    train = features(prepared, found, prepared.training, prepared.forward, views)
+    held = features(prepared, found, prepared.validation, prepared.exact, [0])
     if isinstance(train, str) or isinstance(held, str):
         reason = train if isinstance(train, str) else held
         return _whole(prepared, phase, step, job.recipe.views, f"its frozen part is not cached: {reason}")
     sampler = _sampler(prepared, phase, step, job.recipe.views)
     note = f"features before {found.entry} {'computed once' if train.computed else 'found in the cache'}"
     return Inputs(train.batches(sampler), list(held.in_order(job.recipe.batch_size)), found.feed, note)
+
+
+def repeats(prepared: Prepared, phase: Phase) -> bool:
+    """Tell whether a phase shows the model a view twice: then what is frozen in front of it is computed once."""
+    return prepared.job.recipe.augment != "strong" and len(phase.epochs) > prepared.job.recipe.views
 
 
 def _whole(prepared: Prepared, phase: Phase, step: int, views: int, note: str) -> Inputs:
@@ -119,16 +123,16 @@ def find(prepared: Prepared, live: frozenset[str]) -> Cut | str:
 
 
 def features(
-    prepared: Prepared, found: Cut, samples: tuple[Sample, ...], runtime: Runtime, views: list[int]
+    prepared: Prepared, found: Cut, pictures: pixels.Views, runtime: Runtime, views: list[int]
 ) -> Features | str:
-    """Return views of samples as the cut model takes them, from the cache or computed, or why they cannot be had."""
+    """Return views of pictures as the cut model takes them, from the cache or computed, or why they cannot be had."""
     recipe = prepared.job.recipe
     computed_by = prefix(found)
 
     def wanted(view: int) -> Source:
         return Source(
             prefix=computed_by,
-            samples=tuple(sample.sha256 for sample in samples),
+            samples=tuple(sample.sha256 for sample in pictures.samples),
             preprocess=prepared.loaded.preprocess,
             shape=found.shape,
             batch_size=recipe.batch_size,
@@ -142,10 +146,9 @@ def features(
         )
 
     cache = Cache(prepared.job.compute.cache)
-    pictures = pixels.Views(prepared.images.folder, samples, prepared.loaded.preprocess, recipe)
     return cache.get(
         [wanted(view) for view in views],
-        [sample.label for sample in samples],
+        [sample.label for sample in pictures.samples],
         lambda source: _compute(prepared, found, pictures, runtime, source),
     )
 

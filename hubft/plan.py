@@ -17,12 +17,13 @@ from hubft.console import Console, percent
 from hubft.errors import CheckpointError
 from hubft.files import write_json
 from hubft.job import Compute, Job, Recipe
-from hubft.phases import PROOF, features, find
+from hubft.phases import PROOF, features, find, phases, repeats
 from hubft.plain import from_dict, to_dict
 from hubft.prepare import Prepared
 from hubft.train import loader, machine, pixels, probe, stages
 from hubft.train.run import Run
 from hubft.train.runtime import Runtime
+from hubft.train.store import Scratch
 from hubft.training import measure
 
 RATE_PER_ERROR = 5e-6  # learning rate of AdamW for each training image that the probe got wrong
@@ -82,15 +83,22 @@ def _computing(prepared: Prepared, compute: Compute, forward: Compute) -> Prepar
 
 
 def _work(prepared: Prepared) -> machine.Work:
-    """Return what the run will compute, for the machine to be measured by."""
+    """Return what the run will compute, for the machine to be measured by.
+
+    A head that trains alone trains on cached features, which is next to nothing.
+    """
     recipe, images = prepared.job.recipe, prepared.images
-    few = pixels.Views(images.folder, images.train[:PROOF], prepared.loaded.preprocess, recipe)
+    head = stages.trainable(prepared.loaded, "head", 0.0)
+    cached = [p for p in phases(prepared) if p.live == head and repeats(prepared, p) and prepared.job.compute.cache]
+    epochs = recipe.epochs - sum(len(phase.epochs) for phase in cached)
+    views = recipe.views if cached else int(recipe.probe)
+    few = pixels.Views(images.folder, images.train[:PROOF], prepared.loaded.preprocess, recipe, Scratch())
+    few.keep(1)  # as the run keeps them
     batch = next(iter(loader.in_order(few, PROOF, Runtime(Compute(device="cpu", workers=0)))))
-    held = len(images.val) * (recipe.epochs + recipe.probe)
     return machine.Work(
         batch,
-        steps=len(images.train) * recipe.epochs,
-        forwards=len(images.train) * recipe.probe + held,
+        steps=len(images.train) * epochs,
+        forwards=len(images.train) * views + len(images.val) * (epochs + bool(views)),
         decode=lambda: [few[1, i] for i in range(len(few.samples))],
     )
 
@@ -109,8 +117,8 @@ def _solve(prepared: Prepared, console: Console) -> tuple[probe.Probe | None, di
     loaded, images, runtime = prepared.loaded, prepared.images, prepared.runtime
     runtime.place(loaded.model)
     cut = find(prepared, stages.trainable(loaded, "head", 0.0))
-    known = cut if isinstance(cut, str) else features(prepared, cut, images.train, prepared.forward, [0])
-    held = cut if isinstance(cut, str) else features(prepared, cut, images.val, prepared.exact, [0])
+    known = cut if isinstance(cut, str) else features(prepared, cut, prepared.training, prepared.forward, [0])
+    held = cut if isinstance(cut, str) else features(prepared, cut, prepared.validation, prepared.exact, [0])
     if isinstance(cut, str) or isinstance(known, str) or isinstance(held, str):
         reason = known if isinstance(known, str) else held
         console.say(f"note: the head starts at zero, no probe is solved: {reason}")
