@@ -1,0 +1,57 @@
+"""Runs of the toy family that a test starts and listens to."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from hubft import Job, engine, hookimpl, plugins
+from hubft.console import Console
+from hubft.job import Compute, Recipe
+
+
+def job(folder: Path, output: Path, **parts: Any) -> Job:
+    """Return a job of two epochs, with the fields of the recipe and the machine in `recipe` and `compute`."""
+    recipe = Recipe(**{"epochs": 2, "lr": 0.02, "batch_size": 16} | parts.pop("recipe", {}))
+    compute = Compute(**{"device": "cpu", "workers": 0} | parts.pop("compute", {}))
+    return Job("toy:small", str(folder), recipe=recipe, compute=compute, output=str(output), **parts)
+
+
+def listening(monkeypatch: pytest.MonkeyPatch, **hooks: Any) -> list[str]:
+    """Have every manager note which hooks a run calls, after asking the `hooks` given here."""
+    called: list[str] = []
+    real = plugins.manager
+
+    def manager(name: str) -> Any:
+        pm = real(name)
+        module = ModuleType("override")
+        for hook, function in hooks.items():
+            setattr(module, hook, hookimpl(function))
+        pm.register(module)
+        pm.add_hookcall_monitoring(lambda hook, impls, arguments: called.append(hook), lambda *_: None)
+        return pm
+
+    monkeypatch.setattr(plugins, "manager", manager)
+    return called
+
+
+class Heard(Console):
+    """A console that keeps its lines."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+    def about(self, what: str) -> list[str]:
+        """Return the lines that begin so."""
+        return [line for line in self.lines if line.startswith(what)]
+
+
+def heard(job: Job) -> tuple[engine.Result, Heard]:
+    """Return a finished run and what it said."""
+    console = Heard()
+    return engine.finetune(job, console), console
