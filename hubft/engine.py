@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from hubft.console import Console
 from hubft.errors import CheckpointError
 from hubft.hookspecs import Loaded
 from hubft.job import Job
-from hubft.plan import settle
+from hubft.plan import Plan, settle
 from hubft.prepare import Prepared, prepare
 from hubft.publish import package, selftest
 from hubft.safeguard import few, mend
@@ -61,7 +61,7 @@ def resume(folder: Path, console: Console | None = None) -> Result:
 
 def _run(prepared: Prepared, run: Run, console: Console) -> Result:
     _introduce(prepared, run, console)
-    prepared, plan = settle(prepared, run, console)
+    asked, (prepared, plan) = prepared.job, settle(prepared, run, console)
     job, images, model = prepared.job, prepared.images, prepared.loaded.model
     with prepared.runtime.using_threads():
         solved = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -88,7 +88,13 @@ def _run(prepared: Prepared, run: Run, console: Console) -> Result:
         "quarantined": images.quarantined,
     }
     report.write(run.report, run.history(), images.classes, numbers)
-    _package(prepared, result, compressed.cpu().to(memory_format=torch.contiguous_format), state.proof)
+    _package(
+        replace(prepared, job=asked),
+        result,
+        plan,
+        compressed.cpu().to(memory_format=torch.contiguous_format),
+        state.proof,
+    )
     return result
 
 
@@ -106,7 +112,7 @@ def _introduce(prepared: Prepared, run: Run, console: Console) -> None:
         console.say(f"note: {note}")
 
 
-def _package(prepared: Prepared, result: Result, model: nn.Module, frozen: dict[str, str]) -> None:
+def _package(prepared: Prepared, result: Result, plan: Plan, model: nn.Module, frozen: dict[str, str]) -> None:
     loaded = prepared.loaded
     manifest = package.Manifest(
         job=prepared.job,
@@ -116,6 +122,7 @@ def _package(prepared: Prepared, result: Result, model: nn.Module, frozen: dict[
         metrics=result.metrics | ({"uncompressed": result.uncompressed} if result.uncompressed else {}),
         data=prepared.data,
         frozen={"tensors": len(frozen), "sha256": digest.of_state(frozen)},
+        settled=plan.settled(),
         versions=prepared.versions,
     )
     transform = transforms.evaluation(loaded.preprocess)

@@ -46,6 +46,19 @@ class Plan:
     machine: dict[str, Any] = field(default_factory=dict)
     """What was measured on this machine."""
 
+    def settled(self) -> dict[str, Any]:
+        """Return what a package states of it."""
+        recipe, compute = self.job.recipe, self.job.compute
+        probe = {"accuracy of the probe": self.probed["accuracy"]["value"]} if self.probed else {}
+        return probe | {
+            "epochs": recipe.epochs,
+            "peak learning rate": recipe.lr,
+            "precision": compute.precision,
+            "memory format": compute.memory_format,
+            "compile": compute.compile,
+            "threads": compute.threads,
+        }
+
 
 def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Plan]:
     """Return what was prepared, its job settled and its head solved, and the plan, written to the run."""

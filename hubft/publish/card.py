@@ -163,6 +163,7 @@ def _reproduce(manifest: Manifest) -> Iterator[str]:
         "its sha256": base.sha256 or "unknown",
         "its license": base.license or "unknown",
         "frozen to the end": f"{manifest.frozen.get('tensors', 'unknown')} tensors",
+        **{f"settled: {inert(name)}": value for name, value in islice(manifest.settled.items(), 20)},
         **{f"version of {inert(name)}": version for name, version in islice(manifest.versions.items(), 20)},
     }
     yield from _table(("fact", "value"), ((title, inert(fact)) for title, fact in facts.items()))

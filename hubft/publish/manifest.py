@@ -53,6 +53,8 @@ class Manifest:
     """Fingerprints of the images."""
     frozen: dict[str, Any] = field(default_factory=dict)
     """The run's proof that what was frozen did not move."""
+    settled: dict[str, Any] = field(default_factory=dict)
+    """What the job left open and the run chose by measuring, by plain names."""
     versions: dict[str, str] = field(default_factory=dict)
     delta: dict[str, str] | None = None
     """sha256 by name of the tensors taken from the base; None in a full package. `package.write` fills it in."""
