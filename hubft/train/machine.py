@@ -204,7 +204,7 @@ class _Search:
         available, on_cpu = cores(), self.bench.device.type == "cpu"
         unit = self._time(replace(best, compile=False)) / self.tried[self.threads]
         seconds = {threads: unit * each for threads, each in self.tried.items()}
-        decode = decoding(self.work.decode, len(self.work.batch[1]), self.job.recipe.epochs)
+        decode = decoding(self.work.decode, len(self.work.batch[1]), max(1, self.job.recipe.epochs))
         self.notes.append(f"decoding takes {1000 * decode:.2f} ms an image")
         options = []  # (seconds an image, workers, threads)
         for threads, each in seconds.items():
