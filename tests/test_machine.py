@@ -113,10 +113,24 @@ def test_what_is_fast_and_wrong_is_refused() -> None:
     assert {row["kind"] for row in refused} == {"step", "forward"} and {row["precision"] for row in refused} == {"bf16"}
 
 
-def test_a_new_head_of_zeros_does_not_hide_what_is_wrong() -> None:
-    loaded = toy(Odd(in_fp32, wrong=True))
+class Backwards(nn.Module):
+    """Hands its input on, and in bf16 the gradient with the wrong sign; fp32 is slow."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        if in_fp32(features):
+            time.sleep(NAP)
+        elif features.requires_grad:
+            features = features * 1
+            features.register_hook(torch.neg)
+        return features
+
+
+def test_a_new_head_of_zeros_does_not_hide_wrong_gradients() -> None:
+    """It lets no gradient through to what comes before it."""
+    loaded = toy(Backwards())
     nn.init.zeros_(loaded.model.get_parameter("head.weight"))
-    assert choose(loaded)[0].forward.precision == "fp32"
+    choice, _ = choose(loaded)
+    assert (choice.compute.precision, choice.forward.precision) == ("fp32", "bf16")
 
 
 def test_a_setting_that_fails_is_not_taken() -> None:
@@ -252,6 +266,14 @@ def test_threads_and_workers_share_the_cores(
     choice, _ = choose(toy(Odd(always)))
     assert (choice.compute.threads, choice.compute.workers) == (threads, workers)
     assert (choice.forward.threads, choice.forward.workers) == (threads, workers)
+
+
+def test_a_worker_that_the_user_asked_for_has_its_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    faster = {1: timings.Timing(0.010, 1.0), 2: timings.Timing(0.005, 1.0)}
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(bench.Bench, "time", lambda _, setting, best=None: faster[setting.threads])
+    choice, _ = choose(toy(Odd(always)), Compute(device="cpu", workers=1))
+    assert (choice.compute.threads, choice.compute.workers) == (1, 1)
 
 
 def test_decoding_is_timed_as_the_run_will_do_it() -> None:
