@@ -108,9 +108,9 @@ class Recipe:
     """Decay of the exponential moving average of the weights that is evaluated and packaged; 0 is off."""
     smoothing: float = 0.0
     """Label smoothing: the share of the target that is spread over all classes."""
-    augment: Literal["none", "light", "standard", "strong"] = "light"
+    augment: Literal["auto", "none", "light", "standard", "strong"] = "auto"
     """none: the evaluation transform; light: mild crops and flips; standard: wide crops, flips, colour; strong:
-    TrivialAugment on top, and Mixup or CutMix of every batch."""
+    TrivialAugment on top, and Mixup or CutMix of every batch; auto: light if the probe knows images by it, or none."""
     views: int = 1
     """While leading stages are frozen, how many fixed views of an image are gone through, epoch by epoch; the
     first is the evaluation's, the others are augmented. Their features are cached."""

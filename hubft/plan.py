@@ -10,25 +10,18 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from hubft.console import Console, percent
+from hubft.console import Console
 from hubft.errors import CheckpointError
 from hubft.files import write_json
 from hubft.job import Compute, Job, Recipe
-from hubft.phases import PROOF, features, find, phases, repeats
+from hubft.phases import PROOF, phases, repeats
 from hubft.plain import from_dict, to_dict
 from hubft.prepare import Prepared
+from hubft.probing import augmentation, learning_rate, solve
 from hubft.train import loader, machine, pixels, probe, stages
 from hubft.train.run import Run
 from hubft.train.runtime import Runtime
 from hubft.train.store import Scratch
-from hubft.training import measure
-
-RATE_PER_ERROR = 5e-6  # learning rate of AdamW for each training image that the probe got wrong
-LEAST, MOST = 1e-5, 1e-3  # of that rate
-UNPROBED = 3e-4  # where there is no probe: the head starts at zero
 
 
 @dataclass(frozen=True)
@@ -65,18 +58,24 @@ def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Pl
     if plan := _read(run):
         prepared = _computing(prepared, plan.job.compute, plan.forward)
         if plan.probe:
-            _solve(prepared, Console(quiet=True))
-        return replace(prepared, job=plan.job), plan
+            solve(prepared, Console(quiet=True))
+        return _under(prepared, plan.job), plan
     began = time.perf_counter()
     choice = machine.choose(prepared.pm, prepared.job, prepared.loaded, _work(prepared))
     prepared = _computing(prepared, choice.compute, choice.forward)
     _say_machine(choice, console)
-    found, probed = _solve(prepared, console) if prepared.job.recipe.probe else (None, {})
-    recipe = _recipe(prepared, found, choice, time.perf_counter() - began)
+    solved = solve(prepared, console) if prepared.job.recipe.probe else None
+    found, probed = (solved.probe, solved.metrics) if solved else (None, {})
+    recipe = replace(prepared.job.recipe, augment=augmentation(prepared, solved))
+    recipe = _recipe(recipe, prepared, found, choice, time.perf_counter() - began)
     plan = Plan(replace(prepared.job, recipe=recipe), choice.forward, found, probed, choice.evidence)
     write_json(run.plan_file, to_dict(plan))
-    console.say(f"recipe   {recipe.epochs} epochs, peak learning rate {recipe.lr:.2g}")
-    return replace(prepared, job=plan.job), plan
+    console.say(f"recipe   {recipe.epochs} epochs, peak learning rate {recipe.lr:.2g}, augmentation {recipe.augment}")
+    return _under(prepared, plan.job), plan
+
+
+def _under(prepared: Prepared, job: Job) -> Prepared:
+    return replace(prepared, job=job, training=prepared.training.under(job.recipe))
 
 
 def _say_machine(choice: machine.Choice, console: Console) -> None:
@@ -125,50 +124,11 @@ def _read(run: Run) -> Plan | None:
         raise CheckpointError(f"{str(run.plan_file)!r} cannot be read ({error}): remove it, and resume") from error
 
 
-def _solve(prepared: Prepared, console: Console) -> tuple[probe.Probe | None, dict[str, Any]]:
-    """Solve the head on the features of the training images, as the evaluation sees them, and measure it."""
-    loaded, images, runtime = prepared.loaded, prepared.images, prepared.runtime
-    runtime.place(loaded.model)
-    cut = find(prepared, stages.trainable(loaded, "head", 0.0))
-    known = cut if isinstance(cut, str) else features(prepared, cut, prepared.training, prepared.forward, [0])
-    held = cut if isinstance(cut, str) else features(prepared, cut, prepared.validation, prepared.exact, [0])
-    if isinstance(cut, str) or isinstance(known, str) or isinstance(held, str):
-        reason = known if isinstance(known, str) else held
-        console.say(f"note: the head starts at zero, no probe is solved: {reason}")
-        return None, {}
-    rows = runtime.to_device(known.views[0].take(torch.arange(len(images.train)))).float()
-
-    def logits(part: Tensor) -> Tensor:
-        with cut.feed(part) as blank:
-            outputs: Tensor = loaded.model(blank)
-        return outputs.float()
-
-    loaded.model.eval()
-    head = loaded.model.get_submodule(loaded.head)
-    with runtime.using_threads():
-        found = probe.solve(head, logits, rows, known.targets.to(runtime.device), prepared.job.recipe.seed)
-        probed = measure(prepared, loaded.model, held.in_order(prepared.job.recipe.batch_size), cut.feed)
-    console.say(
-        f"probe    accuracy {percent(probed['accuracy'])}; of training images held out from it "
-        f"{found.error:.1%} were wrong"
-    )
-    return found, probed
-
-
-def learning_rate(found: probe.Probe | None, images: int) -> float:
-    """Return the peak learning rate for a head that starts from this probe, on so many training images.
-
-    What the features do not tell apart yet is all there is to learn, and few examples of it bear only small steps:
-    the rate grows with the number of images that the probe got wrong. The constants are those of benchmarks/recipe.py.
-    """
-    if found is None:
-        return UNPROBED
-    return min(MOST, max(LEAST, RATE_PER_ERROR * found.error * images))
-
-
-def _recipe(prepared: Prepared, found: probe.Probe | None, choice: machine.Choice, spent: float) -> Recipe:
+def _recipe(
+    recipe: Recipe, prepared: Prepared, found: probe.Probe | None, choice: machine.Choice, spent: float
+) -> Recipe:
     """Return the recipe with its learning rate, and as many epochs as the budget has time for."""
-    recipe, images = prepared.job.recipe, prepared.images
+    images = prepared.images
     if not recipe.lr:
         recipe = replace(recipe, lr=learning_rate(found, len(images.train)))
     if recipe.budget:

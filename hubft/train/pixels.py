@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,6 +51,13 @@ class Views(Dataset[tuple[Tensor, int]]):
         self.exact = Store([preprocess.size] * len(samples), self._exact)
         shapes = [scaled_size(sample.size, self.side) for sample in samples]
         self.working = Store([(height, width) for width, height in shapes], self._working)
+
+    def under(self, recipe: Recipe) -> Views:
+        """Return the same pictures, what was kept of them included, as another recipe augments them."""
+        other = copy.copy(self)
+        other.recipe = recipe
+        other.augment = _to_pixels(transforms.training(self.preprocess, recipe.augment))
+        return other
 
     def keep(self, view: int) -> None:
         """Keep what this view is made from, once it was decoded; before there are other processes."""

@@ -24,19 +24,20 @@ def evaluation(preprocess: Preprocess) -> v2.Compose:
 def training(preprocess: Preprocess, augment: str) -> v2.Compose:
     """Return the random transform of `--augment`; it draws from torch's global generator only.
 
-    `light` keeps at least 35 % of the area and flips; `standard` is Inception's crop
-    (https://arxiv.org/abs/1409.4842: 8 to 100 % of the area), flips, and colour jitter; `strong` adds
-    TrivialAugment (https://arxiv.org/abs/2103.10158), and its batches are mixed in the loop (`hubft.train.mixing`).
+    `light`, as is `auto` until it is settled, keeps at least three quarters of the area and flips; `standard` is
+    Inception's crop (https://arxiv.org/abs/1409.4842: 8 to 100 % of the area), flips, and colour jitter; `strong`
+    adds TrivialAugment (https://arxiv.org/abs/2103.10158), and its batches are mixed in the loop
+    (`hubft.train.mixing`).
     """
     if augment == "none":
         return evaluation(preprocess)
     crop = v2.RandomResizedCrop(
         preprocess.size,
-        scale=(0.35, 1.0) if augment == "light" else (0.08, 1.0),
+        scale=(0.75, 1.0) if augment in ("auto", "light") else (0.08, 1.0),
         interpolation=_interpolation(preprocess),
         antialias=True,
     )
-    colour = [v2.ColorJitter(0.4, 0.4, 0.4)] if augment != "light" else []
+    colour = [v2.ColorJitter(0.4, 0.4, 0.4)] if augment in ("standard", "strong") else []
     trivial = [v2.TrivialAugmentWide()] if augment == "strong" else []
     return v2.Compose([v2.RGB(), crop, v2.RandomHorizontalFlip(), *colour, *trivial, *_tensor(preprocess)])
 

@@ -1,0 +1,98 @@
+"""Where a run starts: its head solved on features of the base, and what that tells of how to go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from hubft.console import Console, percent
+from hubft.phases import features, find
+from hubft.prepare import Prepared
+from hubft.train import draws, loader, probe, stages
+from hubft.train.feed import Cut
+from hubft.train.metrics import proportion
+from hubft.training import measure
+
+RATE_PER_ERROR = 5e-6  # learning rate of AdamW for each training image that the probe got wrong
+LEAST, MOST = 1e-5, 1e-3  # of that rate
+LOOK = 256  # training images whose augmented views are looked at
+UNPROBED = 3e-4  # where there is no probe: the head starts at zero
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A head that was solved, with the cut that it was solved behind."""
+
+    probe: probe.Probe
+    metrics: dict[str, Any]
+    """On the validation images."""
+    cut: Cut
+
+
+def solve(prepared: Prepared, console: Console) -> Solved | None:
+    """Solve the head on the features of the training images, as the evaluation sees them, and measure it."""
+    loaded, images, runtime = prepared.loaded, prepared.images, prepared.runtime
+    runtime.place(loaded.model)
+    cut = find(prepared, stages.trainable(loaded, "head", 0.0))
+    known = cut if isinstance(cut, str) else features(prepared, cut, prepared.training, prepared.forward, [0])
+    held = cut if isinstance(cut, str) else features(prepared, cut, prepared.validation, prepared.exact, [0])
+    if isinstance(cut, str) or isinstance(known, str) or isinstance(held, str):
+        reason = known if isinstance(known, str) else held
+        console.say(f"note: the head starts at zero, no probe is solved: {reason}")
+        return None
+    rows = runtime.to_device(known.views[0].take(torch.arange(len(images.train)))).float()
+
+    def logits(part: Tensor) -> Tensor:
+        with cut.feed(part) as blank:
+            outputs: Tensor = loaded.model(blank)
+        return outputs.float()
+
+    loaded.model.eval()
+    head = loaded.model.get_submodule(loaded.head)
+    with runtime.using_threads():
+        found = probe.solve(head, logits, rows, known.targets.to(runtime.device), prepared.job.recipe.seed)
+        probed = measure(prepared, loaded.model, held.in_order(prepared.job.recipe.batch_size), cut.feed)
+    console.say(
+        f"probe    accuracy {percent(probed['accuracy'])}; of training images held out from it "
+        f"{found.error:.1%} were wrong"
+    )
+    return Solved(found, probed, cut)
+
+
+def augmentation(prepared: Prepared, solved: Solved | None) -> Literal["auto", "none", "light", "standard", "strong"]:
+    """Return the augmentation: where it is open, `light` if the solved head knows training images by it.
+
+    It has seen these images as they are. If it gets more of their augmented views wrong than it got of images that it
+    had not seen at all, by more than the 95 % interval, then a view is no longer of its image's class, as where a
+    digit is mirrored: too much to be learned in passing.
+    """
+    if (asked := prepared.job.recipe.augment) != "auto" or solved is None:
+        return "light" if asked == "auto" else asked
+    model, found, views = prepared.loaded.model, solved.probe, prepared.training
+    order = torch.randperm(len(views.samples), generator=draws.generator("augment", prepared.job.recipe.seed))
+    wrong = 0
+    with torch.no_grad(), prepared.runtime.using_threads():
+        prepared.forward.place(model)
+        views.keep(1)
+        batches = [[(1, i) for i in part.tolist()] for part in order[:LOOK].split(prepared.job.recipe.batch_size)]
+        for batch, targets in loader.Loader(views, batches, prepared.forward, prepared.forward.workers):
+            with prepared.forward.autocast():
+                outputs = model(batch)
+            wrong += int((outputs.argmax(1).cpu() != targets).sum())
+        prepared.runtime.place(model)
+    unseen = proportion(round(found.error * found.images), found.images)
+    return "light" if wrong / min(LOOK, len(order)) <= unseen["high"] else "none"
+
+
+def learning_rate(found: probe.Probe | None, images: int) -> float:
+    """Return the peak learning rate for a head that starts from this probe, on so many training images.
+
+    What the features do not tell apart yet is all there is to learn, and few examples of it bear only small steps:
+    the rate grows with the number of images that the probe got wrong. The constants are those of benchmarks/recipe.py.
+    """
+    if found is None:
+        return UNPROBED
+    return min(MOST, max(LEAST, RATE_PER_ERROR * found.error * images))
