@@ -93,11 +93,11 @@ def test_a_pickled_transform_needs_no_hubft(p: Preprocess) -> None:
 def test_training_draws_from_the_seeded_generator_alone(augment: str, size: tuple[int, int]) -> None:
     transform = transforms.training(Preprocess(size, 28), augment)
     draws.seed("sample", 0)
-    first, second = (transform(picture(31, 50)) for _ in range(2))
+    first, second = (transform(picture(41, 50)) for _ in range(2))
     random.seed(99)
     numpy.random.seed(99)
     torch.default_generator.manual_seed(draws.key("sample", 0))
-    again = transform(picture(31, 50))
+    again = transform(picture(41, 50))
     assert first.dtype == torch.float32 and first.shape == (3, *size)
     assert torch.equal(first, again) and not torch.equal(first, second)
 
@@ -122,7 +122,7 @@ def crops(augment: str, count: int = 150) -> tuple[list[float], list[bool]]:
 
 def test_light_keeps_three_quarters_of_the_area_and_mirrors_half() -> None:
     areas, mirrored = crops("light")
-    assert 0.7 < min(areas) < 0.8 and max(areas) > 0.9
+    assert 0.65 < min(areas) < 0.85 and max(areas) > 0.9
     assert 0.35 < sum(mirrored) / len(mirrored) < 0.65
 
 
