@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,41 +62,45 @@ def resume(folder: Path, console: Console | None = None) -> Result:
 
 def _run(prepared: Prepared, run: Run, console: Console) -> Result:
     _introduce(prepared, run, console)
-    asked, (prepared, plan) = prepared.job, settle(prepared, run, console)
-    job, images, model = prepared.job, prepared.images, prepared.loaded.model
+    began, asked = time.perf_counter(), prepared.job
+    prepared, plan = settle(prepared, run, console)
     with prepared.runtime.using_threads():
-        solved = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        state = loop.start(prepared.loaded, job.recipe, prepared.runtime, job.task.outputs)
-        metrics = train(prepared, run, state, console) or (None if job.recipe.epochs else plan.probed)
-        if state.average:
-            state.average.keep()
-        if mend(prepared, run.history(), plan.probe, solved, console):
-            metrics = None
-        frozen.verify(model, state.proof)
-        if state.proof:
-            console.say(f"proved   not a bit moved in the {len(state.proof)} tensors that were frozen to the end")
-        metrics = metrics or measure(prepared, model)
+        metrics, proof = _fit(prepared, run, plan, console)
+        seconds = time.perf_counter() - began
+        model = prepared.loaded.model
         calibration = few(prepared, CALIBRATION, prepared.exact)
-        compressed = prepared.pm.hook.compress(model=model, method=job.compress, batches=calibration)
-        uncompressed = metrics if job.compress != "none" else None
+        model = prepared.pm.hook.compress(model=model, method=asked.compress, batches=calibration)
+        uncompressed = metrics if asked.compress != "none" else None
         if uncompressed:
-            metrics = measure(prepared, compressed)
+            metrics = measure(prepared, model)
     result = Result(run, metrics, uncompressed)
     numbers = {
         "metrics": metrics,
         "uncompressed": uncompressed,
         "probe": plan.probed,
-        "quarantined": images.quarantined,
+        "seconds": seconds,
+        "quarantined": prepared.images.quarantined,
     }
-    report.write(run.report, run.history(), images.classes, numbers)
-    _package(
-        replace(prepared, job=asked),
-        result,
-        plan,
-        compressed.cpu().to(memory_format=torch.contiguous_format),
-        state.proof,
-    )
+    report.write(run.report, run.history(), prepared.images.classes, numbers)
+    model = model.cpu().to(memory_format=torch.contiguous_format)
+    _package(replace(prepared, job=asked), result, plan, model, proof)
     return result
+
+
+def _fit(prepared: Prepared, run: Run, plan: Plan, console: Console) -> tuple[dict[str, Any], dict[str, str]]:
+    """Train to the end; return the metrics of the last state, and the proof of what was frozen to the end."""
+    job, model = prepared.job, prepared.loaded.model
+    solved = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = loop.start(prepared.loaded, job.recipe, prepared.runtime, job.task.outputs)
+    metrics = train(prepared, run, state, console) if job.recipe.epochs else plan.probed
+    if state.average:
+        state.average.keep()
+    if mend(prepared, run.history(), plan.probe, solved, console):
+        metrics = None
+    frozen.verify(model, state.proof)
+    if state.proof:
+        console.say(f"proved   not a bit moved in the {len(state.proof)} tensors that were frozen to the end")
+    return metrics or measure(prepared, model), state.proof
 
 
 def _introduce(prepared: Prepared, run: Run, console: Console) -> None:
