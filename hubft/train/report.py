@@ -22,27 +22,30 @@ def write(folder: Path, history: Sequence[dict[str, Any]], classes: Sequence[str
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "results.json", {"classes": list(classes), **results})
     if history:
-        curves(history).savefig(folder / "curves.png", dpi=120)
+        curves(history, results.get("probe")).savefig(folder / "curves.png", dpi=120)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # a name in a script that the font lacks: boxes
         confusion(results["metrics"]["confusion"], classes).savefig(folder / MATRIX, dpi=120)
 
 
-def curves(history: Sequence[dict[str, Any]]) -> Figure:
-    """Return loss and accuracy over the epochs, the accuracy with its 95 % interval."""
+def curves(history: Sequence[dict[str, Any]], probe: dict[str, Any] | None = None) -> Figure:
+    """Return loss and accuracy over the epochs, the accuracy with its 95 % interval, and the probe they start from."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = [line["epoch"] for line in history]
     left.plot(epochs, [line["loss"] for line in history], marker="o", label="training")
     left.plot(epochs, [line["val_loss"] for line in history], marker="o", label="validation")
     left.set(xlabel="epoch", ylabel="cross entropy, nats", ylim=(0, None))
-    left.legend()
     accuracy = [line["accuracy"] for line in history]
     right.plot(epochs, [a["value"] for a in accuracy], marker="o", color="C1", label="validation")
     low, high = [a["low"] for a in accuracy], [a["high"] for a in accuracy]
     right.fill_between(epochs, low, high, color="C1", alpha=0.2, label="95 % interval")
+    if probe:
+        right.axhline(probe["accuracy"]["value"], color="grey", linestyle="--", label="probe")
+        left.axhline(probe["loss"], color="grey", linestyle="--", label="probe, validation")
     right.set(xlabel="epoch", ylabel="accuracy")
     right.legend(loc="lower right")
+    left.legend()
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
