@@ -120,9 +120,10 @@ class _Search:
         return replace(chosen, workers=workers, **kept)  # type: ignore[arg-type]
 
     def _predicted(self, timed: Callable[[Setting], float]) -> float:
-        """Return the seconds that the run would compute for in fp32."""
+        """Return the seconds that the run would compute for in fp32, its budget at most."""
         wanted = {"step": self.work.steps, "forward": self.work.forwards}
-        return sum(images * timed(self._plain(kind)) for kind, images in wanted.items() if images)
+        whole = sum(images * timed(self._plain(kind)) for kind, images in wanted.items() if images)
+        return min(whole, self.job.recipe.seconds or whole)
 
     def _plain(self, kind: str) -> Setting:
         return Setting(kind, "fp32", "contiguous", self.threads)
