@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
@@ -123,9 +123,12 @@ def find(prepared: Prepared, live: frozenset[str]) -> Cut | str:
 
 
 def features(
-    prepared: Prepared, found: Cut, pictures: pixels.Views, runtime: Runtime, views: list[int]
+    prepared: Prepared, found: Cut, pictures: pixels.Views, runtime: Runtime, views: Sequence[int] = ()
 ) -> Features | str:
-    """Return views of pictures as the cut model takes them, from the cache or computed, or why they cannot be had."""
+    """Return views of pictures as the cut model takes them, from the cache or computed, or why they cannot be had.
+
+    Without `views`, it is the evaluation's, also where `--cache 0` keeps nothing from one epoch to the next.
+    """
     recipe = prepared.job.recipe
     computed_by = prefix(found)
 
@@ -147,9 +150,10 @@ def features(
 
     cache = Cache(prepared.job.compute.cache)
     return cache.get(
-        [wanted(view) for view in views],
+        [wanted(view) for view in views or [0]],
         [sample.label for sample in pictures.samples],
         lambda source: _compute(prepared, found, pictures, runtime, source),
+        needed=not views,
     )
 
 

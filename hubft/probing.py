@@ -37,8 +37,8 @@ def solve(prepared: Prepared, console: Console) -> Solved | None:
     loaded, images, runtime = prepared.loaded, prepared.images, prepared.runtime
     runtime.place(loaded.model)
     cut = find(prepared, stages.trainable(loaded, "head", 0.0))
-    known = cut if isinstance(cut, str) else features(prepared, cut, prepared.training, prepared.forward, [0])
-    held = cut if isinstance(cut, str) else features(prepared, cut, prepared.validation, prepared.exact, [0])
+    known = cut if isinstance(cut, str) else features(prepared, cut, prepared.training, prepared.forward)
+    held = cut if isinstance(cut, str) else features(prepared, cut, prepared.validation, prepared.exact)
     if isinstance(cut, str) or isinstance(known, str) or isinstance(held, str):
         reason = known if isinstance(known, str) else held
         console.say(f"note: the head starts at zero, no probe is solved: {reason}")

@@ -89,15 +89,20 @@ class Cache:
         self.budget = int(gigabytes * 1e9)
 
     def get(
-        self, sources: Sequence[Source], targets: Sequence[int], compute: Callable[[Source], Iterable[Tensor]]
+        self,
+        sources: Sequence[Source],
+        targets: Sequence[int],
+        compute: Callable[[Source], Iterable[Tensor]],
+        needed: bool = False,
     ) -> Features | str:
         """Return the features of these views, or in a phrase why they are not to be had.
 
         :param targets: labels of the samples.
         :param compute: gives the features of a source, batch by batch in the order of its samples; called for those
             that are not there. What it raises passes, and leaves no trace on the disk.
+        :param needed: have them in memory also where the budget is nothing.
         """
-        if not self.budget:
+        if not self.budget and not needed:
             return "--cache is 0"
         in_memory = sum(source.bytes for source in sources) <= MEMORY_SHARE * available_memory()
         keys = [source.key() for source in sources]
