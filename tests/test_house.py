@@ -141,7 +141,9 @@ def test_families_are_not_known_to_the_core() -> None:
             assert not {module.partition(".")[0] for module in imported(tree)} & families, name
 
 
-STOPWATCHES = {f"hubft/{name}.py" for name in ("console", "engine", "plan", "train/loop", "train/bench", "train/machine")}
+STOPWATCHES = {
+    f"hubft/{name}.py" for name in ("console", "engine", "plan", "train/loop", "train/bench", "train/machine")
+}
 
 
 def test_results_depend_on_no_clock() -> None:
