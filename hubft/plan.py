@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hubft.console import Console
-from hubft.errors import CheckpointError
+from hubft.errors import CheckpointError, JobError
 from hubft.files import write_json
 from hubft.job import Compute, Job, Recipe
 from hubft.phases import PROOF, phases, repeats
@@ -120,7 +120,7 @@ def _read(run: Run) -> Plan | None:
         return None
     try:
         return from_dict(Plan, json.loads(run.plan_file.read_text(encoding="utf-8")), "plan")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, JobError) as error:
         raise CheckpointError(f"{str(run.plan_file)!r} cannot be read ({error}): remove it, and resume") from error
 
 
