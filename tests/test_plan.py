@@ -1,0 +1,207 @@
+"""What a run settles before it trains: everything, once, and a run that is resumed takes it from the plan."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pictures
+import pytest
+import torch
+from runs import heard, job, listening
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from hubft import HubftError, engine, plan, plugins, probing
+from hubft.errors import CheckpointError
+from hubft.job import Recipe
+from hubft.train import machine, transforms
+from hubft.train.decode import decode
+from hubft.train.probe import Probe
+from hubft.train.recipe import lr_factor
+from hubft.train.run import Run
+
+AUTO = {"lr": 0.0}
+
+
+@pytest.fixture(scope="module")
+def insects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pictures.folder(tmp_path_factory.mktemp("data") / "insects", train=20, val=8)
+
+
+def settled(run: Run) -> Any:
+    return json.loads(run.plan_file.read_text())
+
+
+def test_nothing_is_left_to_choose(insects: Path, tmp_path: Path) -> None:
+    asked = job(insects, tmp_path / "run", recipe=AUTO, compute={"workers": -1})
+    result, console = heard(asked)
+    its = settled(result.run)
+    recipe, compute = its["job"]["recipe"], its["job"]["compute"]
+    for part in (compute, its["forward"]):
+        assert part["device"] == "cpu" and part["precision"] == "fp32" and part["memory_format"] == "contiguous"
+        assert part["compile"] == "off" and part["threads"] >= 1 and part["workers"] >= 0
+    assert not any(value == "auto" for value in (recipe | compute | its["forward"]).values())
+    assert recipe["lr"] == probing.learning_rate(Probe(**its["probe"]), 60) > 0 and recipe["epochs"] == 2
+    assert its["machine"]["notes"] == [f"not measured: in fp32 the run would compute for {_predicted(its)} s"]
+    assert result.run.job() == replace(asked, data=str(insects), task=replace(asked.task, outputs=3)), "as it was asked"
+    assert len(console.about("machine ")) == len(console.about("probe ")) == len(console.about("recipe ")) == 1
+    peak = max(line["lr"] for line in result.run.history())
+    assert 0 < peak <= recipe["lr"]
+
+
+def _predicted(its: Any) -> float:
+    predicted: float = its["machine"]["predicted_seconds"]
+    return predicted
+
+
+class Killed(Exception):
+    pass
+
+
+def killed(asked: Any, step: int, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a run that died in a training step."""
+    left = [step]
+
+    def train_step(model: nn.Module) -> None:
+        left[0] -= model.training and torch.is_grad_enabled()
+        if not left[0]:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        listening(patch, train_step=train_step)
+        with pytest.raises(Killed):
+            engine.finetune(asked)
+    return Run(Path(asked.output))
+
+
+def test_a_resumed_run_does_not_ask_again(insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = AUTO | {"epochs": 3, "budget": "1h"}
+    whole = engine.finetune(job(insects, tmp_path / "whole", recipe=recipe)).run
+    run = killed(job(insects, tmp_path / "run", recipe=recipe), 10, monkeypatch)
+    assert run.checkpoints.exists() and not run.package.exists()
+    before = run.plan_file.read_bytes()
+    for module, name in ((machine, "choose"), (plan, "learning_rate"), (plan, "augmentation")):
+        monkeypatch.setattr(module, name, lambda *_: pytest.fail("it was settled before"))
+    result = engine.resume(run.folder)
+    assert run.plan_file.read_bytes() == before
+    for file in ("package/model.safetensors", "checkpoints/step-00000012/state.safetensors"):
+        assert (run.folder / file).read_bytes() == (whole.folder / file).read_bytes(), file
+    assert result.run.history()[-1]["lr"] == whole.history()[-1]["lr"]
+
+
+def test_what_is_in_the_plan_is_what_a_resumed_run_does(
+    insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what it would settle now."""
+    run = killed(job(insects, tmp_path / "run", recipe=AUTO | {"epochs": 3}), 6, monkeypatch)
+    its = settled(run)
+    its["job"]["recipe"] |= {"epochs": 2, "lr": 0.25, "schedule": "constant"}
+    its["job"]["compute"]["memory_format"] = "channels_last"
+    run.plan_file.write_text(json.dumps(its))
+    result = engine.resume(run.folder)
+    assert [line["epoch"] for line in result.run.history()] == [1, 2]
+    assert result.run.history()[-1]["lr"] == 0.25
+    manifest = json.loads((result.run.package / "hubft.json").read_text())
+    assert manifest["settled"]["memory format"] == "channels_last" and manifest["settled"]["epochs"] == 2
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"job": {}}'])
+def test_a_plan_that_cannot_be_read_is_one_line(
+    insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    run = killed(job(insects, tmp_path / "run"), 3, monkeypatch)
+    run.plan_file.write_text(text)
+    with pytest.raises(HubftError) as caught:
+        engine.resume(run.folder)
+    assert isinstance(caught.value, CheckpointError) and "\n" not in str(caught.value)
+    assert f"{str(run.plan_file)!r} cannot be read" in str(caught.value)
+    assert str(caught.value).endswith("remove it, and resume")
+    run.plan_file.unlink()
+    assert engine.resume(run.folder).run.package.exists()
+
+
+# --- the budget -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", [{"budget": "0.01s", "epochs": 5}, {"epochs": 0}])
+def test_without_time_or_epochs_the_package_is_the_probe(insects: Path, tmp_path: Path, recipe: dict[str, Any]) -> None:
+    result, console = heard(job(insects, tmp_path / "run", recipe=AUTO | recipe))
+    its = settled(result.run)
+    assert its["job"]["recipe"]["epochs"] == 0 and result.run.history() == []
+    tuned = load_file(result.run.package / "model.safetensors")
+    loaded = plugins.manager("toy").hook.load(name="small", pretrained=True)
+    base = loaded.model.state_dict()
+    for name, tensor in base.items():
+        assert name.startswith("head") or torch.equal(tensor, tuned[name]), name
+    # its head is at the minimum of the regularised cross entropy: the gradient there is nothing
+    transform = transforms.evaluation(loaded.preprocess)
+    paths = sorted((insects / "train").rglob("*.png"))
+    with torch.no_grad():
+        images = torch.stack([transform(decode(path)) for path in paths])
+        model = loaded.model.eval()
+        features = model.block(model.stem(images)).mean((2, 3)) * model.taper
+    targets = torch.tensor([("ants", "bees", "wasps").index(path.parent.name) for path in paths])
+    weight, bias = (tuned[f"head.{part}"].requires_grad_() for part in ("weight", "bias"))
+    decay = its["probe"]["decay"] * features.square().mean()
+    loss = cross_entropy(features @ weight.T + bias, targets) + decay / 2 * weight.square().sum()
+    gradient = torch.autograd.grad(loss, [weight, bias])
+    assert all(part.abs().max() < 1e-3 for part in gradient) and weight.abs().max() > 0.1
+    assert result.metrics["accuracy"]["value"] > 0.5  # chance is 0.33
+    assert result.metrics["accuracy"] == its["probed"]["accuracy"] and console.about("recipe   0 epochs")
+
+
+def test_a_large_budget_gives_the_epochs_that_were_asked_for(insects: Path, tmp_path: Path) -> None:
+    result, _ = heard(job(insects, tmp_path / "run", recipe={"budget": "1h", "epochs": 3}))
+    assert settled(result.run)["job"]["recipe"]["epochs"] == 3 == len(result.run.history())
+
+
+@pytest.mark.parametrize(("budget", "epochs"), [("110s", 3), ("1m", 1)])
+def test_as_many_epochs_as_the_budget_has_time_for(
+    insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: str, epochs: int
+) -> None:
+    """An epoch of 60 images is measured to take 30 s, and the schedule is that of the epochs there are."""
+    real = machine.choose
+    monkeypatch.setattr(machine, "choose", lambda *its: replace(real(*its), step_seconds=0.5, forward_seconds=0.01))
+    result, _ = heard(job(insects, tmp_path / "run", recipe={"budget": budget, "epochs": 50}))
+    history, steps = result.run.history(), 4 * epochs
+    assert len(history) == epochs
+    assert history[-1]["lr"] == pytest.approx(0.02 * lr_factor(Recipe(), steps - 1, steps))
+
+
+def test_without_a_probe_there_is_at_least_one_epoch(insects: Path, tmp_path: Path) -> None:
+    result, console = heard(job(insects, tmp_path / "run", recipe={"budget": "0.01s", "epochs": 5, "probe": False}))
+    assert len(result.run.history()) == 1 and not console.about("probe ")
+    assert settled(result.run)["probe"] is None
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_a_run_that_is_measured_settles_too(
+    insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
+) -> None:
+    monkeypatch.setattr(machine, "SHORT", 0.0)
+    result, console = heard(job(insects, tmp_path / "run", recipe=AUTO | {"epochs": epochs}))
+    its = settled(result.run)
+    assert its["machine"]["table"] and "measured for" in console.about("machine ")[0]
+    assert result.metrics["accuracy"]["value"] > 0.5
+
+
+# --- the learning rate ------------------------------------------------------------------------------------------
+
+
+def test_the_learning_rate_grows_with_what_the_probe_gets_wrong() -> None:
+    def rate(error: float, images: int) -> float:
+        return probing.learning_rate(Probe(0.1, 1.0, error, images), images)
+
+    assert rate(0.0, 100) == probing.LEAST and rate(0.9, 10**6) == probing.MOST
+    rates = [rate(error, 1000) for error in (0.0, 0.01, 0.02, 0.1, 0.5)]
+    assert rates == sorted(rates) and len(set(rates)) >= 4
+    assert rate(0.1, 500) < rate(0.1, 1000) and rate(0.1, 1000) == pytest.approx(rate(0.2, 500))
+    assert probing.LEAST < probing.learning_rate(None, 1000) <= probing.MOST
+
+
+def test_a_learning_rate_that_was_given_stays(insects: Path, tmp_path: Path) -> None:
+    result, _ = heard(job(insects, tmp_path / "run", recipe={"lr": 0.0123}))
+    assert settled(result.run)["job"]["recipe"]["lr"] == 0.0123
+    assert Recipe().lr == 0
