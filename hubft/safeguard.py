@@ -19,6 +19,7 @@ from hubft.train.probe import Probe
 from hubft.train.runtime import Runtime
 
 IMAGES = 1024  # training images that are looked at
+LAGGED = 0.95  # share of the loss that is left when norm statistics are measured again, if they lagged behind
 
 
 def mend(
@@ -31,7 +32,7 @@ def mend(
     """Leave the model with what evaluation needs; tell whether something had to be mended, and say what.
 
     Running statistics of norms lag behind the weights where a run is short or their momentum small: they are
-    measured again, and kept if the loss on training images is lower then. A model that still gets more of the images
+    measured again, and kept if the loss on training images is clearly lower then. A model that still gets more of the images
     wrong that it was trained on than its probe did of images that it had not seen, by more than the 95 % interval, has
     lost what it started with: the probe, `solved`, takes its place.
 
@@ -49,7 +50,7 @@ def mend(
     if moved:
         before = norms.estimate(model, moved, (inputs for inputs, _ in few(prepared, IMAGES, prepared.exact)))
         again = _fit(prepared)
-        if again[0] < loss:
+        if again[0] < LAGGED * loss:
             console.say(f"mended   norm statistics lagged behind: loss on training images {loss:.3f} -> {again[0]:.3f}")
             (loss, error), mended = again, True
         else:
