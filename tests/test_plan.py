@@ -5,15 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pictures
 import pytest
 import torch
+import toy_family
+from PIL import Image
 from runs import heard, job, listening
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from hubft import HubftError, engine, plan, plugins, probing
+from hubft import HubftError, Loaded, engine, plan, plugins, probing
 from hubft.errors import CheckpointError
 from hubft.job import Recipe
 from hubft.train import machine, transforms
@@ -205,3 +208,51 @@ def test_a_learning_rate_that_was_given_stays(insects: Path, tmp_path: Path) -> 
     result, _ = heard(job(insects, tmp_path / "run", recipe={"lr": 0.0123}))
     assert settled(result.run)["job"]["recipe"]["lr"] == 0.0123
     assert Recipe().lr == 0
+
+
+# --- the augmentation -------------------------------------------------------------------------------------------
+
+
+class Sides(toy_family.Small):
+    """A network that sees where something is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(32 * 4, toy_family.CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(nn.functional.adaptive_avg_pool2d(self.block(self.stem(images)), 2).flatten(1))
+
+
+def sides(root: Path) -> Path:
+    """Write pictures of two classes, which are mirrored pictures of each other, and return root."""
+    random = numpy.random.default_rng(0)
+    for part, count in (("train", 30), ("val", 10)):
+        for name in ("left", "right"):
+            (root / part / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = random.normal(110, 40, (36, 36, 3))
+                pixels[:, :18] += 60 if name == "left" else 0
+                pixels[:, 18:] += 60 if name == "right" else 0
+                Image.fromarray(pixels.clip(0, 255).astype(numpy.uint8)).save(root / part / name / f"{i}.png")
+    return root
+
+
+def load_sides(name: str, pretrained: bool) -> Loaded:
+    return toy_family.build("toy", name, pretrained, Sides)
+
+
+def test_light_augmentation_is_taken_where_the_probe_knows_images_by_it(
+    insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listening(monkeypatch, load=load_sides)
+    mirrored = sides(tmp_path / "sides")
+    for number, (data, asked, settles) in enumerate(
+        ((insects, "auto", "light"), (mirrored, "auto", "none"), (mirrored, "light", "light"))
+    ):
+        result, _ = heard(job(data, tmp_path / str(number), recipe={"augment": asked, "epochs": 1}))
+        assert settled(result.run)["job"]["recipe"]["augment"] == settles
+        if data == mirrored:
+            assert settled(result.run)["probed"]["accuracy"]["value"] > 0.9
+    result, _ = heard(job(mirrored, tmp_path / "blind", recipe={"probe": False, "epochs": 1}))
+    assert settled(result.run)["job"]["recipe"]["augment"] == "light", "nothing tells"
