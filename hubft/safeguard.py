@@ -32,9 +32,9 @@ def mend(
     """Leave the model with what evaluation needs; tell whether something had to be mended, and say what.
 
     Running statistics of norms lag behind the weights where a run is short or their momentum small: they are
-    measured again, and kept if the loss on training images is clearly lower then. A model that still gets more of the images
-    wrong that it was trained on than its probe did of images that it had not seen, by more than the 95 % interval, has
-    lost what it started with: the probe, `solved`, takes its place.
+    measured again, and kept if the loss on training images is clearly lower then. A model that still gets more of the
+    images wrong that it was trained on than its probe did of images that it had not seen, by more than the 95 %
+    interval, has lost what it started with: the probe, `solved`, takes its place.
 
     :param history: of the run, an entry an epoch.
     """
