@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from hubft import Loaded, inference, load
 from hubft.engine import Result
+from hubft.train import pixels
 
 FATAL = Path(__file__).with_name("fatal.py")
 HEAD = {"train": "head", "epochs": 4, "probe": False}
@@ -178,9 +179,13 @@ def test_strong_augmentation_is_not_cached(
     insects: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saw: list[int] = []
+    views: set[int] = set()
+    real = pixels.Views.__getitem__
+    monkeypatch.setattr(pixels.Views, "__getitem__", lambda its, index: (views.add(index[0]), real(its, index))[1])
     listening(monkeypatch, load=loads(lambda: Counted(saw)))
     _, console = heard(job(insects, tmp_path / "run", recipe=HEAD | {"augment": "strong"}))
     assert not console.about("cache ") and not cache.exists()
+    assert views == {0, 1, 2, 3, 4}  # the evaluation's, and for each epoch one of its own
     assert sum(saw) >= 4 * (48 + 24)
 
 
