@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -12,7 +11,7 @@ import cyclopts
 from cyclopts import App, Group, Parameter
 
 import hubft
-from hubft import cli_catalogue, cli_families, cli_share, distributions, plugins
+from hubft import cli_catalogue, cli_families, cli_share, distributions, plugins, process
 from hubft.cli_options import Trust
 from hubft.console import Console, percent
 from hubft.errors import HubftError, JobError, Stopped
@@ -39,7 +38,7 @@ app = App(
 
 def main() -> NoReturn:
     """Run a command and exit: 0, 2 for what the user can mend, 128 + signal for a run that was stopped."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin beside busy workers cost up to 100 times
+    process.set_up()
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
     except (HubftError, cyclopts.CycloptsError) as error:

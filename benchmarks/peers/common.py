@@ -81,7 +81,7 @@ class Clock:
 
     def images_per_second(self) -> float:
         """Return the median pace of the epochs' training, the first left out where there are others: it warms up."""
-        return statistics.median(self.images[1:] or self.images)
+        return statistics.median(self.images[1:] or self.images or [0.0])
 
 
 def accuracy(model: Callable[[Tensor], Tensor], given: argparse.Namespace) -> float:

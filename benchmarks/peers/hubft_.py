@@ -18,7 +18,7 @@ from pathlib import Path
 
 import common
 
-from hubft import cli, load
+from hubft import cli, load, process
 from hubft.engine import finetune  # noqa: F401  # imported here so that the clock does not see it
 
 
@@ -37,6 +37,7 @@ def main() -> None:
             flags["--workers"] = given.workers
         words = [str(word) for flag in flags.items() for word in flag]
         os.environ |= {"HUBFT_CACHE": f"{folder}/cache", "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor"}
+        process.set_up()  # as the command does
         clock = common.Clock()
         with contextlib.redirect_stdout(sys.stderr):
             cli.app(
@@ -44,7 +45,8 @@ def main() -> None:
             )
         clock.stop()
         clock.seconds = json.loads((run / "report" / "results.json").read_text(encoding="utf-8"))["seconds"]
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+        history = run / "metrics.jsonl"  # none where the budget had time for the probe alone
+        lines = [json.loads(line) for line in history.read_text().splitlines()] if history.exists() else []
         clock.images = [line["images_per_second"] for line in lines]
         clock.epochs = [
             {"images_per_second": round(line["images_per_second"], 2), "accuracy": line["accuracy"]["value"]}
