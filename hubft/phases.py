@@ -19,6 +19,7 @@ from hubft.train.loop import Feed
 from hubft.train.runtime import DTYPES, Runtime
 from hubft.train.source import Source, prefix
 
+RECORDED = 3  # images on which the calls of a model are recorded
 PROOF = 8  # images on which a step on features must give what a step on the whole model gives
 TOLERANCE = {"fp32": 1e-3, "fp16": 0.01, "bf16": 0.05}
 """How far such a step may be off, as a share of the largest number, by the precision of the features."""
@@ -113,7 +114,7 @@ def find(prepared: Prepared, live: frozenset[str]) -> Cut | str:
     stages.train_mode(loaded.model)
     few = pixels.Views(prepared.images.folder, prepared.images.train[:PROOF], loaded.preprocess)
     batch = runtime.to_device(next(iter(loader.in_order(few, PROOF, prepared.exact))))
-    found = cut.find(loaded, live, batch[0])
+    found = cut.find(loaded, live, batch[0][:RECORDED])
     if isinstance(found, str):
         return found
     kept = prepared.forward.precision

@@ -94,16 +94,18 @@ def _computing(prepared: Prepared, compute: Compute, forward: Compute) -> Prepar
     return replace(prepared, job=replace(prepared.job, compute=compute), prefix=forward)
 
 
-def _work(prepared: Prepared) -> machine.Work:
-    """Return what the run will compute, for the machine to be measured by.
-
-    A head that trains alone trains on cached features, which is next to nothing.
-    """
-    recipe, images = prepared.job.recipe, prepared.images
+def _whole(prepared: Prepared) -> int:
+    """Return in how many epochs the model runs: a head that trains alone, on cached features, takes next to nothing."""
     head = stages.trainable(prepared.loaded, "head", 0.0)
     cached = [p for p in phases(prepared) if p.live == head and repeats(prepared, p) and prepared.job.compute.cache]
-    epochs = recipe.epochs - sum(len(phase.epochs) for phase in cached)
-    views = recipe.views if cached else int(recipe.probe)
+    return prepared.job.recipe.epochs - sum(len(phase.epochs) for phase in cached)
+
+
+def _work(prepared: Prepared) -> machine.Work:
+    """Return what the run will compute, for the machine to be measured by."""
+    recipe, images = prepared.job.recipe, prepared.images
+    epochs = _whole(prepared)
+    views = recipe.views if epochs < recipe.epochs else int(recipe.probe)
     few = pixels.Views(images.folder, images.train[:PROOF], prepared.loaded.preprocess, recipe, Scratch())
     few.keep(1)  # as the run keeps them
     batch = next(iter(loader.in_order(few, PROOF, Runtime(Compute(device="cpu", workers=0)))))
@@ -131,8 +133,8 @@ def _recipe(
     images = prepared.images
     if not recipe.lr:
         recipe = replace(recipe, lr=learning_rate(found, len(images.train)))
-    if recipe.budget:
+    if recipe.budget and (whole := _whole(prepared)):
         epoch = len(images.train) * choice.step_seconds + len(images.val) * choice.forward_seconds
-        fitting = int((recipe.seconds - spent) / epoch) if spent < recipe.seconds else 0
+        fitting = int((recipe.seconds - spent) / epoch * recipe.epochs / whole) if spent < recipe.seconds else 0
         recipe = replace(recipe, epochs=min(recipe.epochs, max(fitting, 0 if found else 1)))
     return recipe

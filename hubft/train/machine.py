@@ -19,7 +19,7 @@ from hubft.train.runtime import Runtime, cores
 from hubft.train.timings import Setting, Timings
 
 SHORT = 20.0  # seconds: of a run that is shorter, nothing is measured
-SHARE = 0.05  # of the predicted run that may go into measuring
+SHARE = 0.1  # of the predicted run that may go into measuring
 COMPILING = 100.0  # seconds that the first compiled step may take
 SAME = 1.02  # ratio of times that are as good as equal
 
@@ -57,7 +57,7 @@ class Choice:
 def choose(pm: pluggy.PluginManager, job: Job, loaded: Loaded, work: Work) -> Choice:
     """Return the fastest way to compute that was measured and that agrees with fp32; what the user fixed stays.
 
-    Measuring takes about a twentieth of the run at most, and a run of under 20 s is not measured. Times are
+    Measuring takes about a tenth of the run at most, and a run of under 20 s is not measured. Times are
     kept for the next run of such a model; whether a setting agrees depends on the weights, and is looked at anew.
 
     :param loaded: on the CPU, with its new head; it is not changed.
