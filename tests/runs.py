@@ -1,5 +1,6 @@
 """Runs of the toy family that a test starts and listens to."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 from hubft import Job, engine, hookimpl, plugins
 from hubft.console import Console
 from hubft.job import Compute, Recipe
+from hubft.train import loop
+from hubft.train.run import Run
 
 
 def job(folder: Path, output: Path, **parts: Any) -> Job:
@@ -55,3 +58,24 @@ def heard(job: Job) -> tuple[engine.Result, Heard]:
     """Return a finished run and what it said."""
     console = Heard()
     return engine.finetune(job, console), console
+
+
+class Killed(Exception):
+    """Ends a run."""
+
+
+def killed(asked: Job, step: int, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a run that ended when this training step was done and nothing was recorded of it."""
+    real = loop.fit
+
+    def dying(*its: Any) -> Iterator[loop.Step]:
+        for done in real(*its):
+            if done.number == step:
+                raise Killed
+            yield done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "fit", dying)
+        with pytest.raises(Killed):
+            engine.finetune(asked)
+    return Run(Path(asked.output))

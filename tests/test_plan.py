@@ -11,7 +11,7 @@ import pytest
 import torch
 import toy_family
 from PIL import Image
-from runs import heard, job, listening
+from runs import heard, job, killed, listening
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -59,31 +59,14 @@ def _predicted(its: Any) -> float:
     return predicted
 
 
-class Killed(Exception):
-    pass
-
-
-def killed(asked: Any, step: int, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return a run that died in a training step."""
-    left = [step]
-
-    def train_step(model: nn.Module) -> None:
-        left[0] -= model.training and torch.is_grad_enabled()
-        if not left[0]:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        listening(patch, train_step=train_step)
-        with pytest.raises(Killed):
-            engine.finetune(asked)
-    return Run(Path(asked.output))
-
-
-def test_a_resumed_run_does_not_ask_again(insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", [2, 10])
+def test_a_resumed_run_does_not_ask_again(
+    insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
     recipe = AUTO | {"epochs": 3, "budget": "1h"}
     whole = engine.finetune(job(insects, tmp_path / "whole", recipe=recipe)).run
-    run = killed(job(insects, tmp_path / "run", recipe=recipe), 10, monkeypatch)
-    assert run.checkpoints.exists() and not run.package.exists()
+    run = killed(job(insects, tmp_path / "run", recipe=recipe), step, monkeypatch)
+    assert run.checkpoints.exists() == (step > 4) and not run.package.exists()
     before = run.plan_file.read_bytes()
     for module, name in ((machine, "choose"), (plan, "learning_rate"), (plan, "augmentation")):
         monkeypatch.setattr(module, name, lambda *_: pytest.fail("it was settled before"))
@@ -98,8 +81,10 @@ def test_what_is_in_the_plan_is_what_a_resumed_run_does(
     insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not what it would settle now."""
-    run = killed(job(insects, tmp_path / "run", recipe=AUTO | {"epochs": 3}), 6, monkeypatch)
+    monkeypatch.setenv("HUBFT_CACHE", str(tmp_path / "cache"))
+    run = killed(job(insects, tmp_path / "run", recipe=AUTO | {"epochs": 3, "train": "head"}), 6, monkeypatch)
     its = settled(run)
+    its["forward"]["precision"] = "bf16"
     its["job"]["recipe"] |= {"epochs": 2, "lr": 0.25, "schedule": "constant"}
     its["job"]["compute"]["memory_format"] = "channels_last"
     run.plan_file.write_text(json.dumps(its))
@@ -107,6 +92,8 @@ def test_what_is_in_the_plan_is_what_a_resumed_run_does(
     assert [line["epoch"] for line in result.run.history()] == [1, 2]
     assert result.run.history()[-1]["lr"] == 0.25
     manifest = json.loads((result.run.package / "hubft.json").read_text())
+    sizes = {path.stat().st_size for path in (tmp_path / "cache" / "features").glob("*/features")}
+    assert sizes == {60 * 32 * 4, 60 * 32 * 2, 24 * 32 * 4}  # of training features in fp32, in bf16, and of validation
     assert manifest["settled"]["memory format"] == "channels_last" and manifest["settled"]["epochs"] == 2
 
 

@@ -9,12 +9,12 @@ import pictures
 import pytest
 import torch
 import toy_family
-from runs import heard, job, listening
+from runs import heard, job, killed, listening
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v3_small
 
-from hubft import Base, Loaded, Preprocess, inference, load
+from hubft import Base, Loaded, Preprocess, engine, inference, load
 from hubft.engine import Result
 from hubft.train import norms
 
@@ -69,6 +69,15 @@ def test_training_that_diverges_ends_with_the_probe(
     assert wild.metrics["loss"] == pytest.approx(probe.metrics["loss"], rel=1e-5)
     assert wild.run.history()[-1]["accuracy"]["value"] < probe.metrics["accuracy"]["value"]
     assert sum(bool(re.fullmatch(KEPT, line)) for line in console.lines) == 1
+
+
+def test_a_resumed_run_still_has_its_probe(insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = {"train": "all", "clip": 0.0}
+    probe, _ = heard(job(insects, tmp_path / "probe", recipe=recipe | {"epochs": 0}))
+    run = killed(job(insects, tmp_path / "wild", recipe=recipe | {"lr": 10.0, "epochs": 3}), 10, monkeypatch)
+    assert run.checkpoints.exists()
+    wild = engine.resume(run.folder)
+    assert same(weights(wild), weights(probe)) == weights(probe).keys()
 
 
 def test_training_that_learns_is_kept(insects: Path, tmp_path: Path) -> None:
