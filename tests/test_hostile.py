@@ -145,7 +145,7 @@ def test_a_run_tells_of_itself_in_lines_of_its_own(trained: Trained) -> None:
 
 def test_names_are_no_files_of_the_run(trained: Trained) -> None:
     names = {path.name for path in trained.run.rglob("*") if "checkpoints" not in path.parts}
-    assert names == {"job.json", "metrics.jsonl", "report", "package", "results.json", "curves.png"} | {
+    assert names == {"job.json", "plan.json", "metrics.jsonl", "report", "package", "results.json", "curves.png"} | {
         *(package.MANIFEST, package.WEIGHTS, package.SELFTEST, package.CARD, package.PICTURE),
     }
 
