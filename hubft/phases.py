@@ -78,7 +78,8 @@ def inputs(prepared: Prepared, phase: Phase, step: int) -> Inputs:
         reason = train if isinstance(train, str) else held
         return _whole(prepared, phase, step, job.recipe.views, f"its frozen part is not cached: {reason}")
     sampler = _sampler(prepared, phase, step, job.recipe.views)
-    note = f"features before {found.entry} {'computed once' if train.computed else 'found in the cache'}"
+    note = f"features before {found.entry} {'computed once' if train.computed else 'found in the cache'}, "
+    note += f"{len(views)} views of each image" if len(views) > 1 else "of images as they are: --views 4 augments three"
     return Inputs(train.batches(sampler), list(held.in_order(job.recipe.batch_size)), found.feed, note)
 
 
