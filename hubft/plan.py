@@ -131,10 +131,11 @@ def _recipe(
 ) -> Recipe:
     """Return the recipe with its learning rate, and as many epochs as the budget has time for."""
     images = prepared.images
-    if not recipe.lr:
-        recipe = replace(recipe, lr=learning_rate(found, len(images.train)))
     if recipe.budget and (whole := _whole(prepared)):
         epoch = len(images.train) * choice.step_seconds + len(images.val) * choice.forward_seconds
         fitting = int((recipe.seconds - spent) / epoch * recipe.epochs / whole) if spent < recipe.seconds else 0
         recipe = replace(recipe, epochs=min(recipe.epochs, max(fitting, 0 if found else 1)))
+    if not recipe.lr:
+        steps = -(-len(images.train) // recipe.batch_size) * recipe.epochs
+        recipe = replace(recipe, lr=learning_rate(found, len(images.train), steps))
     return recipe

@@ -17,6 +17,7 @@ from hubft.train.metrics import proportion
 from hubft.training import measure
 
 RATE_PER_ERROR = 5e-6  # learning rate of AdamW for each training image that the probe got wrong
+RATE_PER_STEP = 2e-5  # and for each step that there is to come back from the first ones
 LEAST, MOST = 1e-5, 1e-3  # of that rate
 LOOK = 256  # training images whose augmented views are looked at
 UNPROBED = 3e-4  # where there is no probe: the head starts at zero
@@ -87,12 +88,13 @@ def augmentation(prepared: Prepared, solved: Solved | None) -> Literal["auto", "
     return "light" if wrong / min(LOOK, len(order)) <= unseen["high"] else "none"
 
 
-def learning_rate(found: probe.Probe | None, images: int) -> float:
+def learning_rate(found: probe.Probe | None, images: int, steps: int) -> float:
     """Return the peak learning rate for a head that starts from this probe, on so many training images.
 
     What the features do not tell apart yet is all there is to learn, and few examples of it bear only small steps:
-    the rate grows with the number of images that the probe got wrong. The constants are those of benchmarks/recipe.py.
+    the rate grows with the number of images that the probe got wrong. A short run has no time to mend what its first
+    steps break: the rate grows with the number of steps too. The constants are those of benchmarks/recipe.py.
     """
     if found is None:
         return UNPROBED
-    return min(MOST, max(LEAST, RATE_PER_ERROR * found.error * images))
+    return min(MOST, max(LEAST, min(RATE_PER_ERROR * found.error * images, RATE_PER_STEP * steps)))

@@ -19,6 +19,7 @@ from hubft.train.probe import Probe
 from hubft.train.runtime import Runtime
 
 IMAGES = 1024  # training images that are looked at
+CLEAR = 0.5  # of the probe's loss on unseen images: a training loss that tells without a further look that all is well
 LAGGED = 0.95  # share of the loss that is left when norm statistics are measured again, if they lagged behind
 
 
@@ -32,9 +33,10 @@ def mend(
     """Leave the model with what evaluation needs; tell whether something had to be mended, and say what.
 
     Running statistics of norms lag behind the weights where a run is short or their momentum small: they are
-    measured again, and kept if the loss on training images is clearly lower then. A model that still gets more of the
-    images wrong that it was trained on than its probe did of images that it had not seen, by more than the 95 %
-    interval, has lost what it started with: the probe, `solved`, takes its place.
+    measured again, and kept if the loss on training images is clearly lower then. The probe gets few of its training
+    images wrong, and more of images that it has not seen. A model that gets more of its training images wrong than
+    half-way between, by more than the 95 % interval, has lost what it started with: the probe, `solved`, takes its
+    place.
 
     :param history: of the run, an entry an epoch.
     """
@@ -43,7 +45,7 @@ def mend(
     model = prepared.loaded.model
     stages.set_trainable(model, phases(prepared)[-1].live)
     moved = norms.live(model)
-    if not moved and (probe is None or history[-1]["loss"] <= probe.loss):
+    if not moved and (probe is None or history[-1]["loss"] <= CLEAR * probe.loss):
         return False
     mended = False
     loss, error = _fit(prepared)
@@ -55,14 +57,19 @@ def mend(
             (loss, error), mended = again, True
         else:
             norms.restore(model, before)
-    if probe and not error <= proportion(round(probe.error * probe.images), probe.images)["high"]:
+    if probe and not error <= _bound(probe):
         console.say(
-            f"mended   training ended with {error:.1%} of its own images wrong, its probe with {probe.error:.1%} of "
-            "images unseen: the probe is kept; try a lower --lr"
+            f"mended   training ended with {error:.1%} of its images wrong, its probe with {probe.fitted:.1%} of them "
+            f"and {probe.error:.1%} of images unseen: the probe is kept; try a lower --lr"
         )
         model.load_state_dict(solved)
         mended = True
     return mended
+
+
+def _bound(probe: Probe) -> float:
+    """Return the share of training images above which a model has lost what its probe knew."""
+    return float(proportion(round((probe.fitted + probe.error) / 2 * probe.images), probe.images)["high"])
 
 
 def _fit(prepared: Prepared) -> tuple[float, float]:

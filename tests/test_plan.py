@@ -52,7 +52,8 @@ def test_nothing_is_left_to_choose(insects: Path, tmp_path: Path) -> None:
         assert part["device"] == "cpu" and part["precision"] == "fp32" and part["memory_format"] == "contiguous"
         assert part["compile"] == "off" and part["threads"] >= 1 and part["workers"] >= 0
     assert not any(value == "auto" for value in (recipe | compute | its["forward"]).values())
-    assert recipe["lr"] == probing.learning_rate(Probe(**its["probe"]), 60) > 0 and recipe["epochs"] == 2
+    steps = recipe["epochs"] * -(-60 // recipe["batch_size"])
+    assert recipe["lr"] == probing.learning_rate(Probe(**its["probe"]), 60, steps) > 0 and recipe["epochs"] == 2
     assert its["machine"]["notes"] == [f"not measured: in fp32 the run would compute for {_predicted(its)} s"]
     assert result.run.job() == replace(asked, data=str(insects), task=replace(asked.task, outputs=3)), "as it was asked"
     assert len(console.about("machine ")) == len(console.about("probe ")) == len(console.about("recipe ")) == 1
@@ -187,14 +188,15 @@ def test_a_run_that_is_measured_settles_too(
 
 
 def test_the_learning_rate_grows_with_what_the_probe_gets_wrong() -> None:
-    def rate(error: float, images: int) -> float:
-        return probing.learning_rate(Probe(0.1, 1.0, error, images), images)
+    def rate(error: float, images: int, steps: int = 10**6) -> float:
+        return probing.learning_rate(Probe(0.1, 1.0, error, images), images, steps)
 
     assert rate(0.0, 100) == probing.LEAST and rate(0.9, 10**6) == probing.MOST
     rates = [rate(error, 1000) for error in (0.0, 0.01, 0.02, 0.1, 0.5)]
     assert rates == sorted(rates) and len(set(rates)) >= 4
     assert rate(0.1, 500) < rate(0.1, 1000) and rate(0.1, 1000) == pytest.approx(rate(0.2, 500))
-    assert probing.LEAST < probing.learning_rate(None, 1000) <= probing.MOST
+    assert rate(0.9, 10**6, 5) < rate(0.9, 10**6, 20) < rate(0.9, 10**6, 1000) == probing.MOST
+    assert probing.LEAST < probing.learning_rate(None, 1000, 1000) <= probing.MOST
 
 
 def test_a_learning_rate_that_was_given_stays(insects: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ distorted), and what it errs on held-out training images tells how far the featu
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,8 @@ class Probe:
     """Share of them that was classified wrongly."""
     images: int
     """How many were held out."""
+    fitted: float = 0.0
+    """Share of all training images that is wrong after they were all fitted."""
 
 
 def solve(head: nn.Module, logits: Logits, features: Tensor, targets: Tensor, seed: int) -> Probe:
@@ -74,10 +76,12 @@ def solve(head: nn.Module, logits: Logits, features: Tensor, targets: Tensor, se
     lowest, spread = min(tried, key=lambda one: one[0].loss)
     chosen = next(found for found, _ in tried if found.loss <= lowest.loss + spread)
     _fit(parameters, logits, features, targets, chosen.decay * scale)
+    with torch.no_grad():
+        wrong_now = logits(features).argmax(1) != targets
     for parameter, trained in zip(parameters, before, strict=True):
         parameter.requires_grad_(trained)
         parameter.grad = None
-    return chosen
+    return replace(chosen, fitted=wrong_now.float().mean().item())
 
 
 def _standard_error(values: Tensor) -> float:
