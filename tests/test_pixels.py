@@ -127,10 +127,10 @@ def test_draws_of_a_sample_depend_on_seed_view_and_index_alone(images: Images) -
 
 
 def test_augmented_views_differ_and_nothing_to_augment_is_the_evaluation_s(images: Images) -> None:
-    light = Views(images.folder, images.train, PREPROCESS, Recipe(augment="light"))
+    wide = Views(images.folder, images.train, PREPROCESS, Recipe(augment="standard"))
     none = Views(images.folder, images.train, PREPROCESS, Recipe(augment="none"))
-    assert len({light[view, 1][0].numpy().tobytes() for view in range(4)}) == 4
-    assert torch.equal(none[3, 1][0], light[0, 1][0])
+    assert len({wide[view, 1][0].numpy().tobytes() for view in range(4)}) == 4
+    assert torch.equal(none[3, 1][0], wide[0, 1][0])
 
 
 def test_crops_are_drawn_from_the_working_picture(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
