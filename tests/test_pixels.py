@@ -1,5 +1,6 @@
 """Pixels: the same bits whether kept or decoded anew, scaled in the decoder, normalised as torchvision does."""
 
+import gc
 import os
 import random
 from collections import Counter
@@ -245,6 +246,7 @@ def test_what_is_taken_is_no_longer_there_and_nothing_is_left_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store.tempfile, "tempdir", str(tmp_path))
+    gc.collect()  # what other tests left open is closed before, not meanwhile
     handles = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0  # noqa: PTH208
     scratch = Scratch(100, 1000)
     taken = [scratch.take(size) for size in (60, 60, 940, 1)]
