@@ -12,7 +12,6 @@ from hubft.console import Console, percent
 from hubft.phases import features, find
 from hubft.prepare import Prepared
 from hubft.train import draws, loader, probe, stages
-from hubft.train.feed import Cut
 from hubft.train.metrics import proportion
 from hubft.training import measure
 
@@ -25,12 +24,11 @@ UNPROBED = 3e-4  # where there is no probe: the head starts at zero
 
 @dataclass(frozen=True)
 class Solved:
-    """A head that was solved, with the cut that it was solved behind."""
+    """A head that was solved."""
 
     probe: probe.Probe
     metrics: dict[str, Any]
     """On the validation images."""
-    cut: Cut
 
 
 def solve(prepared: Prepared, console: Console) -> Solved | None:
@@ -60,7 +58,7 @@ def solve(prepared: Prepared, console: Console) -> Solved | None:
         f"probe    accuracy {percent(probed['accuracy'])}; of training images held out from it "
         f"{found.error:.1%} were wrong"
     )
-    return Solved(found, probed, cut)
+    return Solved(found, probed)
 
 
 def augmentation(prepared: Prepared, solved: Solved | None) -> Literal["auto", "none", "light", "standard", "strong"]:
