@@ -27,6 +27,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, readable_json(value) + "\n")
 
 
+def cache(kind: str) -> Path:
+    """Return the folder that keeps things of a kind from run to run: below `$HUBFT_CACHE`, or `~/.cache/hubft`."""
+    return Path(os.environ.get("HUBFT_CACHE") or Path.home() / ".cache" / "hubft") / kind
+
+
 def fsync(path: Path) -> None:
     """Have a file's bytes, or a folder's entries, on the disk before going on."""
     handle = os.open(path, os.O_RDONLY)

@@ -95,8 +95,8 @@ def _whole(prepared: Prepared, phase: Phase, step: int, views: int, note: str) -
 
 def _sampler(prepared: Prepared, phase: Phase, step: int, views: int) -> loader.Batches:
     recipe, n = prepared.job.recipe, len(prepared.images.train)
-    whole = loader.Batches(n, recipe.batch_size, recipe.epochs, recipe.seed)
-    start, stop = phase.epochs.start * whole.per_epoch, phase.epochs.stop * whole.per_epoch
+    per_epoch = loader.steps_per_epoch(n, recipe.batch_size)
+    start, stop = phase.epochs.start * per_epoch, phase.epochs.stop * per_epoch
     return loader.Batches(n, recipe.batch_size, recipe.epochs, recipe.seed, max(step, start), stop, views)
 
 

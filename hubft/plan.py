@@ -136,6 +136,6 @@ def _recipe(
         fitting = int((recipe.seconds - spent) / epoch * recipe.epochs / whole) if spent < recipe.seconds else 0
         recipe = replace(recipe, epochs=min(recipe.epochs, max(fitting, 0 if found else 1)))
     if not recipe.lr:
-        steps = -(-len(images.train) // recipe.batch_size) * recipe.epochs
+        steps = loader.steps_per_epoch(len(images.train), recipe.batch_size) * recipe.epochs
         recipe = replace(recipe, lr=learning_rate(found, len(images.train), steps))
     return recipe

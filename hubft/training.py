@@ -13,7 +13,7 @@ from hubft.errors import CheckpointError, Stopped
 from hubft.hookspecs import Batch
 from hubft.phases import inputs, phases, validation
 from hubft.prepare import Prepared
-from hubft.train import checkpoint, loop, metrics
+from hubft.train import checkpoint, loader, loop, metrics
 from hubft.train.recipe import Average
 from hubft.train.run import Run, StopRequest
 
@@ -22,7 +22,7 @@ def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> 
     """Train from the newest checkpoint to the end; return the metrics of the last epoch, if that ended here."""
     recipe = prepared.job.recipe
     meter = _restore(prepared, run, state, console)
-    per_epoch = -(-len(prepared.images.train) // recipe.batch_size)
+    per_epoch = loader.steps_per_epoch(len(prepared.images.train), recipe.batch_size)
     measured = None
     with StopRequest() as stop, console.bar(per_epoch * recipe.epochs, state.step) as bar:
         for phase in phases(prepared):

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from hubft import digest
-from hubft.files import new_folder, write_json
+from hubft.files import cache, new_folder, write_json
 from hubft.train.loader import Batches
 from hubft.train.runtime import available_memory
 from hubft.train.source import Source
@@ -83,9 +83,8 @@ class Cache:
     """The folder of all features, of all runs, with its budget."""
 
     def __init__(self, gigabytes: float, folder: Path | None = None) -> None:
-        """:param folder: without it `features` in `$HUBFT_CACHE`, or in `~/.cache/hubft`."""
-        root = os.environ.get("HUBFT_CACHE") or Path.home() / ".cache" / "hubft"
-        self.folder = folder or Path(root) / "features"
+        """:param folder: without it `files.cache("features")`."""
+        self.folder = folder or cache("features")
         self.budget = int(gigabytes * 1e9)
 
     def get(

@@ -16,6 +16,11 @@ from hubft.train.runtime import Runtime
 Index = tuple[int, int]  # (view, index of the sample); view 0 is the evaluation's
 
 
+def steps_per_epoch(samples: int, batch_size: int) -> int:
+    """Return in how many batches an epoch is cut."""
+    return -(-samples // batch_size)
+
+
 class Batches(Sampler[list[Index]]):
     """The batches of a run from step `start` to before `stop`: each epoch a fresh order, cut evenly, none dropped.
 
@@ -35,7 +40,7 @@ class Batches(Sampler[list[Index]]):
         views: int = 0,
     ) -> None:
         self.samples, self.seed, self.start, self.views = samples, seed, start, views
-        self.per_epoch = -(-samples // batch_size)
+        self.per_epoch = steps_per_epoch(samples, batch_size)
         self.steps = self.per_epoch * epochs
         """Of the whole run, whatever part of it this is."""
         self.stop = self.steps if stop is None else stop

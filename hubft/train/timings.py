@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hubft.files import write_json
+from hubft.files import cache, write_json
 from hubft.job import Compute
 from hubft.train.runtime import cores
 
@@ -52,7 +51,7 @@ class Timing:
 
 
 class Timings(dict[Setting, Timing]):
-    """The times of one model on one machine, as earlier runs left them in `$HUBFT_CACHE` or `~/.cache/hubft`."""
+    """The times of one model on one machine, as earlier runs left them in `files.cache`."""
 
     def __init__(self, model: nn.Module, device: torch.device, *more: Any) -> None:
         """:param more: what the times depend on besides the model's structure, torch and the machine; JSON types."""
@@ -63,8 +62,7 @@ class Timings(dict[Setting, Timing]):
             "machine": (str(torch.__version__), name_of(device), cores(), torch.get_num_threads()),
             "more": more,
         }
-        root = os.environ.get("HUBFT_CACHE") or Path.home() / ".cache" / "hubft"
-        self.file = Path(root) / "machine" / f"{sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
+        self.file = cache("machine") / f"{sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
         try:
             kept = json.loads(self.file.read_text(encoding="utf-8"))
             super().__init__({Setting(**setting): Timing(**timing) for setting, timing in kept})
