@@ -36,8 +36,9 @@ def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> 
                 epoch, into = divmod(step.number, per_epoch)
                 bar.step(step.number, epoch + bool(into), meter)
                 if not into:
+                    line = _line(step, epoch, meter)
                     measured = measure(prepared, state.model, seen.validation, seen.feed, state.average)
-                    line = _line(step, epoch, meter, measured)
+                    line |= {"val_loss": measured["loss"], "accuracy": measured["accuracy"]}
                     run.log(line)
                     console.epoch(line, recipe.epochs)
                     meter = loop.Meter()
@@ -71,16 +72,15 @@ def _restore(prepared: Prepared, run: Run, state: loop.State, console: Console) 
     return loop.Meter(*meta["meter"])
 
 
-def _line(step: loop.Step, epoch: int, meter: loop.Meter, measured: dict[str, Any]) -> dict[str, Any]:
+def _line(step: loop.Step, epoch: int, meter: loop.Meter) -> dict[str, Any]:
+    """Return what training itself tells of an epoch; its last step's loss is waited for before the clock is read."""
     return {
         "step": step.number,
         "epoch": epoch,
         "lr": step.lr,
         "loss": meter.loss(),
-        "val_loss": measured["loss"],
-        "accuracy": measured["accuracy"],
-        **{name: float(value) for name, value in step.scalars.items()},
         "images_per_second": meter.rate(),
+        **{name: float(value) for name, value in step.scalars.items()},
     }
 
 

@@ -1,6 +1,7 @@
 """What a run settles before it trains: everything, once, and a run that is resumed takes it from the plan."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def test_nothing_is_left_to_choose(insects: Path, tmp_path: Path) -> None:
     assert its["probe"]["error"] > 0.1
     recipe, compute = its["job"]["recipe"], its["job"]["compute"]
     for part in (compute, its["forward"]):
-        assert part["device"] == "cpu" and part["precision"] == "fp32" and part["memory_format"] == "contiguous"
+        assert part["device"] == "cpu" and part["precision"] == "fp32" and part["memory_format"] == "channels_last"
         assert part["compile"] == "off" and part["threads"] >= 1 and part["workers"] >= 0
     assert not any(value == "auto" for value in (recipe | compute | its["forward"]).values())
     steps = recipe["epochs"] * -(-60 // recipe["batch_size"])
@@ -251,3 +252,14 @@ def test_light_augmentation_is_taken_where_the_probe_knows_images_by_it(
             assert settled(result.run)["probed"]["accuracy"]["value"] > 0.9
     result, _ = heard(job(mirrored, tmp_path / "blind", recipe={"probe": False, "epochs": 1}))
     assert settled(result.run)["job"]["recipe"]["augment"] == "light", "nothing tells"
+
+
+def test_the_pace_is_that_of_training_alone(insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(model: nn.Module) -> None:
+        if not model.training:
+            time.sleep(1)
+
+    listening(monkeypatch, train_step=late)
+    result, _ = heard(job(insects, tmp_path / "run", recipe={"probe": False, "train": "all"}))
+    images = sum(1 for file in (insects / "train").rglob("*") if file.is_file())
+    assert all(line["images_per_second"] > images for line in result.run.history())

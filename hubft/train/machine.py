@@ -73,6 +73,7 @@ class _Search:
         self.default = Runtime(job.compute)
         self.kind = "step" if work.steps else "forward"  # which decides on threads and workers
         self.threads = self.default.threads
+        self.laid = "channels_last" if self.fixed.memory_format == "auto" else self.default.memory_format
         self.tried: dict[int, float] = {self.threads: 1.0}  # threads -> seconds in fp32, in any unit
         fixed = (self.fixed.precision, self.fixed.memory_format, self.fixed.threads)
         shape = (bench.images, *bench.batch[0].shape[1:])
@@ -82,13 +83,14 @@ class _Search:
         self.begun = time.perf_counter()
 
     def choice(self) -> Choice:
-        step, forward, workers = self._default("step"), self._default("forward"), self.default.workers
-        predicted = self._predicted(self.bench.first)
+        predicted, workers = self._first_passes(), self.default.workers
+        step, forward = self._default("step"), self._default("forward")
         if predicted >= SHORT:  # the first pass of all is slow, so what is short for it is short
             predicted = self._predicted(self._time)
         self.limit = SHARE * predicted
         if predicted >= SHORT:
             self._try_threads()
+            self._try_candidates()
             step = self._fastest("step") if self.work.steps else step
             forward = self._fastest("forward") if self.work.forwards else forward
             threads, workers = self._crew(step if self.work.steps else forward)
@@ -119,6 +121,19 @@ class _Search:
         kept = {"cache": self.fixed.cache, "checkpoint_every": self.fixed.checkpoint_every}
         return replace(chosen, workers=workers, **kept)  # type: ignore[arg-type]
 
+    def _first_passes(self) -> float:
+        """Return the seconds that the first passes predict for the run. Where the user left the memory format open
+        it is channels_last, faster for most convolutions, unless a pass shows that the model's code cannot read it.
+        """
+        try:
+            return self._predicted(self.bench.first)
+        except RuntimeError as error:
+            if self.fixed.memory_format != "auto":
+                raise
+            self.notes.append(f"channels_last fails: {_line(error)}")
+            self.laid = "contiguous"
+            return self._predicted(self.bench.first)
+
     def _predicted(self, timed: Callable[[Setting], float]) -> float:
         """Return the seconds that the run would compute for in fp32, its budget at most."""
         wanted = {"step": self.work.steps, "forward": self.work.forwards}
@@ -126,31 +141,40 @@ class _Search:
         return min(whole, self.job.recipe.seconds or whole)
 
     def _plain(self, kind: str) -> Setting:
-        return Setting(kind, "fp32", "contiguous", self.threads)
+        return Setting(kind, "fp32", self.laid, self.threads)
 
     def _default(self, kind: str) -> Setting:
         """Return what is used where nothing is measured; features are in fp32, unless the user wants it otherwise."""
         precision = "fp32" if (kind, self.fixed.precision) == ("forward", "auto") else self.default.precision
         compiled = self.default.compile and kind == "step"
-        return Setting(kind, precision, self.default.memory_format, self.threads, compiled)
+        return Setting(kind, precision, self.laid, self.threads, compiled)
 
     def _candidates(self, kind: str) -> list[Setting]:
         scaled = ["fp16"] if self.bench.device.type == "cuda" else []
         precisions = ["bf16", *scaled, "fp32"] if self.fixed.precision == "auto" else [self.fixed.precision]
-        formats = ["channels_last", "contiguous"] if self.fixed.memory_format == "auto" else [self.fixed.memory_format]
+        free = self.fixed.memory_format == "auto" and self.laid == "channels_last"
+        formats = ["channels_last", "contiguous"] if free else [self.laid]
         # What is fastest for most networks first, for the time may not suffice for all.
         return [Setting(kind, precision, laid, self.threads) for laid, precision in product(formats, precisions)]
 
-    def _fastest(self, kind: str) -> Setting:
-        """Return the fastest candidate that agrees with fp32, or that the user asked for."""
-        times: dict[Setting, float] = {}
-        plain = self._time(self._plain(kind))
-        for setting in self._candidates(kind):
+    def _try_candidates(self) -> None:
+        """Time what there is to choose from, for steps and for forward passes in turn, as long as there is time."""
+        wanted = {"step": self.work.steps, "forward": self.work.forwards}
+        kinds = [kind for kind, images in wanted.items() if images]
+        self.times: dict[str, dict[Setting, float]] = {kind: {} for kind in kinds}
+        best = {kind: self._time(self._plain(kind)) for kind in kinds}
+        for setting in (one for pair in zip(*map(self._candidates, kinds), strict=True) for one in pair):
             try:
                 if setting in self.timings or self._in_time(setting):
-                    times[setting] = self._time(setting, min([plain, *times.values()]))
+                    seconds = self._time(setting, best[setting.kind])
+                    self.times[setting.kind][setting] = seconds
+                    best[setting.kind] = min(seconds, best[setting.kind])
             except RuntimeError as error:  # an operation that this device lacks, or that wants another layout
                 self._fails(setting, error)
+
+    def _fastest(self, kind: str) -> Setting:
+        """Return the fastest candidate that agrees with fp32, or that the user asked for."""
+        times = self.times[kind]
         for setting in sorted(times, key=lambda one: times[one]):
             if setting.precision in ("fp32", self.fixed.precision) or self._agrees(setting):
                 return replace(setting, compile=self.default.compile and kind == "step")
@@ -177,7 +201,7 @@ class _Search:
         return self.rows[-1]
 
     def _fails(self, setting: Setting, error: Exception) -> None:
-        self._row(setting)["fails"] = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
+        self._row(setting)["fails"] = _line(error)
 
     def _in_time(self, setting: Setting, slower: float = 1.0) -> bool:
         """Tell whether there is time left to try a setting: three passes, as long as in fp32, or that much longer."""
@@ -228,3 +252,7 @@ class _Search:
         except Exception as error:  # the compiler's own, of many kinds; or there is no C++ compiler
             self._fails(compiled, error)
             return False
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:100]
