@@ -33,6 +33,7 @@ import torch
 from machine import processor
 from torch import nn
 
+from hubft import process
 from hubft.console import Console
 from hubft.job import Compute, Job, Recipe
 from hubft.plan import settle
@@ -175,6 +176,7 @@ def parsed() -> argparse.Namespace:
 
 def main() -> None:
     given = parsed()
+    process.set_up()  # as the command does; the others gain by it too
     half = halved(given) if given.part == "half" else ""
     repeats = [run(given, seed, half) for seed in range(given.repeats)]
     print(f"{processor()}, {given.threads} threads, {given.workers} workers, torch {torch.__version__}")

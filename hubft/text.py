@@ -6,6 +6,7 @@ from typing import Any
 
 # Printable by Unicode's book, and yet nothing is seen: joiners, fillers and selectors by which two names look alike.
 UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+UNUSUAL = re.compile("[^\n -~]")  # in JSON newlines stand between strings only
 
 
 def visible(text: str, width: int = 80) -> str:
@@ -20,7 +21,7 @@ def readable_json(value: Any) -> str:
     :raises ValueError: a number that is not finite.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    return "".join(c if c == "\n" or _seen(c) else _units(c) for c in text)  # newlines stand between strings only
+    return UNUSUAL.sub(lambda found: found[0] if _seen(found[0]) else _units(found[0]), text)
 
 
 def _seen(character: str) -> bool:

@@ -111,7 +111,7 @@ def fit(
 def _update(state: State, recipe: Recipe, runtime: Runtime) -> None:
     if recipe.clip:
         runtime.scaler.unscale_(state.optimizer)
-        nn.utils.clip_grad_norm_([p for p in state.model.parameters() if p.grad is not None], recipe.clip)
+        nn.utils.clip_grad_norm_((p for group in state.optimizer.param_groups for p in group["params"]), recipe.clip)
     runtime.scaler.step(state.optimizer)
     runtime.scaler.update()
     state.optimizer.zero_grad()

@@ -85,10 +85,11 @@ def optimizer(loaded: Loaded, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": its, "peak_lr": rate, "weight_decay": recipe.weight_decay if decayed else 0.0}
         for (rate, decayed), its in grouped.items()
     ]
+    fused = next(loaded.model.parameters()).device.type in ("cpu", "cuda")  # a quarter of the time, on a CPU
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr)
+        return torch.optim.AdamW(groups, lr=recipe.lr, fused=fused)
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9, nesterov=True)
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9, nesterov=True, fused=fused)
     import timm.optim
 
     made: torch.optim.Optimizer = timm.optim.create_optimizer_v2(groups, opt=recipe.optimizer, lr=recipe.lr)

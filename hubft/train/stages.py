@@ -181,14 +181,13 @@ def train_mode(model: nn.Module) -> None:
     model.train()
     waiting: list[nn.Module] = []
     for module in model.modules():
-        parameters = list(module.parameters())
-        if not parameters:
+        if next(module.parameters(), None) is None:
             waiting.append(module)
             continue
-        frozen = not any(p.requires_grad for p in parameters)
+        frozen = not any(p.requires_grad for p in module.parameters())
         if frozen:
             module.eval()
-        if any(True for _ in module.parameters(recurse=False)):
+        if next(module.parameters(recurse=False), None) is not None:
             if frozen:
                 for feeder in waiting:
                     feeder.eval()
