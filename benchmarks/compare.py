@@ -12,7 +12,7 @@ Three questions:
     (as above)       how fast, and how good, each is in so many epochs
     --equal-time     how good hubft is in the time that each of the others took: it runs after each, with that budget
     --target 0.93    the time of the shortest run whose median accuracy over the seeds is at least that: epochs are
-                     raised until it is
+                     raised until it is, along --ladder
 
 Accuracy is that of the last state on data/val, evaluated in one way for all. Where some epochs train the head alone,
 as hubft's do by default, images a second are those of both kinds; for the pace of full training compare with
@@ -44,7 +44,7 @@ SYSTEMS = {
     "trainer": "trainer.py",
     "autogluon": "autogluon_.py",
 }
-LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # epochs that are tried with --target
+LADDER = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24)  # epochs that are tried with --target; none is hubft's probe alone
 Line = dict[str, Any]
 
 
@@ -54,7 +54,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--systems", nargs="+", default=["hubft", "handloop", "fastai", "trainer"])
     parser.add_argument("--model", nargs="+", default=["tf_efficientnet_lite0.in1k"], help="names of timm models")
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--epochs", type=int, default=3, help="of a contestant without its own; 0 leaves it to hubft")
+    parser.add_argument("--epochs", type=int, default=3, help="of a contestant without its own; -1 leaves it to hubft")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--frozen", action="store_true", help="train the head alone")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch, for all; 0 is each system's default")
@@ -65,6 +65,7 @@ def parsed() -> argparse.Namespace:
     question = parser.add_mutually_exclusive_group()
     question.add_argument("--equal-time", action="store_true")
     question.add_argument("--target", type=float, default=0.0, metavar="ACCURACY")
+    parser.add_argument("--ladder", type=int, nargs="+", default=LADDER, metavar="EPOCHS", help="with --target")
     given = parser.parse_args()
     given.python = dict(pair.split("=", 1) for pair in given.python)
     given.hubft = given.hubft.split()
@@ -119,7 +120,7 @@ class Runs:
             "--data": self.data,
             "--model": self.model,
             "--size": given.size,
-            "--epochs": 0 if rival else epochs or given.epochs,
+            "--epochs": -1 if rival else epochs or given.epochs,
             "--seed": seed,
             "--threads": given.threads,
             "--workers": given.workers,
@@ -188,11 +189,12 @@ def reach(runs: Runs) -> None:
     """Raise each system's epochs until the median accuracy is the target, and print what that took."""
     given, found = runs.given, {}
     waiting = [contestant.partition(":")[0] for contestant in given.systems]
-    for epochs in LADDER:
+    for epochs in given.ladder:
+        trying = [system for system in waiting if epochs or system == "hubft"]
         for seed in range(given.seeds):
-            for system in waiting:
+            for system in trying:
                 runs.once(f"{system}:{epochs}", seed)
-        for system in list(waiting):
+        for system in trying:
             lines = runs.of(f"{system}:{epochs}").values()
             if lines and median(n["accuracy"] for n in lines) >= given.target:
                 found[system] = epochs, lines
@@ -203,7 +205,12 @@ def reach(runs: Runs) -> None:
         ratio = f"{seconds[system] / seconds['hubft']:.2f}" if "hubft" in seconds else "-"
         share = f"{median(n['accuracy'] for n in lines):.4f}"
         rows.append([system, str(len(lines)), str(epochs), f"{seconds[system]:.1f}", ratio, share])
-    rows += [[system, "-", f"more than {LADDER[-1]}", "-", "-", "-"] for system in waiting]
+    for system in waiting:
+        lines = runs.of(f"{system}:{given.ladder[-1]}").values()
+        share = f"{median(n['accuracy'] for n in lines):.4f}" if lines else "-"
+        took = median(n["train_seconds"] for n in lines) if lines else float("nan")
+        ratio = f"more than {took / seconds['hubft']:.2f}" if "hubft" in seconds else "-"
+        rows.append([system, str(len(lines)), f"more than {given.ladder[-1]}", f"more than {took:.1f}", ratio, share])
     table(runs, ("system", "runs", "epochs", "seconds", "to hubft's", f"accuracy, at least {given.target}"), rows)
 
 

@@ -92,7 +92,11 @@ def _fit(prepared: Prepared, run: Run, plan: Plan, console: Console) -> tuple[di
     job, model = prepared.job, prepared.loaded.model
     solved = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state = loop.start(prepared.loaded, job.recipe, prepared.runtime, job.task.outputs)
-    metrics = train(prepared, run, state, console) if job.recipe.epochs else plan.probed
+    if job.recipe.epochs:
+        metrics = train(prepared, run, state, console)
+    else:  # all but the head is as it was loaded
+        loop.begin_epoch(prepared.pm, state, replace(job.recipe, train="head"), 0.0)
+        metrics = plan.probed
     if state.average:
         state.average.keep()
     if mend(prepared, run.history(), plan.probe, solved, console):

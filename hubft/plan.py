@@ -43,9 +43,10 @@ class Plan:
         """Return what a package states of it."""
         recipe, compute = self.job.recipe, self.job.compute
         probe = {"accuracy of the probe": self.probed["accuracy"]["value"]} if self.probed else {}
+        trained = {"peak learning rate": recipe.lr} if recipe.epochs else {}
         return probe | {
             "epochs": recipe.epochs,
-            "peak learning rate": recipe.lr,
+            **trained,
             "precision": compute.precision,
             "memory format": compute.memory_format,
             "compile": compute.compile,
@@ -70,7 +71,8 @@ def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Pl
     recipe = _recipe(recipe, prepared, found, choice, time.perf_counter() - began)
     plan = Plan(replace(prepared.job, recipe=recipe), choice.forward, found, probed, choice.evidence)
     write_json(run.plan_file, to_dict(plan))
-    console.say(f"recipe   {recipe.epochs} epochs, peak learning rate {recipe.lr:.2g}, augmentation {recipe.augment}")
+    trained = f", peak learning rate {recipe.lr:.2g}, augmentation {recipe.augment}"
+    console.say(f"recipe   {recipe.epochs} epochs{trained if recipe.epochs else ': the head as it was solved'}")
     return _under(prepared, plan.job), plan
 
 

@@ -68,15 +68,16 @@ def augmentation(prepared: Prepared, solved: Solved | None) -> Literal["auto", "
     had not seen at all, by more than the 95 % interval, then a view is no longer of its image's class, as where a
     digit is mirrored: too much to be learned in passing.
     """
-    if (asked := prepared.job.recipe.augment) != "auto" or solved is None:
-        return "light" if asked == "auto" else asked
+    recipe = prepared.job.recipe
+    if recipe.augment != "auto" or solved is None or not recipe.epochs:
+        return "light" if recipe.augment == "auto" else recipe.augment
     model, found, views = prepared.loaded.model, solved.probe, prepared.training
-    order = torch.randperm(len(views.samples), generator=draws.generator("augment", prepared.job.recipe.seed))
+    order = torch.randperm(len(views.samples), generator=draws.generator("augment", recipe.seed))
     wrong = 0
     with torch.no_grad(), prepared.runtime.using_threads():
         prepared.forward.place(model)
         views.keep(1)
-        batches = [[(1, i) for i in part.tolist()] for part in order[:LOOK].split(prepared.job.recipe.batch_size)]
+        batches = [[(1, i) for i in part.tolist()] for part in order[:LOOK].split(recipe.batch_size)]
         for batch, targets in loader.Loader(views, batches, prepared.forward, prepared.forward.workers):
             with prepared.forward.autocast():
                 outputs = model(batch)

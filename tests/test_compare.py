@@ -20,7 +20,7 @@ if epochs == 9:
     sys.exit("nine is too many")
 seconds = float(words["--budget"].rstrip("s")) if "--budget" in words else epochs * (1 if system == "hubft" else 2)
 print(json.dumps(dict(system=system, model=words["--model"], data="flowers", size=int(words["--size"]), frozen=False,
-    seed=seed, versions=dict(torch="1"), accuracy=min(1, 0.5 + epochs / 10 + seed / 100), train_seconds=seconds,
+    seed=seed, versions=dict(torch="1"), accuracy=min(1, 0.5 + max(0, epochs) / 10 + seed / 100), train_seconds=seconds,
     images_per_second=100 / seconds, per_epoch=[])))
 """
 
@@ -73,9 +73,9 @@ def test_in_equal_time_hubft_gets_the_seconds_of_each_other_and_chooses_its_epoc
     printed, done = run("--systems", "fastai:3", "trainer:2", "--seeds", "1", "--equal-time")
     assert [line[:4] for line in done] == [
         ["fastai", 3, 0, None],
-        ["hubft", 0, 0, "6.0s"],
+        ["hubft", -1, 0, "6.0s"],
         ["trainer", 2, 0, None],
-        ["hubft", 0, 0, "4.0s"],
+        ["hubft", -1, 0, "4.0s"],
     ]
     assert cells(printed, "fastai:3")[7] == "+0.3000" and cells(printed, "trainer:2")[7] == "+0.2000"
     assert cells(printed, "hubft in the time of trainer:2")[2] == "4.0"

@@ -147,7 +147,14 @@ def test_without_time_or_epochs_the_package_is_the_probe(insects: Path, tmp_path
     gradient = torch.autograd.grad(loss, [weight, bias])
     assert all(part.abs().max() < 1e-3 for part in gradient) and weight.abs().max() > 0.1
     assert result.metrics["accuracy"]["value"] > 0.5  # chance is 0.33
-    assert result.metrics["accuracy"] == its["probed"]["accuracy"] and console.about("recipe   0 epochs")
+    assert result.metrics["accuracy"] == its["probed"]["accuracy"]
+    assert console.about("recipe") == ["recipe   0 epochs: the head as it was solved"]
+    manifest = json.loads((result.run.package / "hubft.json").read_text())
+    assert "peak learning rate" not in manifest["settled"]
+    frozen = {name for name, tensor in tuned.items() if not name.startswith("head")}
+    assert manifest["frozen"]["tensors"] == len(frozen) and console.about(
+        f"proved   not a bit moved in the {len(frozen)} "
+    )
 
 
 def test_a_large_budget_gives_the_epochs_that_were_asked_for(insects: Path, tmp_path: Path) -> None:

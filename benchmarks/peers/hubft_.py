@@ -4,7 +4,7 @@ The time is what the run says of itself: measuring the machine, the probe, train
 what is mended at the end; not reading the images, building the model, the report and the package, as it is for the
 other systems.
 Nothing is found ready from an earlier run: features, timings and compiled code are kept in a folder of this run alone.
-With --epochs 0 their number is left to hubft.
+With --epochs -1 their number is left to hubft; 0 is the probe alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         flags = {"--size": given.size, "--seed": given.seed, "--output": run}
-        if given.epochs:
+        if given.epochs >= 0:
             flags["--epochs"] = given.epochs
         if given.frozen:
             flags["--train"] = "head"
