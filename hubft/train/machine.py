@@ -15,13 +15,13 @@ from hubft.hookspecs import Batch, Loaded
 from hubft.job import Compute, Job
 from hubft.train import draws
 from hubft.train.bench import Bench, decoding
+from hubft.train.crew import crew
 from hubft.train.runtime import Runtime, cores
 from hubft.train.timings import Setting, Timings
 
 SHORT = 20.0  # seconds: of a run that is shorter, nothing is measured
 SHARE = 0.1  # of the predicted run that may go into measuring
 COMPILING = 100.0  # seconds that the first compiled step may take
-SAME = 1.02  # ratio of times that are as good as equal
 
 
 @dataclass(frozen=True)
@@ -225,21 +225,12 @@ class _Search:
         self._predicted(self._time)  # with these threads, for what is compared with it
 
     def _crew(self, best: Setting) -> tuple[int, int]:
-        """Return (threads, workers), together no more than the cores: times were taken where every thread had one."""
-        available, on_cpu = cores(), self.bench.device.type == "cpu"
+        """Return (threads, workers) for a run whose passes compute as the best ones."""
         unit = self._time(replace(best, compile=False)) / self.tried[self.threads]
-        seconds = {threads: unit * each for threads, each in self.tried.items()}
         decode = decoding(self.work.decode, len(self.work.batch[1]), max(1, self.job.recipe.epochs))
         self.notes.append(f"decoding takes {1000 * decode:.2f} ms an image")
-        options = []  # (seconds an image, workers, threads)
-        for threads, each in seconds.items():
-            free = max(0, available - threads) if on_cpu else available - 1
-            for workers in range(free + 1) if self.fixed.workers < 0 else [self.fixed.workers]:
-                options.append((max(each, decode / workers) if workers else each + decode, workers, threads))
-        fitting = [one for one in options if one[1] + one[2] <= available] or options
-        good = [one for one in fitting if one[0] <= SAME * min(fitting)[0]]
-        _, workers, threads = min(good, key=lambda one: (one[1], one[0]))  # as few processes as do
-        return threads, workers
+        passes = {threads: unit * each for threads, each in self.tried.items()}
+        return crew(passes, decode, self.fixed.workers, self.bench.device.type == "cpu")
 
     def _compile_pays(self, step: Setting) -> bool:
         """Tell whether torch.compile shortens the run, its first step counted; tried where half the time would."""
