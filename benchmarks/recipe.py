@@ -5,7 +5,8 @@
 Folders are those of benchmarks/datasets.py. Each run is a line of --out (benchmarks/results/recipe.jsonl holds those
 that chose today's defaults); what is there already is not run again. Prints the accuracy of the last state on data/val,
 a row a variant: by data set, averaged over backbones and seeds, and the mean over all with its 95 % interval over
-the differences to the default, which are paired by data set, backbone and seed.
+the differences to the first row, which are paired by data set, backbone and seed. Each variant differs in one thing
+from that row, the default without averaging; with averaging it is the default.
 """
 
 from __future__ import annotations
@@ -26,16 +27,17 @@ from scipy.stats import t
 from hubft import Job, engine, process
 from hubft.job import Compute, Recipe
 
+REFERENCE = "no averaging"
 VARIANTS: dict[str, dict[str, Any]] = {
-    "default": {},
+    REFERENCE: {},
     "probe alone": {"epochs": 0},
-    "rate / 3": {"lr": 1 / 3},  # of what the default chooses
+    "rate / 3": {"lr": 1 / 3},  # of what the reference chooses
     "rate x 3": {"lr": 3.0},
     "rate 1e-3 for all": {"lr": -1e-3},
     "layer decay 1": {"layer_decay": 1.0},
     "layer decay 0.65": {"layer_decay": 0.65},
     "head x 10": {"lr": 10.0, "body_lr": 0.1},
-    "averaging 0.9": {"averaging": 0.9},
+    "default: averaging 0.9": {"averaging": 0.9},
     "norms live": {"train": "all"},
     "no augmentation": {"augment": "none"},
     "standard augmentation": {"augment": "standard"},
@@ -47,12 +49,12 @@ Line = dict[str, Any]
 
 
 def recipe(variant: str, seed: int, epochs: int, chosen: float) -> Recipe:
-    """Return the recipe of a variant; `chosen` is the learning rate that the default chose for this data."""
+    """Return the recipe of a variant; `chosen` is the learning rate that the reference chose for this data."""
     changes = dict(VARIANTS[variant])
     if "lr" in changes:
         changes["lr"] = -changes["lr"] if changes["lr"] < 0 else changes["lr"] * chosen
     changes["epochs"] = round(changes.get("epochs", 1) * epochs)
-    return replace(Recipe(seed=seed), **changes)
+    return replace(Recipe(seed=seed, averaging=0.0), **changes)
 
 
 def run(data: Path, model: str, size: int, one: Recipe) -> Line:
@@ -74,8 +76,8 @@ def measure(arguments: argparse.Namespace, known: list[Line]) -> None:
                     key = of | {"size": arguments.size, "epochs": arguments.epochs}
                     if any(line.items() >= (key | {"variant": variant}).items() for line in known):
                         continue
-                    default = [line for line in known if line.items() >= (key | {"variant": "default"}).items()]
-                    one = recipe(variant, seed, arguments.epochs, default[0]["rate"] if default else 0.0)
+                    reference = [line for line in known if line.items() >= (key | {"variant": REFERENCE}).items()]
+                    one = recipe(variant, seed, arguments.epochs, reference[0]["rate"] if reference else 0.0)
                     line = key | {"variant": variant} | run(data, model, arguments.size, one)
                     known.append(line)
                     with arguments.out.open("a", encoding="utf-8") as file:
@@ -87,14 +89,14 @@ def table(known: list[Line]) -> Table:
     """Return a row a variant."""
     shown = Table(title=f"accuracy of the last state, % ({processor()})", title_justify="left")
     sets = sorted({line["data"] for line in known})
-    for column in ("variant", *sets, "mean", "to the default, 95 %", "runs"):
+    for column in ("variant", *sets, "mean", "to the first, 95 %", "runs"):
         shown.add_column(column, justify="left" if column == "variant" else "right")
     by = {(line["variant"], line["data"], line["model"], line["seed"]): line["accuracy"] for line in known}
     for variant in VARIANTS:
-        keys = [key[1:] for key in by if key[0] == variant and ("default", *key[1:]) in by]
+        keys = [key[1:] for key in by if key[0] == variant and (REFERENCE, *key[1:]) in by]
         if not keys:
             continue
-        differences = [100 * (by[variant, *key] - by["default", *key]) for key in keys]
+        differences = [100 * (by[variant, *key] - by[REFERENCE, *key]) for key in keys]
         cells = [[100 * by[variant, *key] for key in keys if key[0] == name] for name in sets]
         spread = t.ppf(0.975, len(keys) - 1) * stdev(differences) / len(keys) ** 0.5 if len(keys) > 1 else float("nan")
         shown.add_row(

@@ -104,7 +104,7 @@ class Recipe:
     """Share of the run in which the learning rate rises."""
     clip: float = 1.0
     """Largest norm of the whole gradient; 0 turns clipping off."""
-    averaging: float = 0.0
+    averaging: float = 0.9
     """Decay of the exponential moving average of the weights that is evaluated and packaged; 0 is off."""
     smoothing: float = 0.0
     """Label smoothing: the share of the target that is spread over all classes."""

@@ -279,6 +279,7 @@ def test_clipping_bounds_the_gradient(train, pm) -> None:
 def test_the_average_is_the_exponential_moving_average_of_weights_and_buffers() -> None:
     model = nn.BatchNorm1d(2)
     average = recipe.Average(model, decay=0.9)
+    average.include(["running_mean"])
     by_hand = model.running_mean.clone()
     for step in range(1, 60):
         model(torch.randn(8, 2) + step)
@@ -290,6 +291,17 @@ def test_the_average_is_the_exponential_moving_average_of_weights_and_buffers() 
         torch.testing.assert_close(model.running_mean, by_hand)
         assert not torch.equal(model.running_mean, live)
     assert torch.equal(model.running_mean, live)
+
+
+def test_what_stands_still_is_not_averaged_and_what_thaws_is_from_then_on(train, pm) -> None:
+    state, _ = train(train="head, last:1@0.5", averaging=0.5)
+    assert {name.split(".")[0] for name in state.average.tensors} == {"block", "head"}
+    head, _ = train(train="head", averaging=0.5)
+    assert {name.split(".")[0] for name in head.average.tensors} == {"head"}
+    last = state.model.state_dict()
+    with state.average.applied():
+        assert any(not torch.equal(last[name], fresh(pm)[name]) for name in last if name.startswith("block"))
+        assert all(torch.equal(last[name], fresh(pm)[name]) for name in last if name.startswith("stem"))
 
 
 class Tower(nn.Module):

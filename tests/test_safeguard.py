@@ -151,7 +151,8 @@ def test_statistics_that_do_not_lower_the_loss_are_taken_back(
         return before
 
     monkeypatch.setattr(norms, "estimate", worse)
-    result, console = heard(job(insects, tmp_path / "run", recipe={"train": "all", "probe": False, "epochs": 1}))
+    recipe = {"train": "all", "probe": False, "epochs": 1, "averaging": 0.0}
+    result, console = heard(job(insects, tmp_path / "run", recipe=recipe))
     assert not console.about("mended")
     (checkpoint,) = result.run.checkpoints.iterdir()
     trained = {f"model/{name}": tensor for name, tensor in weights(result).items()}

@@ -85,6 +85,7 @@ def restore(path: Path, state: State) -> dict[str, Any]:
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit the job's model: {str(error).splitlines()[-1].strip()}") from error
     if state.average:
+        state.average.include(stored["average"])
         for name, tensor in state.average.tensors.items():
             tensor.copy_(stored["average"][name])
     _restore_optimizer(state, stored, meta)

@@ -144,7 +144,10 @@ def begin_epoch(pm: pluggy.PluginManager, state: State, recipe: Recipe, progress
         raise FamilyError(f"the hook `freeze` must name parameters to train; got {unknown or 'none'} it does not have")
     stages.set_trainable(state.model, frozenset(names))
     stages.train_mode(state.model)
-    if set(state.proof) != set(frozen.tensors(state.model)):
+    still = frozen.tensors(state.model)
+    if state.average:
+        state.average.include(name for name in state.average.live if name not in still)
+    if set(state.proof) != set(still):
         frozen.verify(state.model, state.proof)
         state.proof = frozen.fingerprint(state.model)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -141,7 +141,7 @@ def _half_cosine(start: float, end: float, at: float) -> float:
 
 
 class Average:
-    """Exponential moving average of a model's floating tensors, buffers included.
+    """Exponential moving average of the floating tensors that train, buffers included.
 
     The decay is warmed up, min(decay, (1 + step) / (10 + step)), so that the start is forgotten soon.
     torch.optim.swa_utils.AveragedModel is not used: with buffers it also averages integers, and rounding
@@ -151,13 +151,20 @@ class Average:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.live = {name: t for name, t in model.state_dict().items() if t.is_floating_point()}
-        self.tensors = {name: t.clone() for name, t in self.live.items()}
+        self.tensors: dict[str, Tensor] = {}
+        """The averages, by name; what has not moved yet is its own."""
+
+    def include(self, names: Iterable[str]) -> None:
+        """Average these from now on, too."""
+        for name in names:
+            if name not in self.tensors:
+                self.tensors[name] = self.live[name].detach().clone()
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the average towards the live weights, after `step` steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.tensors.values()), list(self.live.values()), 1 - decay)
+        torch._foreach_lerp_(list(self.tensors.values()), [self.live[name] for name in self.tensors], 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -174,7 +181,7 @@ class Average:
 
     @torch.no_grad()
     def _swap(self) -> None:
-        for name, live in self.live.items():
-            kept = live.clone()
-            live.copy_(self.tensors[name])
-            self.tensors[name].copy_(kept)
+        for name, average in self.tensors.items():
+            kept = self.live[name].clone()
+            self.live[name].copy_(average)
+            average.copy_(kept)
