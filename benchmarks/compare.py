@@ -159,7 +159,7 @@ def row(name: str, lines: dict[int, Line], ours: dict[int, Line]) -> list[str]:
     pairs = [(lines[seed], ours[seed]) for seed in lines if seed in ours]
 
     def column(key: str) -> list[str]:
-        ratios = [a[key] / b[key] for a, b in pairs]
+        ratios = [a[key] / b[key] for a, b in pairs if b[key]]  # the probe alone has no pace
         return [
             f"{median(n[key] for n in lines.values()):.1f}" if lines else "-",
             f"{median(ratios):.2f}" if ratios else "-",
