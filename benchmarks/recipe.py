@@ -42,6 +42,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no augmentation": {"augment": "none"},
     "standard augmentation": {"augment": "standard"},
     "smoothing 0.1": {"smoothing": 0.1},
+    "no clipping": {"clip": 0.0},
+    "no warm-up": {"warmup": 0.0},
+    "weight decay 0": {"weight_decay": 0.0},
+    "batch 16": {"batch_size": 16},
+    "batch 64": {"batch_size": 64},
+    "one cycle": {"schedule": "one-cycle", "warmup": 0.25},
     "no probe": {"probe": False, "lr": -1e-3},
     "twice the epochs": {"epochs": 2.0},
 }
