@@ -71,7 +71,8 @@ class _Search:
     def __init__(self, job: Job, bench: Bench, work: Work) -> None:
         self.job, self.bench, self.work, self.fixed = job, bench, work, job.compute
         self.default = Runtime(job.compute)
-        self.kind = "step" if work.steps else "forward"  # which decides on threads and workers
+        self.images = {kind: images for kind, images in (("step", work.steps), ("forward", work.forwards)) if images}
+        self.kind = next(iter(self.images))  # which decides on threads and workers
         self.threads = self.default.threads
         self.laid = "channels_last" if self.fixed.memory_format == "auto" else self.default.memory_format
         self.tried: dict[int, float] = {self.threads: 1.0}  # threads -> seconds in fp32, in any unit
@@ -91,8 +92,8 @@ class _Search:
         if predicted >= SHORT:
             self._try_threads()
             self._try_candidates()
-            step = self._fastest("step") if self.work.steps else step
-            forward = self._fastest("forward") if self.work.forwards else forward
+            step = self._fastest("step") if "step" in self.images else step
+            forward = self._fastest("forward") if "forward" in self.images else forward
             threads, workers = self._crew(step if self.work.steps else forward)
             step, forward = replace(step, threads=threads), replace(forward, threads=threads)
             if self.work.steps and self.fixed.compile == "auto":
@@ -136,8 +137,7 @@ class _Search:
 
     def _predicted(self, timed: Callable[[Setting], float]) -> float:
         """Return the seconds that the run would compute for in fp32, its budget at most."""
-        wanted = {"step": self.work.steps, "forward": self.work.forwards}
-        whole = sum(images * timed(self._plain(kind)) for kind, images in wanted.items() if images)
+        whole = sum(images * timed(self._plain(kind)) for kind, images in self.images.items())
         return min(whole, self.job.recipe.seconds or whole)
 
     def _plain(self, kind: str) -> Setting:
@@ -159,11 +159,9 @@ class _Search:
 
     def _try_candidates(self) -> None:
         """Time what there is to choose from, for steps and for forward passes in turn, as long as there is time."""
-        wanted = {"step": self.work.steps, "forward": self.work.forwards}
-        kinds = [kind for kind, images in wanted.items() if images]
-        self.times: dict[str, dict[Setting, float]] = {kind: {} for kind in kinds}
-        best = {kind: self._time(self._plain(kind)) for kind in kinds}
-        for setting in (one for pair in zip(*map(self._candidates, kinds), strict=True) for one in pair):
+        self.times: dict[str, dict[Setting, float]] = {kind: {} for kind in self.images}
+        best = {kind: self._time(self._plain(kind)) for kind in self.images}
+        for setting in (one for pair in zip(*map(self._candidates, self.images), strict=True) for one in pair):
             try:
                 if setting in self.timings or self._in_time(setting):
                     seconds = self._time(setting, best[setting.kind])
