@@ -17,6 +17,7 @@ from hubft.training import measure
 
 RATE_PER_ERROR = 5e-6  # learning rate of AdamW for each training image that the probe got wrong
 RATE_PER_STEP = 2e-5  # and for each step that there is to come back from the first ones
+WHOLE = 40  # steps from which on that holds; with fewer it is less, in proportion
 LEAST, MOST = 1e-5, 1e-3  # of that rate
 LOOK = 256  # training images whose augmented views are looked at
 UNPROBED = 3e-4  # where there is no probe: the head starts at zero
@@ -92,8 +93,11 @@ def learning_rate(found: probe.Probe | None, images: int, steps: int) -> float:
 
     What the features do not tell apart yet is all there is to learn, and few examples of it bear only small steps:
     the rate grows with the number of images that the probe got wrong. A short run has no time to mend what its first
-    steps break: the rate grows with the number of steps too. The constants are those of benchmarks/recipe.py.
+    steps break, which Adam makes as large as all others: the rate grows with the number of steps too. The constants
+    are those of benchmarks/recipe.py; at a third of this rate per step, runs of 13 steps ended above their probe, and
+    at the whole rate below it.
     """
     if found is None:
         return UNPROBED
-    return min(MOST, max(LEAST, min(RATE_PER_ERROR * found.error * images, RATE_PER_STEP * steps)))
+    rate = min(RATE_PER_ERROR * found.error * images, RATE_PER_STEP * steps, MOST) * min(1.0, steps / WHOLE)
+    return max(LEAST, rate)
