@@ -20,7 +20,7 @@ from hubft.train.runtime import Runtime, cores
 from hubft.train.timings import Setting, Timings
 
 SHORT = 20.0  # seconds: of a run that is shorter, nothing is measured
-SHARE = 0.1  # of the predicted run that may go into measuring
+SHARE = 0.15  # of the predicted run that may go into measuring
 COMPILING = 100.0  # seconds that the first compiled step may take
 
 
@@ -57,7 +57,7 @@ class Choice:
 def choose(pm: pluggy.PluginManager, job: Job, loaded: Loaded, work: Work) -> Choice:
     """Return the fastest way to compute that was measured and that agrees with fp32; what the user fixed stays.
 
-    Measuring takes about a tenth of the run at most, and a run of under 20 s is not measured. Times are
+    Measuring takes about a seventh of the run at most, and a run of under 20 s is not measured. Times are
     kept for the next run of such a model; whether a setting agrees depends on the weights, and is looked at anew.
 
     :param loaded: on the CPU, with its new head; it is not changed.
@@ -72,7 +72,6 @@ class _Search:
         self.job, self.bench, self.work, self.fixed = job, bench, work, job.compute
         self.default = Runtime(job.compute)
         self.images = {kind: images for kind, images in (("step", work.steps), ("forward", work.forwards)) if images}
-        self.kind = next(iter(self.images))  # which decides on threads and workers
         self.threads = self.default.threads
         self.laid = "channels_last" if self.fixed.memory_format == "auto" else self.default.memory_format
         self.tried: dict[int, float] = {self.threads: 1.0}  # threads -> seconds in fp32, in any unit
@@ -211,10 +210,10 @@ class _Search:
 
     def _try_threads(self) -> None:
         """Settle on one thread or one a core, first of all: where others compute too, two threads on two cores can be
-        a hundred times slower than one, for each waits for the other in a loop."""
+        a hundred times slower than one, for each waits for the other in a loop. Forward passes tell, and are short."""
         if self.bench.device.type != "cpu" or self.fixed.threads or "OMP_NUM_THREADS" in os.environ:
             return
-        plain = self._plain(self.kind)
+        plain = self._plain("forward")
         self.tried = {self.threads: self._time(plain)}
         for setting in (replace(plain, threads=threads) for threads in {1, cores()} - {self.threads}):
             if setting in self.timings or self._in_time(setting, max(1.0, self.threads / setting.threads)):
