@@ -78,6 +78,7 @@ class _Search:
         fixed = (self.fixed.precision, self.fixed.memory_format, self.fixed.threads)
         shape = (bench.images, *bench.batch[0].shape[1:])
         self.timings = Timings(bench.loaded.model, bench.device, fixed, shape)
+        self.times: dict[Setting, float] = {}  # seconds an image, of the candidates that were tried
         self.rows: list[dict[str, Any]] = []
         self.notes: list[str] = []
         self.begun = time.perf_counter()
@@ -158,20 +159,20 @@ class _Search:
 
     def _try_candidates(self) -> None:
         """Time what there is to choose from, for steps and for forward passes in turn, as long as there is time."""
-        self.times: dict[str, dict[Setting, float]] = {kind: {} for kind in self.images}
-        best = {kind: self._time(self._plain(kind)) for kind in self.images}
         for setting in (one for pair in zip(*map(self._candidates, self.images), strict=True) for one in pair):
+            best = min([self._time(self._plain(setting.kind)), *self._times(setting.kind).values()])
             try:
                 if setting in self.timings or self._in_time(setting):
-                    seconds = self._time(setting, best[setting.kind])
-                    self.times[setting.kind][setting] = seconds
-                    best[setting.kind] = min(seconds, best[setting.kind])
+                    self.times[setting] = self._time(setting, best)
             except RuntimeError as error:  # an operation that this device lacks, or that wants another layout
                 self._fails(setting, error)
 
+    def _times(self, kind: str) -> dict[Setting, float]:
+        return {setting: seconds for setting, seconds in self.times.items() if setting.kind == kind}
+
     def _fastest(self, kind: str) -> Setting:
         """Return the fastest candidate that agrees with fp32, or that the user asked for."""
-        times = self.times[kind]
+        times = self._times(kind)
         for setting in sorted(times, key=lambda one: times[one]):
             if setting.precision in ("fp32", self.fixed.precision) or self._agrees(setting):
                 return replace(setting, compile=self.default.compile and kind == "step")
