@@ -170,7 +170,7 @@ class Compute:
     cache: float = 10.0
     """Gigabytes of disk for features of frozen stages, over all runs; 0 computes them anew in every epoch."""
     checkpoint_every: int = 0
-    """Steps between checkpoints; 0 writes one at the end of every epoch."""
+    """Steps between checkpoints; 0 writes one after an epoch, a second apart at the least, and at the end."""
 
     def __post_init__(self) -> None:
         check(_within(self.threads, 0, 1024), "--threads", self.threads, "in 0..1024")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Any
@@ -17,14 +18,19 @@ from hubft.train import checkpoint, loader, loop, metrics
 from hubft.train.recipe import Average
 from hubft.train.run import Run, StopRequest
 
+APART = 1.0
+"""Seconds between checkpoints at the least, where they are written after epochs: a head that trains alone, on cached
+features, has epochs of ten milliseconds, and a checkpoint takes forty."""
+
 
 def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> dict[str, Any] | None:
     """Train from the newest checkpoint to the end; return the metrics of the last epoch, if that ended here."""
     recipe = prepared.job.recipe
     meter = _restore(prepared, run, state, console)
     per_epoch = loader.steps_per_epoch(len(prepared.images.train), recipe.batch_size)
-    measured = None
-    with StopRequest() as stop, console.bar(per_epoch * recipe.epochs, state.step) as bar:
+    measured, steps, every = None, per_epoch * recipe.epochs, prepared.job.compute.checkpoint_every
+    saved = time.monotonic()
+    with StopRequest() as stop, console.bar(steps, state.step) as bar:
         for phase in phases(prepared):
             if state.step >= phase.epochs.stop * per_epoch:
                 continue
@@ -42,16 +48,13 @@ def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> 
                     run.log(line)
                     console.epoch(line, recipe.epochs)
                     meter = loop.Meter()
-                _save(prepared, run, state, meter, stop, at_end=not into)
+                after_epoch = not into and (state.step == steps or time.monotonic() - saved >= APART)
+                if stop.signal or (state.step % every == 0 if every else after_epoch):
+                    checkpoint.save(run.checkpoints, state, _meta(prepared, meter))
+                    saved = time.monotonic()
+                if stop.signal:
+                    raise Stopped(stop.signal, str(run.folder))
     return measured
-
-
-def _save(prepared: Prepared, run: Run, state: loop.State, meter: loop.Meter, stop: StopRequest, at_end: bool) -> None:
-    every = prepared.job.compute.checkpoint_every
-    if stop.signal or (state.step % every == 0 if every else at_end):
-        checkpoint.save(run.checkpoints, state, _meta(prepared, meter))
-    if stop.signal:
-        raise Stopped(stop.signal, str(run.folder))
 
 
 def _restore(prepared: Prepared, run: Run, state: loop.State, console: Console) -> loop.Meter:

@@ -71,9 +71,9 @@ def _predicted(its: Any) -> float:
 def test_a_resumed_run_does_not_ask_again(
     insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    recipe = AUTO | {"epochs": 3, "budget": "1h"}
-    whole = engine.finetune(job(insects, tmp_path / "whole", recipe=recipe)).run
-    run = killed(job(insects, tmp_path / "run", recipe=recipe), step, monkeypatch)
+    asked = {"recipe": AUTO | {"epochs": 3, "budget": "1h"}, "compute": {"checkpoint_every": 4}}
+    whole = engine.finetune(job(insects, tmp_path / "whole", **asked)).run
+    run = killed(job(insects, tmp_path / "run", **asked), step, monkeypatch)
     assert run.checkpoints.exists() == (step > 4) and not run.package.exists()
     before = run.plan_file.read_bytes()
     for module, name in ((machine, "choose"), (plan, "learning_rate"), (plan, "augmentation")):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pictures
 import pytest
+from runs import job
 
-from hubft import HubftError, Job, engine, prepare
+from hubft import HubftError, Job, engine, prepare, training
 from hubft.console import Console
 from hubft.plain import from_dict
 from hubft.train.run import Run
@@ -113,6 +114,15 @@ def test_sigterm_saves_and_exits_143(data: Path, uninterrupted: Run, tmp_path: P
     assert_same_bits(run, uninterrupted)
 
 
+@pytest.mark.parametrize(("apart", "steps"), [(0.0, [10, 15]), (1000.0, [15])])
+def test_checkpoints_after_epochs_are_seconds_apart_but_for_the_last(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, apart: float, steps: list[int]
+) -> None:
+    monkeypatch.setattr(training, "APART", apart)
+    run = engine.finetune(job(data, tmp_path / "run", recipe={"epochs": EPOCHS, "batch_size": 8})).run
+    assert sorted(run.checkpoints.iterdir()) == [run.checkpoints / f"step-{step:08}" for step in steps]
+
+
 @pytest.fixture
 def half_done(data: Path, tmp_path: Path) -> Run:
     """A run that died after step 11 of 15, with checkpoints of steps 8 and 10."""
@@ -154,8 +164,8 @@ def test_other_versions_are_told(
 def test_changed_data_is_refused(half_done: Run, data: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(data, tmp_path / "copy")
     (copy / "train" / "bees" / "0.png").unlink()
-    job = json.loads(half_done.job_file.read_text())
-    half_done.job_file.write_text(json.dumps(job | {"data": str(copy)}))
+    stored = json.loads(half_done.job_file.read_text())
+    half_done.job_file.write_text(json.dumps(stored | {"data": str(copy)}))
     with pytest.raises(HubftError, match="are not those of the run"):
         engine.resume(half_done.folder)
 
@@ -169,9 +179,9 @@ def test_a_finished_run_and_a_folder_that_is_none_are_refused(uninterrupted: Run
 
 def test_another_seed_gives_other_bits(data: Path, uninterrupted: Run, tmp_path: Path) -> None:
     """The comparison can fail: what is compared does depend on the draws."""
-    job = json.loads(uninterrupted.job_file.read_text())
-    job["recipe"]["seed"], job["output"] = 1, str(tmp_path / "run")
-    other = engine.finetune(from_dict(Job, job)).run
+    stored = json.loads(uninterrupted.job_file.read_text())
+    stored["recipe"]["seed"], stored["output"] = 1, str(tmp_path / "run")
+    other = engine.finetune(from_dict(Job, stored)).run
     assert (other.package / "model.safetensors").read_bytes() != (
         uninterrupted.package / "model.safetensors"
     ).read_bytes()
