@@ -3,7 +3,8 @@
     python benchmarks/recipe.py --data letters/ cells/ ... [--model pip:efficientnet_lite0 ...] [--size 64] [--epochs 3]
 
 Folders are those of benchmarks/datasets.py. Each run is a line of --out; what is there already is not run again. The
-runs that chose today's defaults are in benchmarks/results: recipe.jsonl, and recipe-1-epoch.jsonl for short runs.
+runs that chose today's defaults are in benchmarks/results: recipe.jsonl, recipe-1-epoch.jsonl for short runs, and
+recipe-norms.jsonl for norms by batch size.
 Prints the accuracy of the last state on data/val, a row a variant: by data set, averaged over backbones and seeds, and
 the mean over all with its 95 % interval over the differences to the first row, which are paired by data set, backbone
 and seed. Each variant differs in one thing from that row, the default without averaging; with averaging it is the

@@ -74,7 +74,8 @@ def test_training_that_diverges_ends_with_the_probe(
 def test_a_resumed_run_still_has_its_probe(insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = {"train": "all", "clip": 0.0}
     probe, _ = heard(job(insects, tmp_path / "probe", recipe=recipe | {"epochs": 0}))
-    run = killed(job(insects, tmp_path / "wild", recipe=recipe | {"lr": 10.0, "epochs": 3}), 10, monkeypatch)
+    asked = job(insects, tmp_path / "wild", recipe=recipe | {"lr": 10.0, "epochs": 3}, compute={"checkpoint_every": 4})
+    run = killed(asked, 10, monkeypatch)
     assert run.checkpoints.exists()
     wild = engine.resume(run.folder)
     assert same(weights(wild), weights(probe)) == weights(probe).keys()
