@@ -25,11 +25,11 @@ features, has epochs of ten milliseconds, and a checkpoint takes forty."""
 
 def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> dict[str, Any] | None:
     """Train from the newest checkpoint to the end; return the metrics of the last epoch, if that ended here."""
-    recipe = prepared.job.recipe
+    recipe, every = prepared.job.recipe, prepared.job.compute.checkpoint_every
     meter = _restore(prepared, run, state, console)
     per_epoch = loader.steps_per_epoch(len(prepared.images.train), recipe.batch_size)
-    measured, steps, every = None, per_epoch * recipe.epochs, prepared.job.compute.checkpoint_every
-    saved = time.monotonic()
+    steps = per_epoch * recipe.epochs
+    measured, saved = None, time.monotonic()
     with StopRequest() as stop, console.bar(steps, state.step) as bar:
         for phase in phases(prepared):
             if state.step >= phase.epochs.stop * per_epoch:

@@ -252,8 +252,10 @@ def hubft(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *args], capture_output=True, text=True, check=False)
 
 
-CACHED = "--epochs 6 --batch-size 8 --views 2 --train head,block@0.6 --workers 0 --lr 0.01 --augment standard "
-CACHED += "--checkpoint-every 6"
+CACHED = (
+    "--epochs 6 --batch-size 8 --views 2 --train head,block@0.6 --workers 0 --lr 0.01 --augment standard "
+    "--checkpoint-every 6"
+)
 
 
 @pytest.fixture(scope="module")
