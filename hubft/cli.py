@@ -77,20 +77,26 @@ def finetune(job: Annotated[Job | None, Parameter(name="*")] = None, *, resume: 
     if job is None and resume is None:
         raise JobError("finetune needs REFERENCE and DATA: hubft finetune timm:resnet18.a1_in1k flowers/")
     if job is not None:
-        plugins.find(job.family)  # told at once, before seconds go into importing torch
+        # told at once, before seconds go into importing torch
+        plugins.find(job.family)
+        from hubft.train import data
+
+        images = data.read(Path(job.data), job.holdout, job.recipe.seed)
     from hubft import engine
 
     console = Console()
     if resume is not None:
         _conclude(engine.resume(resume, console), console)
     elif job is not None:
-        _conclude(engine.finetune(job, console), console)
+        _conclude(engine.finetune(job, console, images), console)
 
 
 def _conclude(result: Result, console: Console) -> None:
     if result.uncompressed:
         _measured(console, result.uncompressed, "before compression")
     _measured(console, result.metrics, "the last state, as packaged")
+    if result.test:
+        _measured(console, result.test, "the same on the test part, measured once")
     console.say(f"report   {result.run.report}")
     console.say(f"package  {result.run.package}")
     console.say(f"try      hubft predict {result.run.folder} IMAGE")
@@ -110,18 +116,23 @@ def evaluate(package: str, data: Path, *, matrix: bool = False, trust: Trust = F
     package
         Folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
     data
-        Folder with val/CLASS/* or CLASS/*; the classes must be the package's.
+        Folder with val/CLASS/*, test/CLASS/* or CLASS/*, taken in this order; the classes must be the package's.
     matrix
         Print the confusion matrix as well.
     """
+    from hubft.train import layout
+
+    part, laid_out = layout.to_measure(data)  # what is wrong is told before seconds go into importing torch
     from hubft import inference, load
 
     console = Console()
     found = load.package(package)
     metrics, left_out = inference.evaluate(found, data, trust)
+    for note in laid_out.notes():
+        console.say(f"note: {note}")
     for path, reason in left_out.items():
         console.say(f"left out {path}: {reason}")
-    _measured(console, metrics, f"{package} on {data}")
+    _measured(console, metrics, f"{package} on {part.root}")
     classes = found.manifest.classes
     rows = zip(classes, metrics["recall"], strict=True)
     console.table(["class", "recall, 95 % interval", "images"], [[c, percent(r), r["n"]] for c, r in rows if r])
@@ -153,11 +164,16 @@ def predict(
     as_json
         One JSON object an image and line, with the probability of every class.
     """
+    from hubft.train import data
+
+    chosen, left_out = data.pictures(images)  # what is wrong is told before seconds go into importing torch
+    for path, reason in left_out.items():
+        print(f"hubft: left out {visible(str(path), 400)}: {reason}", file=sys.stderr)
     from hubft import inference, load
 
     console = Console()
     found = load.package(package)
-    for path, shares in inference.predict(found, inference.pictures(images), trust):
+    for path, shares in inference.predict(found, chosen, trust):
         if as_json:
             print(json.dumps({"image": str(path), "probabilities": shares}))
         else:

@@ -16,11 +16,13 @@ from hubft.console import Console
 from hubft.errors import CheckpointError
 from hubft.hookspecs import Loaded
 from hubft.job import Job
+from hubft.phases import testing
 from hubft.plan import Plan, settle
 from hubft.prepare import Prepared, prepare
 from hubft.publish import package, selftest
 from hubft.safeguard import few, mend
 from hubft.train import draws, frozen, loop, report, transforms
+from hubft.train.data import Images
 from hubft.train.run import Run
 from hubft.training import measure, train
 
@@ -34,16 +36,19 @@ class Result:
     """Of the packaged model on the validation images, as `metrics.classification` gives them."""
     uncompressed: dict[str, Any] | None
     """The same before compression, where there was one."""
+    test: dict[str, Any] | None = None
+    """The same on the test part of the data, where there is one: measured once, when all is done."""
 
 
-def finetune(job: Job, console: Console | None = None) -> Result:
+def finetune(job: Job, console: Console | None = None, images: Images | None = None) -> Result:
     """Return a finished run: trained, measured, reported, packaged.
 
+    :param images: of the job, where they were read already.
     :raises HubftError: bad input, before anything is written; a run that must not go on.
     :raises Stopped: SIGTERM or Ctrl-C; a checkpoint was written.
     """
     with draws.preserved():
-        prepared = prepare(job)
+        prepared = prepare(job, images)
         return _run(prepared, Run.create(prepared.job), console or Console(quiet=True))
 
 
@@ -73,10 +78,12 @@ def _run(prepared: Prepared, run: Run, console: Console) -> Result:
         uncompressed = metrics if asked.compress != "none" else None
         if uncompressed:
             metrics = measure(prepared, model)
-    result = Result(run, metrics, uncompressed)
+        tested = measure(prepared, model, testing(prepared)) if prepared.images.test else None
+    result = Result(run, metrics, uncompressed, tested)
     numbers = {
         "metrics": metrics,
         "uncompressed": uncompressed,
+        "test": tested,
         "probe": plan.probed,
         "seconds": seconds,
         "quarantined": prepared.images.quarantined,
@@ -110,8 +117,9 @@ def _fit(prepared: Prepared, run: Run, plan: Plan, console: Console) -> tuple[di
 def _introduce(prepared: Prepared, run: Run, console: Console) -> None:
     images, job = prepared.images, prepared.job
     console.say(
-        f"{job.reference} on {len(images.train)} training and {len(images.val)} validation images of "
-        f"{len(images.classes)} classes, {prepared.runtime.device} -> {run.folder}"
+        f"{job.reference} on {len(images.train)} training and {len(images.val)} validation images"
+        f"{f', and {len(images.test)} test images,' if images.test else ''} of {len(images.classes)} classes, "
+        f"{prepared.runtime.device} -> {run.folder}"
     )
     for path, reason in list(images.quarantined.items())[:5]:
         console.say(f"left out {path}: {reason}")
@@ -123,12 +131,13 @@ def _introduce(prepared: Prepared, run: Run, console: Console) -> None:
 
 def _package(prepared: Prepared, result: Result, plan: Plan, model: nn.Module, frozen: dict[str, str]) -> None:
     loaded = prepared.loaded
+    others = {"uncompressed": result.uncompressed, "test": result.test}
     manifest = package.Manifest(
         job=prepared.job,
         classes=prepared.images.classes,
         preprocess=loaded.preprocess,
         base=loaded.base,
-        metrics=result.metrics | ({"uncompressed": result.uncompressed} if result.uncompressed else {}),
+        metrics=result.metrics | {name: found for name, found in others.items() if found},
         data=prepared.data,
         frozen={"tensors": len(frozen), "sha256": digest.of_state(frozen)},
         settled=plan.settled(),

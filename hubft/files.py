@@ -11,6 +11,10 @@ from typing import Any
 
 from hubft.text import readable_json
 
+JOB = "job.json"  # of a run
+MANIFEST = "hubft.json"  # of a package
+MARK = ".hubft"  # of whatever else hubft writes: `marked` makes it
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a crash leaves the old one or the new one."""
@@ -30,6 +34,23 @@ def write_json(path: Path, value: Any) -> None:
 def cache(kind: str) -> Path:
     """Return the folder that keeps things of a kind from run to run: below `$HUBFT_CACHE`, or `~/.cache/hubft`."""
     return Path(os.environ.get("HUBFT_CACHE") or Path.home() / ".cache" / "hubft") / kind
+
+
+def marked(folder: Path) -> Path:
+    """Make a folder where there is none, and mark it as written by hubft: it is never taken for somebody's data."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
+    return folder
+
+
+def ours(folder: Path) -> bool:
+    """Tell whether hubft wrote a folder: a run, also one that ended in its first moment, a package, a marked one."""
+    if any((folder / name).is_file() for name in (MARK, MANIFEST, f".writing-{JOB}")):
+        return True
+    if not (folder / JOB).is_file():
+        return False
+    with (folder / JOB).open("rb") as file:  # others may call a file so: a run's names its model first
+        return b'"reference"' in file.read(4096)
 
 
 def fsync(path: Path) -> None:

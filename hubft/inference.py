@@ -55,20 +55,8 @@ def predict(package: Package, paths: Sequence[Path], trust: bool = False) -> Ite
 
 
 def pictures(paths: Sequence[Path]) -> list[Path]:
-    """Return the files, folders replaced by the images in them.
+    """Return the files, folders replaced by the images in them, as `data.pictures` finds them.
 
     :raises DataError: nothing there.
     """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found += [p for p in data.files(path) if p.suffix.lower() in data.SUFFIXES]
-        elif path.exists():
-            found.append(path)
-        else:
-            raise DataError(f"{str(path)!r} does not exist")
-    if not found:
-        raise DataError(
-            f"no images in {', '.join(map(str, paths)) or 'nothing'}; suffixes are {' '.join(data.SUFFIXES)}"
-        )
-    return found
+    return data.pictures(paths)[0]

@@ -105,6 +105,13 @@ def validation(prepared: Prepared) -> Iterable[Batch]:
     return loader.in_order(prepared.validation, prepared.job.recipe.batch_size, prepared.exact)
 
 
+def testing(prepared: Prepared) -> Iterable[Batch]:
+    """Return the images of the data's own test part as the model takes them: for one look, when all is done."""
+    images, recipe = prepared.images, prepared.job.recipe
+    views = pixels.Views(images.folder, images.test, prepared.loaded.preprocess)
+    return loader.in_order(views, recipe.batch_size, prepared.exact)
+
+
 def find(prepared: Prepared, live: frozenset[str]) -> Cut | str:
     """Return the cut before the first stage with one of these parameters, proved to be right, or why there is none.
 

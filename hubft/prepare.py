@@ -57,11 +57,14 @@ class Prepared:
         return Runtime(replace(self.job.compute, precision="fp32"))
 
 
-def prepare(job: Job) -> Prepared:
-    """Return what the job's run needs; reads data and weights, and writes nothing."""
+def prepare(job: Job, images: data.Images | None = None) -> Prepared:
+    """Return what the job's run needs; reads data and weights, and writes nothing.
+
+    :param images: of the job, where they were read already.
+    """
     pm = plugins.manager(job.family)
     Runtime(job.compute)  # a device that is not there is told at once
-    images = data.read(Path(job.data), job.holdout, job.recipe.seed)
+    images = images or data.read(Path(job.data), job.holdout, job.recipe.seed)
     job = job.with_outputs(len(images.classes))
     loaded = load_base(pm, job, pretrained=True)
     base = digest.of_tensors(loaded.model.state_dict())

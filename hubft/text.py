@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
+from unicodedata import normalize
 
 # Printable by Unicode's book, and yet nothing is seen: joiners, fillers and selectors by which two names look alike.
 UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
@@ -22,6 +24,51 @@ def readable_json(value: Any) -> str:
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     return UNUSUAL.sub(lambda found: found[0] if _seen(found[0]) else _units(found[0]), text)
+
+
+def quoted(name: str) -> str:
+    """Return a name in quotes, at most 60 characters of it, control characters as escapes."""
+    return repr(name if len(name) <= 60 else name[:59] + "…")
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """Return `'a', 'b' and 9,998 more`: names in quotes, so many at most."""
+    names = list(names)
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(quoted, names[:most])) + more
+
+
+def look_alike(names: Iterable[str]) -> str:
+    """Return in a phrase how two of the names differ that nobody can tell apart by eye, or nothing if there are none.
+
+    Such are composed and decomposed letters, blanks at an end, blanks of another kind, characters without a width.
+    """
+    known: dict[str, str] = {}
+    for name in names:
+        other = known.setdefault(_appearance(name), name)
+        if other != name:
+            ours, theirs = _difference(other, name)
+            return f"{quoted(other)} and {quoted(name)} look the same: {_codes(ours)} against {_codes(theirs)}"
+    return ""
+
+
+def _appearance(name: str) -> str:
+    kept = "".join(" " if c.isspace() else c for c in name if c.isspace() or _seen(c))
+    return normalize("NFC", kept.strip())
+
+
+def _difference(a: str, b: str) -> tuple[str, str]:
+    """Return what is between the beginning and the end that two texts have in common."""
+    while a and b and a[0] == b[0]:
+        a, b = a[1:], b[1:]
+    while a and b and a[-1] == b[-1]:
+        a, b = a[:-1], b[:-1]
+    return a, b
+
+
+def _codes(text: str) -> str:
+    shown = " ".join(f"U+{ord(c):04X}" for c in text[:8])
+    return f"{shown} …" if len(text) > 8 else shown or "nothing"
 
 
 def _seen(character: str) -> bool:

@@ -185,12 +185,15 @@ WRONG = [
     ("finetune toy:small flowers --resume RUN", ALONE),
     ("evaluate nowhere flowers", "'nowhere' is neither a folder nor a Hub repository"),
     ("evaluate full flowers", "full"),
-    ("evaluate RUN flowers", "'flowers/val' has unknown classes ant, bee; known are [red]loud[bold], ants, 图\\x1b[3"),
+    (
+        "evaluate RUN flowers",
+        "'flowers/val' has unknown classes 'ant', 'bee'; known are '[red]loud[bold]', 'ants', '图\\x1b[3",
+    ),
     ("evaluate RUN nowhere", "'nowhere' is no folder"),
-    ("evaluate RUN hollow", "no usable image in a folder of any of the classes"),
+    ("evaluate RUN hollow", "'hollow' has no class folders; DATA holds"),
     ("predict RUN nowhere.jpg", "'nowhere.jpg' does not exist"),
     ("predict RUN page.jpg", "page.jpg: not an image of a known format"),
-    ("predict RUN hollow", "no images in hollow; suffixes are .jpg"),
+    ("predict RUN hollow", "no images in 'hollow'; 0 files are none"),
     ("predict RUN", "--images requires an argument"),
     ("show nowhere", "'nowhere' is neither a folder nor a Hub repository"),
     ("show toy:tiny", "toy:tiny: "),
@@ -261,7 +264,7 @@ def test_evaluate_measures_as_the_run_did(hubft: Hubft, trained: Trained) -> Non
     recall = [f"{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in measured["recall"]]
     assert rows[2:5] == [[name, share, "4"] for name, share in zip(names, recall, strict=True)]
     assert rows[5:] == [[n, *map(str, row)] for n, row in zip(names, measured["confusion"], strict=True)]
-    assert f"{trained.folder} on {trained.data}: 12 images" in ran.out, "a folder called x[/red] is no markup"
+    assert f"{trained.folder} on {trained.data}/val: 12 images" in ran.out, "a folder called x[/red] is no markup"
     heads = next(line for line in ran.out.splitlines() if "true \\ predicted" in line)
     assert [cell.strip() for cell in heads.split("┃")[2:-1]] == names
 

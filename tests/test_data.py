@@ -198,15 +198,18 @@ def test_fingerprints_change_with_the_content_and_with_the_label(parted: Path) -
 
 
 def test_what_cannot_be_used_is_quarantined_with_its_reason(single: Path) -> None:
+    fill(single / "dog", range(120, 140))
     reasons = {f"cat/{name}": reason for name, reason in unreadable(single / "cat").items()}
+    del reasons["cat/linked.jpg"]  # a link to a folder
     for name in ("empty.jpg", "truncated.jpg"):
         (single / "dog" / name).write_bytes(BAD[name][0])
         reasons[f"dog/{name}"] = BAD[name][1]
     (single / "dog" / "notes.txt").write_text("none")
     (single / "dog" / "moving.gif").write_bytes(b"GIF89a")
-    reasons |= {"dog/notes.txt": "the suffix '.txt' is none of .jpg", "dog/moving.gif": "the suffix '.gif' is none of"}
+    reasons |= dict.fromkeys(("dog/notes.txt", "dog/moving.gif"), "not an image of a known format (JPEG, PNG,")
     images = data.read(single, 0.2, 0)
-    assert len(images.train) + len(images.val) == 60
+    assert len(images.train) + len(images.val) == 80
+    assert images.notes == ("not used, a link to what is read anyway: 'cat/linked.jpg'",)
     assert images.quarantined.keys() == reasons.keys()
     assert all(images.quarantined[name].startswith(reason) for name, reason in reasons.items())
 
@@ -220,15 +223,16 @@ def test_more_than_a_tenth_unreadable_is_the_folders_fault(tmp_path: Path, part:
     (tmp_path / part / "cat" / "b.jpg").write_bytes(b"")
     assert len(data.read(tmp_path, 0.2, 0).quarantined) == 2  # 2 of 20
     (tmp_path / part / "dog" / "c.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match=rf"^3 of 21 images in '.*{part}' cannot be used; {part}/cat/a.jpg: not an im"):
+    with pytest.raises(DataError, match=rf"^3 of 21 files in '.*{part}' cannot be used, .*; '{part}/cat/a.jpg': not"):
         data.read(tmp_path, 0.2, 0)
 
 
 def test_hidden_files_and_folders_are_ignored(single: Path) -> None:
     before = data.read(single, 0.2, 0)
-    for place in (single / ".cache", single / "cat" / ".ipynb_checkpoints" / "deeper", single / "dog"):
+    for place in (single / "cat" / ".ipynb_checkpoints" / "deeper", single / "dog"):
         fill(place, range(200, 203), ".{}.png" if place.name == "dog" else "{}.png")
-    (single / "cat" / ".DS_Store").write_bytes(b"x")
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        (single / "cat" / name).write_bytes(b"x")
     (single / "README.md").write_text("beside the classes")
     assert data.read(single, 0.2, 0) == before
 
@@ -296,14 +300,14 @@ def strange_bytes(root: Path) -> None:
 @pytest.mark.parametrize(
     ("break_it", "said"),
     [
-        (no_folder, r"'.*' is no folder; DATA holds train/CLASS/\* and val/CLASS/\*, or CLASS/\*"),
+        (no_folder, r"'.*' is no folder; DATA holds train/CLASS/\* with val/CLASS/\* or test/CLASS/\*, or CLASS/\*"),
         (a_file, "is no folder"),
         (no_classes, "has no class folders; two or more folders of images"),
-        (no_val, r"has train/ but no val/; add it, or give '.*train' to split it"),
+        (no_val, r"has train/ but no val/ or test/ .*; it holds 'train'; add one, or give '.*train' to split it"),
         (one_class, r"'.*train' has only the class 'cat'; two or more"),
         (empty_class, "no usable image to train on in class 'eel'"),
         (class_of_text, "no usable image to train on in class 'eel'"),
-        (stranger, r"'.*val' has classes that train/ lacks: eel"),
+        (stranger, r"'.*val' has classes that train/ lacks: 'eel'"),
         (empty_val, "no usable image to validate on"),
         (strange_bytes, r"the name of the class folder '\\udcff' is not UTF-8: rename it"),
     ],
@@ -328,7 +332,7 @@ def test_notes_tell_what_a_user_should_know(parted: Path) -> None:
     shutil.rmtree(parted / "val" / "dog")
     assert data.read(parted, 0.2, 0).notes == (
         "1 validation images are also training images: accuracy will look better than it is",
-        "1 images lie in two classes with equal bytes",
+        "1 images lie in two classes with equal pixels",
         "validation has no image of class 'dog'",
     )
 
@@ -345,14 +349,16 @@ def test_labelled_images_are_found_for_known_classes(parted: Path) -> None:
 @pytest.mark.parametrize(
     ("folder", "classes", "said"),
     [
-        ("val", ("cat",), r"has unknown classes dog; known are cat"),
+        ("val", ("cat",), r"has unknown classes 'dog'; known are 'cat'"),
         ("absent", ("cat", "dog"), "is no folder"),
-        ("val/cat", ("cat", "dog"), "no usable image in a folder of any of the classes cat, dog"),
+        ("val/cat", ("cat", "dog"), "val/cat' has no class folders; DATA holds"),
+        ("hollow", ("cat", "dog"), "no usable image in a folder of any of the classes 'cat', 'dog'"),
     ],
 )
 def test_images_that_do_not_fit_the_classes_are_refused(
     parted: Path, folder: str, classes: tuple[str, ...], said: str
 ) -> None:
+    (parted / "hollow" / "cat").mkdir(parents=True)
     with pytest.raises(DataError, match=said):
         data.labelled(parted / folder, classes)
 
@@ -362,4 +368,4 @@ def test_the_photographs_of_the_tutorial() -> None:
     images = data.read(HYMENOPTERA, 0.2, 0)
     assert (images.classes, len(images.train), len(images.val)) == (("ants", "bees"), 244, 153)
     assert list(images.quarantined) == ["train/ants/imageNotFound.gif"]
-    assert "the suffix '.gif' is none of" in images.quarantined["train/ants/imageNotFound.gif"]
+    assert "not an image of a known format (JPEG, PNG," in images.quarantined["train/ants/imageNotFound.gif"]

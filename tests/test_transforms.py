@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 from hubft import Preprocess
 from hubft.hookspecs import INTERPOLATIONS
-from hubft.train import draws, transforms
+from hubft.train import draws, keys, transforms
 
 SIZES = [(31, 50), (50, 31), (33, 33), (7, 90), (200, 61)]  # width, height
 
@@ -96,7 +96,7 @@ def test_training_draws_from_the_seeded_generator_alone(augment: str, size: tupl
     first, second = (transform(picture(41, 50)) for _ in range(2))
     random.seed(99)
     numpy.random.seed(99)
-    torch.default_generator.manual_seed(draws.key("sample", 0))
+    torch.default_generator.manual_seed(keys.key("sample", 0))
     again = transform(picture(41, 50))
     assert first.dtype == torch.float32 and first.shape == (3, *size)
     assert torch.equal(first, again) and not torch.equal(first, second)

@@ -95,6 +95,8 @@ def _summary(manifest: Manifest) -> Iterator[str]:
     yield f"Classifies images into {len(classes)} classes: {names}{more}.\n"
     if measured := accuracy(manifest.metrics):
         yield f"Accuracy on held-out images: **{measured}**.\n"
+    if tested := accuracy(_mapping(manifest.metrics.get("test"))):
+        yield f"On test images, measured once when all was done: **{tested}**.\n"
     if before := accuracy(_mapping(manifest.metrics.get("uncompressed"))):
         yield f"Before compression with {inert(job.compress)}: {before}.\n"
     if PICTURE in manifest.files:
@@ -170,8 +172,10 @@ def _reproduce(manifest: Manifest) -> Iterator[str]:
 
 
 def _data(data: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    for part, title in (("train", "training"), ("val", "held out")):
+    for part, title in (("train", "training"), ("val", "held out"), ("test", "test")):
         facts = _mapping(data.get(part))
+        if part == "test" and not facts:  # most data has none
+            continue
         yield title, inert(facts.get("samples", "unknown")), inert(facts.get("sha256", "unknown"))
 
 

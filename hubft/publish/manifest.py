@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from hubft.errors import DamagedPackage, HubftError, PackageError
+from hubft.files import MANIFEST
 from hubft.hookspecs import Base, Preprocess
 from hubft.job import Job, Reference
 from hubft.plain import from_dict, to_dict
 from hubft.publish import tensors
 
 SCHEMA = 1
-MANIFEST = "hubft.json"
 WEIGHTS = "model.safetensors"
 DELTA = "delta.safetensors"
 SELFTEST = "selftest.safetensors"

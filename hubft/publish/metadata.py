@@ -43,12 +43,13 @@ def front(manifest: Manifest, hub: str) -> str:
             task_type="image-classification",
             dataset_type="imagefolder",
             dataset_name=visible(job.data) or "unknown",
-            dataset_split="validation",
+            dataset_split=split,
             metric_type=kind,
             metric_name=title,
             metric_value=value,
         )
-        for kind, title, value in _metrics(manifest)
+        for split, measured in (("validation", manifest.metrics), ("test", manifest.metrics.get("test")))
+        for kind, title, value in _metrics(measured)
     ]
     return ModelCardData(
         base_model=base.hub if REPOSITORY.fullmatch(base.hub) else None,
@@ -63,9 +64,9 @@ def front(manifest: Manifest, hub: str) -> str:
     ).to_yaml()
 
 
-def _metrics(manifest: Manifest) -> Iterator[tuple[str, str, float]]:
+def _metrics(metrics: object) -> Iterator[tuple[str, str, float]]:
     """Yield type, title and value; the interval's ends have types of their own, so that nobody ranks them."""
-    if found := share(manifest.metrics.get("accuracy")):
+    if isinstance(metrics, Mapping) and (found := share(metrics.get("accuracy"))):
         yield "accuracy", "Accuracy", found[0]
         yield "accuracy_low", "Accuracy, lower end of the 95 % interval", found[1]
         yield "accuracy_high", "Accuracy, upper end of the 95 % interval", found[2]

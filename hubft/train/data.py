@@ -1,21 +1,27 @@
-"""A folder of images: found, proved readable, split, fingerprinted. Nothing is replaced or dropped in silence."""
+"""A folder of images: found, proved readable, split, fingerprinted. Nothing is replaced or dropped in silence.
+
+Without torch, so that what is wrong with data is told before seconds go into importing it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 from hubft.errors import DataError
-from hubft.train import draws
-from hubft.train.decode import decode
+from hubft.text import listed, look_alike, quoted
+from hubft.train import folders, layout
+from hubft.train.decode import UNKNOWN, decode, recognised
+from hubft.train.folders import shown
+from hubft.train.keys import key
+from hubft.train.layout import Part
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 MAX_UNREADABLE = 0.1  # share of the files; above it the folder is at fault, not a file
 
 
@@ -28,6 +34,15 @@ class Sample:
     """Of the file's bytes."""
     size: tuple[int, int] = (0, 0)
     """Width and height, upright, pixels."""
+    pixels: str = ""
+    """Digest of the size and the decoded pixels: equal pictures have equal ones, however they were stored."""
+    plain: bool = False
+    """Whether it is of one colour."""
+
+    @property
+    def picture(self) -> str:
+        """What is equal for equal pictures."""
+        return self.pixels or self.sha256
 
 
 @dataclass(frozen=True)
@@ -42,137 +57,144 @@ class Images:
     """Path -> reason, of every file that was left out."""
     notes: tuple[str, ...] = ()
     """What a user should know of the data, a line each."""
+    test: tuple[Sample, ...] = ()
+    """Of the folder's own test part, if it has one: for one look, when all is done."""
 
     def fingerprint(self) -> dict[str, dict[str, str | int]]:
-        """Return the number of samples and one sha256 over the labels and file digests of each part."""
-        return {"train": _fingerprint(self.train, self.classes), "val": _fingerprint(self.val, self.classes)}
+        """Return the number of samples and one sha256 over the labels and file digests of each part that is there."""
+        parts = {"train": self.train, "val": self.val} | ({"test": self.test} if self.test else {})
+        return {name: _fingerprint(samples, self.classes) for name, samples in parts.items()}
 
 
 def read(folder: Path, holdout: float, seed: int) -> Images:
-    """Return the images of a folder, split into training and validation.
+    """Return the images of a folder, split into training and validation, and its test part if it has one.
 
-    `folder/train/CLASS/*` and `folder/val/CLASS/*` are taken as they are; otherwise `folder/CLASS/*` is
-    split by `split`. Every file is read and decoded once: what cannot be decoded is quarantined.
+    Which folders are classes, and which parts of a split, `layout` tells. Where there is no validation part,
+    training images are held out by `split`. Every file is read and decoded once: what cannot be decoded, or is no
+    image, is quarantined.
 
-    :raises DataError: no such folder, fewer than two classes, a class without images, validation classes
-        that training lacks, more than a tenth of the files unreadable.
+    :raises DataError: no such folder, fewer than two classes, names that look the same, a class without images,
+        classes that training lacks, more than a tenth of the files unusable.
     """
-    if not folder.is_dir():
-        raise DataError(f"{str(folder)!r} is no folder; DATA holds train/CLASS/* and val/CLASS/*, or CLASS/*")
-    parted = (folder / "train").is_dir()
-    if parted and not (folder / "val").is_dir():
-        raise DataError(
-            f"{str(folder)!r} has train/ but no val/; add it, or give {str(folder / 'train')!r} to split it"
-        )
-    root = folder / "train" if parted else folder
-    classes = _classes(root)
-    if len(classes) < 2:
-        found = f"only the class {classes[0]!r}" if classes else "no class folders"
-        raise DataError(f"{str(root)!r} has {found}; two or more folders of images, one a class, are needed")
+    found = layout.to_train(folder)
+    classes = found.train.names
     quarantined: dict[str, str] = {}
-    samples = _scan(folder, root, classes, quarantined)
-    if parted:
-        strangers = sorted(set(_classes(folder / "val")) - set(classes))
-        if strangers:
-            raise DataError(f"{str(folder / 'val')!r} has classes that train/ lacks: {', '.join(strangers)}")
-        train, val = samples, _scan(folder, folder / "val", classes, quarantined)
+    passed = dict(found.passed)
+    scanned = {
+        name: _scan(folder, part, classes, quarantined, passed)
+        for name, part in (found.parts or {"train": found.whole}).items()
+    }
+    train, test, notes = scanned["train"], scanned.get("test", []), [*found.notes()]
+    if "val" in scanned:
+        val = scanned["val"]
     else:
-        train, val = split(samples, len(classes), holdout, seed)
-    _require_classes(root, classes, train, val)
-    return Images(folder, classes, tuple(train), tuple(val), quarantined, tuple(_notes(train, val, classes)))
+        train, val = split(train, len(classes), holdout, seed)
+    if test:
+        kept = "" if "val" in scanned else f"{len(val)} images of {found.train.root.name}/ are held out to validate; "
+        notes += [f"{kept}{found.parts['test'].root.name}/ is measured once, at the end"]
+    _require_classes(found.train.root, classes, train, val)
+    notes += [*folders.told(passed, folder), *_notes({"training": train, "validation": val, "test": test}, classes)]
+    return Images(folder, classes, tuple(train), tuple(val), quarantined, tuple(notes), tuple(test))
 
 
 def labelled(folder: Path, classes: tuple[str, ...]) -> tuple[list[Sample], dict[str, str]]:
-    """Return (samples, quarantined) of `folder/val/CLASS/*`, or `folder/CLASS/*`, labelled by known classes.
+    """Return (samples, what was left out and why) of what `layout.to_measure` takes, labelled by known classes.
 
     Paths are relative to `folder`.
 
     :raises DataError: no such folder, a class that is not among `classes`, no usable image.
     """
-    if not folder.is_dir():
-        raise DataError(f"{str(folder)!r} is no folder; DATA holds val/CLASS/* or CLASS/*")
-    root = folder / "val" if (folder / "val").is_dir() else folder
-    strangers = sorted(set(_classes(root)) - set(classes))
-    if strangers:
-        raise DataError(f"{str(root)!r} has unknown classes {', '.join(strangers)}; known are {', '.join(classes)}")
+    part, found = layout.to_measure(folder)
+    if strangers := sorted(set(part.names) - set(classes)):
+        if twins := look_alike([*classes, *strangers]):
+            raise DataError(f"a class folder of {str(part.root)!r} and a known class, {twins}: rename the folder")
+        raise DataError(f"{str(part.root)!r} has unknown classes {listed(strangers)}; known are {listed(classes)}")
     quarantined: dict[str, str] = {}
-    samples = _scan(folder, root, classes, quarantined)
+    passed = dict(found.passed)
+    samples = _scan(folder, part, classes, quarantined, passed)
     if not samples:
-        raise DataError(f"{str(root)!r}: no usable image in a folder of any of the classes {', '.join(classes)}")
-    return samples, quarantined
+        raise DataError(f"{str(part.root)!r}: no usable image in a folder of any of the classes {listed(classes)}")
+    return samples, quarantined | {shown(path, folder): reason for path, reason in passed.items()}
+
+
+def pictures(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
+    """Return (files, folders replaced by the images in them; what was left out of a folder and why).
+
+    :raises DataError: a path that does not exist, or no image in any.
+    """
+    chosen: list[Path] = []
+    left_out: dict[Path, str] = {}
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"{str(path)!r} does not exist")
+        if not path.is_dir():
+            chosen.append(path)
+            continue
+        found = folders.below(path, path)
+        images = [file for file in found.files if recognised(file)]
+        chosen += images
+        left_out |= found.passed | dict.fromkeys(set(found.files) - set(images), UNKNOWN)
+    if not chosen:
+        raise DataError(f"no images in {listed(map(str, paths))}; {len(left_out):,} files are none")
+    return chosen, left_out
 
 
 def split(samples: Iterable[Sample], classes: int, holdout: float, seed: int) -> tuple[list[Sample], list[Sample]]:
     """Return (training, validation): of each class the share `holdout`, at least one, is validation.
 
-    Which ones depends on the seed and the files' content alone, not on names or listing order; files with
-    equal bytes stay on one side.
+    Which ones depends on the seed and the files' content alone, not on names or listing order; equal pictures
+    stay on one side.
     """
     samples = list(samples)
+    named: dict[str, str] = {}  # picture -> the first of its files' sha256, by which it takes its turn
+    for sample in samples:
+        named[sample.picture] = min(sample.sha256, named.get(sample.picture, sample.sha256))
     held: set[str] = set()
     for label in range(classes):
-        contents = {s.sha256 for s in samples if s.label == label}
-        order = sorted(contents, key=lambda sha256: (draws.key("split", seed, sha256), sha256))
+        found = {s.picture for s in samples if s.label == label}
+        order = sorted(found, key=lambda picture: (key("split", seed, named[picture]), named[picture]))
         held.update(order[: max(1, round(holdout * len(order)))])
-    return [s for s in samples if s.sha256 not in held], [s for s in samples if s.sha256 in held]
+    return [s for s in samples if s.picture not in held], [s for s in samples if s.picture in held]
 
 
-def _classes(root: Path) -> tuple[str, ...]:
-    names = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    for name in names:
-        if name != name.encode("utf-8", "replace").decode():
-            raise DataError(f"the name of the class folder {name!r} is not UTF-8: rename it")
-    return tuple(names)
-
-
-def _shown(path: Path, folder: Path) -> str:
-    """Return a path below `folder` as text that can be written, whatever bytes the file's name has."""
-    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
-
-
-def _scan(folder: Path, root: Path, classes: tuple[str, ...], quarantined: dict[str, str]) -> list[Sample]:
+def _scan(
+    folder: Path, part: Part, classes: tuple[str, ...], quarantined: dict[str, str], passed: dict[Path, str]
+) -> list[Sample]:
     labels = {name: label for label, name in reversed(tuple(enumerate(classes)))}  # of equal names the first counts
-    # The folder's own names, not those of the classes: a stranger's may lead out of it.
-    found = [(labels[name], path) for name in _classes(root) if name in labels for path in files(root / name)]
-    images = [(label, path) for label, path in found if path.suffix.lower() in SUFFIXES]
-    quarantined |= {
-        _shown(path, folder): f"the suffix {path.suffix!r} is none of {' '.join(SUFFIXES)}"
-        for _, path in found
-        if path.suffix.lower() not in SUFFIXES
-    }
+    files: list[tuple[Path, int]] = []
+    for place in part.classes:
+        below = folders.below(place, part.root)
+        files += [(path, labels[place.name]) for path in below.files]
+        passed |= below.passed
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        proofs = list(pool.map(_prove, [path for _, path in images]))
-    samples, bad = [], {}
-    for (label, path), (sha256, size, problem) in zip(images, proofs, strict=True):
-        if problem:
-            bad[_shown(path, folder)] = problem
-        else:
-            samples.append(Sample(path.relative_to(folder).as_posix(), label, sha256, size))
-    if len(bad) > MAX_UNREADABLE * len(images):
+        proofs = list(pool.map(lambda one: _prove(folder, *one), files))
+    samples = [proof for proof in proofs if isinstance(proof, Sample)]
+    bad = {shown(path, folder): why for (path, _), why in zip(files, proofs, strict=True) if isinstance(why, str)}
+    if len(bad) > MAX_UNREADABLE * len(files):
         first = next(iter(bad))
-        raise DataError(f"{len(bad)} of {len(images)} images in {str(root)!r} cannot be used; {first}: {bad[first]}")
+        raise DataError(
+            f"{len(bad):,} of {len(files):,} files in {str(part.root)!r} cannot be used, more than a tenth; mend them "
+            f"or move them away; {quoted(first)}: {bad[first]}"
+        )
     quarantined |= bad
     return samples
 
 
-def files(folder: Path) -> list[Path]:
-    """Return all files below a folder, sorted; nothing hidden, and links to folders as files, not followed."""
-    if not folder.is_dir():
-        return []
-    found = (p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())  # a link to a folder is not followed
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
-
-
-def _prove(path: Path) -> tuple[str, tuple[int, int], str]:
-    """Return (sha256, width and height, why it cannot be used or nothing)."""
+def _prove(folder: Path, path: Path, label: int) -> Sample | str:
+    """Return the sample, or why the file is none."""
     try:
         if not path.is_file():
             raise DataError("not a regular file")
         content = path.read_bytes()
-        size = decode(BytesIO(content)).size
+        image = decode(BytesIO(content))
     except (DataError, OSError) as error:
-        return "", (0, 0), str(error)
-    return hashlib.sha256(content).hexdigest(), size, ""
+        return str(error)
+    colours, (width, height) = image.tobytes(), image.size
+    plain = colours[: 3 * width] == colours[:3] * width and colours == colours[:3] * (width * height)
+    # sha1: half the time of sha256, which would be a sixth of reading; nothing but a note and a split depends on it
+    pixels = hashlib.sha1(b"%d %d " % image.size + colours, usedforsecurity=False).hexdigest()
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Sample(path.relative_to(folder).as_posix(), label, sha256, image.size, pixels, plain)
 
 
 def _require_classes(root: Path, classes: tuple[str, ...], train: list[Sample], val: list[Sample]) -> None:
@@ -180,24 +202,30 @@ def _require_classes(root: Path, classes: tuple[str, ...], train: list[Sample], 
     empty = [name for label, name in enumerate(classes) if not present[label]]
     held = ", for its only one is held out" if any(classes[s.label] in empty for s in val) else ""
     if empty:
-        raise DataError(f"{str(root)!r}: no usable image to train on in class {', '.join(map(repr, empty))}{held}")
+        raise DataError(f"{str(root)!r}: no usable image to train on in class {listed(empty)}{held}")
     if not val:
         raise DataError(f"{str(root)!r}: no usable image to validate on")
 
 
-def _notes(train: list[Sample], val: list[Sample], classes: tuple[str, ...]) -> Iterable[str]:
+def _notes(parts: Mapping[str, list[Sample]], classes: tuple[str, ...]) -> Iterable[str]:
+    every = [sample for samples in parts.values() for sample in samples]
     labels: dict[str, set[int]] = {}
-    for sample in (*train, *val):
-        labels.setdefault(sample.sha256, set()).add(sample.label)
-    leaked = {s.sha256 for s in train} & {s.sha256 for s in val}
-    torn = [sha256 for sha256, found in labels.items() if len(found) > 1]
-    unseen = [name for label, name in enumerate(classes) if label not in {s.label for s in val}]
-    if leaked:
-        yield f"{len(leaked)} validation images are also training images: accuracy will look better than it is"
+    for sample in every:
+        labels.setdefault(sample.picture, set()).add(sample.label)
+    torn = [picture for picture, found in labels.items() if len(found) > 1]
+    for later, earlier in (("validation", "training"), ("test", "training"), ("test", "validation")):
+        leaked = {s.picture for s in parts[later]} & {s.picture for s in parts[earlier]}
+        if leaked:
+            yield f"{len(leaked)} {later} images are also {earlier} images: accuracy will look better than it is"
     if torn:
-        yield f"{len(torn)} images lie in two classes with equal bytes"
-    if unseen:
-        yield f"validation has no image of class {', '.join(map(repr, unseen))}"
+        yield f"{len(torn)} images lie in two classes with equal pixels"
+    for part in ("validation", "test"):
+        seen = {s.label for s in parts[part]}
+        unseen = [name for label, name in enumerate(classes) if label not in seen]
+        if unseen and parts[part]:
+            yield f"{part} has no image of class {listed(unseen)}"
+    if plain := [sample.path for sample in every if sample.plain]:
+        yield f"{len(plain)} images are of one colour: {listed(plain)}"
 
 
 def _fingerprint(samples: Iterable[Sample], classes: tuple[str, ...]) -> dict[str, str | int]:

@@ -11,6 +11,11 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from hubft.errors import DataError
 
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000")
+"""What is an image, whatever its file is called. Not all that Pillow opens: some of its formats are recognised in files
+of any kind (TGA), run another program (EPS), or are videos. No GIF: data sets that are published have GIFs for pictures
+that were not found, and the loaders by which their images are counted, torchvision's among them, leave GIFs out."""
+UNKNOWN = f"not an image of a known format ({', '.join(FORMATS)})"
 MAX_PIXELS = 100_000_000  # checked in the header, before a decoder allocates
 LYING = (5, 6, 7, 8)  # EXIF orientations of which the width is stored as the height
 
@@ -30,9 +35,22 @@ def decode(source: Path | BytesIO, side: int = 0) -> Image.Image:
     except DataError:
         raise
     except UnidentifiedImageError as error:  # its own message names an address in memory
-        raise DataError("not an image of a known format") from error
+        raise DataError(UNKNOWN) from error
     except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, ...
         raise DataError(f"cannot be decoded: {error}") from error
+
+
+def recognised(path: Path) -> bool:
+    """Tell by the first bytes of a file whether it is an image, if perhaps one that cannot be decoded."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _open(path).close()
+    except UnidentifiedImageError:
+        return False
+    except Exception:  # it has too many pixels, or its header is damaged
+        return path.is_file()
+    return True
 
 
 def scaled_size(size: tuple[int, int], side: int) -> tuple[int, int]:
@@ -47,7 +65,7 @@ def scaled_size(size: tuple[int, int], side: int) -> tuple[int, int]:
 def _open(source: Path | BytesIO) -> Image.Image:
     if isinstance(source, Path) and not source.is_file():  # a FIFO would block for ever
         raise DataError("not a regular file")
-    image = Image.open(source)
+    image = Image.open(source, formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise DataError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")

@@ -6,7 +6,6 @@ not matter, and a resumed run draws what the uninterrupted one would have drawn.
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +13,7 @@ from contextlib import contextmanager
 import numpy
 import torch
 
-
-def key(*purpose: str | int) -> int:
-    """Return 63 well-mixed bits for a purpose, such as `("sample", seed, epoch, index)`."""
-    digest = hashlib.blake2b(repr(purpose).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
+from hubft.train.keys import key
 
 
 def generator(*purpose: str | int) -> torch.Generator:

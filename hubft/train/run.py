@@ -11,7 +11,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from hubft.errors import CheckpointError, JobError
-from hubft.files import write_json, write_text
+from hubft.files import JOB, write_json, write_text
 from hubft.job import Job
 from hubft.plain import from_dict, to_dict
 
@@ -22,7 +22,7 @@ class Run:
 
     @property
     def job_file(self) -> Path:
-        return self.folder / "job.json"
+        return self.folder / JOB
 
     @property
     def plan_file(self) -> Path:
