@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -120,6 +121,31 @@ def test_light_commands_do_not_import_torch(arguments: list[str]) -> None:
     assert "cyclopts" in imported and not {"torch", "numpy", "PIL", "hubft_toy", "hubft_timm"} & imported
 
 
+DATA_ERRORS = [
+    ("finetune toy:small nowhere", "'nowhere' is no folder"),
+    ("finetune toy:small one", "has only the class 'ant'"),
+    ("finetune toy:small empty", "no usable image to train on in class 'bee'"),
+    ("finetune toy:small hollow", "has no class folders"),
+    ("finetune toy:small text", "3 of 9 files in 'text/train' cannot be used"),
+    ("evaluate RUN nowhere", "'nowhere' is no folder"),
+    ("evaluate RUN hollow", "has no class folders"),
+    ("predict RUN nowhere.jpg", "'nowhere.jpg' does not exist"),
+    ("predict RUN hollow", "no images in 'hollow'"),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), DATA_ERRORS)
+def test_data_is_refused_before_torch_is_imported(wrong: Path, line: str, said: str) -> None:
+    pictures.folder(wrong / "text", ("ant", "bee"), 3, 1)
+    for i in range(3):
+        (wrong / "text" / "train" / "ant" / f"{i}.txt").write_text("ant")
+    command = [sys.executable, "-X", "importtime", "-m", "hubft", *line.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=wrong)
+    *imported, last = done.stderr.splitlines()
+    assert done.returncode == 2 and said in last
+    assert not {"torch", "torchvision"} & {name.rpartition("|")[2].strip() for name in imported}
+
+
 @pytest.fixture
 def wrong(tmp_path: Path) -> Path:
     """Folders that are wrong in one way each, beside one that is right."""
@@ -185,10 +211,7 @@ WRONG = [
     ("finetune toy:small flowers --resume RUN", ALONE),
     ("evaluate nowhere flowers", "'nowhere' is neither a folder nor a Hub repository"),
     ("evaluate full flowers", "full"),
-    (
-        "evaluate RUN flowers",
-        "'flowers/val' has unknown classes 'ant', 'bee'; known are '[red]loud[bold]', 'ants', '图\\x1b[3",
-    ),
+    ("evaluate RUN flowers", "has unknown classes 'ant', 'bee'; known are '[red]loud[bold]', 'ants', '图\\x1b[31m'"),
     ("evaluate RUN nowhere", "'nowhere' is no folder"),
     ("evaluate RUN hollow", "'hollow' has no class folders; DATA holds"),
     ("predict RUN nowhere.jpg", "'nowhere.jpg' does not exist"),
@@ -252,6 +275,56 @@ def test_finetune_tells_what_it_does(trained: Trained) -> None:
     for line in (f"report   {trained.folder}/report", f"package  {trained.folder}/package"):
         assert f"\n{line}\n" in trained.out
     assert trained.out.endswith(f"\ntry      hubft predict {trained.folder} IMAGE\n") and "\x1b" not in trained.out
+
+
+def test_two_identical_commands_see_identical_data(hubft: Hubft, tmp_path: Path) -> None:
+    pictures.folder(tmp_path / "flowers", ("ants", "bees"), 12, 4)
+    (tmp_path / "flowers" / "train").rename(tmp_path / "data")
+    here = Path.cwd()
+    options = ["--epochs", 0, "--workers", 0, "--device", "cpu"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here / "data")
+        first, second = (hubft("finetune", "toy:small", ".", *options) for _ in range(2))
+    assert (first.code, second.code) == (0, 0)
+    assert "note: not used, written by hubft: 'runs'" in second.out and "written by" not in first.out
+    said = "toy:small on 20 training and 4 validation images of 2 classes, "
+    assert said in first.out and said in second.out
+    manifests = [json.loads((run / "package" / "hubft.json").read_text()) for run in (here / "data" / "runs").iterdir()]
+    assert len(manifests) == 2 and manifests[0]["data"] == manifests[1]["data"]
+    assert manifests[0]["classes"] == ["ants", "bees"]
+
+
+def test_a_test_part_is_measured_once_and_shown_apart(hubft: Hubft, tmp_path: Path) -> None:
+    pictures.folder(tmp_path / "data", ("ants", "bees"), 12, 4)
+    (tmp_path / "data" / "val").rename(tmp_path / "data" / "Test")
+    ran = hubft("finetune", "toy:small", "data", "--epochs", 1, "--workers", 0, "--output", "run")
+    assert ran.code == 0
+    assert "on 20 training and 4 validation images, and 8 test images, of 2 classes" in ran.out
+    assert "note: 4 images of train/ are held out to validate; Test/ is measured once, at the end" in ran.out
+    assert "the same on the test part, measured once: 8 images" in ran.out
+    results = json.loads((tmp_path / "run" / "report" / "results.json").read_text())
+    manifest = json.loads((tmp_path / "run" / "package" / "hubft.json").read_text())
+    assert results["test"] == manifest["metrics"]["test"] != results["metrics"]
+    assert results["test"]["accuracy"]["n"] == 8 and results["metrics"]["accuracy"]["n"] == 4
+    assert manifest["data"]["test"]["samples"] == 8
+    card = (tmp_path / "run" / "package" / "README.md").read_text()
+    assert "On test images, measured once when all was done: **" in card and "| test | `8` |" in card
+    assert "split: test" in card and "split: validation" in card
+    evaluated = hubft("evaluate", "run", "data")
+    assert "run on data/Test: 8 images" in evaluated.out
+    assert evaluated.cells()[0] == [row for row in ran.cells() if row[0] == "accuracy"][1]
+
+
+def test_predict_takes_what_is_an_image_and_tells_what_is_none(hubft: Hubft, trained: Trained, tmp_path: Path) -> None:
+    for name in ("a.jfif", "b", "c.txt"):
+        shutil.copy(trained.data / "val" / "ants" / "0.png", tmp_path / name)
+    (tmp_path / "d.jpg").write_text("<html>")
+    ran = hubft("predict", trained.folder, tmp_path)
+    assert ran.code == 0 and [line.partition(":")[0] for line in ran.out.splitlines()] == [
+        str(tmp_path / name) for name in ("a.jfif", "b", "c.txt")
+    ]
+    assert ran.err.startswith(f"hubft: left out {tmp_path / 'd.jpg'}: not an image of a known format (")
+    assert hubft("predict", trained.folder, tmp_path / "a.jfif").code == 0
 
 
 def test_evaluate_measures_as_the_run_did(hubft: Hubft, trained: Trained) -> None:

@@ -1,4 +1,4 @@
-"""Which folders are classes, which are parts of a split, and which are neither: each is told, none is taken in silence."""
+"""Which folders are classes, which are parts of a split, and which are neither: each is told."""
 
 import json
 import os
@@ -201,7 +201,7 @@ def strangers(root: Path) -> None:
 REFUSED = [
     (flat, "'test', 'train', are called as parts of a split, and hold no class folders; DATA holds train/CLASS"),
     (train_alone, "has train/ but no val/ or test/ with the same class folders; it holds 'test', 'train'; add one, or"),
-    (no_train, "has the part 'test' of a split and no train/; it holds 'test', 'val'; add train/, or rename it"),
+    (no_train, "has the part 'val' of a split and no train/; it holds 'test', 'val'; add train/, or rename it"),
     (part_and_classes, "has the part 'test' of a split and no train/; it holds 'cat', 'dog', 'test'; add train/"),
     (twice, "has two folders for one part, 'val', 'valid': keep one of them"),
     (val_without_classes, "val': no usable image to validate on, for "),
