@@ -156,6 +156,7 @@ HOSTILE = {
     "classes no list": (at("classes", value="ant"), "classes"),
     "size": (at("preprocess", "size", value=[10**6, 10**6]), "must lie in"),
     "crop": (at("preprocess", "crop", value="eval"), "crop 'eval'"),
+    "white": (at("preprocess", "white", value=0), "white 0 must lie in 1..65535"),
     "reference": (at("job", "reference", value="os.system"), "no model reference"),
     "base": (at("base", "reference", value="../../x"), "no model reference"),
     "same as": (at("base", "same_as", value=["x"]), "no model reference"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hubft.errors import DataError
 from hubft.train import draws
-from hubft.train.decode import decode
+from hubft.train.decode import decode, peak, white_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 MAX_UNREADABLE = 0.1  # share of the files; above it the folder is at fault, not a file
@@ -28,6 +28,8 @@ class Sample:
     """Of the file's bytes."""
     size: tuple[int, int] = (0, 0)
     """Width and height, upright, pixels."""
+    peak: int = 0
+    """Largest value, where it is 16-bit grey."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ class Images:
     """Path -> reason, of every file that was left out."""
     notes: tuple[str, ...] = ()
     """What a user should know of the data, a line each."""
+
+    @property
+    def white(self) -> int:
+        """Value of 16-bit grey that is white, by the training images; 0 where none is of 16-bit grey."""
+        highest = max(sample.peak for sample in self.train)
+        return white_of(highest) if highest else 0
 
     def fingerprint(self) -> dict[str, dict[str, str | int]]:
         """Return the number of samples and one sha256 over the labels and file digests of each part."""
@@ -143,11 +151,11 @@ def _scan(folder: Path, root: Path, classes: tuple[str, ...], quarantined: dict[
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         proofs = list(pool.map(_prove, [path for _, path in images]))
     samples, bad = [], {}
-    for (label, path), (sha256, size, problem) in zip(images, proofs, strict=True):
+    for (label, path), (sha256, size, highest, problem) in zip(images, proofs, strict=True):
         if problem:
             bad[_shown(path, folder)] = problem
         else:
-            samples.append(Sample(path.relative_to(folder).as_posix(), label, sha256, size))
+            samples.append(Sample(path.relative_to(folder).as_posix(), label, sha256, size, highest))
     if len(bad) > MAX_UNREADABLE * len(images):
         first = next(iter(bad))
         raise DataError(f"{len(bad)} of {len(images)} images in {str(root)!r} cannot be used; {first}: {bad[first]}")
@@ -163,16 +171,16 @@ def files(folder: Path) -> list[Path]:
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
-def _prove(path: Path) -> tuple[str, tuple[int, int], str]:
-    """Return (sha256, width and height, why it cannot be used or nothing)."""
+def _prove(path: Path) -> tuple[str, tuple[int, int], int, str]:
+    """Return (sha256, width and height, largest value of 16-bit grey, why it cannot be used or nothing)."""
     try:
         if not path.is_file():
             raise DataError("not a regular file")
         content = path.read_bytes()
-        size = decode(BytesIO(content)).size
+        size, highest = decode(BytesIO(content)).size, peak(BytesIO(content))
     except (DataError, OSError) as error:
-        return "", (0, 0), str(error)
-    return hashlib.sha256(content).hexdigest(), size, ""
+        return "", (0, 0), 0, str(error)
+    return hashlib.sha256(content).hexdigest(), size, highest, ""
 
 
 def _require_classes(root: Path, classes: tuple[str, ...], train: list[Sample], val: list[Sample]) -> None:
