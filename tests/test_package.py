@@ -141,7 +141,7 @@ def at(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
 
 HOSTILE = {
     "no schema": (at("schema", value="1"), "no schema of hubft"),
-    "newer": (at("schema", value=2), "newer hubft .* pip install -U hubft"),
+    "newer": (at("schema", value=2), "newer hubft .*: update hubft"),
     "unknown key": (at("run_this", value="rm"), "unknown key 'run_this'"),
     "unknown key of the job": (at("job", "epohcs", value=3), "unknown key 'epohcs'"),
     "task twice": (at("job", "task", value={}), "task stand beside it"),
