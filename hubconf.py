@@ -1,7 +1,9 @@
 """Table of contents for torch.hub: the entries of the catalogue, and `finetuned` for any package.
 
-    torch.hub.load("ORG/hubft:v0.1.0", "resnet50_ft")
-    torch.hub.load("ORG/hubft:v0.1.0", "finetuned", "OWNER/NAME@COMMIT")
+    torch.hub.load("path/to/hubft", "resnet50_ft", source="local")
+    torch.hub.load("path/to/hubft", "finetuned", "OWNER/NAME@COMMIT", source="local")
+
+or, where a copy of this repository lies on GitHub, torch.hub.load("OWNER/REPOSITORY", "resnet50_ft", trust_repo=True).
 
 This file is run afresh at every call, with nothing installed and only this folder on the path; so it imports hubft
 inside the entries, where torch.hub has already checked the dependencies. torch.hub downloads without a lock: where
@@ -58,7 +60,7 @@ def finetuned(source: str, revision: str | None = None, trust: bool = False) -> 
     """A fine-tuned model from its package: the plain module of its own library, in eval mode on the CPU.
 
     `model.hubft` is a dict with reference, classes, metrics, base and preprocess; `model.preprocess` the torchvision
-    transform from a PIL image to the model's input.
+    transform to the model's input from a picture of 8-bit RGB. The package's card says how a file becomes that.
 
     source: folder of a package, or owner/name or owner/name@revision on the Hugging Face Hub.
     revision: branch, tag or commit there; a commit of 40 digits pins every byte.

@@ -92,6 +92,9 @@ def finetune(job: Annotated[Job | None, Parameter(name="*")] = None, *, resume: 
 
 
 def _conclude(result: Result, console: Console) -> None:
+    from hubft.publish import lines
+    from hubft.publish import package as packages
+
     if result.uncompressed:
         _measured(console, result.uncompressed, "before compression")
     _measured(console, result.metrics, "the last state, as packaged")
@@ -99,7 +102,8 @@ def _conclude(result: Result, console: Console) -> None:
         _measured(console, result.test, "the same on the test part, measured once")
     console.say(f"report   {result.run.report}")
     console.say(f"package  {result.run.package}")
-    console.say(f"try      hubft predict {result.run.folder} IMAGE")
+    foreign = lines.foreign(packages.read(result.run.package, verify=False).manifest)
+    console.say(f"try      {lines.predict(str(result.run.folder), 'IMAGE', foreign)}")
 
 
 def _measured(console: Console, metrics: dict[str, Any], title: str) -> None:

@@ -43,13 +43,15 @@ def publish(
     file = _catalogue(hub)
     from hubft import organisation
 
-    entry, is_private = organisation.publish(run, name, to, file=file, description=description, private=private)
+    entry, pushed = organisation.publish(run, name, to, file=file, description=description, private=private)
     console = Console()
     console.say(f"pushed   {entry.hub}")
     console.say(f"entry    {name}: {entry.description}")
-    if is_private:
+    if pushed.private:
         console.say(f"private  nobody else can load it until you type: hubft push {run} {to} --public")
-    console.say(f'next     commit {file} and push it; then torch.hub.load("OWNER/REPOSITORY", "{name}")')
+    options = "trust_repo=True, trust=True" if pushed.trust else "trust_repo=True"
+    line = f'torch.hub.load("OWNER/REPOSITORY", "{name}", {options})'
+    console.say(f"next     commit {file} and push it to GitHub, as OWNER/REPOSITORY; then {line}")
 
 
 @app.default

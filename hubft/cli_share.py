@@ -23,12 +23,12 @@ def push(run: str, name: str, *, private: Private = None, revision: str = "", me
         Of the commit.
     """
     from hubft import share
-    from hubft.publish import card
+    from hubft.publish import lines
 
     pushed = share.push(run, name, private=private, revision=revision, message=message)
     console = Console()
     console.say(f"pushed   {pushed}, {'private: --public opens it to everyone' if pushed.private else 'public'}")
-    console.say(f"load     {card.load_line(pushed.name, pushed.revision)}")
+    console.say(f"load     {lines.here(str(pushed), pushed.trust)}")
 
 
 def pull(source: str, *, output: Path | None = None, trust: Trust = False) -> None:
@@ -42,7 +42,7 @@ def pull(source: str, *, output: Path | None = None, trust: Trust = False) -> No
         New folder for a copy; without it, the package stays in the Hub's cache only.
     """
     from hubft import share
-    from hubft.publish import card
+    from hubft.publish import card, lines
 
     pulled = share.pull(source, output=output, trust=trust)
     manifest = pulled.package.manifest
@@ -51,6 +51,6 @@ def pull(source: str, *, output: Path | None = None, trust: Trust = False) -> No
     what = f"{manifest.job.reference}, {len(manifest.classes)} classes"
     console.say(f"pulled   {what}, accuracy {measured}" if measured else f"pulled   {what}")
     console.say(f"proved   logits of the self-test differ by {pulled.difference:.2g}")
-    name = source.partition("@")[0]
-    console.say(f"load     {card.load_line(name, pulled.revision)}")
-    console.say(f"try      hubft predict {output or f'{name}@{pulled.revision}'} IMAGE")
+    name, foreign = f"{source.partition('@')[0]}@{pulled.revision}", lines.foreign(manifest)
+    console.say(f"load     {lines.here(name, foreign)}")
+    console.say(f"try      {lines.predict(str(output or name), 'IMAGE', foreign)}")

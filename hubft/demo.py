@@ -14,6 +14,7 @@ from hubft.errors import HubftError, JobError
 from hubft.files import marked
 from hubft.job import Job, Recipe
 from hubft.plugins import ROOT
+from hubft.rgb import rgb
 
 REFERENCE = "pip:efficientnet_lite0"
 RECIPE = Recipe(epochs=3)
@@ -58,7 +59,7 @@ def _agree(package: Path, digits: Path, console: Console) -> None:
     theirs = torch.hub.load(str(ROOT), "finetuned", str(package), source="local")
     pictures = inference.pictures([digits / "3", digits / "8"])[:32]
     with torch.inference_mode():
-        batch = torch.stack([theirs.preprocess(Image.open(path)) for path in pictures])
+        batch = torch.stack([theirs.preprocess(rgb(Image.open(path))) for path in pictures])
         difference = float((ours(batch) - theirs(batch)).abs().max())
     console.say(f"torch.hub.load({str(ROOT)!r}, 'finetuned', {str(package)!r}, source='local')")
     console.say(f"    gives a {type(theirs).__name__} whose logits differ by {difference} from those of the run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -46,6 +47,19 @@ class Family:
         who = f"family {self.name!r} of " if self.name else ""
         cure = f"; try: {', or '.join(cures)}" if cures else ""
         return " ".join(f"{who}{self.distribution} {self.version} {why}{cure}".split())
+
+
+def repository() -> str:
+    """Return owner/name of hubft's public repository on GitHub; nothing while it has none, or is not installed.
+
+    pyproject.toml says it, under `[project.urls]`, as `Repository`: all that is printed for strangers follows.
+    """
+    try:
+        urls = importlib.metadata.metadata(OWN).get_all("Project-URL") or []
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+    found = (re.fullmatch(r"Repository, https://github\.com/([\w.-]+/[\w.-]+?)(\.git)?/?", url) for url in urls)
+    return next((match[1] for match in found if match), "")
 
 
 def announced() -> list[Family]:

@@ -127,6 +127,8 @@ def _introduce(prepared: Prepared, run: Run, console: Console) -> None:
         console.say(f"and {len(images.quarantined) - 5} more, listed in {run.report / 'results.json'}")
     for note in images.notes:
         console.say(f"note: {note}")
+    if images.white:
+        console.say(f"16-bit grey from 0, black, to {prepared.loaded.preprocess.white}, white; --white sets it")
 
 
 def _package(prepared: Prepared, result: Result, plan: Plan, model: nn.Module, frozen: dict[str, str]) -> None:

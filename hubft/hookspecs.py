@@ -59,7 +59,7 @@ class Declared:
 class Preprocess:
     """How pixels become inputs, as plain data: the core builds training and evaluation transforms from it.
 
-    An image is decoded to 8-bit RGB, resized to `resize`, cropped to `size`, scaled to [0, 1] and
+    An image is decoded to 8-bit RGB (`hubft.rgb`), resized to `resize`, cropped to `size`, scaled to [0, 1] and
     normalised by `mean` and `std` channel by channel.
     """
 
@@ -76,6 +76,8 @@ class Preprocess:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     channels: str = "rgb"
     """Order of the input's channels, `rgb` or `bgr`; mean and std are in the same order."""
+    white: int = 65535
+    """Value of 16-bit grey that is white, 1..65535: 4095 where a camera of 12 bits wrote files of 16."""
 
     def __post_init__(self) -> None:
         sides = (*self.size, *(self.resize if isinstance(self.resize, tuple) else (self.resize,)))
@@ -90,6 +92,8 @@ class Preprocess:
                 raise FamilyError(f"preprocess: {what} {value!r} is none of {', '.join(known)}")
         if len(self.mean) != 3 or len(self.std) != 3 or not all(self.std):
             raise FamilyError(f"preprocess: mean {self.mean} and std {self.std} must be three numbers each")
+        if type(self.white) is not int or not 1 <= self.white <= 65535:
+            raise FamilyError(f"preprocess: white {self.white!r} must lie in 1..65535")
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def predict(package: Package, paths: Sequence[Path], trust: bool = False) -> Ite
     model = load_model(package, trust)
     for path in paths:
         try:
-            image = decode(path)
+            image = decode(path, white=package.manifest.preprocess.white)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
         shares = model(model.preprocess(image)[None]).softmax(1)[0]  # type: ignore[operator]

@@ -195,6 +195,8 @@ class Job:
     """Side of the model's input, pixels; 0 is the model's own."""
     holdout: float = 0.2
     """Share of each class held out for evaluation where DATA has no train/ and val/."""
+    white: int = 0
+    """Value of 16-bit grey that is white; 0: the smallest of 255, 511 to 65535 that no training image exceeds."""
     compress: str = "none"
     """How the trained model is compressed: none, bf16, or a method of the family."""
     package: Literal["full", "delta"] = "full"
@@ -206,6 +208,7 @@ class Job:
         Reference.parse(self.reference)
         check(_within(self.size, 0, 4096), "--size", self.size, "in 0..4096")
         check(_within(self.holdout, 0.01, 0.9), "--holdout", self.holdout, "in [0.01, 0.9]")
+        check(_within(self.white, 0, 65535), "--white", self.white, "in 0..65535")
 
     @property
     def family(self) -> str:

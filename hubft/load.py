@@ -33,7 +33,7 @@ def load(source: str | Path, *, revision: str | None = None, prove: bool = False
     """Return a package's model, in eval mode on the CPU: the plain class of its own library.
 
     It has two attributes more: `hubft`, a dict with reference, classes, metrics, base and preprocess; and
-    `preprocess`, the torchvision transform from a PIL image to the model's input.
+    `preprocess`, the torchvision transform to the model's input from a picture that `hubft.rgb.rgb` made.
 
     :param source: folder of a package or of a run, or `owner/name` or `owner/name@revision` on the Hub.
     :param revision: branch, tag or commit; a commit of 40 digits pins every byte, and once cached it is
@@ -89,7 +89,7 @@ def describe(network: nn.Module, reference: str, preprocess: Preprocess, facts: 
     """Return the model with the attributes `hubft` and `preprocess`, which are no part of its state."""
     # Not by setattr: a transform is an nn.Module, and as a child it would be run by a Sequential's forward.
     object.__setattr__(network, "hubft", {"reference": reference, **facts, "preprocess": to_dict(preprocess)})
-    object.__setattr__(network, "preprocess", transforms.evaluation(preprocess))
+    object.__setattr__(network, "preprocess", transforms.upright(preprocess))
     return network
 
 

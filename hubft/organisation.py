@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from hubft import load, share
 from hubft.errors import HubftError
 from hubft.files import new_folder
-from hubft.publish import card, catalogue, hub
+from hubft.publish import card, catalogue, hub, lines
 from hubft.publish import package as packages
 from hubft.publish.catalogue import Entry
 from hubft.publish.manifest import Manifest
@@ -19,6 +18,7 @@ from hubft.text import visible
 
 TEMPLATES = Path(__file__).parent / "templates" / "hub"
 SUFFIX = ".txt"  # of a template, so that no tool takes it for a source of hubft itself
+INSTALL = "pip install hubft"  # in a template: stands for the command that installs it from where it is
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Verdict:
 
 def publish(
     source: Path, name: str, to: str, *, file: Path, description: str = "", private: bool | None = None
-) -> tuple[Entry, bool]:
-    """Return the entry that now stands in the catalogue, and whether its Hub repository is private.
+) -> tuple[Entry, share.Pushed]:
+    """Return the entry that now stands in the catalogue, and its package as it lies on the Hub.
 
     What can be refused is refused before anything is sent. Killed between the push and the writing of the entry, the
     same call ends well: what lies on the Hub already is not sent again.
@@ -59,7 +59,7 @@ def publish(
         raise HubftError(f"{file} cannot be written: nothing was pushed")
     pushed = share.push(folder, to, private=private)
     entry = Entry(description or summary(manifest), manifest.job.reference, str(pushed), pushed.manifest)
-    return catalogue.write(name, entry, file), pushed.private
+    return catalogue.write(name, entry, file), pushed
 
 
 def summary(manifest: Manifest) -> str:
@@ -106,7 +106,8 @@ def init(folder: Path) -> list[Path]:
     try:
         with new_folder(target) as new:
             for template in TEMPLATES.glob(f"*{SUFFIX}"):
-                shutil.copyfile(template, new / template.name.removesuffix(SUFFIX))
+                text = template.read_text(encoding="utf-8").replace(INSTALL, lines.install())
+                (new / template.name.removesuffix(SUFFIX)).write_text(text, encoding="utf-8")
     except OSError as error:
         raise HubftError(f"{folder} cannot be written: {error.strerror or error}") from error
     return sorted(folder.iterdir())

@@ -139,9 +139,9 @@ def _fits_api(family: Family, plugin: object) -> None:
         raise FamilyError(family.line(f"says api {api!r} in hubft_family; write it as {API}", *family.removal))
     if api[0] == API[0] and api[1] <= API[1]:
         return
-    older = OWN if tuple(api) > API else family.distribution
+    update = f"update {OWN}" if tuple(api) > API else f"pip install -U {family.distribution}"
     why = f"is written for version {api[0]}.{api[1]} of the hooks, and hubft has {API[0]}.{API[1]}"
-    raise FamilyError(family.line(why, f"pip install -U {older}", *family.removal))
+    raise FamilyError(family.line(why, update, *family.removal))
 
 
 def hooks_of(pm: pluggy.PluginManager, plugin: object) -> tuple[str, ...]:
@@ -158,6 +158,17 @@ def declared(pm: pluggy.PluginManager, name: str) -> Declared:
         return from_dict(Declared, getattr(pm.get_plugin(name), "hubft_family", {}), "hubft_family")
     except JobError as error:
         raise FamilyError(f"family {name!r}: {error}") from error
+
+
+def foreign_code(name: str) -> bool:
+    """Return whether loading a model of a family runs code that is neither the family's nor its library's.
+
+    A family that is not here cannot be asked: then what it would run is foreign to whoever reads the answer.
+    """
+    try:
+        return declared(manager(name), name).foreign_code
+    except FamilyError:
+        return True
 
 
 def imported(family: Family) -> ModuleType:

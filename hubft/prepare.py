@@ -67,6 +67,8 @@ def prepare(job: Job, images: data.Images | None = None) -> Prepared:
     images = images or data.read(Path(job.data), job.holdout, job.recipe.seed)
     job = job.with_outputs(len(images.classes))
     loaded = load_base(pm, job, pretrained=True)
+    white = job.white or images.white or loaded.preprocess.white
+    loaded = replace(loaded, preprocess=replace(loaded.preprocess, white=white))
     base = digest.of_tensors(loaded.model.state_dict())
     loaded = replace(loaded, base=replace(loaded.base, sha256=digest.of_state(base)))
     draws.seed("head", job.recipe.seed)

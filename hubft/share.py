@@ -14,7 +14,7 @@ from hubft import digest, load
 from hubft.errors import PackageError
 from hubft.files import new_folder
 from hubft.plain import to_dict
-from hubft.publish import card, hub, upload
+from hubft.publish import card, hub, lines, upload
 from hubft.publish import package as packages
 from hubft.publish.manifest import Manifest
 from hubft.publish.package import MANIFEST, Package
@@ -35,6 +35,8 @@ class Pushed:
     """sha256 of its hubft.json."""
     private: bool
     """Whether only its owner can read it."""
+    trust: bool
+    """Whether loading it runs foreign code, which asks for trust."""
 
     def __str__(self) -> str:
         return f"{self.name}@{self.revision}"
@@ -73,7 +75,8 @@ def push(
     with tempfile.TemporaryDirectory(prefix="hubft-") as temporary:
         staged = packages.stage(found, Path(temporary) / "package", name)
         head = upload.upload(staged, name, private, branch, message or _message(found.manifest))
-        return Pushed(name, head.commit, digest.of_file(staged.folder / MANIFEST), head.private)
+        sha256, trust = digest.of_file(staged.folder / MANIFEST), lines.foreign(found.manifest)
+        return Pushed(name, head.commit, sha256, head.private, trust)
 
 
 def pull(source: str, *, output: Path | None = None, trust: bool = False) -> Pulled:

@@ -14,7 +14,7 @@ def hub_lock() -> Iterator[None]:
     """Let one process, and one of its threads, at a time into torch.hub.
 
         with hubft.hub_lock():
-            model = torch.hub.load("org/hubft", "finetuned", "me/flowers", trust_repo=True)
+            model = torch.hub.load("OWNER/REPOSITORY", "finetuned", "me/flowers", trust_repo=True)
 
     torch.hub downloads to `REF.zip`, unpacks and moves the folder into place without a lock: of processes that do so
     at once some fail, with FileNotFoundError or `Directory not empty`, and two repositories whose refs have one name

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from loopback.hub import Hub
 
+from hubft.publish import lines
+
 TOKEN = "hf_onlyQuincyKnows"
 NAME = "quincy"
 
@@ -72,7 +74,7 @@ class Ran:
         pushed, load = self.out.splitlines()
         name, _, revision = pushed.split()[1].rstrip(",").partition("@")
         assert len(revision) == 40
-        assert load.endswith(f' torch.hub.load("org/hubft", "finetuned", "{name}@{revision}")')
+        assert load == f"load     {lines.here(f'{name}@{revision}', trust=False)}"
         return revision
 
 

@@ -17,7 +17,7 @@ from hubft import plugins
 from hubft.errors import DataError
 from hubft.train import data
 from hubft.train.data import Sample
-from hubft.train.decode import decode
+from hubft.train.decode import decode, peak
 
 HYMENOPTERA = plugins.ROOT.parent / "shared" / "data" / "hymenoptera"
 
@@ -57,8 +57,14 @@ BAD = {
     "page.jpg": (b"<html>404</html>", "not an image of a known format"),
     "truncated.jpg": (JPEG[: len(JPEG) // 2], "cannot be decoded: image file is truncated"),
     "short.png": (encoded(noise(1), "PNG")[:-40], "cannot be decoded: "),
-    "float.tiff": (encoded(Image.new("F", (8, 8), 0.5), "TIFF"), "pixels of mode F have no known range"),
-    "int.tiff": (encoded(Image.new("I", (8, 8), 70000), "TIFF"), "pixels of mode I have no known range"),
+    "float.tiff": (
+        encoded(Image.new("F", (8, 8), 0.5), "TIFF"),
+        "cannot be decoded: pixels of mode F have no known range",
+    ),
+    "int.tiff": (
+        encoded(Image.new("I", (8, 8), 70000), "TIFF"),
+        "cannot be decoded: pixels of mode I have no known range",
+    ),
     "large.png": (png(10_001, 10_001), "10001 x 10001 pixels are more than 100000000"),
     "bomb.png": (png(30_000, 30_000), "cannot be decoded: Image size"),
     "comment.png": (png(8, 8, bytes(20_000_000)), "cannot be decoded: Decompressed data too large"),
@@ -100,16 +106,80 @@ def test_every_mode_becomes_rgb_of_8_bits(mode: str) -> None:
     assert abs(numpy.asarray(image).mean() - (0 if mode == "1" else 102)) <= 1
 
 
-def test_alpha_is_dropped_and_the_colour_below_it_kept() -> None:
-    image = decode(BytesIO(encoded(Image.new("RGBA", (2, 2), (9, 99, 199, 0)), "PNG")))
-    assert image.getpixel((0, 0)) == (9, 99, 199)
+def test_what_is_transparent_is_laid_over_white() -> None:
+    """The colour below alpha is arbitrary, and often one for the whole picture: a drawing that lives in alpha alone."""
+    drawing = Image.new("RGBA", (3, 1), (9, 99, 199, 255))
+    drawing.putpixel((1, 0), (9, 99, 199, 0))
+    drawing.putpixel((2, 0), (0, 0, 0, 51))
+    deep = numpy.array([[257, 514]], numpy.uint16)
+    key = Image.frombytes("P", (2, 1), bytes((0, 1)))
+    key.putpalette((9, 99, 199, 0, 0, 0))
+    pictures = {
+        encoded(drawing, "PNG"): [(9, 99, 199), (255, 255, 255), (204, 204, 204)],
+        encoded(Image.frombytes("LA", (2, 1), bytes((0, 0, 0, 255))), "PNG"): [(255, 255, 255), (0, 0, 0)],
+        encoded(key, "PNG", transparency=1): [(9, 99, 199), (255, 255, 255)],
+        encoded(key, "PNG", transparency=bytes((255, 51))): [(9, 99, 199), (204, 204, 204)],
+        encoded(key.convert("RGB"), "PNG", transparency=(0, 0, 0)): [(9, 99, 199), (255, 255, 255)],
+        encoded(Image.frombytes("L", (2, 1), bytes((7, 8))), "PNG", transparency=8): [(7, 7, 7), (255, 255, 255)],
+        encoded(Image.fromarray(deep), "PNG", transparency=514): [(1, 1, 1), (255, 255, 255)],
+    }
+    for content, wanted in pictures.items():
+        image = decode(BytesIO(content))
+        assert image.mode == "RGB" and list(image.get_flattened_data()) == wanted
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_opaque_pictures_keep_their_bits() -> None:
+    levels = numpy.arange(256, dtype=numpy.uint8)
+    colours = numpy.stack([levels, levels[::-1], numpy.roll(levels, 77)], axis=-1)[None]
+    opaque = Image.fromarray(numpy.concatenate([colours, numpy.full((1, 256, 1), 255, numpy.uint8)], axis=-1))
+    assert (numpy.asarray(decode(BytesIO(encoded(opaque, "PNG")))) == colours).all()
+    every = Image.fromarray(numpy.arange(65536, dtype=numpy.uint16).reshape(256, 256))
+    grey = numpy.asarray(decode(BytesIO(encoded(every, "PNG"))))
+    assert (grey == (numpy.arange(65536) // 257).reshape(256, 256, 1)).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "big-endian TIFF"])
 def test_16_bits_are_scaled_not_saturated(kind: str) -> None:
     levels = numpy.array([[0, 257 * 65 - 1, 257 * 128, 65535]], dtype=numpy.uint16)
-    image = decode(BytesIO(encoded(Image.fromarray(levels), kind)))
+    content = big_endian(levels) if kind == "big-endian TIFF" else encoded(Image.fromarray(levels), kind)
+    image = decode(BytesIO(content))
     assert numpy.asarray(image).tolist() == [[[0] * 3, [64] * 3, [128] * 3, [255] * 3]]
+    image = decode(BytesIO(content), white=65 * 257 - 1)
+    assert numpy.asarray(image).tolist() == [[[0] * 3, [255] * 3, [255] * 3, [255] * 3]]
+    assert peak(BytesIO(content)) == 65535
+
+
+def big_endian(levels: numpy.ndarray) -> bytes:
+    """Return a TIFF of 16-bit grey with the byte order of other machines, which Pillow reads as mode I;16B."""
+    data, (height, width) = levels.astype(">u2").tobytes(), levels.shape
+    short = {256: width, 257: height, 258: 16, 259: 1, 262: 1, 273: 8 + 2 + 12 * 9 + 4, 277: 1, 278: height}
+    tags = [struct.pack(">HHIHH", tag, 3, 1, value, 0) for tag, value in short.items()]
+    tags.append(struct.pack(">HHII", 279, 4, 1, len(data)))
+    return struct.pack(">2sHIH", b"MM", 42, 8, len(tags)) + b"".join(tags) + bytes(4) + data
+
+
+@pytest.mark.parametrize(
+    ("peaks", "white"),
+    [([15], 255), ([255], 255), ([256, 3], 511), ([4095, 0], 4095), ([4096], 8191), ([65535], 65535)],
+)
+def test_what_is_white_is_taken_from_the_training_images(tmp_path: Path, peaks: list[int], white: int) -> None:
+    for number, highest in enumerate(peaks):
+        levels = numpy.full((2, 2), highest, numpy.uint16)
+        levels[0, 0] = number
+        encode(tmp_path / "train" / "cat" / f"{number}.png", Image.fromarray(levels))
+    encode(tmp_path / "val" / "cat" / "0.png", Image.fromarray(numpy.full((2, 2), 60000, numpy.uint16)))
+    for part in ("train", "val"):
+        encode(tmp_path / part / "dog" / "0.png", Image.new("L", (2, 2), 200))
+    assert data.read(tmp_path, 0.2, 0).white == white
+
+
+def test_without_16_bit_grey_nothing_is_known_of_its_white(parted: Path) -> None:
+    assert data.read(parted, 0.2, 0).white == 0
+
+
+def encode(path: Path, image: Image.Image) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encoded(image, "PNG"))
 
 
 def test_a_picture_is_turned_upright_by_its_exif_tag() -> None:

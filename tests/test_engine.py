@@ -5,14 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pictures
 import pytest
 import torch
 from PIL import Image
-from runs import job, listening
+from runs import heard, job, listening
 from torch import nn
 
-from hubft import HubftError, Job, Loaded, cli, engine, load, plugins
+from hubft import HubftError, Job, Loaded, Preprocess, cli, digest, engine, inference, load, plugins
 from hubft.errors import FamilyError, JobError, TrainingError
 from hubft.job import Compute, Recipe, Task
 from hubft.train import transforms
@@ -179,6 +180,37 @@ def test_one_folder_is_split_and_the_size_is_kept_in_the_package(insects: Path, 
     assert result.metrics["accuracy"]["n"] == 18
     model = load.load(str(tmp_path / "run"), prove=True)
     assert model.preprocess(Image.new("RGB", (70, 60))).shape == (3, 48, 48)
+
+
+@pytest.mark.parametrize(("asked", "white"), [(0, 4095), (1000, 1000)])
+def test_grey_of_12_bits_in_files_of_16_fills_the_range(tmp_path: Path, asked: int, white: int) -> None:
+    """The same pictures with 8 bits give the same run, to the last bit; scaled by 65535 they were black."""
+    random = numpy.random.default_rng(5)
+    for part in ("train", "val"):
+        for name in ("dark", "light"):
+            for i in range(6):
+                levels = random.integers(0, 3000, (40, 40)) + (0 if name == "dark" else 1095)
+                deep = levels.clip(max=white) * 255 // white
+                for kind, pixels in (("deep", levels.astype("uint16")), ("flat", deep.astype("uint8"))):
+                    path = tmp_path / kind / part / name / f"{i}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(pixels).save(path)
+    (deep, said), (flat, unsaid) = (
+        heard(job(tmp_path / kind, tmp_path / f"run-{kind}", white=white))
+        for kind, white in (("deep", asked), ("flat", 0))
+    )
+    models = [load.load(str(result.run.folder), prove=True) for result in (deep, flat)]
+    assert digest.of_tensors(models[0].state_dict()) == digest.of_tensors(models[1].state_dict())
+    assert [model.hubft["preprocess"]["white"] for model in models] == [white, Preprocess.white]
+    assert said.about("16-bit grey") == [f"16-bit grey from 0, black, to {white}, white; --white sets it"]
+    assert not unsaid.about("16-bit grey")
+    shown, expected = (
+        list(inference.predict(load.package(result.run.folder), [tmp_path / kind / "val" / "dark" / "0.png"]))
+        for result, kind in ((deep, "deep"), (flat, "flat"))
+    )
+    assert shown[0][1] == expected[0][1]
+    numbers, _ = inference.evaluate(load.package(deep.run.folder), tmp_path / "deep")
+    assert numbers["loss"] == pytest.approx(deep.metrics["loss"], rel=1e-6)
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the photographs and weights that lie beside a checkout")

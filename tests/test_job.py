@@ -44,6 +44,7 @@ EVERY_FIELD = Job(
     compute=Compute("cpu", "bf16", "channels_last", "on", 3, 2, 1.5, 50),
     size=64,
     holdout=0.3,
+    white=4095,
     compress="bf16",
     package="delta",
     output="runs/mine",
@@ -181,6 +182,7 @@ def test_an_integer_serves_as_a_float() -> None:
 BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {  # field: (accepted, refused)
     "size": ([0, 4096], [-1, 4097, 10**400]),
     "holdout": ([0.01, 0.9], [0.0, 0.95, float("nan")]),
+    "white": ([0, 1, 65535], [-1, 65536]),
     "task.hidden": ([[], [1], [65536] * 8], [[0], [65537], [1] * 9]),
     "task.dropout": ([0.0, 0.99], [-0.1, 1.0, float("nan")]),
     "task.outputs": ([0, 1_000_000], [-1, 1_000_001]),

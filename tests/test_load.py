@@ -1,13 +1,16 @@
 """From a package to its model: the same bits, by either way, and a plain module."""
 
 import io
+import pickle
 import threading
 from pathlib import Path
 from typing import Any
 
+import nets
 import packages
 import pytest
 import torch
+from PIL import ExifTags, Image
 from torch import nn
 
 from hubft import Base, Job, Preprocess, Task, digest, load, plugins
@@ -49,6 +52,18 @@ def test_it_is_a_plain_module_in_eval_mode_with_two_attributes(tmp_path: Path) -
     assert model.hubft["reference"] == "toy:small" and model.hubft["base"]["revision"] == "1"
     assert type(model.hubft) is dict and model.hubft["preprocess"]["resize"] == 36
     assert [name for name, _ in model.named_children()] == ["stem", "block", "drop", "head"]
+
+
+def test_a_photograph_taken_sideways_is_seen_upright(tmp_path: Path) -> None:
+    """Also by who hands over what Image.open gave, and by a model that was pickled."""
+    packages.write(tmp_path / "p", packages.toy_job())
+    model = pickle.loads(pickle.dumps(load.load(str(tmp_path / "p"))))
+    upright = nets.picture(60, 90)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "sideways.png", exif=exif)
+    with Image.open(tmp_path / "sideways.png") as sideways:
+        assert torch.equal(model.preprocess(sideways), model.preprocess(upright))
 
 
 def test_the_transform_is_no_child_of_the_model() -> None:

@@ -259,12 +259,12 @@ def test_a_repository_is_made_in_a_folder_that_is_new_or_empty(tmp_path: Path) -
 
 
 def test_a_crash_while_it_is_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(source: Path, target: Path) -> None:
-        if target.name == "hubconf.py":
+    def full(path: Path, text: str, **how: str) -> None:
+        if path.name == "hubconf.py":
             raise OSError(28, "No space left on device")
-        target.write_bytes(source.read_bytes())
+        path.write_bytes(text.encode())
 
-    monkeypatch.setattr(organisation.shutil, "copyfile", full)
+    monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(HubftError, match="cannot be written: No space left on device"):
         organisation.init(tmp_path / "models")
     assert not list(tmp_path.iterdir())

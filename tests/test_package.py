@@ -141,7 +141,7 @@ def at(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
 
 HOSTILE = {
     "no schema": (at("schema", value="1"), "no schema of hubft"),
-    "newer": (at("schema", value=2), "newer hubft .* pip install -U hubft"),
+    "newer": (at("schema", value=2), "newer hubft .*: update hubft"),
     "unknown key": (at("run_this", value="rm"), "unknown key 'run_this'"),
     "unknown key of the job": (at("job", "epohcs", value=3), "unknown key 'epohcs'"),
     "task twice": (at("job", "task", value={}), "task stand beside it"),
@@ -156,6 +156,7 @@ HOSTILE = {
     "classes no list": (at("classes", value="ant"), "classes"),
     "size": (at("preprocess", "size", value=[10**6, 10**6]), "must lie in"),
     "crop": (at("preprocess", "crop", value="eval"), "crop 'eval'"),
+    "white": (at("preprocess", "white", value=0), "white 0 must lie in 1..65535"),
     "reference": (at("job", "reference", value="os.system"), "no model reference"),
     "base": (at("base", "reference", value="../../x"), "no model reference"),
     "same as": (at("base", "same_as", value=["x"]), "no model reference"),

@@ -12,7 +12,7 @@ import pytest
 from loopback.hub import Fault, Hub, serving
 from terminal import TOKEN, Terminal, commands
 
-from hubft.publish import package
+from hubft.publish import lines, package
 
 WEIGHTS = "GET /me/toys/resolve/.*/model.safetensors"
 
@@ -55,7 +55,7 @@ def test_pull_proves_and_says_how_to_load(user: Terminal) -> None:
     assert (ran.code, ran.err) == (0, "")
     assert "toy:small, 3 classes, accuracy 90.0 % (95 % interval 80.0 to 95.0 %, 40 images)" in ran.out
     assert "logits of the self-test differ by 0" in ran.out
-    assert f'torch.hub.load("org/hubft", "finetuned", "me/toys@{revision}")' in ran.out
+    assert f"load     {lines.here(f'me/toys@{revision}', trust=False)}\n" in ran.out
     copy = user.run("pull", f"me/toys@{revision}", "--output", "copies/toys")
     assert copy.code == 0, copy.err
     package.read(user.work / "copies" / "toys")

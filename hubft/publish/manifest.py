@@ -115,7 +115,7 @@ def _unsealed(text: bytes) -> dict[str, Any]:
         raise PackageError(f"{MANIFEST}: schema {schema!r} is no schema of hubft")
     if schema > SCHEMA:
         raise PackageError(
-            f"{MANIFEST}: written by a newer hubft (schema {schema}, this one reads {SCHEMA}): pip install -U hubft"
+            f"{MANIFEST}: written by a newer hubft (schema {schema}, this one reads {SCHEMA}): update hubft"
         )
     seal = str(data.pop("seal", "")).encode()
     if len(seal) != 64 or hashlib.sha256(text.replace(seal, UNSEALED.encode())).hexdigest().encode() != seal:

@@ -32,12 +32,15 @@ def _in_one(number: object) -> TypeGuard[float]:
 
 
 def front(manifest: Manifest, hub: str) -> str:
-    """Return the YAML of the card's front, as the Hub's own library writes it."""
+    """Return the YAML of the card's front, as the Hub's own library writes it.
+
+    The Hub makes links of `datasets` and `base_model`: a folder called mnist would link to a stranger's data. So the
+    data has its folder's name as a title only, and the type by which the Hub knows folders of images.
+    """
     from huggingface_hub import EvalResult, ModelCardData
 
     base, job = manifest.base, manifest.job
     known = not base.license or LICENSE.fullmatch(base.license)
-    data = _slug(job.data)
     results = [
         EvalResult(
             task_type="image-classification",
@@ -55,7 +58,6 @@ def front(manifest: Manifest, hub: str) -> str:
         base_model=base.hub if REPOSITORY.fullmatch(base.hub) else None,
         license=(base.license or "unknown") if known else "other",
         license_name=None if known else _slug(base.license).lower() or "unknown",
-        datasets=[data] if data else None,
         pipeline_tag="image-classification",
         library_name="hubft",
         tags=["hubft", _slug(job.family) or "unknown", "image-classification"] + ["timm"] * (CONFIG in manifest.files),

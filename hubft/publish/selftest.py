@@ -15,6 +15,7 @@ from hubft.errors import PackageError
 from hubft.hookspecs import Preprocess
 from hubft.publish import tensors
 from hubft.publish.package import SELFTEST, Package
+from hubft.rgb import rgb
 
 Transform = Callable[[Image.Image], Tensor]
 
@@ -76,7 +77,7 @@ def _logits(model: nn.Module, images: Mapping[str, Tensor], transform: Transform
     model.eval()
     try:
         # One by one: the size of a batch changes the order of sums, and so the last bits.
-        inputs = [transform(Image.fromarray(image.numpy()))[None] for image in images.values()]
+        inputs = [transform(rgb(Image.fromarray(image.numpy())))[None] for image in images.values()]
         return torch.cat([model(one).float() for one in inputs])
     finally:
         model.train(was_training)

@@ -15,9 +15,10 @@ from io import BytesIO
 from pathlib import Path
 
 from hubft.errors import DataError
+from hubft.hookspecs import Preprocess
 from hubft.text import listed, look_alike, quoted
 from hubft.train import folders, layout
-from hubft.train.decode import UNKNOWN, decode, recognised
+from hubft.train.decode import UNKNOWN, decode, peak, recognised, white_of
 from hubft.train.folders import shown
 from hubft.train.keys import key
 from hubft.train.layout import Part
@@ -38,6 +39,8 @@ class Sample:
     """Digest of the size and the decoded pixels: equal pictures have equal ones, however they were stored."""
     plain: bool = False
     """Whether it is of one colour."""
+    peak: int = 0
+    """Largest value, where it is 16-bit grey."""
 
     @property
     def picture(self) -> str:
@@ -59,6 +62,12 @@ class Images:
     """What a user should know of the data, a line each."""
     test: tuple[Sample, ...] = ()
     """Of the folder's own test part, if it has one: for one look, when all is done."""
+
+    @property
+    def white(self) -> int:
+        """Value of 16-bit grey that is white, by the training images; 0 where none is of 16-bit grey."""
+        highest = max(sample.peak for sample in self.train)
+        return white_of(highest) if highest else 0
 
     def fingerprint(self) -> dict[str, dict[str, str | int]]:
         """Return the number of samples and one sha256 over the labels and file digests of each part that is there."""
@@ -186,15 +195,16 @@ def _prove(folder: Path, path: Path, label: int) -> Sample | str:
         if not path.is_file():
             raise DataError("not a regular file")
         content = path.read_bytes()
-        image = decode(BytesIO(content))
+        highest = peak(BytesIO(content))
+        image = decode(BytesIO(content), white=white_of(highest) if highest else Preprocess.white)
     except (DataError, OSError) as error:
         return str(error)
     colours, (width, height) = image.tobytes(), image.size
     plain = colours[: 3 * width] == colours[:3] * width and colours == colours[:3] * (width * height)
     # sha1: half the time of sha256, which would be a sixth of reading; nothing but a note and a split depends on it
-    pixels = hashlib.sha1(b"%d %d " % image.size + colours, usedforsecurity=False).hexdigest()
+    pixels = hashlib.sha1(b"%d %d %d " % (*image.size, highest) + colours, usedforsecurity=False).hexdigest()
     sha256 = hashlib.sha256(content).hexdigest()
-    return Sample(path.relative_to(folder).as_posix(), label, sha256, image.size, pixels, plain)
+    return Sample(path.relative_to(folder).as_posix(), label, sha256, image.size, pixels, plain, highest)
 
 
 def _require_classes(root: Path, classes: tuple[str, ...], train: list[Sample], val: list[Sample]) -> None:

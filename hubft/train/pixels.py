@@ -76,10 +76,13 @@ class Views(Dataset[tuple[Tensor, int]]):
         return not view or self.recipe.augment == "none"
 
     def _exact(self, i: int) -> numpy.ndarray:
-        return numpy.asarray(self.evaluation(decode(self.folder / self.samples[i].path)))
+        return numpy.asarray(self.evaluation(self._decoded(i)))
 
     def _working(self, i: int) -> numpy.ndarray:
-        return numpy.asarray(decode(self.folder / self.samples[i].path, self.side))
+        return numpy.asarray(self._decoded(i, self.side))
+
+    def _decoded(self, i: int, side: int = 0) -> Image.Image:
+        return decode(self.folder / self.samples[i].path, side, self.preprocess.white)
 
 
 class Normalise:

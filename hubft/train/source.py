@@ -93,7 +93,8 @@ def _source(module: str) -> str:
 
 
 def _machine(device: torch.device) -> dict[str, str]:
-    room = sorted(Path(__file__).parent.glob("*.py"))  # decoding, transforms and draws are written here
+    here = Path(__file__)
+    room = [*sorted(here.parent.glob("*.py")), here.parents[1] / "rgb.py"]  # decoding, transforms, draws; pixels
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     return {
         "versions": f"{torch.__version__} {torchvision.__version__} {PIL.__version__}",

@@ -15,10 +15,18 @@ from hubft.hookspecs import Preprocess
 def evaluation(preprocess: Preprocess) -> v2.Compose:
     """Return the transform from a PIL image to a float32 tensor `[3, height, width]`.
 
-    It holds torchvision's own classes only, so it can be pickled to a process without hubft. Rotation by
-    EXIF is the reader's task (`hubft.train.decode`), not the transform's.
+    It holds torchvision's own classes only, so it can be pickled to a process without hubft. What else a file
+    needs is the reader's task (`hubft.rgb`), not the transform's.
     """
     return v2.Compose([v2.RGB(), *_resize(preprocess), *_tensor(preprocess)])
+
+
+def upright(preprocess: Preprocess) -> v2.Compose:
+    """Return `evaluation` after a rotation by EXIF, for whoever hands over what `Image.open` gave: `model.preprocess`.
+
+    Alpha and 16 bits ask for a choice by the picture, which no class of a library makes: that stays with `hubft.rgb`.
+    """
+    return v2.Compose([v2.Lambda(ImageOps.exif_transpose), *evaluation(preprocess).transforms])
 
 
 def training(preprocess: Preprocess, augment: str) -> v2.Compose:

@@ -1,0 +1,70 @@
+"""The lines that load a package and look at a picture with it: cards and commands print them from here alone."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shlex
+from collections.abc import Iterator
+
+from hubft import plugins
+from hubft.distributions import repository
+from hubft.hookspecs import Preprocess
+from hubft.job import Reference
+from hubft.plugins import ROOT
+from hubft.publish.manifest import Manifest
+from hubft.rgb import rgb
+
+PLACE = "path/to/hubft"
+"""Stands for the folder of a checkout of hubft on cards, while hubft has no public repository."""
+
+
+def foreign(manifest: Manifest) -> bool:
+    """Return whether loading a package runs code that is part neither of it nor of a library: it asks for trust."""
+    return plugins.foreign_code(Reference.parse(manifest.base.reference).family)
+
+
+def install() -> str:
+    """Return the command that installs hubft."""
+    return f"pip install git+https://github.com/{found}" if (found := repository()) else f"pip install {PLACE}"
+
+
+def torch_hub(source: str, trust: bool, place: str = PLACE) -> str:
+    """Return the expression that loads a package with torch.hub.
+
+    :param source: owner/name or owner/name@revision on the Hub, or a folder.
+    :param trust: say that the code which runs is trusted (`foreign`).
+    :param place: folder of a checkout, which serves while hubft has no public repository.
+    """
+    found = repository()
+    how = "trust_repo=True" if found else 'source="local"'  # without it, torch.hub asks at the keyboard
+    said = ", trust=True" if trust else ""
+    return f'torch.hub.load({_quoted(found or place)}, "finetuned", {_quoted(source)}, {how}{said})'
+
+
+def python(source: str, trust: bool) -> str:
+    """Return the expression that loads a package with `hubft.load.load`."""
+    return f"load({_quoted(source)}{', trust=True' if trust else ''})"
+
+
+def here(source: str, trust: bool) -> str:
+    """Return the line of Python that loads a package for whoever typed a command, with what is there."""
+    if repository() or (ROOT / "hubconf.py").is_file():
+        return torch_hub(source, trust, str(ROOT))
+    return f"from hubft.load import load; model = {python(source, trust)}"
+
+
+def predict(source: str, image: str, trust: bool) -> str:
+    """Return the command that looks at a picture with a package."""
+    return shlex.join(["hubft", "predict", source, image]) + (" --trust" if trust else "")
+
+
+def pixels(white: int) -> Iterator[str]:
+    """Yield the lines that make of image.jpg the `image` that a transform takes: those of `hubft.rgb`, themselves."""
+    yield from ("import numpy", "from PIL import Image, ImageOps", "", "", inspect.getsource(rgb).rstrip(), "", "")
+    known = "" if white == Preprocess.white else f", white={white}"
+    yield f'image = rgb(Image.open("image.jpg"){known})'
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
