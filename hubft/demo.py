@@ -55,7 +55,7 @@ def _agree(package: Path, digits: Path, console: Console) -> None:
         console.say("this hubft is installed without its hubconf.py: torch.hub would load the package from a checkout")
         return
     theirs = torch.hub.load(str(ROOT), "finetuned", str(package), source="local")
-    pictures = inference.pictures([digits / "3", digits / "8"])[:32]
+    pictures = inference.pictures([digits / "3", digits / "8"]).files[:32]
     with torch.inference_mode():
         batch = torch.stack([theirs.preprocess(Image.open(path)) for path in pictures])
         difference = float((ours(batch) - theirs(batch)).abs().max())

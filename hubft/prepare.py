@@ -18,6 +18,7 @@ from hubft.build import adapt, load_base
 from hubft.errors import FamilyError, JobError
 from hubft.hookspecs import Loaded
 from hubft.job import Compute, Job
+from hubft.publish import tensors
 from hubft.train import data, draws, pixels, recipe
 from hubft.train.runtime import Runtime
 from hubft.train.store import Scratch
@@ -64,6 +65,7 @@ def prepare(job: Job) -> Prepared:
     images = data.read(Path(job.data), job.holdout, job.recipe.seed)
     job = job.with_outputs(len(images.classes))
     loaded = load_base(pm, job, pretrained=True)
+    tensors.require_finite(job.reference, loaded.model.state_dict())
     base = digest.of_tensors(loaded.model.state_dict())
     loaded = replace(loaded, base=replace(loaded.base, sha256=digest.of_state(base)))
     draws.seed("head", job.recipe.seed)

@@ -1,18 +1,61 @@
 """Foreign text, such as the name of somebody's folder, made fit to be shown."""
 
+import csv
+import io
 import json
 import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 # Printable by Unicode's book, and yet nothing is seen: joiners, fillers and selectors by which two names look alike.
 UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 UNUSUAL = re.compile("[^\n -~]")  # in JSON newlines stand between strings only
+CONTROLS = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories: controls, halves of a character, ends of lines
+TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")  # what follows is shown in another direction
+FORMULA = re.compile(r"[=+\-@]")  # at the beginning of a cell a spreadsheet computes
+NUMBER = re.compile(r"[+-]?[0-9.,]+")
 
 
 def visible(text: str, width: int = 80) -> str:
     """Return a text of printable characters, at most `width` of them: newlines, ANSI and bidi marks as escapes."""
     shown = "".join(c if _seen(c) else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
     return shown if len(shown) <= width else shown[: width - 1] + "…"
+
+
+def unprintable(name: str) -> str:
+    """Return why a name cannot be that of a class, as what it does; nothing where it can be shown.
+
+    Joiners and selectors inside a name stay: emoji and several scripts are written with them.
+    """
+    for c in name:
+        if unicodedata.category(c) in CONTROLS or TURNING.match(c):
+            return f"holds the control character U+{ord(c):04X}"
+    return "" if any(_seen(c) and not c.isspace() for c in name) else "has nothing that can be seen"
+
+
+def some(names: Iterable[str], total: int, limit: int = 5) -> str:
+    """Return `'a', 'b' and 9,998 more`: the first names, at most 40 characters of each, and how many are left."""
+    shown = [f"'{visible(name, 40)}'" for name in islice(names, limit)]
+    more = total - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "")
+
+
+def csv_line(cells: Sequence[object]) -> str:
+    """Return a line of a CSV file, without its end: quoted where need be, numbers and texts as cells of their own.
+
+    A text is printable characters. Where a spreadsheet would compute it, an apostrophe stands before it: the name of
+    a class may be a stranger's.
+    """
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow([_cell(cell) if isinstance(cell, str) else cell for cell in cells])
+    return line.getvalue()
+
+
+def _cell(text: str) -> str:
+    text = visible(text, 10**6)
+    return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
 
 
 def readable_json(value: Any) -> str:

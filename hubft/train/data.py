@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+from hubft import urls
 from hubft.errors import DataError
+from hubft.text import unprintable
 from hubft.train import draws
 from hubft.train.decode import decode
 
@@ -58,7 +60,9 @@ def read(folder: Path, holdout: float, seed: int) -> Images:
         that training lacks, more than a tenth of the files unreadable.
     """
     if not folder.is_dir():
-        raise DataError(f"{str(folder)!r} is no folder; DATA holds train/CLASS/* and val/CLASS/*, or CLASS/*")
+        raise DataError(
+            urls.answer(folder) or f"{str(folder)!r} is no folder; DATA holds train/CLASS/* and val/CLASS/*, or CLASS/*"
+        )
     parted = (folder / "train").is_dir()
     if parted and not (folder / "val").is_dir():
         raise DataError(
@@ -90,7 +94,7 @@ def labelled(folder: Path, classes: tuple[str, ...]) -> tuple[list[Sample], dict
     :raises DataError: no such folder, a class that is not among `classes`, no usable image.
     """
     if not folder.is_dir():
-        raise DataError(f"{str(folder)!r} is no folder; DATA holds val/CLASS/* or CLASS/*")
+        raise DataError(urls.answer(folder) or f"{str(folder)!r} is no folder; DATA holds val/CLASS/* or CLASS/*")
     root = folder / "val" if (folder / "val").is_dir() else folder
     strangers = sorted(set(_classes(root)) - set(classes))
     if strangers:
@@ -122,6 +126,8 @@ def _classes(root: Path) -> tuple[str, ...]:
     for name in names:
         if name != name.encode("utf-8", "replace").decode():
             raise DataError(f"the name of the class folder {name!r} is not UTF-8: rename it")
+        if problem := unprintable(name):
+            raise DataError(f"the name of the class folder {name!r} {problem}: rename it")
     return tuple(names)
 
 
