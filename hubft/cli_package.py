@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hubft.console import Console, percent
 from hubft.errors import Incomplete, JobError
 from hubft.files import new_file
-from hubft.text import csv_line, some, visible
+from hubft.text import csv_line, listed, visible
 
 if TYPE_CHECKING:
     from hubft.inference import Answer, Evaluation, Outcome, Pictures
@@ -157,7 +157,7 @@ def print_facts(console: Console, package: Package) -> None:
     kind = "full" if delta is None else f"delta: {len(delta):,} tensors are those of the base"
     facts = {
         "head": f"{hidden}{job.task.outputs:,} outputs",
-        "classes": f"{len(manifest.classes):,}: {some(manifest.classes, len(manifest.classes), 8)}",
+        "classes": f"{len(manifest.classes):,}: {listed(manifest.classes)}",
         "accuracy": card.accuracy(manifest.metrics) or "not measured",
         "size": f"{size / 1e6:,.2f} MB",
         "weights": f"{kind}; compress {job.compress}",

@@ -22,7 +22,7 @@ from hubft.errors import DataError, PackageError
 from hubft.job import Compute
 from hubft.load import model as load_model
 from hubft.publish.package import Package
-from hubft.text import some
+from hubft.text import listed
 from hubft.train import data, loader, loop, metrics
 from hubft.train.decode import decode
 from hubft.train.pixels import Views
@@ -191,4 +191,4 @@ def _nothing(given: Sequence[Path], missing: Sequence[Path]) -> str:
     if missing:
         others = f", nor do {len(missing) - 1:,} more" if len(missing) > 1 else ""
         return urls.answer(missing[0]) or f"{str(missing[0])!r} does not exist{others}"
-    return f"no images in {some(map(str, given), len(given)) or 'nothing'}; suffixes are {' '.join(data.SUFFIXES)}"
+    return f"no images in {listed(map(str, given)) or 'nothing'}; suffixes are {' '.join(data.SUFFIXES)}"

@@ -8,9 +8,13 @@ another file.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
+
+import numpy
+from numpy.typing import NDArray
 
 from hubft.errors import PackageError
 
@@ -29,11 +33,9 @@ def record(digests: Iterable[str]) -> dict[str, Any]:
     size = max(LEAST, -(-BITS * len(digests) // 8))
     if size > LIMIT:
         return {}
-    bits = bytearray(size)
-    for sha256 in digests:
-        for place in _places(sha256, size, HASHES):
-            bits[place >> 3] |= 1 << (place & 7)
-    return {KEY: {"hashes": HASHES, "bits": base64.urlsafe_b64encode(bits).decode()}}
+    bits = numpy.zeros(8 * size, bool)
+    bits[_places(digests, 8 * size, HASHES)] = True
+    return {KEY: {"hashes": HASHES, "bits": base64.urlsafe_b64encode(numpy.packbits(bits)).decode()}}
 
 
 def count(train: object, digests: Iterable[str]) -> int | None:
@@ -46,8 +48,9 @@ def count(train: object, digests: Iterable[str]) -> int | None:
     facts = train.get(KEY) if isinstance(train, Mapping) else None
     if facts is None:
         return None
-    hashes, bits = _checked(facts)
-    return sum(all(bits[at >> 3] >> (at & 7) & 1 for at in _places(sha256, len(bits), hashes)) for sha256 in digests)
+    hashes, stored = _checked(facts)
+    bits = numpy.unpackbits(numpy.frombuffer(stored, numpy.uint8))
+    return int(bits[_places(digests, len(bits), hashes)].all(1).sum())
 
 
 def _checked(facts: object) -> tuple[int, bytes]:
@@ -59,7 +62,7 @@ def _checked(facts: object) -> tuple[int, bytes]:
     raise PackageError(f"the manifest's data.train.{KEY} is no record of the images that were trained on")
 
 
-def _places(sha256: str, size: int, hashes: int) -> Iterator[int]:
-    """Yield the bits of a file, of `size` bytes: two halves of its sha256 are start and step of a walk."""
-    start, step = int(sha256[:16], 16), int(sha256[16:32], 16) | 1
-    return ((start + i * step) % (8 * size) for i in range(hashes))
+def _places(digests: Iterable[str], bits: int, hashes: int) -> NDArray[numpy.uint32]:
+    """Return `[files, hashes]`, the bits of each file: each drawn, for steps of a walk repeat where there are few."""
+    draws = b"".join(hashlib.shake_128(sha256.encode()).digest(4 * hashes) for sha256 in digests)
+    return numpy.frombuffer(draws, "<u4").reshape(-1, hashes) % numpy.uint32(bits)

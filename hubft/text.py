@@ -6,7 +6,6 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from typing import Any
 
 # Printable by Unicode's book, and yet nothing is seen: joiners, fillers and selectors by which two names look alike.
@@ -24,6 +23,18 @@ def visible(text: str, width: int = 80) -> str:
     return shown if len(shown) <= width else shown[: width - 1] + "…"
 
 
+def quoted(name: str) -> str:
+    """Return a name in quotes, at most 60 characters of it, control characters as escapes."""
+    return repr(name if len(name) <= 60 else name[:59] + "…")
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """Return `'a', 'b' and 9,998 more`: names in quotes, so many at most."""
+    names = list(names)
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(quoted, names[:most])) + more
+
+
 def unprintable(name: str) -> str:
     """Return why a name cannot be that of a class, as what it does; nothing where it can be shown.
 
@@ -33,13 +44,6 @@ def unprintable(name: str) -> str:
         if unicodedata.category(c) in CONTROLS or TURNING.match(c):
             return f"holds the control character U+{ord(c):04X}"
     return "" if any(_seen(c) and not c.isspace() for c in name) else "has nothing that can be seen"
-
-
-def some(names: Iterable[str], total: int, limit: int = 5) -> str:
-    """Return `'a', 'b' and 9,998 more`: the first names, at most 40 characters of each, and how many are left."""
-    shown = [f"'{visible(name, 40)}'" for name in islice(names, limit)]
-    more = total - len(shown)
-    return ", ".join(shown) + (f" and {more:,} more" if more else "")
 
 
 def csv_line(cells: Sequence[object]) -> str:

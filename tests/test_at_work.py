@@ -1,9 +1,10 @@
-"""A package at work on many files: what cannot be read is named, the rest goes on, and programs can read the answers."""
+"""A package at work on many files: what cannot be read is named, the rest goes on, programs can read the answers."""
 
 import csv
 import io
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from test_hostile import hubft
 from hubft import cli_package, inference, load
 from hubft.console import Console
 from hubft.errors import DataError, PackageError
-from hubft.publish.package import WEIGHTS
-from hubft.text import csv_line, visible
+from hubft.publish.package import SELFTEST, WEIGHTS
+from hubft.text import csv_line, unprintable, visible
 from hubft.train import decode
 
 MANY = 70  # three batches
@@ -177,12 +178,12 @@ def test_csv_keeps_numbers_as_they_are() -> None:
     assert csv_line(["-1", "+1.5", -2.5, "-x", "=1", True]) == "-1,+1.5,-2.5,'-x,'=1,True"
 
 
-def enter(package: Path, name: str, value: float) -> None:
-    """Put a number into a tensor of a package, as a stranger would."""
-    state = load_file(package / WEIGHTS)
-    state[name].view(-1)[0] = value
-    save_file(state, package / WEIGHTS)
-    packages.refile(package, WEIGHTS)
+def enter(package: Path, file: str, name: str, value: float) -> None:
+    """Put a number into every place of a tensor of a package, as a stranger would."""
+    state = load_file(package / file)
+    state[name].fill_(value)
+    save_file(state, package / file)
+    packages.refile(package, file)
 
 
 @pytest.fixture
@@ -190,10 +191,7 @@ def overflowing(tmp_path: Path) -> Path:
     """A package of finite weights whose logits are not."""
     packages.write(tmp_path / "p", packages.toy_job())
     for name in ("head.bias", "head.weight"):
-        state = load_file(tmp_path / "p" / WEIGHTS)
-        state[name].fill_(3e38)
-        save_file(state, tmp_path / "p" / WEIGHTS)
-    packages.refile(tmp_path / "p", WEIGHTS)
+        enter(tmp_path / "p", WEIGHTS, name, 3e38)
     return tmp_path / "p"
 
 
@@ -264,7 +262,7 @@ def test_a_file_of_outcomes_that_cannot_be_written_later_is_no_file(tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
-# ---- weights -----------------------------------------------------------------------------------------
+# ---- weights and names -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -272,10 +270,73 @@ def test_a_file_of_outcomes_that_cannot_be_written_later_is_no_file(tmp_path: Pa
 @pytest.mark.parametrize("compress", ["none", "bf16"])
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path, compress: str, name: str, value: float) -> None:
     packages.write(tmp_path / "p", packages.toy_job(compress=compress))
-    enter(tmp_path / "p", name, value)
-    ran = hubft(tmp_path, "predict", "p", "p")
-    with pytest.raises(
-        PackageError, match=f"^model.safetensors: the tensor '{name}' holds numbers that are not finite"
-    ):
+    enter(tmp_path / "p", WEIGHTS, name, value)
+    said = f"model.safetensors: the tensor '{name}' holds numbers that are not finite"
+    with pytest.raises(PackageError, match=f"^{said}$"):
         load.load(tmp_path / "p")
-    assert ran.code == 2
+
+
+def test_they_are_refused_in_one_line(tmp_path: Path, labelled: Path) -> None:
+    packages.write(tmp_path / "p", packages.toy_job())
+    enter(tmp_path / "p", WEIGHTS, "head.bias", float("nan"))
+    for command in (["predict", "p", labelled], ["evaluate", "p", labelled]):
+        ran = hubft(tmp_path, *command)
+        assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1) and "not finite" in ran.err
+
+
+def test_a_self_test_that_infinity_would_pass_is_refused(tmp_path: Path) -> None:
+    packages.write(tmp_path / "p", packages.toy_job())
+    enter(tmp_path / "p", SELFTEST, "logits", float("inf"))
+    with pytest.raises(PackageError, match="'logits' holds numbers that are not finite"):
+        load.load(tmp_path / "p", prove=True)
+
+
+def test_weights_that_are_not_finite_are_no_base_and_no_package(
+    tmp_path: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hubft_toy
+
+    packages.write(tmp_path / "full", packages.toy_job())
+    fill = hubft_toy.fill
+
+    def broken(model: torch.nn.Module) -> None:
+        fill(model)
+        with torch.no_grad():
+            model.stem[0].weight[0, 0, 0, 0] = float("nan")  # type: ignore[index]
+
+    monkeypatch.setattr(hubft_toy, "fill", broken)
+    with pytest.raises(PackageError, match=r"was not written: the tensor 'stem\.0\.weight' holds"):
+        packages.write(tmp_path / "p", packages.toy_job())
+    assert not (tmp_path / "p").exists()
+    ran = hubft(tmp_path, "finetune", "toy:small", labelled, "--output", "run")
+    assert (ran.code, ran.out) == (2, "") and "toy:small: the tensor 'stem.0.weight' holds numbers" in ran.err
+    assert not (tmp_path / "run").exists()
+    load.load(tmp_path / "full")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("ant", "bee", "ant"), "2 classes have the name 'ant'"),
+        (("ant", "bee", "\x1b[31mcat"), "class '\\x1b[31mcat' holds the control character U+001B"),
+        (("ant", "bee", "c\nat"), "holds the control character U+000A"),
+        (("ant", "bee", "c\x7fat"), "holds the control character U+007F"),
+        (("ant", "bee", "c\u2028at"), "holds the control character U+2028"),
+        (("ant", "bee", "c\u202eat"), "holds the control character U+202E"),
+        (("ant", "bee", "\udcff"), "holds the control character U+DCFF"),
+        (("ant", "bee", ""), "class '' has nothing that can be seen"),
+        (("ant", "bee", " \u200b\u3164"), "has nothing that can be seen"),
+    ],
+)
+def test_class_names_that_cannot_be_told_apart_or_shown_are_refused(
+    tmp_path: Path, package: Path, names: tuple[str, ...], said: str
+) -> None:
+    shutil.copytree(package, tmp_path / "p")
+    packages.rewrite(tmp_path / "p", lambda data: data.update(classes=names))
+    ran = hubft(tmp_path, "show", "p")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1) and said in ran.err.replace("\\\\", "\\")
+
+
+@pytest.mark.parametrize("name", ["👩\u200d🌾", "کت\u200cی", "❤\ufe0f", "ज्\u200dञ", "a b", "[red]x", "-rf", "图"])
+def test_names_of_all_scripts_are_names(name: str) -> None:
+    assert not unprintable(name)

@@ -17,7 +17,7 @@ from hubft.hookspecs import Base, Preprocess
 from hubft.job import Job, Reference
 from hubft.plain import from_dict, to_dict
 from hubft.publish import tensors
-from hubft.text import unprintable
+from hubft.text import quoted, unprintable
 
 SCHEMA = 1
 MANIFEST = "hubft.json"
@@ -132,9 +132,9 @@ def _check(manifest: Manifest) -> None:
         raise PackageError(f"{len(manifest.classes)} classes for {task.outputs} outputs")
     for name, times in Counter(manifest.classes).items():
         if problem := unprintable(name):
-            raise PackageError(f"the name of the class {name[:80]!r} {problem}")
+            raise PackageError(f"the name of the class {quoted(name)} {problem}")
         if times > 1:
-            raise PackageError(f"{times} classes have the name {name[:80]!r}")
+            raise PackageError(f"{times} classes have the name {quoted(name)}")
     if (manifest.delta is None) != (manifest.job.package == "full"):
         raise PackageError(f"job.package is {manifest.job.package!r}, and delta says otherwise")
     needed = {manifest.weights, SELFTEST, CARD}

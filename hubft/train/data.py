@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hubft import urls
 from hubft.errors import DataError
-from hubft.text import unprintable
+from hubft.text import quoted, unprintable
 from hubft.train import draws
 from hubft.train.decode import decode
 
@@ -127,7 +127,7 @@ def _classes(root: Path) -> tuple[str, ...]:
         if name != name.encode("utf-8", "replace").decode():
             raise DataError(f"the name of the class folder {name!r} is not UTF-8: rename it")
         if problem := unprintable(name):
-            raise DataError(f"the name of the class folder {name!r} {problem}: rename it")
+            raise DataError(f"the name of the class folder {quoted(name)} {problem}: rename it")
     return tuple(names)
 
 
