@@ -35,7 +35,7 @@ def record(digests: Iterable[str]) -> dict[str, Any]:
         return {}
     bits = numpy.zeros(8 * size, bool)
     bits[_places(digests, 8 * size, HASHES)] = True
-    return {KEY: {"hashes": HASHES, "bits": base64.urlsafe_b64encode(numpy.packbits(bits)).decode()}}
+    return {KEY: {"hashes": HASHES, "bits": base64.urlsafe_b64encode(numpy.packbits(bits).tobytes()).decode()}}
 
 
 def count(train: object, digests: Iterable[str]) -> int | None:
