@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -11,11 +12,11 @@ import cyclopts
 from cyclopts import App, Group, Parameter
 
 import hubft
-from hubft import cli_catalogue, cli_families, cli_share, distributions, plugins, process
+from hubft import cli_catalogue, cli_families, cli_package, cli_share, distributions, plugins, process, urls
 from hubft.cli_options import Trust
 from hubft.console import Console, percent
-from hubft.errors import HubftError, JobError, Stopped
-from hubft.job import Compute, Job, Recipe, Task
+from hubft.errors import HubftError, Incomplete, JobError, Stopped
+from hubft.job import Compute, Job, Recipe, Task, check
 from hubft.text import visible
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ for part, title in ((Task, "Head"), (Recipe, "Recipe"), (Compute, "Machine")):
 
 ALONE = "--resume takes everything from the run's job.json, and no other option"
 
+TOP = 3  # classes that `predict` shows
+
 app = App(
     name="hubft",
     help="Fine-tune a pretrained model on your own images and make it a torch.hub entry again.",
@@ -37,13 +40,21 @@ app = App(
 
 
 def main() -> NoReturn:
-    """Run a command and exit: 0, 2 for what the user can mend, 128 + signal for a run that was stopped."""
+    """Run a command and exit: 0; 1 where a part could not be done, which was named; 2 for what the user can mend;
+    128 + signal for a run that was stopped, and for output that nobody reads any more."""
     process.set_up()
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
+        sys.stdout.flush()  # here it can still be told that nobody reads
     except (HubftError, cyclopts.CycloptsError) as error:
         print(f"hubft: {_line(error)}", file=sys.stderr)
         sys.exit(2)
+    except Incomplete as incomplete:
+        print(f"hubft: {visible(str(incomplete), 4000)}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes
+        sys.exit(128 + 13)  # SIGPIPE, which Windows does not name
     except Stopped as stopped:
         print(f"hubft: {visible(str(stopped), 4000)}", file=sys.stderr)
         sys.exit(128 + stopped.signal)
@@ -112,7 +123,15 @@ def _measured(console: Console, metrics: dict[str, Any], title: str) -> None:
 
 
 @app.command
-def evaluate(package: str, data: Path, *, matrix: bool = False, trust: Trust = False) -> None:
+def evaluate(
+    package: str,
+    data: Path,
+    *,
+    matrix: bool = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    predictions: Path | None = None,
+    trust: Trust = False,
+) -> None:
     """Measure PACKAGE on labelled images it was not trained on.
 
     Parameters
@@ -123,27 +142,34 @@ def evaluate(package: str, data: Path, *, matrix: bool = False, trust: Trust = F
         Folder with val/CLASS/*, test/CLASS/* or CLASS/*, taken in this order; the classes must be the package's.
     matrix
         Print the confusion matrix as well.
+    as_json
+        One JSON object with all metrics on stdout, and nothing else there.
+    predictions
+        New file, .csv or .jsonl, that gets a line an image: its class, what it was taken for, and how surely.
     """
     from hubft.train import layout
 
-    part, laid_out = layout.to_measure(data)  # what is wrong is told before seconds go into importing torch
-    from hubft import inference, load
+    if as_json and matrix:
+        raise JobError("--json has the confusion matrix in it: leave out --matrix")
+    with cli_package.outcomes_file(predictions) if predictions else nullcontext() as write:
+        part, laid_out = layout.to_measure(data)  # what is wrong is told before seconds go into importing torch
+        from hubft import inference, load
 
-    console = Console()
-    found = load.package(package)
-    metrics, left_out = inference.evaluate(found, data, trust)
+        console = Console()
+        found = load.package(package)
+        measured = inference.evaluate(found, data, trust, console)
+        if write:
+            write(measured.outcomes)
+    if as_json:
+        cli_package.print_evaluation(console, found.manifest.classes, measured)
+        return
     for note in laid_out.notes():
         console.say(f"note: {note}")
-    for path, reason in left_out.items():
+    for path, reason in measured.left_out.items():
         console.say(f"left out {path}: {reason}")
-    _measured(console, metrics, f"{package} on {part.root}")
-    classes = found.manifest.classes
-    rows = zip(classes, metrics["recall"], strict=True)
-    console.table(["class", "recall, 95 % interval", "images"], [[c, percent(r), r["n"]] for c, r in rows if r])
-    if matrix:
-        console.table(
-            ["true \\ predicted", *classes], [[c, *r] for c, r in zip(classes, metrics["confusion"], strict=True)]
-        )
+    console.say(cli_package.trained_on(measured))
+    _measured(console, measured.metrics, f"{package} on {part.root}")
+    cli_package.print_classes(console, found.manifest.classes, measured.metrics, matrix)
 
 
 @app.command
@@ -151,11 +177,12 @@ def predict(
     package: str,
     images: Annotated[list[Path], Parameter(negative=())],
     *,
-    top: int = 3,
+    top: int | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_csv: Annotated[bool, Parameter(name="--csv", negative=())] = False,
     trust: Trust = False,
 ) -> None:
-    """Name what is in IMAGES.
+    """Name what is in IMAGES; exit code 1 where some of them could not be read.
 
     Parameters
     ----------
@@ -164,30 +191,32 @@ def predict(
     images
         Files, or folders of them.
     top
-        How many classes to show for an image.
+        How many classes to show for an image; if it is not given, three, and in JSON all.
     as_json
-        One JSON object an image and line, with the probability of every class.
+        One JSON object an image and line: its class, with the probability of it and of the others, or an error.
+    as_csv
+        A table for spreadsheets: a line an image with its class and probability, and those that follow.
     """
     from hubft.train import data
 
-    chosen, left_out = data.pictures(images)  # what is wrong is told before seconds go into importing torch
-    for path, reason in left_out.items():
-        print(f"hubft: left out {visible(str(path), 400)}: {reason}", file=sys.stderr)
+    if as_json and as_csv:
+        raise JobError("--json and --csv: give one of them")
+    check(top is None or top >= 1, "--top", top, "1 or more")
+    pictures = data.pictures(images)  # what is wrong is told before seconds go into importing torch
     from hubft import inference, load
 
     console = Console()
+    form = "json" if as_json else "csv" if as_csv else "text"
     found = load.package(package)
-    for path, shares in inference.predict(found, chosen, trust):
-        if as_json:
-            print(json.dumps({"image": str(path), "probabilities": shares}))
-        else:
-            best = ", ".join(f"{visible(name, 24)} {share:.3f}" for name, share in list(shares.items())[:top])
-            console.say(f"{path}: {best}")
+    every = len(found.manifest.classes)
+    top = min(top or (every if as_json else TOP), every)
+    answers = console.counted(inference.predict(found, pictures.files, trust), len(pictures.files), "image")
+    cli_package.print_answers(console, answers, form, top, pictures)
 
 
 @app.command
 def show(source: str, *, train: str = Recipe.train, trust: Trust = False) -> None:
-    """Show a model's stages and head, and what of it trains and what is frozen.
+    """Show a model's stages and head, and what of it trains and what is frozen; and what a package holds.
 
     Parameters
     ----------
@@ -201,12 +230,18 @@ def show(source: str, *, train: str = Recipe.train, trust: Trust = False) -> Non
     from hubft.train import stages
 
     console = Console()
-    named = ":" in source  # a reference that the user typed is trusted, one in a package is not
-    job = Job(source, "-") if named else load.package(source).manifest.job
-    pm = load.family_of(job, trust or named)
-    loaded = load.unfilled(lambda: load_base(pm, job, pretrained=False))
+    named = ":" in source and not urls.answer(source)
+    if named:
+        job = Job(source, "-")
+        pm = load.family_of(job, trust=True)  # a reference that the user typed is trusted, one in a package is not
+        loaded = load.unfilled(lambda: load_base(pm, job, pretrained=False))
+    else:
+        package = load.package(source)
+        job, loaded = package.manifest.job, load.architecture(package, trust)
     starts = sorted({0.0, *(rule.start for rule in stages.parse(train))})
     rows = stages.table(loaded, train, starts)
+    if not named:
+        cli_package.print_facts(console, package)
     after = ["after" if start == 0 else f"from {start:.0%}" for start in starts]
     kind = type(loaded.model).__name__
     title = f"{job.reference}: {kind}, head {loaded.head}; trainable before and after --train {train}"

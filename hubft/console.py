@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rich.console import Console as RichConsole
 from rich.markup import escape
@@ -17,16 +17,43 @@ from hubft.text import visible
 if TYPE_CHECKING:
     from hubft.train.loop import Meter
 
+T = TypeVar("T")
+
+FEW = 32  # things that are done without a bar
+
+
+class Output(RichConsole):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # where rich would exit with 1: `main` tells what it means
+
 
 class Console:
     """Shows a run as it goes; `Console(quiet=True)` shows nothing."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.rich = RichConsole(quiet=quiet, highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+        self.rich = Output(quiet=quiet, highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
     def say(self, text: str) -> None:
         """Print a line as it is, markup and control characters inert."""
         self.rich.print(escape(visible(text, 4000)))
+
+    def warn(self, text: str) -> None:
+        """Print a line on stderr, beside what a program reads on stdout; inert as that of `say`."""
+        print(visible(text, 4000), file=sys.stderr)
+
+    def raw(self, text: str) -> None:
+        """Print a line that a program may read, of printable characters, not a character changed."""
+        if self.rich.is_terminal:
+            self.rich.out(text, highlight=False)  # above a bar
+        else:
+            print(text)
+
+    def counted(self, things: Iterable[T], total: int, what: str) -> Iterator[T]:
+        """Yield the things, under a bar of how many are done and the time that is left; none where no terminal is."""
+        columns = (BarColumn(), TextColumn(f"{what} {{task.completed}}/{{task.total}}"), TimeRemainingColumn())
+        hidden = total <= FEW or self.rich.quiet or not self.rich.is_terminal
+        with Progress(*columns, console=self.rich, disable=hidden, transient=True) as progress:
+            yield from progress.track(things, total=total)
 
     def bar(self, steps: int, done: int) -> Bar:
         """Return the progress bar of a run of `steps` steps of which `done` are done."""

@@ -8,13 +8,14 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from hubft import engine, inference, load
+from hubft import engine, load
 from hubft.console import Console, percent
 from hubft.errors import HubftError, JobError
 from hubft.files import marked
 from hubft.job import Job, Recipe
 from hubft.plugins import ROOT
 from hubft.rgb import rgb
+from hubft.train import data
 
 REFERENCE = "pip:efficientnet_lite0"
 RECIPE = Recipe(epochs=3)
@@ -57,7 +58,7 @@ def _agree(package: Path, digits: Path, console: Console) -> None:
         console.say("this hubft is installed without its hubconf.py: torch.hub would load the package from a checkout")
         return
     theirs = torch.hub.load(str(ROOT), "finetuned", str(package), source="local")
-    pictures = inference.pictures([digits / "3", digits / "8"])[:32]
+    pictures = data.pictures([digits / "3", digits / "8"]).files[:32]
     with torch.inference_mode():
         batch = torch.stack([theirs.preprocess(rgb(Image.open(path))) for path in pictures])
         difference = float((ours(batch) - theirs(batch)).abs().max())

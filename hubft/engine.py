@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hubft import digest, load
+from hubft import digest, load, seen
 from hubft.console import Console
 from hubft.errors import CheckpointError
 from hubft.hookspecs import Loaded
@@ -140,7 +140,7 @@ def _package(prepared: Prepared, result: Result, plan: Plan, model: nn.Module, f
         preprocess=loaded.preprocess,
         base=loaded.base,
         metrics=result.metrics | {name: found for name, found in others.items() if found},
-        data=prepared.data,
+        data=_data(prepared),
         frozen={"tensors": len(frozen), "sha256": digest.of_state(frozen)},
         settled=plan.settled(),
         versions=prepared.versions,
@@ -151,6 +151,12 @@ def _package(prepared: Prepared, result: Result, plan: Plan, model: nn.Module, f
     manifest = package.write(result.run.package, manifest, model.state_dict(), proof, prepared.base, files)
     found = package.Package(result.run.package, manifest)  # written, read back and hashed a moment ago
     load.proved(found, trust=True)
+
+
+def _data(prepared: Prepared) -> dict[str, Any]:
+    """Return the fingerprints of the images, with a record of those that were trained on."""
+    train = seen.record(sample.sha256 for sample in prepared.images.train)
+    return {**prepared.data, "train": {**prepared.data["train"], **train}}
 
 
 def extras(loaded: Loaded, manifest: package.Manifest) -> dict[str, bytes]:

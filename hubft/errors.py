@@ -66,6 +66,10 @@ class Stopped(Exception):
         self.signal = signal
 
 
+class Incomplete(Exception):
+    """A command that did its work but for a part, which it named as it went: exit code 1."""
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the nearest known word, or nothing."""
     near = difflib.get_close_matches(word, list(known), n=1)

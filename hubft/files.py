@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import IO, Any
 
+from hubft.errors import JobError
 from hubft.text import readable_json
 
 JOB = "job.json"  # of a run
@@ -60,6 +62,39 @@ def fsync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[IO[str]]:
+    """Give a buffer to be filled whose text lies at this path, which is free, when that went well.
+
+    :raises JobError: something is there, or nothing can be written there: told before it is filled.
+    """
+    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    buffer = StringIO()
+    try:
+        with _writing(path):
+            if path.is_symlink() or path.exists():
+                raise JobError(f"{str(path)!r} exists: nothing was written; name another file")
+            temporary.touch(exist_ok=False)
+        yield buffer
+        with _writing(path):
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                file.write(buffer.getvalue())
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise JobError(f"{str(path)!r} cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -2,61 +2,163 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
+from torch import Tensor, nn
 
-from hubft import plugins
-from hubft.errors import DataError
+from hubft import plugins, seen, urls
+from hubft.console import Console
+from hubft.errors import DataError, PackageError
 from hubft.job import Compute
 from hubft.load import model as load_model
-from hubft.publish.package import Package
+from hubft.publish.package import Manifest, Package
 from hubft.train import data, loader, loop, metrics
 from hubft.train.decode import decode
 from hubft.train.pixels import Views
-from hubft.train.runtime import Runtime
+from hubft.train.runtime import Runtime, cores
 
 BATCH = 32  # images; evaluation holds no gradients, so any machine that trains can do more
+READERS = 8  # threads at most
 
 
-def evaluate(package: Package, folder: Path, trust: bool = False) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return (metrics of the package on a folder's images, what was left out of it), as a run measures them.
+@dataclass(frozen=True)
+class Outcome:
+    """What a package made of one labelled image."""
+
+    image: Path
+    true: str
+    predicted: str
+    probability: float
+    """Of the predicted class."""
+
+    @property
+    def correct(self) -> bool:
+        return self.true == self.predicted
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A package measured on labelled images."""
+
+    metrics: dict[str, Any]
+    """As `metrics.classification` gives them."""
+    left_out: dict[str, str]
+    """Path -> reason, of every file that was not used."""
+    outcomes: tuple[Outcome, ...]
+    """One an image, in the order of the folder."""
+    trained_on: int | None
+    """How many of the images the package was trained on, by their bytes; None where it does not know."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a package says of one image."""
+
+    image: Path
+    probabilities: dict[str, float]
+    """Of every class, the likeliest first; empty where there is an error."""
+    error: str = ""
+    """Why there is no answer: the file cannot be read, or the model gives no numbers for it."""
+
+
+def evaluate(package: Package, folder: Path, trust: bool = False, console: Console | None = None) -> Evaluation:
+    """Return what the package reaches on a folder's images, measured as a run does.
 
     :raises DataError: a folder without usable images, or with classes that the package lacks.
+    :raises PackageError: the model gives numbers that are not finite.
     """
     manifest = package.manifest
     samples, quarantined = data.labelled(folder, manifest.classes)
+    trained_on = seen.count(manifest.data.get("train"), (sample.sha256 for sample in samples))
     runtime = Runtime(Compute())
     model = load_model(package, trust).to(runtime.device)
     batches = loader.in_order(Views(folder, samples, manifest.preprocess), BATCH, runtime)
-    outputs, targets = loop.evaluate(plugins.manager(manifest.job.family), model, batches, runtime)
-    return metrics.classification(outputs, targets, manifest.classes), quarantined
+    shown = (console or Console(quiet=True)).counted(batches, len(batches), "batch")
+    outputs, targets = loop.evaluate(plugins.manager(manifest.job.family), model, shown, runtime)
+    files = [folder / sample.path for sample in samples]
+    _require_finite(outputs, files)
+    measured = metrics.classification(outputs, targets, manifest.classes)
+    shares, found = outputs.softmax(1).max(1)
+    names = manifest.classes
+    rows = zip(files, targets.tolist(), found.tolist(), shares.tolist(), strict=True)
+    outcomes = tuple(Outcome(file, names[true], names[guess], share) for file, true, guess, share in rows)
+    return Evaluation(measured, quarantined, outcomes, trained_on)
+
+
+def _require_finite(outputs: Tensor, files: Sequence[Path]) -> None:
+    odd = (~outputs.isfinite().all(1)).nonzero().flatten().tolist()
+    if odd:
+        raise PackageError(
+            f"the model gives numbers that are not finite for {len(odd)} of {len(files)} images, as for "
+            f"{str(files[odd[0]])!r}: there is nothing to measure"
+        )
+
+
+def predict(package: Package, paths: str | Path | Iterable[str | Path], trust: bool = False) -> Iterator[Answer]:
+    """Return the answers for files, and for the images in folders, in order, as they are made.
+
+    What cannot be read has an answer that says why, and the others go on. At most `2 * BATCH` images are held.
+
+    :raises DataError: there is nothing to be read; before the model is loaded.
+    """
+    files = data.pictures(paths).files
+    return _answers(load_model(package, trust), package.manifest, files)
 
 
 @torch.inference_mode()
-def predict(package: Package, paths: Sequence[Path], trust: bool = False) -> Iterator[tuple[Path, dict[str, float]]]:
-    """Yield each image with the probability of every class, the likeliest first; classes of one name add up.
+def _answers(model: nn.Module, manifest: Manifest, files: Iterable[Path]) -> Iterator[Answer]:
+    read = partial(_inputs, model.preprocess, manifest.preprocess.white)  # type: ignore[arg-type]
+    with closing(_ahead(read, files)) as found:
+        while batch := list(islice(found, BATCH)):
+            readable = [inputs for _, inputs in batch if isinstance(inputs, Tensor)]
+            shares = iter(model(torch.stack(readable)).float().softmax(1) if readable else ())
+            for file, inputs in batch:
+                if isinstance(inputs, str):
+                    yield Answer(file, {}, inputs)
+                else:
+                    yield _answer(file, manifest.classes, next(shares))
 
-    :raises DataError: a file that is no image; names it.
-    """
-    model = load_model(package, trust)
-    for path in paths:
+
+def _answer(file: Path, classes: Sequence[str], shares: Tensor) -> Answer:
+    if not shares.isfinite().all():
+        return Answer(file, {}, "the model gives numbers that are not finite")
+    found = zip(classes, shares.tolist(), strict=True)
+    return Answer(file, dict(sorted(found, key=lambda one: -one[1])))
+
+
+def _inputs(preprocess: Callable[[Image.Image], Tensor], white: int, file: Path) -> Tensor | str:
+    """Return the model's inputs `[3, height, width]` for a file, or why it has none."""
+    if not file.exists():
+        return urls.answer(file) or "no such file"
+    try:
+        return preprocess(decode(file, white=white))
+    except (DataError, OSError) as error:
+        return " ".join(str(error).split())
+
+
+def _ahead(read: Callable[[Path], Tensor | str], files: Iterable[Path]) -> Generator[tuple[Path, Tensor | str]]:
+    """Yield each file with what is read of it, in order; threads read the next `BATCH` meanwhile."""
+    waiting: deque[tuple[Path, Future[Tensor | str]]] = deque()
+    with ThreadPoolExecutor(min(READERS, cores())) as pool:
         try:
-            image = decode(path, white=package.manifest.preprocess.white)
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from error
-        shares = model(model.preprocess(image)[None]).softmax(1)[0]  # type: ignore[operator]
-        found: dict[str, float] = {}
-        for name, share in zip(package.manifest.classes, shares.tolist(), strict=True):
-            found[name] = found.get(name, 0.0) + share
-        yield path, dict(sorted(found.items(), key=lambda one: -one[1]))
-
-
-def pictures(paths: Sequence[Path]) -> list[Path]:
-    """Return the files, folders replaced by the images in them, as `data.pictures` finds them.
-
-    :raises DataError: nothing there.
-    """
-    return data.pictures(paths)[0]
+            for file in files:
+                waiting.append((file, pool.submit(read, file)))
+                if len(waiting) > BATCH:
+                    first, its = waiting.popleft()
+                    yield first, its.result()
+            while waiting:
+                first, its = waiting.popleft()
+                yield first, its.result()
+        finally:
+            for _, its in waiting:
+                its.cancel()

@@ -56,11 +56,10 @@ def package(source: str | Path, *, revision: str | None = None) -> Package:
 def model(package: Package, trust: bool = False) -> nn.Module:
     """Return the model of a package that was read; `load` says more."""
     manifest = package.manifest
-    job = replace(manifest.job, reference=manifest.base.reference)  # what the run's own reference came to mean
-    pm = family_of(job, trust)
-    network = unfilled(lambda: build(pm, job, pretrained=False)).model
-    like = network.state_dict()
+    network = architecture(package, trust).model
+    job, like = manifest.job, network.state_dict()
     reused = _from_base(manifest, trust)
+    tensors.require_finite(manifest.base.reference, reused)
     for name, tensor in reused.items():
         if name not in like or like[name].shape != tensor.shape or like[name].dtype != tensor.dtype:
             raise PackageError(f"{package.folder}: {name} of the base does not fit {job.reference}")
@@ -74,6 +73,14 @@ def model(package: Package, trust: bool = False) -> nn.Module:
         raise FamilyError(f"family {job.family!r}: {left[0]} has no values and is not in the model's state")
     facts = {"classes": list(manifest.classes), "metrics": manifest.metrics, "base": to_dict(manifest.base)}
     return describe(network.eval(), manifest.job.reference, manifest.preprocess, facts)
+
+
+def architecture(package: Package, trust: bool = False) -> Loaded:
+    """Return the model of a package that was read, with its own head, its weights not filled in."""
+    manifest = package.manifest
+    job = replace(manifest.job, reference=manifest.base.reference)  # what the run's own reference came to mean
+    pm = family_of(job, trust)
+    return unfilled(lambda: build(pm, job, pretrained=False))
 
 
 def proved(package: Package, trust: bool = False) -> tuple[nn.Module, float]:

@@ -18,6 +18,7 @@ from hubft.build import adapt, load_base
 from hubft.errors import FamilyError, JobError
 from hubft.hookspecs import Loaded
 from hubft.job import Compute, Job
+from hubft.publish import tensors
 from hubft.train import data, draws, pixels, recipe
 from hubft.train.runtime import Runtime
 from hubft.train.store import Scratch
@@ -67,6 +68,7 @@ def prepare(job: Job, images: data.Images | None = None) -> Prepared:
     images = images or data.read(Path(job.data), job.holdout, job.recipe.seed)
     job = job.with_outputs(len(images.classes))
     loaded = load_base(pm, job, pretrained=True)
+    tensors.require_finite(job.reference, loaded.model.state_dict())
     white = job.white or images.white or loaded.preprocess.white
     loaded = replace(loaded, preprocess=replace(loaded.preprocess, white=white))
     base = digest.of_tensors(loaded.model.state_dict())

@@ -2,15 +2,18 @@
 
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import packages
 import pictures
 import pytest
 import rich.console
@@ -24,7 +27,7 @@ from hubft.plain import from_dict
 from hubft.text import visible
 from hubft.train import stages
 
-CLASSES = ("[red]loud[bold]", "ants", "图\x1b[31m")  # as the terminal must not take them
+CLASSES = ("[red]loud[bold]", "ants", "图\u200b🐶")  # as the terminal must not take them
 TRAIN = "head,last:1@0.5"
 SCHEDULE = Job("toy:small", "-", recipe=Recipe(TRAIN, epochs=2, batch_size=12, lr=0.01))
 
@@ -156,6 +159,7 @@ def wrong(tmp_path: Path) -> Path:
         path.unlink()
     (tmp_path / "hollow").mkdir()
     (tmp_path / "page.jpg").write_text("<html>")
+    (tmp_path / "there.csv").write_text("mine")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     return tmp_path
@@ -211,12 +215,32 @@ WRONG = [
     ("finetune toy:small flowers --resume RUN", ALONE),
     ("evaluate nowhere flowers", "'nowhere' is neither a folder nor a Hub repository"),
     ("evaluate full flowers", "full"),
-    ("evaluate RUN flowers", "has unknown classes 'ant', 'bee'; known are '[red]loud[bold]', 'ants', '图\\x1b[31m'"),
+    (
+        "evaluate RUN flowers",
+        "has unknown classes 'ant', 'bee'; known are '[red]loud[bold]', 'ants', '图\\u200b🐶'",
+    ),
     ("evaluate RUN nowhere", "'nowhere' is no folder"),
     ("evaluate RUN hollow", "'hollow' has no class folders; DATA holds"),
     ("predict RUN nowhere.jpg", "'nowhere.jpg' does not exist"),
-    ("predict RUN page.jpg", "page.jpg: not an image of a known format"),
-    ("predict RUN hollow", "no images in 'hollow'; 0 files are none"),
+    ("predict RUN nowhere.jpg neither.jpg", "'nowhere.jpg' does not exist, nor do 1 more"),
+    ("predict RUN hollow", "no images in 'hollow'; known formats are JPEG, PNG"),
+    ("predict RUN page.jpg --top 0", "--top 0: must be 1 or more"),
+    ("predict RUN page.jpg --top -3", "--top -3: must be 1 or more"),
+    ("predict RUN page.jpg --json --csv", "--json and --csv: give one of them"),
+    ("evaluate RUN flowers --json --matrix", "--json has the confusion matrix in it: leave out --matrix"),
+    ("evaluate RUN flowers --predictions p.txt", "--predictions 'p.txt': its suffix must be .csv or .jsonl"),
+    ("evaluate RUN flowers --predictions full/p.csv", "has unknown classes"),
+    ("evaluate nowhere flowers --predictions there.csv", "'there.csv' exists: nothing was written; name another file"),
+    ("evaluate nowhere flowers --predictions gone/p.csv", "'gone/p.csv' cannot be written: No such file or directory"),
+    ("evaluate nowhere flowers --predictions page.jpg/p.csv", "'page.jpg/p.csv' cannot be written: Not a directory"),
+    ("predict https://hf.co/me/flowers page.jpg", "'https://hf.co/me/flowers' is a URL: write me/flowers"),
+    ("predict RUN https://x.org/a.jpg", "'https://x.org/a.jpg' is a URL: download it first"),
+    ("evaluate RUN https://x.org/a.zip", "'https://x.org/a.zip' is a URL: download it first"),
+    ("evaluate https://x.org/p flowers", "'https://x.org/p' is a URL: download it first"),
+    ("finetune toy:small https://x.org/a.zip", "'https://x.org/a.zip' is a URL: download it first"),
+    ("show https://huggingface.co/me/flowers/tree/v2", "is a URL: write me/flowers@v2"),
+    ("push RUN https://huggingface.co/me/flowers", "is a URL: write me/flowers"),
+    ("push https://x.org/p me/flowers", "'https://x.org/p' is a URL: download it first"),
     ("predict RUN", "--images requires an argument"),
     ("show nowhere", "'nowhere' is neither a folder nor a Hub repository"),
     ("show toy:tiny", "toy:tiny: "),
@@ -243,6 +267,15 @@ def test_a_process_exits_with_two(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith("hubft: 'nope' is no model reference: ")
+
+
+def test_output_that_nobody_reads_ends_a_process_quietly() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "hubft", "families"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + 13, "")
 
 
 def test_finetune_leaves_a_run(trained: Trained) -> None:
@@ -323,7 +356,7 @@ def test_predict_takes_what_is_an_image_and_tells_what_is_none(hubft: Hubft, tra
     assert ran.code == 0 and [line.partition(":")[0] for line in ran.out.splitlines()] == [
         str(tmp_path / name) for name in ("a.jfif", "b", "c.txt")
     ]
-    assert ran.err.startswith(f"hubft: left out {tmp_path / 'd.jpg'}: not an image of a known format (")
+    assert ran.err.startswith("hubft: not used, not an image of a known format (") and ran.err.endswith(": 'd.jpg'\n")
     assert hubft("predict", trained.folder, tmp_path / "a.jfif").code == 0
 
 
@@ -349,6 +382,7 @@ def test_predict_names_what_is_in_images(hubft: Hubft, trained: Trained) -> None
     lines = [json.loads(line) for line in ran.out.splitlines()]
     assert [line["image"] for line in lines] == [str(folder / f"{i}.png") for i in range(4)]
     for line in lines:
+        assert (line["class"], line["probability"]) == next(iter(line["probabilities"].items()))
         shares = list(line["probabilities"].values())
         assert set(line["probabilities"]) == set(CLASSES)
         assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(1)
@@ -359,6 +393,45 @@ def test_predict_names_what_is_in_images(hubft: Hubft, trained: Trained) -> None
         assert hubft("predict", trained.folder / "package", image, "--top", top).out == f"{image}: {shown}\n"
 
 
+def test_show_tells_what_a_package_is(hubft: Hubft, trained: Trained) -> None:
+    facts = dict(hubft("show", trained.folder).cells()[:6])
+    measured = json.loads((trained.folder / "report" / "results.json").read_text())["metrics"]["accuracy"]
+    assert facts["head"] == "3 outputs"
+    assert facts["classes"] == "3: " + ", ".join(f"'{visible(name)}'" for name in CLASSES)
+    assert facts["accuracy"].startswith(f"{100 * measured['value']:.1f} % (95 % interval ")
+    size = sum(path.stat().st_size for path in (trained.folder / "package").iterdir())
+    assert facts["size"] == f"{size / 1e6:.2f} MB"
+    assert facts["weights"] == "full; compress none" and facts["base"] == "toy:small, revision 1"
+
+
+def test_show_tells_of_a_delta_and_cuts_a_long_list(hubft: Hubft, tmp_path: Path) -> None:
+    names = tuple(f"class {i}" for i in range(1000))
+    job = packages.toy_job(package="delta", compress="bf16").with_outputs(len(names))
+    packages.write(tmp_path / "p", replace(job, task=replace(job.task, hidden=(8,))), names)
+    facts = dict(hubft("show", tmp_path / "p").cells()[:6])
+    assert facts["head"] == "8 hidden, 1,000 outputs"
+    assert facts["classes"].endswith("'class 7' and 992 more")
+    assert re.fullmatch(r"delta: \d tensors are those of the base; compress bf16", facts["weights"])
+
+
+@pytest.mark.parametrize("images", ["train", "val", "old"])
+def test_evaluate_says_how_many_of_the_images_were_trained_on(
+    hubft: Hubft, trained: Trained, tmp_path: Path, images: str
+) -> None:
+    package, data = trained.folder, trained.data / ("val" if images == "old" else images)
+    if images == "old":
+        shutil.copytree(trained.folder / "package", tmp_path / "p")
+        packages.rewrite(tmp_path / "p", lambda its: its["data"]["train"].pop("seen"))
+        package = tmp_path / "p"
+    said, number = {
+        "train": ("note: 36 of 36 images were trained on: the score is too good", 36),
+        "val": ("none of the 12 images was trained on", 0),
+        "old": ("note: whether these 12 images were trained on is not known: the package does not say", None),
+    }[images]
+    assert said in hubft("evaluate", package, data).out.splitlines()
+    assert json.loads(hubft("evaluate", package, data, "--json").out)["trained_on"] == number
+
+
 @pytest.mark.parametrize("source", ["toy:small", "RUN"])
 def test_show_has_the_stages_before_and_after(hubft: Hubft, trained: Trained, source: str) -> None:
     ran = hubft("show", source.replace("RUN", str(trained.folder)), "--train", TRAIN)
@@ -366,11 +439,12 @@ def test_show_has_the_stages_before_and_after(hubft: Hubft, trained: Trained, so
     heads = next(line for line in ran.out.splitlines() if "stage" in line and "┃" in line)
     columns = [cell.strip() for cell in heads.split("┃")[1:-1]]
     assert columns == ["stage", "modules", "parameters", "before", "after", "from 50%"]
-    assert ran.cells() == [
+    head = 330 if source == "toy:small" else 33 * len(CLASSES)  # a package has its own
+    assert ran.cells()[-4:] == [
         ["stem", "stem", "464", "464", "0", "0"],
         ["block", "block", "4,672", "4,672", "0", "4,672"],
-        ["head", "head", "330", "330", "330", "330"],
-        ["total", "", "5,466", "5,466", "330", "5,002"],
+        ["head", "head", *4 * [f"{head:,}"]],
+        ["total", "", f"{5136 + head:,}", f"{5136 + head:,}", str(head), f"{4672 + head:,}"],
     ]
     assert "toy:small: Small, head head" in ran.out
 

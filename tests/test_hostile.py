@@ -39,22 +39,26 @@ FOLDERS = (  # what a file system can hold
     "\\",
     "`evil`` |",
     "a\u034f\u200b\u2060evil",
-    "abc\u202egnp.evil",
     "con",
     "http:evil.example",
-    "line\nevil: forged\n---",
     "evil@evil.example",
     "www.evil.example",
     "w" * 255,
-    "\x1b[31mevil\x1b]0;evil\x07\x7f",
-    "\x9b31m\u2028evil\x85",
     "![evil](evil.png)",
     ":skull:",
     "图 🐶",
 )
+# No class may have a name that a terminal obeys, that turns its line, or that shows nothing.
+REFUSED = (
+    "abc\u202egnp.evil",
+    "line\nevil: forged\n---",
+    "\x1b[31mevil\x1b]0;evil\x07\x7f",
+    "\x9b31m\u2028evil\x85",
+    "\u200b\u3164",
+)
 # And what it cannot: `OUTSIDE` becomes the path of a folder that is no business of hubft.
-TEXTS = ("", ".", "..", "../outside", "OUTSIDE", ".hidden", "a\0b", "\udcff", "w" * 10_000, "twice", "twice")
-TEXTS += ("</table><script>evil()</script>", "[evil](https://evil.example)", "https://evil.example/", "x | y\r\n# evil")
+TEXTS = (".", "..", "../outside", "OUTSIDE", ".hidden", "w" * 10_000, "twice")
+TEXTS += ("</table><script>evil()</script>", "[evil](https://evil.example)", "https://evil.example/", "x | y # evil")
 DATA = os.fsdecode(b"da\xffta\n---\x1b[31m[evil](x)<b>\xe2\x80\xae|`")
 HEADINGS = ["Load it", "Reproduce it", "Classes"]
 KEYS = {"library_name", "license", "pipeline_tag", "tags", "model-index"}
@@ -244,7 +248,24 @@ def test_no_class_of_a_stranger_is_a_path(stranger: Stranger, tmp_path: Path) ->
     assert ": 6 images" in ran.out, "two each of twice, :skull: and con; none of a folder outside, none twice"
 
 
-def test_predictions_by_names_that_stand_twice_add_up(stranger: Stranger, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [*REFUSED, "", "a\0b", "\udcff", "x | y\r\n# evil", "twice"])
+def test_a_stranger_s_name_that_cannot_be_shown_or_stands_twice_is_refused(tmp_path: Path, name: str) -> None:
+    packages.write(tmp_path / "p", packages.toy_job(), ("ant", "bee", "twice"))
+    packages.rewrite(tmp_path / "p", lambda data: data.update(classes=[name, "bee", "twice"]))
+    ran = hubft(tmp_path, "show", tmp_path / "p")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert ran.err.startswith("hubft: hubft.json: the name of the class '") or "2 classes have the name" in ran.err
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_such_a_name_is_told_before_a_run_is_made(tmp_path: Path, name: str) -> None:
+    data = pictures.folder(tmp_path / "data", ("ant", name), 1, 1)
+    ran = hubft(tmp_path, "finetune", "toy:small", data, "--output", "run")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1) and ran.err.endswith(": rename it\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_predictions_name_every_class(stranger: Stranger, tmp_path: Path) -> None:
     image = stranger.data / "val" / "con" / "0.png"
     ran = hubft(tmp_path, "predict", stranger.package, image, "--json")
     shares = json.loads(ran.out)["probabilities"]

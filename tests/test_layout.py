@@ -252,9 +252,13 @@ def test_a_files_content_tells_whether_it_is_an_image(tmp_path: Path) -> None:
     assert "cat/g.png" in paths(images.train + images.val)
     assert images.quarantined.keys() == {"cat/gif.png", "cat/video.png", "dog/README"}
     assert all(reason.startswith("not an image of a known format (") for reason in images.quarantined.values())
-    chosen, left_out = data.pictures([tmp_path / "cat"])
-    assert {f"cat/{path.name}" for path in chosen} == {p for p in paths(images.train + images.val) if p[:3] == "cat"}
-    assert {path.name for path in left_out} == {"gif.png", "video.png"}, "one rule for predict"
+    found = data.pictures([tmp_path / "cat"])
+    assert {f"cat/{path.name}" for path in found.files} == {
+        p for p in paths(images.train + images.val) if p[:3] == "cat"
+    }
+    (note,) = found.notes
+    assert note.startswith("not used, not an image of a known format ("), "one rule for predict"
+    assert note.endswith(": 'gif.png', 'video.png'")
     evaluated, left_out_too = data.labelled(tmp_path, ("cat", "dog"))
     assert len(evaluated) == 68 and left_out_too == images.quarantined, "and for evaluate"
 
@@ -289,7 +293,7 @@ def test_one_rule_for_links(tmp_path: Path) -> None:
         "not used, a link to what is read anyway: 'above', 'cat/more/round', 'cat/up', 'dog/cats'",
         "not used, hidden: '.hidden'",
     )
-    assert len(data.pictures([root / "cat"])[0]) == 13
+    assert len(data.pictures([root / "cat"]).files) == 13
 
 
 def test_the_folder_may_be_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

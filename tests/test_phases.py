@@ -119,7 +119,7 @@ def test_a_frozen_part_computes_as_often_in_many_epochs_as_in_few(
 def test_metrics_on_cached_features_are_the_package_s(insects: Path, tmp_path: Path) -> None:
     result, console = heard(job(insects, tmp_path / "run", recipe=HEAD))
     assert console.about("cache    features before drop")
-    measured, _ = inference.evaluate(load.package(str(tmp_path / "run")), insects, trust=False)
+    measured = inference.evaluate(load.package(str(tmp_path / "run")), insects, trust=False).metrics
     assert measured["loss"] == pytest.approx(result.metrics["loss"], rel=1e-5)
     assert measured["confusion"] == result.metrics["confusion"]
     assert result.metrics["loss"] == result.run.history()[-1]["val_loss"]

@@ -122,7 +122,7 @@ def test_a_short_run_of_mobilenet_v3_is_good_in_eval_mode(
     (line,) = console.about("mended")
     was, now = map(float, re.fullmatch(MENDED, line).groups())  # type: ignore[union-attr]
     assert now < 0.5 * was
-    measured, _ = inference.evaluate(load.package(str(tmp_path / "run")), insects, trust=False)
+    measured = inference.evaluate(load.package(str(tmp_path / "run")), insects, trust=False).metrics
     assert measured["accuracy"] == result.metrics["accuracy"]
 
 

@@ -6,6 +6,7 @@ import logging
 import re
 from pathlib import Path
 
+from hubft import urls
 from hubft.errors import DamagedPackage, HubError, PackageError
 from hubft.publish.package import FILES, MANIFEST, Package, locate, read
 
@@ -71,7 +72,9 @@ def here(source: str | Path) -> Path:
     """
     found = local(source)
     if found is None:
-        raise PackageError(f"there is no run or package {str(source)!r} here: hubft finetune makes one")
+        raise PackageError(
+            urls.answer(source) or f"there is no run or package {str(source)!r} here: hubft finetune makes one"
+        )
     return found
 
 
@@ -79,7 +82,8 @@ def _parsed(source: str | Path, revision: str | None) -> tuple[str, str | None]:
     name, at, pinned = str(source).partition("@")
     if not REPOSITORY.fullmatch(name):
         raise PackageError(
-            f"{str(source)!r} is neither a folder nor a Hub repository (owner/name or owner/name@revision)"
+            urls.answer(source, package=True)
+            or f"{str(source)!r} is neither a folder nor a Hub repository (owner/name or owner/name@revision)"
         )
     if at and (revision is not None or not pinned):
         raise PackageError(f"{str(source)!r} with revision {revision!r}: give one revision, once")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import stat
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from hubft.hookspecs import Base, Preprocess
 from hubft.job import Job, Reference
 from hubft.plain import from_dict, to_dict
 from hubft.publish import tensors
+from hubft.text import quoted, unprintable
 
 SCHEMA = 1
 WEIGHTS = "model.safetensors"
@@ -44,7 +46,7 @@ class Manifest:
 
     job: Job
     classes: tuple[str, ...]
-    """Names of the outputs, in order; any text at all."""
+    """Names of the outputs, in order: each once, and each can be shown."""
     preprocess: Preprocess
     base: Base
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -128,6 +130,11 @@ def _check(manifest: Manifest) -> None:
     task, base, files = manifest.job.task, manifest.base, manifest.files
     if len(manifest.classes) != task.outputs:
         raise PackageError(f"{len(manifest.classes)} classes for {task.outputs} outputs")
+    for name, times in Counter(manifest.classes).items():
+        if problem := unprintable(name):
+            raise PackageError(f"the name of the class {quoted(name)} {problem}")
+        if times > 1:
+            raise PackageError(f"{times} classes have the name {quoted(name)}")
     if (manifest.delta is None) != (manifest.job.package == "full"):
         raise PackageError(f"job.package is {manifest.job.package!r}, and delta says otherwise")
     needed = {manifest.weights, SELFTEST, CARD}

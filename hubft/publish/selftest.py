@@ -68,6 +68,7 @@ def _read(package: Package) -> tuple[dict[str, Tensor], Tensor]:
         if not good or not number:
             raise PackageError(f"{SELFTEST}: {name} is {dtype} {list(shape)}")
     images = tensors.mapped(path)
+    tensors.require_finite(SELFTEST, images)  # else infinity would allow any difference
     return images, images.pop("logits").float()
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hubft import digest
+from hubft import digest, urls
 from hubft.errors import HubError
 from hubft.publish.hub import COMMIT, REPOSITORY, explained
 from hubft.publish.package import CARD, FILES, MANIFEST, Package
@@ -65,7 +65,10 @@ def check_target(name: str, branch: str) -> None:
     :raises HubError: no owner/name, or a commit where a branch is meant.
     """
     if not REPOSITORY.fullmatch(name):
-        raise HubError(f"{name!r} is no repository of the Hub: write owner/name, as in me/flowers")
+        raise HubError(
+            urls.answer(name, package=True)
+            or f"{name!r} is no repository of the Hub: write owner/name, as in me/flowers"
+        )
     if COMMIT.fullmatch(branch):
         raise HubError(f"--revision {branch}: a commit cannot be pushed to; name a branch, as in --revision v2")
 

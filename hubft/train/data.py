@@ -13,12 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
+from hubft import urls
 from hubft.errors import DataError
 from hubft.hookspecs import Preprocess
 from hubft.text import listed, look_alike, quoted
 from hubft.train import folders, layout
-from hubft.train.decode import UNKNOWN, decode, peak, recognised, white_of
+from hubft.train.decode import FORMATS, UNKNOWN, decode, peak, recognised, white_of
 from hubft.train.folders import shown
 from hubft.train.keys import key
 from hubft.train.layout import Part
@@ -126,26 +128,40 @@ def labelled(folder: Path, classes: tuple[str, ...]) -> tuple[list[Sample], dict
     return samples, quarantined | {shown(path, folder): reason for path, reason in passed.items()}
 
 
-def pictures(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
-    """Return (files, folders replaced by the images in them; what was left out of a folder and why).
+class Pictures(NamedTuple):
+    """Images that a model is asked about."""
 
-    :raises DataError: a path that does not exist, or no image in any.
+    files: list[Path]
+    notes: list[str]
+    """What lies in the folders and is not among them, a line for each reason."""
+
+
+def pictures(paths: str | Path | Iterable[str | Path]) -> Pictures:
+    """Return the files, folders replaced by the images in them. A file that is named is one, whatever it holds.
+
+    :raises DataError: nothing there: no such path, or folders without images.
     """
-    chosen: list[Path] = []
-    left_out: dict[Path, str] = {}
-    for path in paths:
-        if not path.exists():
-            raise DataError(f"{str(path)!r} does not exist")
+    given = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    files: list[Path] = []
+    notes: list[str] = []
+    for path in given:
         if not path.is_dir():
-            chosen.append(path)
+            files.append(path)
             continue
         found = folders.below(path, path)
         images = [file for file in found.files if recognised(file)]
-        chosen += images
-        left_out |= found.passed | dict.fromkeys(set(found.files) - set(images), UNKNOWN)
-    if not chosen:
-        raise DataError(f"no images in {listed(map(str, paths))}; {len(left_out):,} files are none")
-    return chosen, left_out
+        files += images
+        notes += folders.told(found.passed | dict.fromkeys(set(found.files) - set(images), UNKNOWN), path)
+    if not any(file.exists() for file in files):
+        raise DataError(_nothing(given, files))
+    return Pictures(files, notes)
+
+
+def _nothing(given: Sequence[Path], missing: Sequence[Path]) -> str:
+    if missing:
+        others = f", nor do {len(missing) - 1:,} more" if len(missing) > 1 else ""
+        return urls.answer(missing[0]) or f"{str(missing[0])!r} does not exist{others}"
+    return f"no images in {listed(map(str, given)) or 'nothing'}; known formats are {', '.join(FORMATS)}"
 
 
 def split(samples: Iterable[Sample], classes: int, holdout: float, seed: int) -> tuple[list[Sample], list[Sample]]:

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hubft import files
+from hubft import files, urls
 from hubft.errors import DataError
-from hubft.text import listed, look_alike
+from hubft.text import listed, look_alike, quoted, unprintable
 from hubft.train import folders
 from hubft.train.decode import recognised
 from hubft.train.folders import shown
@@ -134,7 +134,7 @@ def look(folder: Path) -> Layout:
     :raises DataError: no folder, one that hubft wrote, two folders for one part, names that look the same.
     """
     if not folder.is_dir():
-        raise DataError(f"{str(folder)!r} is no folder; {KNOWN}")
+        raise DataError(urls.answer(folder) or f"{str(folder)!r} is no folder; {KNOWN}")
     if files.ours(folder):
         raise DataError(f"{str(folder)!r} was written by hubft and is no folder of images; {KNOWN}")
     top, passed = _part(folder)
@@ -218,6 +218,8 @@ def _check_names(part: Part) -> None:
     for name in part.names:
         if name != name.encode("utf-8", "replace").decode():
             raise DataError(f"the name of the class folder {name!r} is not UTF-8: rename it")
+        if problem := unprintable(name):
+            raise DataError(f"the name of the class folder {quoted(name)} {problem}: rename it")
     _refuse_twins(part.root, part.names)
 
 

@@ -1,0 +1,29 @@
+"""Addresses of the web where a name of this machine or of the Hub belongs: answered for what they are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+URL = re.compile(r"([a-z][a-z0-9+.-]+):/{1,3}(?=[^/])", re.IGNORECASE)  # a Path has made one slash of two
+MODEL = re.compile(
+    r"(?:www\.)?(?:huggingface\.co|hf\.co)/(?!(?:datasets|spaces|models|docs|papers|api)/)"
+    r"([\w.-]+/[\w.-]+?)(?:/(?:tree|blob|resolve|commit)/([^/?#]+).*)?/?(?:[?#].*)?",
+    re.ASCII,
+)
+
+
+def answer(source: str | Path, package: bool = False) -> str:
+    """Return what is wrong with a URL that was given for a path, or for a package; nothing where it is none."""
+    text = str(source)
+    found = URL.match(text)
+    if not found or Path(text).exists():
+        return ""
+    scheme, rest = found[1].lower(), text[found.end() :]
+    if scheme == "file":
+        return f"{text!r} is a URL: give the path itself"
+    name = MODEL.fullmatch(rest) if package else None
+    if name:
+        instead = f"{name[1]}@{name[2]}" if name[2] and name[2] != "main" else name[1]
+    what = f"write {instead}" if name else "download it first"
+    return f"'{scheme}://{rest}' is a URL: {what}"
