@@ -265,7 +265,7 @@ NEWER = "hubft_family = {'api': (1, 9), 'colour': 1}\n" + GOOD + "@hookimpl\ndef
     ("code", "said"),
     [
         (NEWER, "is written for version 1.9 of the hooks, and hubft has 1.0; try: update hubft, or pip un"),
-        (NEWER.replace("1, 9", "2, 0"), "is written for version 2.0 of the hooks, and hubft has 1.0; try: pip install"),
+        (NEWER.replace("1, 9", "2, 0"), "is written for version 2.0 of the hooks, and hubft has 1.0; try: update"),
         (
             NEWER.replace("1, 9", "0, 9"),
             "version 0.9 of the hooks, and hubft has 1.0; try: pip install -U hubft-it, or",

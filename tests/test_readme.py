@@ -14,10 +14,9 @@ import pytest
 from environments import Environment
 from loopback import github, hub
 from loopback.stranger import ROOT, checkout
-from PIL import Image
+from PIL import ExifTags, Image
 from safetensors.torch import save
 
-import hubft
 from hubft import plugins
 from hubft.testing import check_family
 
@@ -52,8 +51,10 @@ def world(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The environment of a user who has a folder of flowers, and a token: hubs are on the loopback."""
     flowers = pictures.folder(tmp_path / "flowers", classes=("daisy", "tulip"), train=4, val=2)
     (tmp_path / "more_flowers").symlink_to(flowers / "val")
-    Image.new("RGB", (60, 50), "pink").save(tmp_path / "rose.jpg")
-    served = github.GitHub("org/hubft", {"main": COMMIT}, {f"v{hubft.__version__}": COMMIT}, {COMMIT: checkout()})
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.radial_gradient("L").resize((600, 300)).convert("CMYK").save(tmp_path / "rose.jpg", exif=turned)
+    served = github.GitHub("OWNER/REPOSITORY", {"main": COMMIT}, {}, {COMMIT: checkout()})
     with hub.serving(hub.Hub()) as models, github.serving(served, tmp_path):
         lite0 = plugins.manager("pip").hook.load(name="efficientnet_lite0", pretrained=True).model
         models.put("timm/tf_efficientnet_lite0.in1k", {"model.safetensors": save(lite0.state_dict())})
@@ -105,14 +106,22 @@ def test_publish_and_load(tmp_path: Path, world: dict[str, str]) -> None:
     for line in commands("Publish"):
         printed = shell(line, tmp_path, world)
     assert "proved" in printed
-    codes = blocks("Load", "python")
+    codes = [code.replace('"path/to/hubft"', repr(str(ROOT))) for code in blocks("Load", "python")]
     assert len(codes) == 2
-    preamble = 'from PIL import Image\nimage = Image.open("rose.jpg")\n'
-    outcome = "\nprint(type(model).__module__, model.get_classifier().out_features)"
-    for code in codes:
+    [line] = re.findall(r"`(torch\.hub\.load\(\"OWNER/REPOSITORY\", .*?\))`", SECTIONS["Load"])
+    codes.append(re.sub(r"torch\.hub\.load\(.*, \"finetuned\", .*\)", line, codes[0]))
+    text = (tmp_path / "runs" / "efficientnet_lite0-flowers" / "package" / "README.md").read_text(encoding="utf-8")
+    preamble = re.findall(r"```python\n(import numpy\n.*?\n)image = rgb", text, re.DOTALL)[0]
+    outcome = """
+print(type(model).__module__, model.get_classifier().out_features)
+if "logits" in globals():
+    print(model.hubft["classes"][logits.argmax()], f"{logits.softmax(1).max():.3f}")
+"""
+    best = shell(commands("Fine-tune")[4].replace(" --json", " --top 1"), tmp_path, world).partition(": ")[2]
+    for code, last in zip(codes, ("\n" + best, "", "\n" + best), strict=True):
         (tmp_path / "load.py").write_text(preamble + code + outcome)
         printed = shell(f"{sys.executable} -W error load.py", tmp_path, world)
-        assert printed.endswith("timm.models.efficientnet 2\n"), printed
+        assert printed.strip().endswith(f"timm.models.efficientnet 2{last}".strip()), printed
 
 
 def commanded(environment: Environment) -> str:
