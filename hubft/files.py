@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,7 +33,10 @@ def write_json(path: Path, value: Any) -> None:
 
 def cache(kind: str) -> Path:
     """Return the folder that keeps things of a kind from run to run: below `$HUBFT_CACHE`, or `~/.cache/hubft`."""
-    return Path(os.environ.get("HUBFT_CACHE") or Path.home() / ".cache" / "hubft") / kind
+    whole = Path(os.environ.get("HUBFT_CACHE") or Path.home() / ".cache" / "hubft")
+    with suppress(OSError):  # whoever keeps something there tells that it cannot be written
+        marked(whole)
+    return whole / kind
 
 
 def marked(folder: Path) -> Path:
