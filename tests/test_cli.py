@@ -323,7 +323,7 @@ def test_predict_takes_what_is_an_image_and_tells_what_is_none(hubft: Hubft, tra
     assert ran.code == 0 and [line.partition(":")[0] for line in ran.out.splitlines()] == [
         str(tmp_path / name) for name in ("a.jfif", "b", "c.txt")
     ]
-    assert ran.err.startswith(f"hubft: left out {tmp_path / 'd.jpg'}: not an image of a known format (")
+    assert ran.err.startswith(f"hubft: left out '{tmp_path / 'd.jpg'}': not an image of a known format (")
     assert hubft("predict", trained.folder, tmp_path / "a.jfif").code == 0
 
 

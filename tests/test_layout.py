@@ -68,6 +68,13 @@ def test_all_that_hubft_writes_is_known_by_a_file_in_it(tmp_path: Path, mark: ob
     assert (images.classes, images.notes) == (("cat", "dog"), ("not used, written by hubft: 'thing'",))
 
 
+def test_the_cache_is_no_data_where_it_lies_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUBFT_CACHE", str(classes(tmp_path) / "cache"))
+    files.cache("features").mkdir()
+    images = data.read(tmp_path, 0.2, 0)
+    assert (images.classes, images.notes) == (("cat", "dog"), ("not used, written by hubft: 'cache'",))
+
+
 def test_the_folder_of_runs_may_hold_a_log_and_a_class_may_hold_a_run(tmp_path: Path) -> None:
     written_by_hubft(classes(tmp_path) / "runs" / "mine")
     (tmp_path / "runs" / "log.txt").write_text("epoch 1")
