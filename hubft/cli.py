@@ -16,7 +16,7 @@ from hubft.cli_options import Trust
 from hubft.console import Console, percent
 from hubft.errors import HubftError, JobError, Stopped
 from hubft.job import Compute, Job, Recipe, Task
-from hubft.text import quoted, visible
+from hubft.text import visible
 
 if TYPE_CHECKING:
     from hubft.engine import Result
@@ -131,7 +131,7 @@ def evaluate(package: str, data: Path, *, matrix: bool = False, trust: Trust = F
     for note in laid_out.notes():
         console.say(f"note: {note}")
     for path, reason in left_out.items():
-        console.say(f"left out {quoted(path)}: {reason}")
+        console.say(f"left out {path!r}: {reason}")
     _measured(console, metrics, f"{package} on {part.root}")
     classes = found.manifest.classes
     rows = zip(classes, metrics["recall"], strict=True)
@@ -168,7 +168,7 @@ def predict(
 
     chosen, left_out = data.pictures(images)  # what is wrong is told before seconds go into importing torch
     for path, reason in left_out.items():
-        print(f"hubft: left out {quoted(str(path))}: {reason}", file=sys.stderr)
+        print(f"hubft: left out {str(path)!r}: {reason}", file=sys.stderr)
     from hubft import inference, load
 
     console = Console()

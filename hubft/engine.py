@@ -21,7 +21,6 @@ from hubft.plan import Plan, settle
 from hubft.prepare import Prepared, prepare
 from hubft.publish import package, selftest
 from hubft.safeguard import few, mend
-from hubft.text import quoted
 from hubft.train import draws, frozen, loop, report, transforms
 from hubft.train.data import Images
 from hubft.train.run import Run
@@ -123,7 +122,7 @@ def _introduce(prepared: Prepared, run: Run, console: Console) -> None:
         f"{prepared.runtime.device} -> {run.folder}"
     )
     for path, reason in list(images.quarantined.items())[:5]:
-        console.say(f"left out {quoted(path)}: {reason}")
+        console.say(f"left out {path!r}: {reason}")
     if len(images.quarantined) > 5:
         console.say(f"and {len(images.quarantined) - 5} more, listed in {run.report / 'results.json'}")
     for note in images.notes:

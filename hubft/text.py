@@ -27,15 +27,15 @@ def readable_json(value: Any) -> str:
 
 
 def quoted(name: str) -> str:
-    """Return a name, or a path, in quotes, at most 200 characters of it, control characters as escapes."""
-    return repr(name if len(name) <= 200 else name[:199] + "…")
+    """Return a name in quotes, at most 60 characters of it, control characters as escapes."""
+    return repr(name if len(name) <= 60 else name[:59] + "…")
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:
     """Return `'a', 'b' and 9,998 more`: names in quotes, so many at most."""
     names = list(names)
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(quoted(name if len(name) <= 60 else name[:59] + "…") for name in names[:most]) + more
+    return ", ".join(map(quoted, names[:most])) + more
 
 
 def look_alike(names: Iterable[str]) -> str:

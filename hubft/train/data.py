@@ -18,7 +18,7 @@ from zlib import crc32
 import numpy
 
 from hubft.errors import DataError
-from hubft.text import listed, look_alike, quoted
+from hubft.text import listed, look_alike
 from hubft.train import folders, layout
 from hubft.train.decode import UNKNOWN, decode, recognised
 from hubft.train.folders import shown
@@ -120,6 +120,13 @@ def labelled(folder: Path, classes: tuple[str, ...]) -> tuple[list[Sample], dict
     return samples, quarantined | {shown(path, folder): reason for path, reason in passed.items()}
 
 
+def images_in(folder: Path) -> tuple[list[Path], dict[Path, str]]:
+    """Return (the images below a folder by the rule for data, sorted; everything else and why it is left out)."""
+    found = folders.below(folder, folder)
+    images = [file for file in found.files if recognised(file)]
+    return images, found.passed | dict.fromkeys(sorted(set(found.files) - set(images)), UNKNOWN)
+
+
 def pictures(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
     """Return (files, folders replaced by the images in them; what was left out of a folder and why).
 
@@ -130,13 +137,9 @@ def pictures(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
     for path in paths:
         if not path.exists():
             raise DataError(f"{str(path)!r} does not exist")
-        if not path.is_dir():
-            chosen.append(path)
-            continue
-        found = folders.below(path, path)
-        images = [file for file in found.files if recognised(file)]
+        images, others = images_in(path) if path.is_dir() else ([path], {})
         chosen += images
-        left_out |= found.passed | dict.fromkeys(set(found.files) - set(images), UNKNOWN)
+        left_out |= others
     if not chosen:
         raise DataError(f"no images in {listed(map(str, paths))}; {len(left_out):,} files are none")
     return chosen, left_out
@@ -177,7 +180,7 @@ def _scan(
         first = next(iter(bad))
         raise DataError(
             f"{len(bad):,} of {len(files):,} files in {str(part.root)!r} cannot be used, more than a tenth; mend them "
-            f"or move them away; {quoted(first)}: {bad[first]}"
+            f"or move them away; {first!r}: {bad[first]}"
         )
     quarantined |= bad
     return samples
