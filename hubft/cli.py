@@ -166,7 +166,7 @@ def evaluate(
     for note in laid_out.notes():
         console.say(f"note: {note}")
     for path, reason in measured.left_out.items():
-        console.say(f"left out {path}: {reason}")
+        console.say(f"left out {path!r}: {reason}")
     console.say(cli_package.trained_on(measured))
     _measured(console, measured.metrics, f"{package} on {part.root}")
     cli_package.print_classes(console, found.manifest.classes, measured.metrics, matrix)

@@ -122,7 +122,7 @@ def _introduce(prepared: Prepared, run: Run, console: Console) -> None:
         f"{prepared.runtime.device} -> {run.folder}"
     )
     for path, reason in list(images.quarantined.items())[:5]:
-        console.say(f"left out {path}: {reason}")
+        console.say(f"left out {path!r}: {reason}")
     if len(images.quarantined) > 5:
         console.say(f"and {len(images.quarantined) - 5} more, listed in {run.report / 'results.json'}")
     for note in images.notes:

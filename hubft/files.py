@@ -35,7 +35,10 @@ def write_json(path: Path, value: Any) -> None:
 
 def cache(kind: str) -> Path:
     """Return the folder that keeps things of a kind from run to run: below `$HUBFT_CACHE`, or `~/.cache/hubft`."""
-    return Path(os.environ.get("HUBFT_CACHE") or Path.home() / ".cache" / "hubft") / kind
+    whole = Path(os.environ.get("HUBFT_CACHE") or Path.home() / ".cache" / "hubft")
+    with suppress(OSError):  # whoever keeps something there tells that it cannot be written
+        marked(whole)
+    return whole / kind
 
 
 def marked(folder: Path) -> Path:

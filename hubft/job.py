@@ -186,7 +186,7 @@ class Job:
     reference: str
     """Pretrained model, as family:name."""
     data: str
-    """Folder: DATA/train/CLASS/* and DATA/val/CLASS/*, or one folder of class folders."""
+    """Folder: train/CLASS/* with val/CLASS/* or test/CLASS/* (or both), or one folder of class folders."""
     _: KW_ONLY
     task: Task = field(default_factory=Task)
     recipe: Recipe = field(default_factory=Recipe)
@@ -194,7 +194,7 @@ class Job:
     size: int = 0
     """Side of the model's input, pixels; 0 is the model's own."""
     holdout: float = 0.2
-    """Share of each class held out for evaluation where DATA has no train/ and val/."""
+    """Share of each class held out for evaluation where DATA has no val/."""
     white: int = 0
     """Value of 16-bit grey that is white; 0: the smallest of 255, 511 to 65535 that no training image exceeds."""
     compress: str = "none"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import sklearn.datasets
 
-from hubft import HubftError, cli, demo
+from hubft import HubftError, cli, demo, files
 from hubft.console import Console
 
 
@@ -28,6 +28,7 @@ def test_the_demo_ends_in_a_torch_hub_entry_with_equal_logits(
     assert "gives a EfficientNet whose logits differ by 0.0 from those of the run" in shown
     assert "hubft finetune" in shown
     accuracy = float(shown.partition("accuracy on held-out digits ")[2].split()[0])
+    assert files.ours(tmp_path / "demo"), "its digits are not taken for the images of the folder it lies in"
     assert accuracy > 0.3  # from 160 digits; chance is 0.1
 
 

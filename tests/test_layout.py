@@ -68,6 +68,13 @@ def test_all_that_hubft_writes_is_known_by_a_file_in_it(tmp_path: Path, mark: ob
     assert (images.classes, images.notes) == (("cat", "dog"), ("not used, written by hubft: 'thing'",))
 
 
+def test_the_cache_is_no_data_where_it_lies_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUBFT_CACHE", str(classes(tmp_path) / "cache"))
+    files.cache("features").mkdir()
+    images = data.read(tmp_path, 0.2, 0)
+    assert (images.classes, images.notes) == (("cat", "dog"), ("not used, written by hubft: 'cache'",))
+
+
 def test_the_folder_of_runs_may_hold_a_log_and_a_class_may_hold_a_run(tmp_path: Path) -> None:
     written_by_hubft(classes(tmp_path) / "runs" / "mine")
     (tmp_path / "runs" / "log.txt").write_text("epoch 1")
@@ -112,12 +119,14 @@ def test_what_is_beside_the_parts_is_named(tmp_path: Path) -> None:
     fill(tmp_path / "extra", range(3))
     fill(tmp_path / "test" / "images", range(5))  # nobody has labelled it
     fill(tmp_path / "train" / "images", range(60, 62), "stray{}.png")
+    fill(tmp_path, range(62, 63), "cover.jpg")
     images = data.read(tmp_path, 0.2, 0)
     assert (len(images.train), len(images.val), images.test) == (12, 12, ())
     assert images.notes == (
         "the parts are 'train/images' for train, 'valid/images' for val",
         "2 images lie beside the class folders and belong to none: 'train/images/stray60.png', "
         "'train/images/stray61.png'",
+        "1 images lie beside the class folders and belong to none: 'cover.jpg'",
         "not used, beside images/: 'train/labels'",
         "not used, beside the parts of the split: 'extra'",
         "not used, no class folders in it: 'test'",

@@ -21,7 +21,7 @@ from hubft.files import write_json
 from hubft.plain import from_dict, to_dict
 from hubft.publish import hub
 from hubft.publish.package import MANIFEST, Package, locate, read
-from hubft.text import visible
+from hubft.text import listed, visible
 
 OWN = Path(__file__).with_name("catalogue.json")
 """That of this checkout, or of the hubft that is installed."""
@@ -62,7 +62,7 @@ def find(name: str, file: Path = OWN) -> Entry:
     """
     records = _records(file)
     if name not in records:
-        known = ", ".join(records) or "no entry at all"
+        known = listed(records) or "no entry at all"
         raise HubftError(f"the catalogue has no entry {name!r}; it has {known}.{suggest(name, records)}")
     return from_dict(Entry, records[name], f"catalogue.{name}")
 

@@ -66,7 +66,7 @@ class Layout:
             yield "the parts are " + ", ".join(f"{root!r} for {kind}" for kind, root in roots.items())
         if not self.parts and (classes := [name for name in self.whole.names if _kind(name)]):
             yield f"taken for a class, as it holds images and lies beside other classes: {listed(classes)}"
-        for part in self.parts.values() or [self.whole]:
+        for part in (*self.parts.values(), self.whole):
             if stray := [path for path in folders.inside(part.root).files if recognised(path)]:
                 names = listed(shown(path, self.folder) for path in stray)
                 yield f"{len(stray)} images lie beside the class folders and belong to none: {names}"
