@@ -40,7 +40,7 @@ def print_answers(console: Console, answers: Iterable[Answer], form: str, top: i
         else:
             console.raw({"text": _text, "json": _json, "csv": _csv}[form](answer, top))
     if pictures.others:
-        console.warn(f"hubft: skipped {pictures.others:,} files in these folders that are no images")
+        console.warn(f"hubft: files in these folders that are no images, skipped: {pictures.others:,}")
     if failed:
         raise Incomplete(f"{failed:,} of {len(pictures.files):,} images have no answer; the reason stands by each")
 

@@ -141,7 +141,7 @@ def _answer(file: Path, classes: Sequence[str], shares: Tensor) -> Answer:
 
 def _inputs(preprocess: Callable[[Image.Image], Tensor], file: Path) -> Tensor | str:
     """Return the model's inputs `[3, height, width]` for a file, or why it has none."""
-    if not file.exists():
+    if not urls.there(file):
         return urls.answer(file) or "no such file"
     try:
         return preprocess(decode(file))
@@ -176,13 +176,13 @@ def pictures(paths: str | Path | Iterable[str | Path]) -> Pictures:
     files: list[Path] = []
     others = 0
     for path in given:
-        if path.is_dir():
+        if urls.there(path) and path.is_dir():
             every = data.files(path)
             images = [p for p in every if p.suffix.lower() in data.SUFFIXES]
             files, others = files + images, others + len(every) - len(images)
         else:
             files.append(path)
-    if not any(file.exists() for file in files):
+    if not any(map(urls.there, files)):
         raise DataError(_nothing(given, files))
     return Pictures(files, others)
 

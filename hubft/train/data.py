@@ -59,10 +59,10 @@ def read(folder: Path, holdout: float, seed: int) -> Images:
     :raises DataError: no such folder, fewer than two classes, a class without images, validation classes
         that training lacks, more than a tenth of the files unreadable.
     """
+    if problem := urls.answer(folder):
+        raise DataError(problem)
     if not folder.is_dir():
-        raise DataError(
-            urls.answer(folder) or f"{str(folder)!r} is no folder; DATA holds train/CLASS/* and val/CLASS/*, or CLASS/*"
-        )
+        raise DataError(f"{str(folder)!r} is no folder; DATA holds train/CLASS/* and val/CLASS/*, or CLASS/*")
     parted = (folder / "train").is_dir()
     if parted and not (folder / "val").is_dir():
         raise DataError(
@@ -93,8 +93,10 @@ def labelled(folder: Path, classes: tuple[str, ...]) -> tuple[list[Sample], dict
 
     :raises DataError: no such folder, a class that is not among `classes`, no usable image.
     """
+    if problem := urls.answer(folder):
+        raise DataError(problem)
     if not folder.is_dir():
-        raise DataError(urls.answer(folder) or f"{str(folder)!r} is no folder; DATA holds val/CLASS/* or CLASS/*")
+        raise DataError(f"{str(folder)!r} is no folder; DATA holds val/CLASS/* or CLASS/*")
     root = folder / "val" if (folder / "val").is_dir() else folder
     strangers = sorted(set(_classes(root)) - set(classes))
     if strangers:
