@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rich.console import Console as RichConsole
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FEW = 32  # things that are done without a bar
+SOON = 1.0  # seconds that pass without a bar
 
 
 class Output(RichConsole):
@@ -49,11 +50,18 @@ class Console:
             print(text)
 
     def counted(self, things: Iterable[T], total: int, what: str) -> Iterator[T]:
-        """Yield the things, under a bar of how many are done and the time that is left; none where no terminal is."""
+        """Yield the things; where that takes long, and a terminal is there, under a bar of how many are done."""
         columns = (BarColumn(), TextColumn(f"{what} {{task.completed}}/{{task.total}}"), TimeRemainingColumn())
-        hidden = total <= FEW or self.rich.quiet or not self.rich.is_terminal
-        with Progress(*columns, console=self.rich, disable=hidden, transient=True) as progress:
-            yield from progress.track(things, total=total)
+        progress = Progress(*columns, console=self.rich, transient=True)
+        task, began = progress.add_task("", total=total), time.perf_counter()
+        shown = self.rich.is_terminal and not self.rich.quiet
+        with ExitStack() as stack:
+            for thing in things:
+                if shown and time.perf_counter() - began > SOON:
+                    stack.enter_context(progress)
+                    shown = False
+                yield thing
+                progress.advance(task)
 
     def bar(self, steps: int, done: int) -> Bar:
         """Return the progress bar of a run of `steps` steps of which `done` are done."""

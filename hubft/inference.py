@@ -138,7 +138,7 @@ def _answer(file: Path, classes: Sequence[str], shares: Tensor) -> Answer:
 
 def _inputs(preprocess: Callable[[Image.Image], Tensor], white: int, file: Path) -> Tensor | str:
     """Return the model's inputs `[3, height, width]` for a file, or why it has none."""
-    if not file.exists():
+    if not urls.there(file):
         return urls.answer(file) or "no such file"
     try:
         return preprocess(decode(file, white=white))

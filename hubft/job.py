@@ -40,6 +40,8 @@ class Reference:
     @classmethod
     def parse(cls, text: str) -> Self:
         family, _, name = text.partition(":")
+        if name.startswith("//"):
+            raise JobError(f"{text!r} is a URL: write family:name, as in timm:resnet18.a1_in1k")
         if not name or not family.isidentifier():
             raise JobError(
                 f"{text!r} is no model reference: write family:name, as in timm:resnet18.a1_in1k; "

@@ -13,11 +13,19 @@ MODEL = re.compile(
 )
 
 
+def there(path: Path) -> bool:
+    """Tell whether something has this path; False also for a name that no file system takes, as of a long URL."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def answer(source: str | Path, package: bool = False) -> str:
     """Return what is wrong with a URL that was given for a path, or for a package; nothing where it is none."""
     text = str(source)
     found = URL.match(text)
-    if not found or Path(text).exists():
+    if not found or there(Path(text)):
         return ""
     scheme, rest = found[1].lower(), text[found.end() :]
     if scheme == "file":

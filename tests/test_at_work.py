@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from test_hostile import hubft
 
 from hubft import cli_package, inference, load
+from hubft import console as consoles
 from hubft.console import Console
 from hubft.errors import DataError, PackageError
 from hubft.publish.package import SELFTEST, WEIGHTS
@@ -70,7 +71,7 @@ def test_what_cannot_be_read_is_named_and_the_others_go_on(package: Path, folder
     assert [Path(line["image"]).name for line in lines if "error" in line] == list(BAD)
     assert all(line.keys() == {"image", "error"} for line in lines if "error" in line)
     said = f"hubft: 3 of {MANY + 1} images have no answer; the reason stands by each\n"
-    assert (ran.code, ran.err) == (1, f"hubft: skipped 1 files in these folders that are no images\n{said}")
+    assert (ran.code, ran.err) == (1, f"hubft: files in these folders that are no images, skipped: 1\n{said}")
 
     ran = hubft(tmp_path, "predict", package, folder)
     named, (*_, last) = ran.err.splitlines()[:3], ran.err.splitlines(keepends=True)
@@ -117,6 +118,20 @@ def test_folders_and_texts_from_python(package: Path, folder: Path) -> None:
     assert [one[0] for one in every] == [one.image for one in inference.predict(found, [str(folder)])]
     [one] = inference.predict(found, str(folder / "000.png"))
     assert set(one.probabilities) == set(packages.CLASSES) and sum(one.probabilities.values()) == pytest.approx(1)
+
+
+def test_a_name_that_no_file_system_takes_is_told_of(package: Path, folder: Path, tmp_path: Path) -> None:
+    url = "https://x.org/a.jpg?signed=" + "x" * 1000
+    for command in (
+        ["predict", package, url],
+        ["predict", url, folder],
+        ["evaluate", package, url],
+        ["push", url, "a/b"],
+    ):
+        ran = hubft(tmp_path, *command)
+        assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1) and "is a URL: download it first" in ran.err
+    ran = hubft(tmp_path, "predict", package, "x" * 1000, folder / "000.png")
+    assert ran.code == 1 and ran.err.startswith("x" * 1000 + ": no such file\n")
 
 
 @pytest.mark.parametrize("paths", ["gone", [], ["gone", "also gone"], ["EMPTY"]])
@@ -206,12 +221,15 @@ def test_a_model_that_gives_no_numbers_has_errors_and_not_nan(overflowing: Path,
     assert not list(tmp_path.glob("*p.csv"))
 
 
-def test_a_bar_where_there_is_a_terminal_and_much_to_do() -> None:
-    for terminal, number in ((True, 50), (True, 3), (False, 50)):
+def test_a_bar_where_there_is_a_terminal_and_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    number = 5
+    for terminal, soon in ((True, 0.0), (True, 60.0), (False, 0.0)):
+        monkeypatch.setattr(consoles, "SOON", soon)
         console, shown = Console(), io.StringIO()
         console.rich = RichConsole(file=shown, force_terminal=terminal, width=80)
         assert list(console.counted(range(number), number, "image")) == list(range(number))
-        assert (f"image {number}/{number}" in shown.getvalue()) == (terminal and number > 3)
+        assert (f"image {number}/{number}" in shown.getvalue()) == (terminal and not soon)
+        assert terminal or not shown.getvalue()
 
 
 # ---- evaluate ----------------------------------------------------------------------------------------

@@ -237,6 +237,7 @@ WRONG = [
     ("predict RUN https://x.org/a.jpg", "'https://x.org/a.jpg' is a URL: download it first"),
     ("evaluate RUN https://x.org/a.zip", "'https://x.org/a.zip' is a URL: download it first"),
     ("evaluate https://x.org/p flowers", "'https://x.org/p' is a URL: download it first"),
+    ("finetune https://huggingface.co/timm/x flowers", "'https://huggingface.co/timm/x' is a URL: write family:name"),
     ("finetune toy:small https://x.org/a.zip", "'https://x.org/a.zip' is a URL: download it first"),
     ("show https://huggingface.co/me/flowers/tree/v2", "is a URL: write me/flowers@v2"),
     ("push RUN https://huggingface.co/me/flowers", "is a URL: write me/flowers"),

@@ -56,8 +56,10 @@ def fetch(source: str | Path, revision: str | None = None) -> Path:
 def local(source: str | Path) -> Path | None:
     """Return where the package of a folder lies, of a package or of a run; None if there is no such folder.
 
-    :raises PackageError: there is the folder, and it holds no package.
+    :raises PackageError: there is the folder, and it holds no package; or the source is a URL.
     """
+    if problem := urls.answer(source, package=True):
+        raise PackageError(problem)
     folder = Path(source).expanduser()
     found = locate(folder) or locate(folder / "package")
     if not found and folder.is_dir():
@@ -72,9 +74,7 @@ def here(source: str | Path) -> Path:
     """
     found = local(source)
     if found is None:
-        raise PackageError(
-            urls.answer(source) or f"there is no run or package {str(source)!r} here: hubft finetune makes one"
-        )
+        raise PackageError(f"there is no run or package {str(source)!r} here: hubft finetune makes one")
     return found
 
 
@@ -82,8 +82,7 @@ def _parsed(source: str | Path, revision: str | None) -> tuple[str, str | None]:
     name, at, pinned = str(source).partition("@")
     if not REPOSITORY.fullmatch(name):
         raise PackageError(
-            urls.answer(source, package=True)
-            or f"{str(source)!r} is neither a folder nor a Hub repository (owner/name or owner/name@revision)"
+            f"{str(source)!r} is neither a folder nor a Hub repository (owner/name or owner/name@revision)"
         )
     if at and (revision is not None or not pinned):
         raise PackageError(f"{str(source)!r} with revision {revision!r}: give one revision, once")

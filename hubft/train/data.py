@@ -155,13 +155,13 @@ def pictures(paths: str | Path | Iterable[str | Path]) -> Pictures:
     files: list[Path] = []
     notes: list[str] = []
     for path in given:
-        if not path.is_dir():
+        if not (urls.there(path) and path.is_dir()):
             files.append(path)
             continue
         images, others = images_in(path)
         files += images
         notes += folders.told(others, path)
-    if not any(file.exists() for file in files):
+    if not any(map(urls.there, files)):
         raise DataError(_nothing(given, files))
     return Pictures(files, notes)
 

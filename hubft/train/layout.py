@@ -133,8 +133,10 @@ def look(folder: Path) -> Layout:
 
     :raises DataError: no folder, one that hubft wrote, two folders for one part, names that look the same.
     """
+    if problem := urls.answer(folder):
+        raise DataError(problem)
     if not folder.is_dir():
-        raise DataError(urls.answer(folder) or f"{str(folder)!r} is no folder; {KNOWN}")
+        raise DataError(f"{str(folder)!r} is no folder; {KNOWN}")
     if files.ours(folder):
         raise DataError(f"{str(folder)!r} was written by hubft and is no folder of images; {KNOWN}")
     top, passed = _part(folder)
