@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from hubft import digest
 from hubft.errors import HubError
-from hubft.publish.hub import COMMIT, REPOSITORY, explained
+from hubft.publish.hub import COMMIT, REPOSITORY, explained, info, unanswered
 from hubft.publish.package import CARD, FILES, MANIFEST, Package
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _opened(api: HfApi, name: str, private: bool | None, branch: str) -> Head:
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        there = api.model_info(name)
+        there = info(name)
     except RepositoryNotFoundError:
         api.create_repo(name, private=private is not False, exist_ok=True)
     else:
@@ -182,7 +182,7 @@ def _passing(error: Exception) -> bool:
     response = getattr(error, "response", None)
     if response is not None:
         return response.status_code in PASSING
-    return isinstance(error, OSError) or type(error).__module__.startswith("http")
+    return unanswered(error)
 
 
 def _asked(error: Exception) -> int:
