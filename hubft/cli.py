@@ -77,7 +77,7 @@ def finetune(job: Annotated[Job | None, Parameter(name="*")] = None, *, resume: 
     if job is None and resume is None:
         raise JobError("finetune needs REFERENCE and DATA: hubft finetune timm:resnet18.a1_in1k flowers/")
     if job is not None:
-        plugins.find(job.family)  # told at once, before seconds go into importing torch
+        plugins.find(job.family, typed=True)  # told at once, before seconds go into importing torch
     from hubft import engine
 
     console = Console()
@@ -183,6 +183,7 @@ def show(source: str, *, train: str = Recipe.train, trust: Trust = False) -> Non
     console = Console()
     named = ":" in source  # a reference that the user typed is trusted, one in a package is not
     job = Job(source, "-") if named else load.package(source).manifest.job
+    plugins.find(job.family, typed=named)
     pm = load.family_of(job, trust or named)
     loaded = load.unfilled(lambda: load_base(pm, job, pretrained=False))
     starts = sorted({0.0, *(rule.start for rule in stages.parse(train))})

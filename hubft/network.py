@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from http.client import HTTPException
 from typing import TypeVar
 from urllib.error import HTTPError
@@ -23,29 +24,18 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
     :raises TimeoutError: it took longer.
     """
-    ended: list[Callable[[], T]] = []
+    future: Future[T] = Future()
 
     def run() -> None:
         try:
-            value = call()
-        except BaseException as error:
-            ended.append(_raising(error))
-        else:
-            ended.append(lambda: value)
+            future.set_result(call())
+        except BaseException as error:  # it is raised to whoever waits
+            future.set_exception(error)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not ended:
+    threading.Thread(target=run, daemon=True).start()
+    if not wait([future], seconds).done:
         raise TimeoutError(f"no answer within {seconds:g} seconds")
-    return ended[0]()
-
-
-def _raising(error: BaseException) -> Callable[[], T]:
-    def give() -> T:
-        raise error
-
-    return give
+    return future.result()
 
 
 def unreachable(url: str) -> str:

@@ -170,6 +170,8 @@ WRONG = [
     (TUNE + "--output page.jpg", "'page.jpg' exists: give another --output"),
     ("finetune resnet18 flowers", "'resnet18' is no model reference: write family:name"),
     ("finetune timn:x flowers", "unknown family 'timn'; installed are hub, pip, timm, torchvision, toy. Did you m"),
+    ("finetune my_nets:x flowers", "timm, torchvision, toy. Try: pip install hubft-my-nets"),
+    ("show my_nets:x", "timm, torchvision, toy. Try: pip install hubft-my-nets"),
     ("finetune toy:tiny flowers", "toy:tiny: "),
     ("finetune toy:small nowhere", "'nowhere' is no folder; DATA holds"),
     ("finetune toy:small one", "has only the class 'ant'; two or more"),
@@ -340,7 +342,7 @@ def test_families_are_verified(hubft: Hubft, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(plugins, "installed", lambda: [*toy, plugins.Family("gone", "gone", "gone", "2")])
     ran = hubft("families", "--verify")
     assert ran.cells() == [["toy", "hubft-toy", "1.0", "load", "ok"], ["gone", "gone", "2", "", "broken"]]
-    assert "\nunknown family 'gone'; installed are" in ran.out
+    assert "\nthis needs the family 'gone', which is not installed; installed are" in ran.out
 
 
 def test_what_is_printed_is_inert(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ a minus holds its parameters frozen, whatever the others say: `all, -norms`. The
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -144,7 +145,7 @@ def _selects_nothing(rule: Rule, loaded: Loaded) -> str:
     }.get(rule.kind)
     name = f"{rule.kind}:{rule.value}".rstrip(":") + " selects no parameter"
     if known is None:
-        return f"{name}; `hubft show {loaded.base.reference}` lists the stages"
+        return f"{name}; `hubft show {shlex.quote(loaded.base.reference)}` lists the stages"
     return f"{name}; this model has {', '.join(known)}.{suggest(rule.value, known)}"
 
 
