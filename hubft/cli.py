@@ -60,7 +60,8 @@ def _line(error: Exception) -> str:
     missing = isinstance(error, cyclopts.MissingArgumentError) and error.argument and error.argument.name
     if missing in ("--reference", "--data") and any(token.startswith("--resume") for token in sys.argv):
         return ALONE
-    return visible(" ".join(str(error).split()), 4000)
+    said = error.typed() if isinstance(error, HubftError) else str(error)
+    return visible(" ".join(said.split()), 4000)
 
 
 @app.command

@@ -18,8 +18,30 @@ import difflib
 from collections.abc import Iterable
 
 
+class Option(str):
+    """An option of a run, named in a message by its field: `batch_size`."""
+
+    __slots__ = ()
+
+    @property
+    def flag(self) -> str:
+        """As it is typed: `--batch-size`."""
+        return "--" + self.replace("_", "-")
+
+
 class HubftError(Exception):
-    """A failure that the user can mend: says what it got, what it knows, and what to type next."""
+    """A failure that the user can mend: says what it got, what it knows, and what to type next.
+
+    Its arguments are the parts of the message, in order. Those that are an `Option` read as the field's name in
+    Python, and as the flag on the command line.
+    """
+
+    def __str__(self) -> str:
+        return "".join(map(str, self.args))
+
+    def typed(self) -> str:
+        """Return the message for the command line."""
+        return "".join(part.flag if isinstance(part, Option) else str(part) for part in self.args)
 
 
 class JobError(HubftError):

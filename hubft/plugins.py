@@ -89,8 +89,8 @@ def _unknown(name: str, found: list[Family], typed: bool) -> FamilyError:
         cure = suggest(name, names) or f" Try: pip install hubft-{name.replace('_', '-')}"
         return FamilyError(f"unknown family {name!r}; {there}{cure}")
     return FamilyError(
-        f"this needs the family {name!r}, which is not installed; {there} Ask whoever made the package what {name!r} is, "
-        "and install only what you trust"
+        f"this needs the family {name!r}, which is not installed; {there} Ask whoever made the package what {name!r} "
+        "is, and install only what you trust"
     )
 
 

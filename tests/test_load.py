@@ -146,7 +146,7 @@ def test_trust_in_a_base_is_none_in_what_may_serve_instead(tmp_path: Path) -> No
     packages.write(tmp_path / "p", packages.toy_job(package="delta"), base=base)
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "hubconf.py").write_text("raise SystemExit('I was run')")
-    with pytest.raises(PackageError, match="nor hub:.*: loading this package runs the code of hub:"):
+    with pytest.raises(PackageError, match=r"nor hub:.*: loading this package runs the code of hub:"):
         load.load(str(tmp_path / "p"), trust=True)
 
 

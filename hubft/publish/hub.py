@@ -126,7 +126,7 @@ def _is_kept(name: str, revision: str | None) -> bool:
 
 
 def reachable(name: str, revision: str | None = None) -> bool:
-    """Return whether the Hub answers for a revision: within seconds, where the client's downloads try for half a minute.
+    """Return whether the Hub answers for a revision: within seconds, where the client's own tries take half a minute.
 
     :raises HubError: it answers that there is no such repository or revision, or that it denies them.
     """

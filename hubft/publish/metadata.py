@@ -37,12 +37,12 @@ def front(manifest: Manifest, hub: str) -> str:
 
     base, job = manifest.base, manifest.job
     known = not base.license or LICENSE.fullmatch(base.license)
-    data = _slug(job.data)
+    data = _slug(str(job.data))
     results = [
         EvalResult(
             task_type="image-classification",
             dataset_type="imagefolder",
-            dataset_name=visible(job.data) or "unknown",
+            dataset_name=visible(str(job.data)) or "unknown",
             dataset_split="validation",
             metric_type=kind,
             metric_name=title,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubft import digest
-from hubft.errors import HubError
+from hubft.errors import HubError, Option
 from hubft.publish.hub import COMMIT, REPOSITORY, explained, info, unanswered
 from hubft.publish.package import CARD, FILES, MANIFEST, Package
 
@@ -67,7 +67,12 @@ def check_target(name: str, branch: str) -> None:
     if not REPOSITORY.fullmatch(name):
         raise HubError(f"{name!r} is no repository of the Hub: write owner/name, as in me/flowers")
     if COMMIT.fullmatch(branch):
-        raise HubError(f"--revision {branch}: a commit cannot be pushed to; name a branch, as in --revision v2")
+        raise HubError(
+            Option("revision"),
+            f" {branch}: a commit cannot be pushed to; name a branch, as in ",
+            Option("revision"),
+            " v2",
+        )
 
 
 @contextmanager
