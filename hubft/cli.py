@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -14,7 +15,7 @@ import hubft
 from hubft import cli_catalogue, cli_families, cli_share, distributions, plugins, process
 from hubft.cli_options import Trust
 from hubft.console import Console, percent
-from hubft.errors import HubftError, JobError, Stopped
+from hubft.errors import HubftError, JobError, Stopped, suggest
 from hubft.job import Compute, Job, Recipe, Task
 from hubft.text import visible
 
@@ -60,8 +61,21 @@ def _line(error: Exception) -> str:
     missing = isinstance(error, cyclopts.MissingArgumentError) and error.argument and error.argument.name
     if missing in ("--reference", "--data") and any(token.startswith("--resume") for token in sys.argv):
         return ALONE
-    said = error.typed() if isinstance(error, HubftError) else str(error)
+    said = error.typed() if isinstance(error, HubftError) else _without_far_hint(error)
     return visible(" ".join(said.split()), 4000)
+
+
+def _without_far_hint(error: Exception) -> str:
+    """Return what cyclopts says, without its hint where `suggest` finds the hinted word too far from what was typed."""
+    token = getattr(error, "token", None)
+    typed = token and ((isinstance(error, cyclopts.UnknownOptionError) and token.keyword) or token.value)
+    if isinstance(error, cyclopts.UnknownCommandError) and error.unused_tokens:
+        typed = error.unused_tokens[0]
+
+    def kept(hint: re.Match[str]) -> str:
+        return hint[0] if not typed or suggest(typed, [hint[1]]) else ""
+
+    return re.sub(r' Did you mean "?([^"?]+)"?\?', kept, str(error))
 
 
 @app.command
