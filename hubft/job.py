@@ -14,6 +14,7 @@ from hubft.train import stages
 
 RATES = (0.0, 1e3)  # of learning, the least and the most
 SEEDS = (0, 2**63 - 1)
+SMALLEST = 8  # pixels a side: the smallest images that are in use, of digits; what a model asks for is `train.sizes`
 
 
 def check(good: bool, field: str, got: object, *wanted: str) -> None:
@@ -213,7 +214,7 @@ class Job:
     recipe: Recipe = field(default_factory=Recipe)
     compute: Compute = field(default_factory=Compute)
     size: int = 0
-    """Side of the model's input, pixels; 0 is the model's own."""
+    """Side of the model's input, 8 pixels or more; 0 is the model's own."""
     holdout: float = 0.2
     """Share of each class held out for evaluation where DATA has no train/ and val/."""
     compress: str = "none"
@@ -226,7 +227,8 @@ class Job:
     def __post_init__(self) -> None:
         settle(self)
         Reference.parse(self.reference)
-        check_bounds("size", self.size, 0, 4096)
+        own = "0, for the model's own, or "
+        check(self.size == 0 or SMALLEST <= self.size <= 4096, "size", self.size, own, _bounds(SMALLEST, 4096))
         check_bounds("holdout", self.holdout, 0.01, 0.9)
 
     @property

@@ -153,6 +153,7 @@ WRONG = [
     (TUNE + "extra", "Unused Tokens: ['extra']"),
     (TUNE + "--epochs many", 'Invalid value for --epochs: unable to convert "many" into int'),
     (TUNE + "--epochs -1", "--epochs -1: must be in 0..100000"),
+    (TUNE + "--size 1", "--size 1: must be 0, for the model's own, or in 8..4096"),
     (TUNE + "--lr 1e6", "--lr 1000000.0: must be in [0, 1000]"),
     (TUNE + "--body-lr -1", "--body-lr -1.0: must be in [0, 1000]"),
     (TUNE + "--accumulate 40", "--accumulate 40: must be in 1..--batch-size"),
