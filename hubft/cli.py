@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,7 +16,7 @@ import hubft
 from hubft import cli_catalogue, cli_families, cli_package, cli_share, distributions, plugins, process, urls
 from hubft.cli_options import Trust
 from hubft.console import Console, percent
-from hubft.errors import HubftError, Incomplete, JobError, Stopped
+from hubft.errors import HubftError, Incomplete, JobError, Stopped, suggest
 from hubft.job import Compute, Job, Recipe, Task, check
 from hubft.text import visible
 
@@ -71,7 +72,21 @@ def _line(error: Exception) -> str:
     missing = isinstance(error, cyclopts.MissingArgumentError) and error.argument and error.argument.name
     if missing in ("--reference", "--data") and any(token.startswith("--resume") for token in sys.argv):
         return ALONE
-    return visible(" ".join(str(error).split()), 4000)
+    said = error.typed() if isinstance(error, HubftError) else _without_far_hint(error)
+    return visible(" ".join(said.split()), 4000)
+
+
+def _without_far_hint(error: Exception) -> str:
+    """Return what cyclopts says, without its hint where `suggest` finds the hinted word too far from what was typed."""
+    token = getattr(error, "token", None)
+    typed = token and ((isinstance(error, cyclopts.UnknownOptionError) and token.keyword) or token.value)
+    if isinstance(error, cyclopts.UnknownCommandError) and error.unused_tokens:
+        typed = error.unused_tokens[0]
+
+    def kept(hint: re.Match[str]) -> str:
+        return hint[0] if not typed or suggest(typed, [hint[1]]) else ""
+
+    return re.sub(r' Did you mean "?([^"?]+)"?\?', kept, str(error))
 
 
 @app.command
@@ -89,7 +104,7 @@ def finetune(job: Annotated[Job | None, Parameter(name="*")] = None, *, resume: 
         raise JobError("finetune needs REFERENCE and DATA: hubft finetune timm:resnet18.a1_in1k flowers/")
     if job is not None:
         # told at once, before seconds go into importing torch
-        plugins.find(job.family)
+        plugins.find(job.family, typed=True)
         from hubft.train import data
 
         images = data.read(Path(job.data), job.holdout, job.recipe.seed)
@@ -201,7 +216,7 @@ def predict(
 
     if as_json and as_csv:
         raise JobError("--json and --csv: give one of them")
-    check(top is None or top >= 1, "--top", top, "1 or more")
+    check(top is None or top >= 1, "top", top, "1 or more")
     pictures = data.pictures(images)  # what is wrong is told before seconds go into importing torch
     from hubft import inference, load
 
@@ -233,6 +248,7 @@ def show(source: str, *, train: str = Recipe.train, trust: Trust = False) -> Non
     named = ":" in source and not urls.answer(source)
     if named:
         job = Job(source, "-")
+        plugins.find(job.family, typed=True)
         pm = load.family_of(job, trust=True)  # a reference that the user typed is trusted, one in a package is not
         loaded = load.unfilled(lambda: load_base(pm, job, pretrained=False))
     else:

@@ -64,7 +64,7 @@ def check(
     as_json
         One JSON object a check and line: check, status and reason.
     """
-    plugins.find(name)  # told at once, before seconds go into importing torch
+    plugins.find(name, typed=True)  # told at once, before seconds go into importing torch
     from hubft import testing
 
     console = Console()

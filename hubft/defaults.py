@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from hubft.deploy import quantize
-from hubft.errors import FamilyError, JobError, suggest
+from hubft.errors import FamilyError, JobError, Option, suggest
 from hubft.hookspecs import Batch, Loaded, hookimpl
 from hubft.job import Task
 from hubft.train import stages
@@ -63,5 +63,7 @@ def train_step(model: nn.Module, batch: Batch, criterion: nn.Module) -> dict[str
 @hookimpl
 def compress(model: nn.Module, method: str) -> nn.Module:
     if method not in METHODS:
-        raise JobError(f"--compress {method!r}: known methods are {', '.join(METHODS)}.{suggest(method, METHODS)}")
+        raise JobError(
+            Option("compress"), f" {method!r}: known methods are {', '.join(METHODS)}.{suggest(method, METHODS)}"
+        )
     return METHODS[method](model)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hubft import digest, load, seen
+from hubft import digest, load, plugins, seen
 from hubft.console import Console
 from hubft.errors import CheckpointError
 from hubft.hookspecs import Loaded
@@ -47,6 +47,7 @@ def finetune(job: Job, console: Console | None = None, images: Images | None = N
     :raises HubftError: bad input, before anything is written; a run that must not go on.
     :raises Stopped: SIGTERM or Ctrl-C; a checkpoint was written.
     """
+    plugins.find(job.family, typed=True)
     with draws.preserved():
         prepared = prepare(job, images)
         return _run(prepared, Run.create(prepared.job), console or Console(quiet=True))

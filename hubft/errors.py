@@ -18,8 +18,30 @@ import difflib
 from collections.abc import Iterable
 
 
+class Option(str):
+    """An option of a run, named in a message by its field: `batch_size`."""
+
+    __slots__ = ()
+
+    @property
+    def flag(self) -> str:
+        """As it is typed: `--batch-size`."""
+        return "--" + self.replace("_", "-")
+
+
 class HubftError(Exception):
-    """A failure that the user can mend: says what it got, what it knows, and what to type next."""
+    """A failure that the user can mend: says what it got, what it knows, and what to type next.
+
+    Its arguments are the parts of the message, in order. Those that are an `Option` read as the field's name in
+    Python, and as the flag on the command line.
+    """
+
+    def __str__(self) -> str:
+        return "".join(map(str, self.args))
+
+    def typed(self) -> str:
+        """Return the message for the command line."""
+        return "".join(part.flag if isinstance(part, Option) else str(part) for part in self.args)
 
 
 class JobError(HubftError):
@@ -70,7 +92,16 @@ class Incomplete(Exception):
     """A command that did its work but for a part, which it named as it went: exit code 1."""
 
 
+NEAR = 0.75
+"""Share of the letters that a word and its hint must have in common, in order: a slip of the hand leaves as many, also
+in words of four letters (bf61, timn). Below it hints mislead more often than they help."""
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` for the nearest known word, or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    """Return ` Did you mean 'x'?` for the nearest known word, or nothing where none is near.
+
+    The dashes in front of an option are no letters.
+    """
+    bare = {name.lstrip("-"): name for name in known}
+    near = difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=NEAR)
+    return f" Did you mean {bare[near[0]]!r}?" if near else ""

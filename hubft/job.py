@@ -8,24 +8,37 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
-from hubft.errors import JobError
+from hubft.errors import JobError, Option
+from hubft.plain import settle
 from hubft.train import stages
 
+RATES = (0.0, 1e3)  # of learning, the least and the most
+SEEDS = (0, 2**63 - 1)
+SMALLEST = 8  # pixels a side: the smallest images that are in use, of digits; what a model asks for is `train.sizes`
 
-def check(good: bool, what: str, got: object, wanted: str) -> None:
-    """Raise JobError where a field's value is out of its bounds."""
+
+def check(good: bool, field: str, got: object, *wanted: str) -> None:
+    """Raise JobError where a field's value is not what it must be."""
     if not good:
-        raise JobError(f"{what} {got!r}: must be {wanted}")
+        raise JobError(Option(field), f" {got!r}: must be ", *wanted)
 
 
-def _within(value: float, low: float, high: float) -> bool:
-    return isinstance(value, int | float) and low <= value <= high  # False for NaN
+def check_bounds(field: str, value: float, low: float, high: float) -> None:
+    """Raise JobError where a field's number lies out of its bounds, which the message states."""
+    check(low <= value <= high, field, value, _bounds(low, high))  # False for NaN
+
+
+def _bounds(low: float, high: float) -> str:
+    """Return bounds as words: `in 1..64` of whole numbers, `in [0, 0.99]` of others."""
+    if (low, high) == SEEDS:
+        return "in 0..2^63-1"
+    return f"in {low}..{high}" if isinstance(high, int) else f"in [{low:.10g}, {high:.10g}]"
 
 
 def _is_rate(text: str) -> bool:
     name, _, rate = text.rpartition("=")
     try:
-        return bool(name) and _within(float(rate), 0, 1e3)
+        return bool(name) and RATES[0] <= float(rate) <= RATES[1]
     except ValueError:
         return False
 
@@ -65,11 +78,12 @@ class Task:
     """How many outputs; taken from the classes of the data."""
 
     def __post_init__(self) -> None:
-        check(len(self.hidden) <= 8, "--hidden", self.hidden, "at most 8 widths")
+        settle(self)
+        check(len(self.hidden) <= 8, "hidden", self.hidden, "at most 8 widths")
         for width in self.hidden:
-            check(_within(width, 1, 65536), "--hidden", width, "a width in 1..65536")
-        check(_within(self.dropout, 0, 0.99), "--dropout", self.dropout, "in [0, 0.99]")
-        check(_within(self.outputs, 0, 1_000_000), "outputs", self.outputs, "in 0..1000000")
+            check_bounds("hidden", width, 1, 65536)
+        check_bounds("dropout", self.dropout, 0.0, 0.99)
+        check_bounds("outputs", self.outputs, 0, 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -120,25 +134,28 @@ class Recipe:
     """Of every random draw of the run."""
 
     def __post_init__(self) -> None:
+        settle(self)
         stages.parse(self.train)
-        check(_within(self.epochs, 0, 100_000), "--epochs", self.epochs, "in 0..100000")
-        check(self.epochs > 0 or self.probe, "--epochs", self.epochs, "one or more where there is no --probe")
-        check(not self.budget or 0 < self.seconds <= 1e8, "--budget", self.budget, "a time such as 90s, 5m or 1h")
-        check(_within(self.batch_size, 1, 65536), "--batch-size", self.batch_size, "in 1..65536")
-        check(_within(self.accumulate, 1, self.batch_size), "--accumulate", self.accumulate, "in 1..--batch-size")
-        check(_within(self.lr, 0, 1e3), "--lr", self.lr, "zero or more")
+        check_bounds("epochs", self.epochs, 0, 100_000)
+        check(self.epochs > 0 or self.probe, "epochs", self.epochs, "one or more where there is no ", Option("probe"))
+        check(not self.budget or 0 < self.seconds <= 1e8, "budget", self.budget, "a time such as 90s, 5m or 1h")
+        check_bounds("batch_size", self.batch_size, 1, 65536)
+        few = 1 <= self.accumulate <= self.batch_size
+        check(few, "accumulate", self.accumulate, "in 1..", Option("batch_size"))
+        check_bounds("lr", self.lr, *RATES)
+        rated = f"NAME=RATE, the rate {_bounds(*RATES)}, as in layer4=0.001"
         for text in self.stage_lr:
-            check(_is_rate(text), "--stage-lr", text, "NAME=RATE, the rate zero or more, as in layer4=0.001")
-        check(len(self.stage_rates) == len(self.stage_lr), "--stage-lr", self.stage_lr, "one rate for each stage")
-        check(_within(self.body_lr, 0, 1e3), "--body-lr", self.body_lr, "zero or more")
-        check(_within(self.weight_decay, 0, 1e3), "--weight-decay", self.weight_decay, "zero or more")
-        check(_within(self.warmup, 0, 1), "--warmup", self.warmup, "in [0, 1]")
-        check(_within(self.clip, 0, 1e9), "--clip", self.clip, "zero or more")
-        check(_within(self.layer_decay, 0, 1), "--layer-decay", self.layer_decay, "in [0, 1]")
-        check(_within(self.averaging, 0, 0.999999), "--averaging", self.averaging, "in [0, 1)")
-        check(_within(self.smoothing, 0, 0.99), "--smoothing", self.smoothing, "in [0, 0.99]")
-        check(_within(self.views, 1, 64), "--views", self.views, "in 1..64")
-        check(_within(self.seed, 0, 2**63 - 1), "--seed", self.seed, "in 0..2^63-1")
+            check(_is_rate(text), "stage_lr", text, rated)
+        check(len(self.stage_rates) == len(self.stage_lr), "stage_lr", self.stage_lr, "one rate for each stage")
+        check_bounds("body_lr", self.body_lr, 0.0, 1e3)
+        check_bounds("weight_decay", self.weight_decay, 0.0, 1e3)
+        check_bounds("warmup", self.warmup, 0.0, 1.0)
+        check_bounds("clip", self.clip, 0.0, 1e9)
+        check_bounds("layer_decay", self.layer_decay, 0.0, 1.0)
+        check_bounds("averaging", self.averaging, 0.0, 0.999999)
+        check_bounds("smoothing", self.smoothing, 0.0, 0.99)
+        check_bounds("views", self.views, 1, 64)
+        check_bounds("seed", self.seed, *SEEDS)
 
     @property
     def seconds(self) -> float:
@@ -175,26 +192,31 @@ class Compute:
     """Steps between checkpoints; 0 writes one after an epoch, a second apart at the least, and at the end."""
 
     def __post_init__(self) -> None:
-        check(_within(self.threads, 0, 1024), "--threads", self.threads, "in 0..1024")
-        check(_within(self.workers, -1, 1024), "--workers", self.workers, "in -1..1024")
-        check(_within(self.cache, 0, 1e6), "--cache", self.cache, "zero or more")
-        check(_within(self.checkpoint_every, 0, 2**31), "--checkpoint-every", self.checkpoint_every, "zero or more")
+        settle(self)
+        check_bounds("threads", self.threads, 0, 1024)
+        check_bounds("workers", self.workers, -1, 1024)
+        check_bounds("cache", self.cache, 0.0, 1e6)
+        check_bounds("checkpoint_every", self.checkpoint_every, 0, 2**31)
 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that defines a run."""
+    """Everything that defines a run.
+
+    Values are kept as plain JSON has them: a `Path` becomes text, a list a tuple, a whole number a float where the
+    field is one. A value of another type, or out of its bounds, is a JobError that names the field.
+    """
 
     reference: str
     """Pretrained model, as family:name."""
-    data: str
+    data: str | Path
     """Folder: train/CLASS/* with val/CLASS/* or test/CLASS/* (or both), or one folder of class folders."""
     _: KW_ONLY
     task: Task = field(default_factory=Task)
     recipe: Recipe = field(default_factory=Recipe)
     compute: Compute = field(default_factory=Compute)
     size: int = 0
-    """Side of the model's input, pixels; 0 is the model's own."""
+    """Side of the model's input, 8 pixels or more; 0 is the model's own."""
     holdout: float = 0.2
     """Share of each class held out for evaluation where DATA has no val/."""
     white: int = 0
@@ -203,14 +225,16 @@ class Job:
     """How the trained model is compressed: none, bf16, or a method of the family."""
     package: Literal["full", "delta"] = "full"
     """full: all weights; delta: only what differs from the base, which is then needed to load it."""
-    output: str = ""
+    output: str | Path = ""
     """The run's folder; empty makes runs/MODEL-DATA, numbered if that exists."""
 
     def __post_init__(self) -> None:
+        settle(self)
         Reference.parse(self.reference)
-        check(_within(self.size, 0, 4096), "--size", self.size, "in 0..4096")
-        check(_within(self.holdout, 0.01, 0.9), "--holdout", self.holdout, "in [0.01, 0.9]")
-        check(_within(self.white, 0, 65535), "--white", self.white, "in 0..65535")
+        own = "0, for the model's own, or "
+        check(self.size == 0 or SMALLEST <= self.size <= 4096, "size", self.size, own, _bounds(SMALLEST, 4096))
+        check_bounds("holdout", self.holdout, 0.01, 0.9)
+        check_bounds("white", self.white, 0, 65535)
 
     @property
     def family(self) -> str:

@@ -202,15 +202,17 @@ def _from_base(manifest: Manifest, trust: bool) -> dict[str, Tensor]:
     problems: list[HubftError] = []
     for reference in (base.reference, *base.same_as):
         try:
-            return _verified(replace(manifest.job, reference=reference, size=0), manifest.delta, trust)
+            # whoever trusts the code of the base was not asked about that of another repository
+            trusted = trust and reference == base.reference
+            return _verified(replace(manifest.job, reference=reference, size=0), manifest.delta, trusted)
         except HubftError as error:
             problems.append(error)
     own, *others = problems
     also = "".join(f"; nor {r}: {e}" for r, e in zip(base.same_as, others, strict=True))
     if isinstance(own, BaseMismatch):
         raise BaseMismatch(f"{own}{also}") from own
-    cure = f"; try: pip install {base.requires}" if base.requires else ""
-    raise PackageError(f"this delta needs its base {base.reference}{cure} ({own}{also})") from own
+    # What to install is for the installed family to say, as in `own`; never for `base.requires`, which is the file's.
+    raise PackageError(f"this delta needs its base {base.reference} ({own}{also})") from own
 
 
 def _verified(job: Job, wanted: Mapping[str, str], trust: bool) -> dict[str, Tensor]:

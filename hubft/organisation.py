@@ -67,7 +67,7 @@ def summary(manifest: Manifest) -> str:
     shown = [visible(name, 24) for name in manifest.classes[:5]]
     more = f" and {len(manifest.classes) - 5} more" if len(manifest.classes) > 5 else ""
     measured = card.accuracy(manifest.metrics)
-    what = f"{manifest.job.reference} fine-tuned on {visible(manifest.job.data)}: {', '.join(shown)}{more}."
+    what = f"{manifest.job.reference} fine-tuned on {visible(str(manifest.job.data))}: {', '.join(shown)}{more}."
     return f"{what} Accuracy {measured}." if measured else what
 
 

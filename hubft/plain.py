@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
+import os
 import types
 import typing
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from hubft.errors import JobError, suggest
+from hubft.errors import JobError, Option, suggest
 
 T = TypeVar("T")
 
@@ -36,6 +40,56 @@ def from_dict(cls: type[T], data: Any, where: str = "job") -> T:
     return cls(**{key: _value(hints[key], value, f"{where}.{key}") for key, value in data.items()})
 
 
+def settle(instance: Any) -> None:
+    """Give the fields of a new dataclass their plain types: a path as text, a list as a tuple, numpy's numbers as ours.
+
+    :raises JobError: a value that is not of its field's type, named by the field.
+    """
+    for name, hint in _hints(type(instance)).items():
+        value = getattr(instance, name)
+        if dataclasses.is_dataclass(hint) and isinstance(value, typing.cast(type, hint)):
+            continue
+        try:
+            plain = _value(hint, _python(value), name)
+        except JobError as error:
+            raise JobError(Option(name), f" {value!r}: must be {_words(hint)}") from error
+        object.__setattr__(instance, name, plain)
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    known = typing.get_type_hints(cls)
+    return {field.name: known[field.name] for field in dataclasses.fields(cls)}
+
+
+def _python(value: Any) -> Any:
+    """Return a value of a class of its own as the plain value that it is."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, list | tuple):
+        return tuple(map(_python, value))
+    if isinstance(value, os.PathLike):
+        return Path(value)
+    if hasattr(value, "__index__"):
+        return operator.index(value)
+    if isinstance(value, str):
+        return str.__str__(value)  # whatever a subclass makes of itself
+    return float(value) if isinstance(value, float) else value
+
+
+def _words(hint: Any) -> str:
+    """Return what a field of this type must be, as words."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return f"one of {', '.join(args)}"
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(map(_words, args))
+    if origin is tuple:
+        return f"a list, and each of it {_words(args[0])}"
+    known = {bool: "True or False", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
+    return known.get(hint, f"a {hint.__name__}")
+
+
 def _value(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value, where)
@@ -55,6 +109,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             return tuple(_value(kind, item, where) for kind, item in zip(kinds, value, strict=True))
     elif origin is dict and isinstance(value, dict):
         return {_value(args[0], k, where): _value(args[1], v, where) for k, v in value.items()}
+    elif hint is Path and isinstance(value, Path):
+        return os.fspath(value)
     elif hint is float and type(value) is int:
         return float(value)
     elif hint is Any or type(value) is hint:

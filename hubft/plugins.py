@@ -61,15 +61,17 @@ def _with_clash(family: Family, found: list[Family]) -> Family:
     return replace(family, problem=family.line(why, *removals, f"{DISABLE}={stranger}"))
 
 
-def find(name: str) -> Family:
+def find(name: str, typed: bool = False) -> Family:
     """Return the family of that name.
 
+    :param typed: the user wrote the name: only then is one that is unknown answered with a distribution to install. A
+        name in a package, a catalogue or somebody's run would let a stranger say what is installed here.
     :raises FamilyError: unknown, disabled, claimed by two distributions, or of malformed metadata.
     """
     found = installed()
     claims = [family for family in found if family.name == name]
     if not claims:
-        raise _unknown(name, found)
+        raise _unknown(name, found, typed)
     family = min(claims, key=lambda family: (family.disabled, family.problem))
     if family.disabled:
         raise FamilyError(family.line(f"is {DISABLED}={os.environ[DISABLE]}; to use it, take it out of that variable"))
@@ -78,12 +80,18 @@ def find(name: str) -> Family:
     return family
 
 
-def _unknown(name: str, found: list[Family]) -> FamilyError:
+def _unknown(name: str, found: list[Family], typed: bool) -> FamilyError:
     names = list(dict.fromkeys(family.name for family in found if family.name))
-    told = f"unknown family {name!r}; installed are {', '.join(names) or 'none'}."
+    there = f"installed are {', '.join(names) or 'none'}."
     unreadable = "; ".join(family.problem for family in found if not family.name and not family.disabled)
-    cure = suggest(name, names) or f" Try: pip install hubft-{name.replace('_', '-')}"
-    return FamilyError(f"{told}{unreadable and f' But {unreadable}.'}{cure}")
+    there += f" But {unreadable}." if unreadable else ""
+    if typed:
+        cure = suggest(name, names) or f" Try: pip install hubft-{name.replace('_', '-')}"
+        return FamilyError(f"unknown family {name!r}; {there}{cure}")
+    return FamilyError(
+        f"this needs the family {name!r}, which is not installed; {there} Ask whoever made the package what {name!r} "
+        "is, and install only what you trust"
+    )
 
 
 def manager(name: str) -> pluggy.PluginManager:

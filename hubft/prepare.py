@@ -19,7 +19,7 @@ from hubft.errors import FamilyError, JobError
 from hubft.hookspecs import Loaded
 from hubft.job import Compute, Job
 from hubft.publish import tensors
-from hubft.train import data, draws, pixels, recipe
+from hubft.train import data, draws, pixels, recipe, sizes
 from hubft.train.runtime import Runtime
 from hubft.train.store import Scratch
 
@@ -92,8 +92,9 @@ def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> None:
         pm.hook.compress(model=copy.deepcopy(loaded.model), method=job.compress, batches=())
     height, width = loaded.preprocess.size
     try:
+        sizes.check(loaded.model.eval(), job)
         with torch.no_grad():
-            shape = tuple(loaded.model.eval()(torch.zeros(2, 3, height, width)).shape)
+            shape = tuple(loaded.model(torch.zeros(2, 3, height, width)).shape)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise JobError(f"{job.reference} does not take images of {height} x {width}: {error}") from error
     if shape != (2, job.task.outputs):

@@ -11,7 +11,7 @@ from string import Template
 
 import hubft
 from hubft import files, plugins
-from hubft.errors import FamilyError, HubftError
+from hubft.errors import FamilyError, HubftError, Option
 from hubft.hookspecs import API
 
 TEMPLATES = Path(__file__).parent / "templates" / "family"
@@ -41,7 +41,9 @@ def write(name: str, folder: Path | None = None) -> Made:
     distribution = f"hubft-{name.replace('_', '-')}"
     folder = folder or Path(distribution)
     if folder.exists():
-        raise HubftError(f"{str(folder)!r} exists, and nothing is overwritten; try: --output ANOTHER_FOLDER")
+        raise HubftError(
+            f"{str(folder)!r} exists, and nothing is overwritten; try: ", Option("output"), " ANOTHER_FOLDER"
+        )
     module = f"hubft_{name}"
     values = {
         "name": name,

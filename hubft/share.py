@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hubft import digest, load
-from hubft.errors import PackageError
+from hubft.errors import Option, PackageError
 from hubft.files import new_folder
 from hubft.plain import to_dict
 from hubft.publish import card, hub, lines, upload
@@ -90,7 +90,7 @@ def pull(source: str, *, output: Path | None = None, trust: bool = False) -> Pul
     if hub.local(source):
         raise PackageError(f"{source!r} is a folder here: pull takes owner/name or owner/name@revision")
     if output and output.exists():
-        raise PackageError(f"{str(output)!r} exists: nothing was written; name another --output")
+        raise PackageError(f"{str(output)!r} exists: nothing was written; name another ", Option("output"))
     found = load.package(source)
     _, difference = load.proved(found, trust)
     revision = found.folder.name  # a snapshot is named after its commit

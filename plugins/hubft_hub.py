@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from hubft import hookimpl, hub_lock, structure
+from hubft import hookimpl, hub_lock, network, structure
 from hubft.errors import FamilyError, HubftError, suggest
 from hubft.hookspecs import Base, Loaded, Preprocess
 from hubft.plain import from_dict
@@ -69,13 +69,25 @@ def _checkout(where: str) -> tuple[Path, str]:
     if repository.count("/") != 1:
         raise FamilyError(f"{where!r} is neither owner/repo on GitHub nor a path; a path starts with / or ./ or ~")
     with hub_lock():
-        torch.hub.list(f"{repository}:{ref}" if ref else repository, trust_repo=True, verbose=False)  # fetches it
+        folder = _cached(repository, ref)
+        why = network.unreachable(f"https://github.com/{repository}") if not (folder and ref) else ""
+        if why and not folder:
+            raise FamilyError(f"{why}, and {repository} is not in the cache of torch.hub")
+        if not why:
+            torch.hub.list(f"{repository}:{ref}" if ref else repository, trust_repo=True, verbose=False)  # fetches it
+            folder = _cached(repository, ref)
+    if folder:
+        return folder, ref
+    raise FamilyError(f"torch.hub fetched {where} and left no folder for it in {torch.hub.get_dir()}")
+
+
+def _cached(repository: str, ref: str) -> Path | None:
+    """Return the folder that torch.hub keeps of a repository, by the name that it gives to its folders."""
     for candidate in [ref] if ref else ["main", "master"]:
-        # the name that torch.hub gives to its folders
         folder = Path(torch.hub.get_dir()) / f"{repository}/{candidate}".replace("/", "_")
         if folder.is_dir():
-            return folder, ref
-    raise FamilyError(f"torch.hub fetched {where} and left no folder for it in {torch.hub.get_dir()}")
+            return folder
+    return None
 
 
 def _entry(folder: Path, entry: str) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from huggingface_hub import hf_hub_download
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
 from timm.models import get_pretrained_cfg, group_parameters
@@ -24,6 +24,8 @@ from hubft import defaults, hookimpl, structure
 from hubft.errors import FamilyError, suggest
 from hubft.hookspecs import Base, Loaded, Preprocess
 from hubft.job import Task
+from hubft.network import PATIENCE
+from hubft.publish import hub
 
 hubft_family = {"api": (1, 0), "example": "test_efficientnet"}
 
@@ -107,11 +109,22 @@ def _weights(name: str, config: dict[str, Any], commit: str) -> tuple[str, str]:
     if not repository:
         raise FamilyError(f"timm:{name} has no weights on the Hugging Face Hub, and hubft reads no pickles")
     file = (config.get("hf_hub_filename") or "pytorch_model.bin").replace("pytorch_model.bin", "model.safetensors")
+    at = commit or revision or None
     try:
         if not file.endswith(".safetensors"):
             raise EntryNotFoundError(f"{file} is no safetensors file")
+        cached = isinstance(try_to_load_from_cache(repository, file, revision=at), str)
+        if not (cached or constants.HF_HUB_OFFLINE or hub.reachable(repository, at)):
+            raise FamilyError(
+                f"timm:{name}: the Hugging Face Hub cannot be reached, and {file} of {repository} is not in its cache"
+            )
         path = hf_hub_download(
-            repository, file, revision=commit or revision or None, library_name="timm", library_version=timm.__version__
+            repository,
+            file,
+            revision=at,
+            library_name="timm",
+            library_version=timm.__version__,
+            etag_timeout=PATIENCE,
         )
     except (EntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from hubft import hookimpl, structure
+from hubft import hookimpl, network, structure
 from hubft.errors import FamilyError, suggest
 from hubft.hookspecs import Base, Loaded
 from hubft.job import Task
@@ -95,6 +95,8 @@ def _state(name: str, weights: models.WeightsEnum) -> MutableMapping[str, Tensor
     try:
         if file.exists():
             structure.verified(file)
+        elif why := network.unreachable(weights.url):
+            raise FamilyError(f"torchvision:{name}: {why}, and {file.name} is not in the cache of torch.hub")
         with redirect_stdout(sys.stderr):  # torch.hub prints there that it downloads
             state = weights.get_state_dict(progress=True, check_hash=True, weights_only=True, map_location="cpu")
     except (OSError, RuntimeError) as error:

@@ -188,10 +188,11 @@ def test_the_ways_to_load_a_folder_load_it(tmp_path: Path) -> None:
 def test_a_delta_says_what_it_needs() -> None:
     job = replace(packages.toy_job(package="delta"), task=Task(outputs=3))
     text = card.text(manifest(job=job, delta={}, base=replace(BASE, requires="toy-model")))
-    needed = "This package holds only what differs from its base `toy:small`, which is needed: `pip install toy-model`."
-    assert needed in text and DELTA in text and WEIGHTS not in text
+    needed = "This package holds only what differs from its base `toy:small`, which is needed"
+    assert f"{needed}; its weights come with the distribution `toy-model`." in text
+    assert DELTA in text and WEIGHTS not in text and "pip install toy-model" not in text
     without = card.text(manifest(job=job, delta={}))
-    assert "which is needed, from where it was published." in without and "pip install toy" not in without
+    assert f"{needed}.\n" in without and "distribution" not in without
 
 
 def test_the_command_holds_what_is_not_a_default() -> None:

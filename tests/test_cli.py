@@ -183,6 +183,10 @@ WRONG = [
     (TUNE + "extra", "Unused Tokens: ['extra']"),
     (TUNE + "--epochs many", 'Invalid value for --epochs: unable to convert "many" into int'),
     (TUNE + "--epochs -1", "--epochs -1: must be in 0..100000"),
+    (TUNE + "--size 1", "--size 1: must be 0, for the model's own, or in 8..4096"),
+    (TUNE + "--lr 1e6", "--lr 1000000.0: must be in [0, 1000]"),
+    (TUNE + "--body-lr -1", "--body-lr -1.0: must be in [0, 1000]"),
+    (TUNE + "--accumulate 40", "--accumulate 40: must be in 1..--batch-size"),
     (TUNE + "--epochs 0 --no-probe", "--epochs 0: must be one or more where there is no --probe"),
     (TUNE + "--budget 5", "--budget '5': must be a time such as 90s, 5m or 1h"),
     (TUNE + "--budget soon", "--budget 'soon': must be a time such as 90s, 5m or 1h"),
@@ -200,6 +204,8 @@ WRONG = [
     (TUNE + "--output page.jpg", "'page.jpg' exists: give another --output"),
     ("finetune resnet18 flowers", "'resnet18' is no model reference: write family:name"),
     ("finetune timn:x flowers", "unknown family 'timn'; installed are hub, pip, timm, torchvision, toy. Did you m"),
+    ("finetune my_nets:x flowers", "timm, torchvision, toy. Try: pip install hubft-my-nets"),
+    ("show my_nets:x", "timm, torchvision, toy. Try: pip install hubft-my-nets"),
     ("finetune toy:tiny flowers", "toy:tiny: "),
     ("finetune toy:small nowhere", "'nowhere' is no folder; DATA holds"),
     ("finetune toy:small one", "has only the class 'ant'; two or more"),
@@ -491,7 +497,7 @@ def test_families_are_verified(hubft: Hubft, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(plugins, "installed", lambda: [*toy, plugins.Family("gone", "gone", "gone", "2")])
     ran = hubft("families", "--verify")
     assert ran.cells() == [["toy", "hubft-toy", "1.0", "load", "ok"], ["gone", "gone", "2", "", "broken"]]
-    assert "\nunknown family 'gone'; installed are" in ran.out
+    assert "\nthis needs the family 'gone', which is not installed; installed are" in ran.out
 
 
 def test_what_is_printed_is_inert(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

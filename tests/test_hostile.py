@@ -20,7 +20,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 from terminal import TOKEN, Terminal, commands
 
-from hubft import Job, cli
+from hubft import Base, Job, cli
 from hubft.publish import card, package
 from hubft.text import visible
 from hubft.train.run import Run
@@ -273,6 +273,32 @@ def test_predictions_name_every_class(stranger: Stranger, tmp_path: Path) -> Non
     assert sum(shares.values()) == pytest.approx(1) and list(shares.values()) == sorted(shares.values(), reverse=True)
     assert hubft(tmp_path, "predict", stranger.package, image, "--top", len(stranger.classes)).code == 0
     assert hubft(tmp_path, "show", stranger.package).code == 0
+
+
+@pytest.mark.parametrize("where", ["same_as", "reference"])
+def test_a_stranger_names_no_distribution_to_install(where: str, tmp_path: Path) -> None:
+    """What pip is told to install is said by what is installed; a file is asked for no name."""
+    delta = packages.toy_job(package="delta")
+    packages.write(tmp_path / "p", delta, base=Base("toy:remote", requires="evil-wheel", same_as=("evil:x",)))
+    if where == "reference":
+        for part in ("job", "base"):
+            packages.rewrite(tmp_path / "p", lambda data, part=part: data[part].update(reference="evil_one:x"))
+    image = pictures.folder(tmp_path / "data", ("a", "b"), 1, 1) / "val" / "a" / "0.png"
+    commands = [["predict", "p", image], ["evaluate", "p", pictures.folder(tmp_path / "own", packages.CLASSES, 1, 1)]]
+    commands += [["show", "p"]] if where == "reference" else []
+    for command in commands:
+        ran = hubft(tmp_path, *command)
+        assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+        assert "Ask whoever made the package" in ran.err, ran.err
+        assert not re.search(r"pip install|hubft-|evil-", ran.err), ran.err
+
+
+def test_a_command_that_holds_a_stranger_s_reference_is_quoted(tmp_path: Path) -> None:
+    packages.write(tmp_path / "p", packages.toy_job())
+    evil = "timm:test_vit.r160_in1k@$(evil)"
+    packages.rewrite(tmp_path / "p", lambda data: data["job"].update(reference=evil))
+    ran = hubft(tmp_path, "show", "p", "--train", "match:zzz")
+    assert ran.code == 2 and f"`hubft show '{evil}'` lists the stages" in ran.err
 
 
 @pytest.fixture(scope="module")

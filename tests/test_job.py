@@ -1,11 +1,15 @@
 """A job: its reference, its bounds, its JSON, and the grammar of `--train`."""
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hubft import HubftError, Job, Preprocess, Task
@@ -180,7 +184,7 @@ def test_an_integer_serves_as_a_float() -> None:
 
 
 BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {  # field: (accepted, refused)
-    "size": ([0, 4096], [-1, 4097, 10**400]),
+    "size": ([0, 8, 4096], [-1, 1, 7, 4097, 10**400]),
     "holdout": ([0.01, 0.9], [0.0, 0.95, float("nan")]),
     "white": ([0, 1, 65535], [-1, 65536]),
     "task.hidden": ([[], [1], [65536] * 8], [[0], [65537], [1] * 9]),
@@ -220,9 +224,61 @@ def test_a_value_at_the_bound_is_accepted(path: str, value: Any) -> None:
 
 @pytest.mark.parametrize(("path", "value"), [(path, v) for path, (_, bad) in BOUNDS.items() for v in bad])
 def test_a_value_beyond_its_bounds_is_refused_by_its_flag(path: str, value: Any) -> None:
-    flag = path.rpartition(".")[2].replace("_", "-")
-    with pytest.raises(JobError, match=rf"^(--)?{flag} .*: must be "):
+    name = path.rpartition(".")[2]
+    with pytest.raises(JobError, match=rf"^{name} .*: must be ") as caught:
         from_dict(Job, altered(path, value))
+    assert caught.value.typed() == "--" + str(caught.value).replace(name, name.replace("_", "-"), 1).replace(
+        "..batch_size", "..--batch-size"
+    )
+
+
+@pytest.mark.parametrize("path", [path for path, (_, bad) in BOUNDS.items() if not isinstance(bad[0], list)])
+def test_the_bounds_that_a_message_states_are_those_that_are_checked(path: str) -> None:
+    good, bad = BOUNDS[path]
+    with pytest.raises(JobError) as caught:
+        from_dict(Job, altered(path, bad[0]))
+    stated = str(caught.value).partition("must be ")[2].removeprefix("0, for the model's own, or ").removeprefix("in ")
+    if path == "recipe.accumulate":
+        assert stated == "1..batch_size"
+        return
+    low, high = re.split(r"\.\.|, ", stated.replace("2^63-1", str(2**63 - 1)).strip("[]"))
+    kind = type(good[0])
+    assert (kind(low), kind(high)) == (good[0] or good[-2], good[-1])
+
+
+def test_what_python_has_in_place_of_plain_values_is_taken(tmp_path: Path) -> None:
+    class Loud(str):
+        def __str__(self) -> str:
+            return "LOUD"
+
+    recipe = Recipe(epochs=np.int64(3), lr=np.float64(0.5), clip=2, stage_lr=["a=1"])  # type: ignore[arg-type]
+    task = Task(hidden=[np.int64(8)])  # type: ignore[arg-type]
+    job = Job(Loud("toy:small"), tmp_path / "flowers", task=task, recipe=recipe, output=tmp_path)
+    assert job == from_dict(Job, json.loads(json.dumps(to_dict(job))))
+    types = {type(value) for value in leaves(job).values()}
+    assert types == {str, int, float, bool, tuple} and type(job.task.hidden[0]) is int
+    assert (job.reference, job.data, job.output) == ("toy:small", str(tmp_path / "flowers"), str(tmp_path))
+    assert (job.recipe.epochs, job.recipe.lr, job.recipe.clip, job.recipe.stage_lr) == (3, 0.5, 2.0, ("a=1",))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Recipe(epochs=1.5), "epochs 1.5: must be a whole number"),
+        (lambda: Recipe(epochs=True), "epochs True: must be a whole number"),
+        (lambda: Recipe(probe="no"), "probe 'no': must be True or False"),
+        (lambda: Recipe(batch_size="8"), "batch_size '8': must be a whole number"),
+        (lambda: Recipe(schedule="cosin"), "schedule 'cosin': must be one of cosine, one-cycle, constant"),
+        (lambda: Recipe(stage_lr=0.1), "stage_lr 0.1: must be a list, and each of it a text"),
+        (lambda: Compute(cache="1"), "cache '1': must be a number"),
+        (lambda: Job("toy:small", 5), "data 5: must be a text or a path"),
+        (lambda: Job("toy:small", "d", recipe=None), "recipe None: must be a Recipe"),
+    ],
+)
+def test_a_value_of_another_type_is_named_by_its_field(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(JobError) as caught:
+        make()
+    assert str(caught.value) == said
 
 
 @pytest.mark.parametrize(
@@ -231,7 +287,7 @@ def test_a_value_beyond_its_bounds_is_refused_by_its_flag(path: str, value: Any)
 )  # fmt: skip
 def test_a_budget_is_a_time_or_is_refused(text: str, seconds: float | None) -> None:
     if seconds is None:
-        with pytest.raises(JobError, match=r"^--budget .*: must be a time such as 90s, 5m or 1h$"):
+        with pytest.raises(JobError, match=r"^budget .*: must be a time such as 90s, 5m or 1h$"):
             Recipe(budget=text)
     else:
         assert Recipe(budget=text).seconds == seconds
@@ -239,7 +295,7 @@ def test_a_budget_is_a_time_or_is_refused(text: str, seconds: float | None) -> N
 
 def test_a_run_has_a_probe_or_an_epoch() -> None:
     assert Recipe(epochs=0).probe
-    with pytest.raises(JobError, match=r"^--epochs 0: must be one or more where there is no --probe$"):
+    with pytest.raises(JobError, match=r"^epochs 0: must be one or more where there is no probe$"):
         Recipe(epochs=0, probe=False)
 
 
@@ -321,7 +377,7 @@ def test_what_is_no_rule_is_refused_in_one_clear_line(text: str, said: str) -> N
     with pytest.raises(JobError) as caught:
         Job("toy:small", "d", recipe=Recipe(train=text))
     message = str(caught.value)
-    assert message.startswith("--train: ") and said in message and "\n" not in message
+    assert message.startswith("train: ") and said in message and "\n" not in message
     assert isinstance(caught.value, HubftError)
 
 

@@ -142,14 +142,27 @@ def test_a_base_that_is_the_same_may_serve(tmp_path: Path) -> None:
     assert same_bits(load.load(str(tmp_path / "p")), trained)
 
 
-def test_a_base_that_is_missing_is_named_with_its_wheel(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_base_that_is_missing_is_named_and_no_wheel_of_the_file(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     base = Base("toy:remote", same_as=("toy:small", "absent:small"), requires="absent-model")
     packages.write(tmp_path / "p", packages.toy_job(package="delta"), base=base)
     request.getfixturevalue("altered")
-    with pytest.raises(
-        PackageError, match=r"pip install absent-model \(toy:remote .* nor toy:small: .*stem.* nor absent:"
-    ):
+    needs = (
+        r"^this delta needs its base toy:remote \(toy:remote .* nor toy:small: .*stem.* nor absent:small: this needs"
+    )
+    with pytest.raises(PackageError, match=needs) as caught:
         load.load(str(tmp_path / "p"))
+    assert "pip install" not in str(caught.value) and "absent-model" not in str(caught.value)
+
+
+def test_trust_in_a_base_is_none_in_what_may_serve_instead(tmp_path: Path) -> None:
+    base = Base("toy:remote", same_as=(f"hub:{tmp_path}/theirs:small",))
+    packages.write(tmp_path / "p", packages.toy_job(package="delta"), base=base)
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "hubconf.py").write_text("raise SystemExit('I was run')")
+    with pytest.raises(PackageError, match=r"nor hub:.*: loading this package runs the code of hub:"):
+        load.load(str(tmp_path / "p"), trust=True)
 
 
 def test_a_delta_that_reuses_what_the_model_has_not_is_refused(tmp_path: Path) -> None:

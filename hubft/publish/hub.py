@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hubft import urls
+from hubft import network, urls
 from hubft.errors import DamagedPackage, HubError, PackageError
 from hubft.publish.package import FILES, MANIFEST, Package, locate, read
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
 
 REPOSITORY = re.compile(r"(?!.*(--|\.\.|\.git$))\w([\w.-]*\w)?/\w([\w.-]*\w)?", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -95,7 +99,8 @@ def _download(name: str, revision: str | None, again: bool = False) -> Path:
 
     which = f"{name}@{revision}" if revision else name
     pinned = bool(COMMIT.fullmatch(revision or ""))
-    cached = not again and (constants.HF_HUB_OFFLINE or not (pinned or _reachable(name, revision)))
+    kept = pinned and not again and _is_kept(name, revision)
+    cached = kept or constants.HF_HUB_OFFLINE or not reachable(name, revision)
     try:
         patterns = list(FILES)
         found = snapshot_download(
@@ -111,12 +116,26 @@ def _download(name: str, revision: str | None, again: bool = False) -> Path:
     return folder
 
 
-def _reachable(name: str, revision: str | None) -> bool:
-    """Return whether the Hub answers for a revision; what it denies is told, what fails on the way is not."""
-    from huggingface_hub import HfApi, errors
+def _is_kept(name: str, revision: str | None) -> bool:
+    """Return whether the Hub's cache has a package at this commit, with all files that are known to belong to it."""
+    from huggingface_hub import errors, snapshot_download
 
     try:
-        HfApi().model_info(name, revision=revision)
+        found = snapshot_download(name, revision=revision, allow_patterns=list(FILES), local_files_only=True)
+    except errors.LocalEntryNotFoundError:
+        return False
+    return locate(Path(found)) is not None
+
+
+def reachable(name: str, revision: str | None = None) -> bool:
+    """Return whether the Hub answers for a revision: within seconds, where the client's own tries take half a minute.
+
+    :raises HubError: it answers that there is no such repository or revision, or that it denies them.
+    """
+    from huggingface_hub import errors
+
+    try:
+        info(name, revision)
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise explained(error, name, revision) from error
     except Exception as error:
@@ -125,6 +144,18 @@ def _reachable(name: str, revision: str | None) -> bool:
         log.debug("%s", error)
         return False
     return True
+
+
+def info(name: str, revision: str | None = None) -> ModelInfo:
+    """Return what the Hub says of a repository; the first question of all, for it is not waited for without end.
+
+    HF_HUB_ETAG_TIMEOUT, the client's own, gives it other seconds than `network.PATIENCE`.
+    """
+    from huggingface_hub import HfApi, constants
+
+    asked = constants.HF_HUB_ETAG_TIMEOUT
+    seconds = network.PATIENCE if asked == constants.DEFAULT_ETAG_TIMEOUT else float(asked)
+    return network.within(seconds, lambda: HfApi().model_info(name, revision=revision, timeout=seconds))
 
 
 def explained(error: Exception, name: str, revision: str | None = None) -> HubError:
@@ -144,13 +175,17 @@ def explained(error: Exception, name: str, revision: str | None = None) -> HubEr
     if isinstance(error, errors.RevisionNotFoundError):
         return HubError(f"the Hub repository {name} has no revision {revision!r}")
     if isinstance(error, errors.LocalEntryNotFoundError):
-        return HubError(
-            f"there is no folder {name!r} here, the Hub cannot be reached, and {which} is not in its cache "
-            f"({type(error.__cause__ or error).__name__})"
-        )
+        return HubError(f"there is no folder {name!r} here, the Hub cannot be reached, and {which} is not in its cache")
+    if status is None and unanswered(error):
+        return HubError(f"{which}: the Hub cannot be reached ({type(error).__name__}: {_shown(error)})")
     if status in DENIED:
         return HubError(f"the Hub refuses {name} ({status}): hf auth login, with a token that may do this")
     return HubError(f"{which}: the Hub does not do it: {type(error).__name__}: {_shown(error)}")
+
+
+def unanswered(error: Exception) -> bool:
+    """Return whether a request failed on its way: an error of the network, or one of the client's HTTP library."""
+    return isinstance(error, OSError) or type(error).__module__.startswith("http")
 
 
 def _status(error: Exception) -> int | None:

@@ -147,7 +147,7 @@ def _check(manifest: Manifest) -> None:
             raise PackageError(f"{sha256[:80]!r} is no sha256")
     for reference in (base.reference, *base.same_as):
         Reference.parse(reference)
-    if not re.fullmatch(r"[A-Za-z0-9._-]*", base.requires):  # it is shown after `pip install`
+    if not re.fullmatch(r"[A-Za-z0-9._-]*", base.requires):
         raise PackageError(f"base.requires {base.requires[:80]!r} is no distribution")
     # A head that the weights cannot fill is refused before it is built: at two bytes a number, the least.
     head = sum(a * b for a, b in pairwise((*task.hidden, task.outputs)))

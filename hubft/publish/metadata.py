@@ -45,7 +45,7 @@ def front(manifest: Manifest, hub: str) -> str:
         EvalResult(
             task_type="image-classification",
             dataset_type="imagefolder",
-            dataset_name=visible(job.data) or "unknown",
+            dataset_name=visible(str(job.data)) or "unknown",
             dataset_split=split,
             metric_type=kind,
             metric_name=title,

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubft import digest, urls
-from hubft.errors import HubError
-from hubft.publish.hub import COMMIT, REPOSITORY, explained
+from hubft.errors import HubError, Option
+from hubft.publish.hub import COMMIT, REPOSITORY, explained, info, unanswered
 from hubft.publish.package import CARD, FILES, MANIFEST, Package
 
 if TYPE_CHECKING:
@@ -70,7 +70,12 @@ def check_target(name: str, branch: str) -> None:
             or f"{name!r} is no repository of the Hub: write owner/name, as in me/flowers"
         )
     if COMMIT.fullmatch(branch):
-        raise HubError(f"--revision {branch}: a commit cannot be pushed to; name a branch, as in --revision v2")
+        raise HubError(
+            Option("revision"),
+            f" {branch}: a commit cannot be pushed to; name a branch, as in ",
+            Option("revision"),
+            " v2",
+        )
 
 
 @contextmanager
@@ -88,7 +93,7 @@ def _opened(api: HfApi, name: str, private: bool | None, branch: str) -> Head:
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        there = api.model_info(name)
+        there = info(name)
     except RepositoryNotFoundError:
         api.create_repo(name, private=private is not False, exist_ok=True)
     else:
@@ -185,7 +190,7 @@ def _passing(error: Exception) -> bool:
     response = getattr(error, "response", None)
     if response is not None:
         return response.status_code in PASSING
-    return isinstance(error, OSError) or type(error).__module__.startswith("http")
+    return unanswered(error)
 
 
 def _asked(error: Exception) -> int:

@@ -70,7 +70,7 @@ class Trial:
         :raises FamilyError: unknown family; no model to try; an expected failure that is none of `checks`.
         """
         if all(family.name != name for family in plugins.installed()):
-            plugins.find(name)  # says what is known
+            plugins.find(name, typed=True)  # says what is known
         try:
             declared = plugins.declared(plugins.manager(name), name)
         except FamilyError:  # the first check says it, and the others are skipped

@@ -13,7 +13,7 @@ import pluggy
 import torch
 from torch import Tensor, nn
 
-from hubft.errors import FamilyError, TrainingError
+from hubft.errors import FamilyError, Option, TrainingError
 from hubft.hookspecs import Batch, Loaded
 from hubft.job import Recipe
 from hubft.train import draws, frozen, stages
@@ -204,8 +204,11 @@ class Meter:
         for step, loss in zip(self.pending, [s.loss.item() for s in self.pending], strict=True):
             if not math.isfinite(loss):
                 raise TrainingError(
-                    f"the loss of step {step.number} is {loss}: lower --lr, or compute in --precision fp32; "
-                    "no checkpoint was written since"
+                    f"the loss of step {step.number} is {loss}: lower ",
+                    Option("lr"),
+                    ", or compute in ",
+                    Option("precision"),
+                    " fp32; no checkpoint was written since",
                 )
             self.total += loss * step.images
             self.images += step.images

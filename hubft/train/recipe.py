@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hubft.errors import JobError, suggest
+from hubft.errors import JobError, Option, suggest
 from hubft.hookspecs import Loaded
 from hubft.job import Recipe
 from hubft.train import stages
@@ -30,8 +30,9 @@ def check_optimizer(name: str) -> None:
     known = [str(one) for one in timm.optim.list_optimizers()]
     if name not in known:
         raise JobError(
-            f"--optimizer {name!r} is none of timm's, such as adamw, sgd, lion, lamb.{suggest(name.lower(), known)} "
-            'All: python -c "import timm.optim; print(*timm.optim.list_optimizers())"'
+            Option("optimizer"),
+            f" {name!r} is none of timm's, such as adamw, sgd, lion, lamb.{suggest(name.lower(), known)} "
+            'All: python -c "import timm.optim; print(*timm.optim.list_optimizers())"',
         )
     info = timm.optim.get_optimizer_info(name)
     if info.second_order:
@@ -42,7 +43,7 @@ def check_optimizer(name: str) -> None:
         why = "it draws from a generator of its own, so a resumed run would end with other bits"
     else:
         return
-    raise JobError(f"--optimizer {name}: {why}; try --optimizer adamw")
+    raise JobError(Option("optimizer"), f" {name}: {why}; try ", Option("optimizer"), " adamw")
 
 
 def rates(loaded: Loaded, recipe: Recipe) -> dict[str, float]:
@@ -60,7 +61,8 @@ def rates(loaded: Loaded, recipe: Recipe) -> dict[str, float]:
     for stage in recipe.stage_rates:
         if stage not in found:
             raise JobError(
-                f"--stage-lr: {stage!r} is no stage; this model has {', '.join(loaded.stages)}.{suggest(stage, order)}"
+                Option("stage_lr"),
+                f": {stage!r} is no stage; this model has {', '.join(loaded.stages)}.{suggest(stage, order)}",
             )
     return found | recipe.stage_rates
 

@@ -14,6 +14,7 @@ from hubft.files import write_json
 from hubft.text import visible
 
 MATRIX = "confusion.png"
+MAX_MARKED = 12  # epochs up to which each has a mark and a bar of its own
 MAX_CELLS = 40  # classes up to which the matrix carries names; more could not be read
 
 
@@ -30,25 +31,35 @@ def write(folder: Path, history: Sequence[dict[str, Any]], classes: Sequence[str
 
 def curves(history: Sequence[dict[str, Any]], probe: dict[str, Any] | None = None) -> Figure:
     """Return loss and accuracy over the epochs, the accuracy with its 95 % interval, and the probe they start from."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = [line["epoch"] for line in history]
-    left.plot(epochs, [line["loss"] for line in history], marker="o", label="training")
-    left.plot(epochs, [line["val_loss"] for line in history], marker="o", label="validation")
-    left.set(xlabel="epoch", ylabel="cross entropy, nats", ylim=(0, None))
+    marker = "o" if len(epochs) <= MAX_MARKED else ""
+    left.plot(epochs, [line["loss"] for line in history], marker=marker, label="training")
+    left.plot(epochs, [line["val_loss"] for line in history], marker=marker, label="validation")
+    left.set(xlabel="epoch", ylabel="cross entropy, nats")
     accuracy = [line["accuracy"] for line in history]
-    right.plot(epochs, [a["value"] for a in accuracy], marker="o", color="C1", label="validation")
-    low, high = [a["low"] for a in accuracy], [a["high"] for a in accuracy]
-    right.fill_between(epochs, low, high, color="C1", alpha=0.2, label="95 % interval")
+    shares = [a["value"] for a in accuracy]
+    below = [a["value"] - a["low"] for a in accuracy]
+    above = [a["high"] - a["value"] for a in accuracy]
+    if len(epochs) > MAX_MARKED:  # bars would run into one another
+        right.plot(epochs, shares, color="C1", label="validation")
+        low, high = [a["low"] for a in accuracy], [a["high"] for a in accuracy]
+        right.fill_between(epochs, low, high, color="C1", alpha=0.2, label="95 % interval")
+    else:
+        label = "validation, 95 % interval"
+        right.errorbar(epochs, shares, (below, above), marker="o", capsize=3, color="C1", label=label)
     if probe:
         right.axhline(probe["accuracy"]["value"], color="grey", linestyle="--", label="probe")
         left.axhline(probe["loss"], color="grey", linestyle="--", label="probe, validation")
     right.set(xlabel="epoch", ylabel="accuracy")
-    right.legend(loc="lower right")
-    left.legend()
     for axes in (left, right):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.margins(y=0.08)  # so that a mark at the edge is whole
+        axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)  # whole epochs, also where there is one
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize="small")
+    left.set_ylim(0, 1.05 * left.get_ylim()[1])
     return figure
 
 

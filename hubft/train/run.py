@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from hubft.errors import CheckpointError, JobError
+from hubft.errors import CheckpointError, JobError, Option
 from hubft.files import JOB, write_json, write_text
 from hubft.job import Job
 from hubft.plain import from_dict, to_dict
@@ -53,7 +53,9 @@ class Run:
         folder = Path(job.output) if job.output else _unused(job)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise JobError(
-                f"{str(folder)!r} exists: give another --output, or go on with: hubft finetune --resume {folder}"
+                f"{str(folder)!r} exists: give another ",
+                Option("output"),
+                f", or go on with: hubft finetune --resume {folder}",
             )
         run = cls(folder)
         folder.mkdir(parents=True, exist_ok=True)

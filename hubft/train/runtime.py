@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hubft.errors import JobError
+from hubft.errors import JobError, Option
 from hubft.job import Compute
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -107,6 +107,9 @@ def find_device(name: str) -> torch.device:
             torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise JobError(
-            f"--device {name!r} cannot be used here: {str(error).splitlines()[0]}; try --device cpu"
+            Option("device"),
+            f" {name!r} cannot be used here: {str(error).splitlines()[0]}; try ",
+            Option("device"),
+            " cpu",
         ) from error
     return device

@@ -16,11 +16,12 @@ a minus holds its parameters frozen, whatever the others say: `all, -norms`. The
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hubft.errors import JobError, suggest
+from hubft.errors import JobError, Option, suggest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,17 +55,17 @@ def _rule(text: str) -> Rule:
     if not colon and kind not in KINDS and re.fullmatch(r"\w[\w.-]*", kind):
         kind, value = "name", kind  # whether the model has such a stage is for `trainable` to say
     elif kind not in KINDS or (bool(value) == (kind in WITHOUT_VALUE)) or (colon and not value):
-        raise JobError(f"--train: {text!r} is no rule; known are {_forms()}.{suggest(kind, KINDS)}")
+        raise JobError(Option("train"), f": {text!r} is no rule; known are {_forms()}.{suggest(kind, KINDS)}")
     try:
         rule = Rule(kind, value, float(start), minus=text.startswith("-"))
         good = 0 <= rule.start < 1 and (kind != "last" or int(value) >= 1)
         re.compile(value if kind == "match" else "")
     except re.error as error:
-        raise JobError(f"--train: {text!r} is no regular expression: {error}") from error
+        raise JobError(Option("train"), f": {text!r} is no regular expression: {error}") from error
     except ValueError:
         good = False
     if not good:
-        raise JobError(f"--train: {text!r}: last:N needs N >= 1, and @START a number in [0, 1)")
+        raise JobError(Option("train"), f": {text!r}: last:N needs N >= 1, and @START a number in [0, 1)")
     return rule
 
 
@@ -103,7 +104,7 @@ def trainable(loaded: Loaded, train: str, progress: float) -> frozenset[str]:
     for rule in parse(train):
         selected = set(_select(rule, loaded, stages))
         if not selected and (rule.kind, rule.minus) != ("norms", True):  # a model without norms has none to hold
-            raise JobError(f"--train: {_selects_nothing(rule, loaded)}")
+            raise JobError(Option("train"), f": {_selects_nothing(rule, loaded)}")
         if rule.start <= progress:
             (minus if rule.minus else plus).update(selected)
     return frozenset(head | (plus - minus))
@@ -144,7 +145,7 @@ def _selects_nothing(rule: Rule, loaded: Loaded) -> str:
     }.get(rule.kind)
     name = f"{rule.kind}:{rule.value}".rstrip(":") + " selects no parameter"
     if known is None:
-        return f"{name}; `hubft show {loaded.base.reference}` lists the stages"
+        return f"{name}; `hubft show {shlex.quote(loaded.base.reference)}` lists the stages"
     return f"{name}; this model has {', '.join(known)}.{suggest(rule.value, known)}"
 
 
