@@ -16,6 +16,7 @@ a minus holds its parameters frozen, whatever the others say: `all, -norms`. The
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -102,7 +103,8 @@ def trainable(loaded: Loaded, train: str, progress: float) -> frozenset[str]:
     minus: set[str] = set()
     for rule in parse(train):
         selected = set(_select(rule, loaded, stages))
-        if not selected and (rule.kind, rule.minus) != ("norms", True):  # a model without norms has none to hold
+        # a model without norms has none to hold, and one that gives features has no head yet
+        if not selected and rule.kind != "head" and (rule.kind, rule.minus) != ("norms", True):
             raise JobError(f"--train: {_selects_nothing(rule, loaded)}")
         if rule.start <= progress:
             (minus if rule.minus else plus).update(selected)
@@ -144,7 +146,7 @@ def _selects_nothing(rule: Rule, loaded: Loaded) -> str:
     }.get(rule.kind)
     name = f"{rule.kind}:{rule.value}".rstrip(":") + " selects no parameter"
     if known is None:
-        return f"{name}; `hubft show {loaded.base.reference}` lists the stages"
+        return f"{name}; `hubft show {shlex.quote(loaded.base.reference)}` lists the stages"
     return f"{name}; this model has {', '.join(known)}.{suggest(rule.value, known)}"
 
 
