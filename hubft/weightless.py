@@ -21,6 +21,9 @@ class Nothing(dict[Any, Any]):
     def __missing__(self, key: Any) -> Nothing:
         return self
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"its code looks at the {name} of weights, which are not there while it is built")
+
     def __delitem__(self, key: Any) -> None:
         """Take out what is not there."""
 

@@ -68,12 +68,13 @@ def adapt_head(loaded: Loaded, task: Task) -> Loaded:
     if not any(parameter.is_meta for parameter in loaded.model.parameters()):  # it is to be trained
         layers = [_last(loaded.model, name) for name in names]
         try:
-            heads.in_training(loaded.model, loaded.preprocess.size, layers, getattr(loaded.model, STEP, [""])[0])
             if not heads.run(loaded.model, loaded.preprocess.size).made_by(layers):
                 raise FamilyError("something changes what the new head gives")
+            heads.in_training(loaded.model, loaded.preprocess.size, layers, getattr(loaded.model, STEP, [""])[0])
         except Exception as error:  # anyone's code
             how = f"with a head of {task.outputs} outputs on images of {' x '.join(map(str, loaded.preprocess.size))}"
-            raise FamilyError(f"{loaded.base.reference} fails {how}: {entries.why(error)}") from error
+            reason = error if isinstance(error, HubftError) else entries.why(error)
+            raise FamilyError(f"{loaded.base.reference} fails {how}: {reason}") from error
     return loaded
 
 

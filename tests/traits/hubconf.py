@@ -12,7 +12,7 @@ URL = "https://weights.invalid/"
 
 
 def body(width=8):
-    return nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, width, 1), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, width, 3, 1, 1), nn.ReLU())
 
 
 class Net(nn.Module):
