@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pluggy
+from torch import nn
 
-from hubft.errors import FamilyError
+from hubft import structure
+from hubft.errors import FamilyError, JobError, Option
 from hubft.hookspecs import Loaded
 from hubft.job import Job
 from hubft.train import stages, transforms
@@ -14,7 +16,8 @@ from hubft.train import stages, transforms
 
 def load_base(pm: pluggy.PluginManager, job: Job, pretrained: bool) -> Loaded:
     """Return the model that the job starts from, with its original head, checked against the contract of `load`."""
-    loaded = pm.hook.load(name=job.name, pretrained=pretrained)
+    with structure.asked_size(job.size):
+        loaded = pm.hook.load(name=job.name, pretrained=pretrained)
     if not isinstance(loaded, Loaded):
         raise FamilyError(f"family {job.family!r}: the hook `load` gave {type(loaded).__name__}, not hubft.Loaded")
     try:
@@ -28,7 +31,16 @@ def load_base(pm: pluggy.PluginManager, job: Job, pretrained: bool) -> Loaded:
 
 
 def adapt(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> Loaded:
-    """Return `loaded` with the job's head, checked."""
+    """Return `loaded` with the job's head, checked.
+
+    :raises JobError: `--pool`, for a model that has a head.
+    """
+    if job.task.pool != "auto" and not isinstance(loaded.model.get_submodule(loaded.head), nn.Identity):
+        raise JobError(
+            Option("pool"),
+            f" {job.task.pool}: {job.reference} has a head of its own, {loaded.head!r}, and what that is put on is "
+            "settled: leave it out",
+        )
     adapted = pm.hook.adapt_head(loaded=loaded, task=job.task)
     if not isinstance(adapted, Loaded):
         got = type(adapted).__name__

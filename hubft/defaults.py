@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from hubft import pooling
 from hubft.deploy import quantize
 from hubft.errors import FamilyError, JobError, Option, suggest
 from hubft.hookspecs import Batch, Loaded, hookimpl
@@ -19,6 +20,10 @@ METHODS: dict[str, Callable[[nn.Module], nn.Module]] = {"none": lambda model: mo
 @hookimpl
 def adapt_head(loaded: Loaded, task: Task) -> Loaded:
     old = loaded.model.get_submodule(loaded.head)
+    if isinstance(old, nn.Identity):  # the model gives features
+        width = pooling.put(loaded, task)
+        loaded.model.set_submodule(loaded.head, head(width, task))
+        return loaded
     if not isinstance(old, nn.Linear):
         raise FamilyError(
             f"{loaded.base.reference}: its head {loaded.head!r} is a {type(old).__name__}, and the core replaces only "

@@ -15,7 +15,9 @@ Anything else is a fault of hubft or of a library and shows its traceback.
 """
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class Option(str):
@@ -105,3 +107,14 @@ def suggest(word: str, known: Iterable[str]) -> str:
     bare = {name.lstrip("-"): name for name in known}
     near = difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=NEAR)
     return f" Did you mean {bare[near[0]]!r}?" if near else ""
+
+
+def reason(error: BaseException) -> str:
+    """Return a foreign error as one line that is never empty: its kind and text, or the line of code that failed."""
+    kind, text = type(error).__name__, " ".join(str(error).split())
+    if text:
+        return f"{kind}: {text}"
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return kind
+    return f"{kind} at line {frames[-1].lineno} of {Path(frames[-1].filename).name}: {frames[-1].line}"

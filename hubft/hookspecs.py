@@ -124,10 +124,11 @@ class Loaded:
     """The plain class of its own library, never a wrapper; takes `[batch, 3, height, width]` float32 and
     gives `[batch, outputs]`."""
     head: str
-    """Dotted name of the module that turns features into outputs."""
+    """Dotted name of the module that turns features into outputs; an nn.Identity where the model gives features."""
     stages: Mapping[str, tuple[str, ...]]
     """The model's blocks from input to output: stage name -> dotted prefixes of its modules or parameters.
-    Together they cover every parameter exactly once; the last stage is the head and nothing else."""
+    Together they cover every parameter exactly once; the last stage is the head and nothing else, and has no
+    parameter yet where the model gives features."""
     preprocess: Preprocess
     base: Base
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -155,7 +156,8 @@ def adapt_head(loaded: Loaded, task: Task) -> Loaded:  # type: ignore[empty-body
 
     :param task: `outputs`, `hidden` (widths of hidden layers) and `dropout` (probability before each Linear).
 
-    Default: the `Linear` at `loaded.head` becomes a fresh `Linear`, or an MLP, of the same input width.
+    Default: the `Linear` at `loaded.head` becomes a fresh `Linear`, or an MLP, of the same input width; an
+    `nn.Identity` there becomes one that fits the features it is given, as `task.pool` has them.
     Anything but a `Linear` there is an error that names this hook.
     """
 

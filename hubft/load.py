@@ -145,16 +145,18 @@ def _base(job: Job, pretrained: bool, classes: int | None, trust: bool) -> nn.Mo
 def unfilled(make: Callable[[], Loaded]) -> Loaded:
     """Return the model that `make` builds without weights, and without memory for them where that can be.
 
-    Some constructors copy or run their parameters (timm's SwinV2, hybrids, mixed RoPE), or compute buffers from
-    them that are not saved (timm's Swin): those are built whole.
+    Some constructors copy or run their parameters (timm's SwinV2, hybrids, mixed RoPE), or compute from them buffers
+    that are not saved (timm's Swin), or tensors that are neither: those are built whole.
     """
     try:
         with parameters_on_meta():
             loaded = make()
         saved = loaded.model.state_dict()
-        if all(name in saved for name, buffer in loaded.model.named_buffers() if buffer.is_meta):
+        bare = [name for name, buffer in loaded.model.named_buffers() if buffer.is_meta and name not in saved]
+        computed = [v for m in loaded.model.modules() for v in vars(m).values() if isinstance(v, Tensor) and v.is_meta]
+        if not bare and not computed:
             return loaded
-    except RuntimeError:  # among them NotImplementedError: what the meta device cannot do
+    except Exception:  # what the meta device cannot do, in whatever words; what fails without it says so next
         pass
     return make()
 
@@ -204,7 +206,7 @@ def _from_base(manifest: Manifest, trust: bool) -> dict[str, Tensor]:
         try:
             # whoever trusts the code of the base was not asked about that of another repository
             trusted = trust and reference == base.reference
-            return _verified(replace(manifest.job, reference=reference, size=0), manifest.delta, trusted)
+            return _verified(replace(manifest.job, reference=reference), manifest.delta, trusted)
         except HubftError as error:
             problems.append(error)
     own, *others = problems

@@ -15,7 +15,7 @@ import torch
 import hubft
 from hubft import digest, plugins
 from hubft.build import adapt, load_base
-from hubft.errors import FamilyError, JobError
+from hubft.errors import FamilyError, JobError, reason
 from hubft.hookspecs import Loaded
 from hubft.job import Compute, Job
 from hubft.publish import tensors
@@ -96,7 +96,7 @@ def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> None:
         with torch.no_grad():
             shape = tuple(loaded.model(torch.zeros(2, 3, height, width)).shape)
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise JobError(f"{job.reference} does not take images of {height} x {width}: {error}") from error
+        raise JobError(f"{job.reference} does not take images of {height} x {width}: {reason(error)}") from error
     if shape != (2, job.task.outputs):
         raise FamilyError(f"{job.reference} gives outputs {shape} for 2 images, not (2, {job.task.outputs})")
 

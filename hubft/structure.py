@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from math import floor
 from pathlib import Path
@@ -22,6 +24,20 @@ Stages = dict[str, tuple[str, ...]]
 
 TO_TENSOR = ("ToTensor", "PILToTensor", "ToImage", "ToDtype", "ConvertImageDtype")  # of torchvision's transforms
 BLOCKS = 4  # a model is opened until it shows that many blocks: fewer say little to `--train last:N`
+
+ASKED: ContextVar[int] = ContextVar("size", default=0)
+"""`--size` of the job whose model is loaded: for a family that must run a model to know it. Loading depends on it in
+nothing else."""
+
+
+@contextmanager
+def asked_size(size: int) -> Iterator[None]:
+    """Have `ASKED` be this size."""
+    token = ASKED.set(size)
+    try:
+        yield
+    finally:
+        ASKED.reset(token)
 
 
 def stages(model: nn.Module, groups: Iterable[Sequence[str]], heads: Sequence[str]) -> Stages:

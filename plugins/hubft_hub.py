@@ -1,183 +1,240 @@
-"""The family `hub`: any classifier of a torch.hub repository.
+"""The family `hub`: image models of a torch.hub repository, classifiers or backbones.
 
     hub:owner/repo:entry, hub:owner/repo@ref:entry      a repository on GitHub, fetched as torch.hub.load does
     hub:/path/to/checkout:entry                         a folder with a hubconf.py
+    hub:owner/repo:entry?arch=s&size=224                with arguments of the entry (`hubft/entries.py`)
 
 **This runs the repository's code**, with trust_repo=True: naming it is the consent. Pin a commit with `@ref`. Nothing
-is known of such a model but what it shows: its head is the last Linear that a forward pass uses, its stages are its
-children in order of use, its preprocessing is what it carries, else ImageNet's usual.
+is known of such a model but what it shows: its heads are the layers whose values are its outputs (`hubft/heads.py`),
+its stages are its children in order of use, its preprocessing is what it carries, else ImageNet's usual. A model that
+gives features is the `body` of a torch.nn.Sequential, in which a head is put on them.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from hubft import hookimpl, hub_lock, network, structure
-from hubft.errors import FamilyError, HubftError, suggest
-from hubft.hookspecs import Base, Loaded, Preprocess
-from hubft.plain import from_dict
+from hubft import defaults, entries, heads, hookimpl, pooling, stated, structure
+from hubft.errors import FamilyError, HubftError
+from hubft.hookspecs import Base, Batch, Loaded, Preprocess
+from hubft.job import Task
+from hubft.load import unfilled
+from hubft.train import stages, transforms
+from hubft.weightless import without_weights
 
 hubft_family = {"api": (1, 0), "foreign_code": True}
 
 IMAGENET = Preprocess(size=(224, 224), resize=256)
+SIZES = (224, 384, 256, 299, 448, 512, 336, 518, 288, 192, 160, 128, 96, 64, 32, 28)  # tried where nobody says one
+STEP = "hubft_step"  # attribute of a model that trains with a module of it in eval mode: [module, *what is held]
 
 
 @hookimpl
 def load(name: str, pretrained: bool) -> Loaded:
-    """Return what the entry returns; a flag `pretrained` or `weights` is handed over where the entry has one."""
-    where, _, entry = name.rpartition(":")
-    if not where:
-        raise FamilyError(f"hub:{name} names no entry: write hub:owner/repo:entry or hub:/path/to/checkout:entry")
+    """Return what the entry returns, proved to be the same model with and without its weights before it trains.
+
+    :raises FamilyError: the entry fails, or gives what cannot be trained, or cannot be built without its weights.
+    """
+    made = _made(name, pretrained)
+    if not pretrained:
+        return made
+    problem = _differs(made, name)
+    if not problem:
+        return made
+    named = entries.Named.parse(name)
+    flags = _flags(entries.found(named)[1], named.arguments, True)
+    if flags and not _differs(made, fixed := named.having(flags)):  # asked for its weights and given none, it is
+        return replace(made, base=replace(made.base, reference=f"hub:{fixed}"))
+    raise FamilyError(f"hub:{name} is another model without its weights, as a package builds it, than with: {problem}")
+
+
+@hookimpl
+def adapt_head(loaded: Loaded, task: Task) -> Loaded:
+    """Give every head whose mean is the output its own fresh layers, and see that they make the outputs."""
+    names = loaded.stages[list(loaded.stages)[-1]]
+    for name in names:
+        old = loaded.model.get_submodule(name)
+        if isinstance(old, nn.Conv2d):  # what follows may be a ReLU, which passes no gradient at zero
+            loaded.model.set_submodule(name, structure.convolution(old.in_channels, task, std=0.01))
+        else:
+            defaults.adapt_head(replace(loaded, head=name), task)
+    if not any(parameter.is_meta for parameter in loaded.model.parameters()):  # it is to be trained
+        layers = [_last(loaded.model, name) for name in names]
+        try:
+            if not heads.run(loaded.model, loaded.preprocess.size).made_by(layers):
+                raise FamilyError("something changes what the new head gives")
+            heads.in_training(loaded.model, loaded.preprocess.size, layers, getattr(loaded.model, STEP, [""])[0])
+        except Exception as error:  # anyone's code
+            how = f"with a head of {task.outputs} outputs on images of {' x '.join(map(str, loaded.preprocess.size))}"
+            reason = error if isinstance(error, HubftError) else entries.why(error)
+            raise FamilyError(f"{loaded.base.reference} fails {how}: {reason}") from error
+    return loaded
+
+
+@hookimpl
+def freeze(loaded: Loaded, train: str, progress: float) -> frozenset[str]:
+    """Do what the core does, and hold what only makes auxiliary outputs."""
+    held = getattr(loaded.model, STEP, [""])[1:]
+    names = stages.trainable(loaded, train, progress)
+    return frozenset(name for name in names if not any(stages.under(name, prefix) for prefix in held))
+
+
+@hookimpl
+def train_step(model: nn.Module, batch: Batch, criterion: nn.Module) -> dict[str, Tensor] | None:
+    """Train a model with auxiliary outputs on its main one: the module that adds them is in eval mode by itself."""
+    own: nn.Module = getattr(model, "_orig_mod", model)  # of a compiled model
+    step = getattr(own, STEP, None)
+    if step is None or not own.training:
+        return None
+    module = own.get_submodule(step[0])
+    module.training = False
     try:
-        folder, ref = _checkout(where)
-        flags = _flags(_entry(folder, entry), pretrained)
-        model = torch.hub.load(str(folder), entry, source="local", **flags)
+        inputs, targets = batch
+        outputs = model(inputs)
+    finally:
+        module.training = True
+    return {"loss": criterion(outputs, targets), "outputs": outputs}
+
+
+def _made(name: str, pretrained: bool) -> Loaded:
+    """Return the model, analysed; without its weights, nothing of them is fetched or read.
+
+    Some entries fail where they are asked for no weights. Those are asked for them and are given none.
+    """
+    named = entries.Named.parse(name)
+    try:
+        folder, entry, ref = entries.found(named)
+        ways = [_flags(entry, named.arguments, asking) for asking in ([True] if pretrained else [False, True])]
+        with entries.on_path(folder), redirect_stdout(sys.stderr):
+            model = _built(entry, named, ways, nullcontext if pretrained else without_weights)
+            return _analysed(name, model, ref)
     except HubftError:
         raise
     except (Exception, SystemExit) as error:  # the entry is anyone's code, and may fail in any way
-        raise FamilyError(f"hub:{name} failed: {_one_line(error)}") from error
+        raise FamilyError(f"hub:{name} failed: {entries.why(error)}") from error
+
+
+def _built(
+    entry: Callable[..., Any], named: entries.Named, ways: Sequence[Mapping[str, Any]], within: Callable[[], Any]
+) -> nn.Module:
+    """Return what the entry gives for the first of some ways to flag the wish for weights that does not fail."""
+    first: Exception | None = None
+    for flags in ways:
+        try:
+            with within():
+                model = entry(**named.arguments, **flags)
+        except Exception as error:
+            first = first or error
+        else:
+            break
+    else:
+        assert first
+        raise first
     if not isinstance(model, nn.Module):
-        raise FamilyError(f"hub:{name} gave a {type(model).__name__}, not a torch.nn.Module")
+        raise FamilyError(f"hub:{named.text} gave a {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+def _differs(made: Loaded, name: str) -> str:
+    """Return how the model of a name, built without weights, differs from the one with them, or nothing."""
     try:
-        preprocess = _preprocess(model)
+        bare = unfilled(lambda: _made(name, False))
+    except HubftError as error:
+        return str(error)
+    state, other = made.model.state_dict(), bare.model.state_dict()
+    wrong = [n for n in {**state, **other} if n not in state or n not in other or state[n].shape != other[n].shape]
+    if wrong:
+        more = f" and {len(wrong) - 3:,} more tensors" if len(wrong) > 3 else ""
+        return f"{', '.join(sorted(wrong)[:3])}{more} are not in both, or not of one shape"
+    for what in ("head", "stages", "preprocess"):
+        if (one := getattr(made, what)) != (two := getattr(bare, what)):
+            return f"its {what} is {one} with them, and {two} without"
+    other.update(state)
+    bare.model.load_state_dict(other, assign=True)
+    size = made.preprocess.size
+    one, two = (heads.run(model, size).outputs for model in (made.model, bare.model))
+    if isinstance(one, Tensor) and not heads.same(one, two):
+        return "filled with the same weights, it gives other outputs"
+    return ""
+
+
+def _flags(entry: Callable[..., Any], given: Mapping[str, Any], pretrained: bool) -> dict[str, Any]:
+    """Return the flag that asks for weights, or for none; what the user gave stays.
+
+    A flag whose default is a name of weights is left at it, or None: `if pretrained is not None` is how it is read.
+    """
+    known = inspect.signature(entry).parameters
+    flag = next((flag for flag in ("pretrained", "weights") if flag in known), "")
+    if not flag or {"pretrained", "weights"} & set(given):
+        return {}
+    default = known[flag].default
+    if not (default is None or isinstance(default, bool) or default is inspect.Parameter.empty):
+        return {} if pretrained else {flag: None}
+    return {flag: ("DEFAULT" if flag == "weights" else True) if pretrained else (None if flag == "weights" else False)}
+
+
+def _analysed(name: str, model: nn.Module, ref: str) -> Loaded:
+    """Return a model with what passes through it show.
+
+    :raises FamilyError: it takes no image, or gives neither outputs of a head nor features.
+    """
+    try:
+        size, seen_heads, seen = _ended(model)
+        preprocess = stated.preprocess(model) or IMAGENET
+        if size != preprocess.size:
+            preprocess = replace(transforms.at_size(preprocess, size[0]), size=size)
+        if not seen_heads and not pooling.features(seen.outputs, seen.positions):
+            raise FamilyError(f"it gives {heads.described(seen.outputs)}, neither the outputs of a head nor features")
+        order = seen.order
+        if not seen_heads:
+            model = pooling.bodied(model)
+            order = {f"{pooling.BODY}.{module}".rstrip("."): place for module, place in order.items()}
+        bare = any(parameter.is_meta for parameter in model.parameters())  # it is not to be trained
+        step = None if bare else heads.in_training(model, size, seen_heads, _body(seen_heads))
     except HubftError as error:
         raise FamilyError(f"hub:{name}: {error}") from error
-    head, order = _analysed(name, model, preprocess)
-    stages = structure.stages(model, structure.children(model, [head], order), [head])
-    return Loaded(model, head, stages, preprocess, Base(f"hub:{name}", revision=ref))
+    if step is not None:
+        setattr(model, STEP, [_body(seen_heads), *step])
+    names = list(seen_heads) or [pooling.HEAD]
+    found = structure.stages(model, structure.children(model, names, order), names)
+    return Loaded(model, names[0], found, preprocess, Base(f"hub:{name}", revision=ref))
 
 
-def _checkout(where: str) -> tuple[Path, str]:
-    """Return the folder of a repository, fetched if need be, and the ref that was asked for."""
-    folder = Path(where).expanduser()
-    if where.startswith((".", "~")) or folder.is_absolute():
-        if not (folder / "hubconf.py").is_file():
-            raise FamilyError(f"{folder} has no hubconf.py")
-        return folder, ""
-    repository, _, ref = where.partition("@")
-    if repository.count("/") != 1:
-        raise FamilyError(f"{where!r} is neither owner/repo on GitHub nor a path; a path starts with / or ./ or ~")
-    with hub_lock():
-        folder = _cached(repository, ref)
-        why = network.unreachable(f"https://github.com/{repository}") if not (folder and ref) else ""
-        if why and not folder:
-            raise FamilyError(f"{why}, and {repository} is not in the cache of torch.hub")
-        if not why:
-            torch.hub.list(f"{repository}:{ref}" if ref else repository, trust_repo=True, verbose=False)  # fetches it
-            folder = _cached(repository, ref)
-    if folder:
-        return folder, ref
-    raise FamilyError(f"torch.hub fetched {where} and left no folder for it in {torch.hub.get_dir()}")
+def _body(found: Sequence[str]) -> str:
+    """Return the name of the repository's own model: the model itself, if it has heads."""
+    return "" if found else pooling.BODY
 
 
-def _cached(repository: str, ref: str) -> Path | None:
-    """Return the folder that torch.hub keeps of a repository, by the name that it gives to its folders."""
-    for candidate in [ref] if ref else ["main", "master"]:
-        folder = Path(torch.hub.get_dir()) / f"{repository}/{candidate}".replace("/", "_")
-        if folder.is_dir():
-            return folder
-    return None
+def _ended(model: nn.Module) -> tuple[tuple[int, int], tuple[str, ...], heads.Seen]:
+    """Return the size, the heads, and the pass in eval mode, for the first of these sizes that the model takes.
 
-
-def _entry(folder: Path, entry: str) -> Callable[..., Any]:
-    with _on_path(folder):
-        spec = importlib.util.spec_from_file_location("hubconf", folder / "hubconf.py")
-        assert spec and spec.loader
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    entries = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
-    if entry not in entries:
-        raise FamilyError(f"{folder} has no entry {entry!r}; it has {', '.join(entries)}.{suggest(entry, entries)}")
-    found: Callable[..., Any] = getattr(module, entry)
-    return found
-
-
-@contextmanager
-def _on_path(folder: Path) -> Iterator[None]:
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-
-
-def _flags(entry: Callable[..., Any], pretrained: bool) -> dict[str, Any]:
-    known = inspect.signature(entry).parameters
-    if "pretrained" in known:
-        return {"pretrained": pretrained}
-    if "weights" in known:
-        return {"weights": "DEFAULT" if pretrained else None}
-    return {}
-
-
-def _preprocess(model: Any) -> Preprocess:
-    """Return the preprocessing that a model carries: hubft's own, a transform, or a timm-like configuration."""
-    facts = getattr(model, "hubft", None)
-    if isinstance(facts, Mapping) and "preprocess" in facts:
-        return from_dict(Preprocess, facts["preprocess"], "model.hubft['preprocess']")
-    transform = getattr(model, "preprocess", None)
-    if hasattr(transform, "transforms") or hasattr(transform, "crop_size"):
-        return structure.preprocess_of_transform(transform)
-    for name in ("pretrained_cfg", "default_cfg"):
-        if isinstance(config := getattr(model, name, None), Mapping):
-            return structure.preprocess_of_config(config)
-    return IMAGENET
-
-
-def _analysed(name: str, model: nn.Module, preprocess: Preprocess) -> tuple[str, dict[str, int]]:
-    """Return the name of the last Linear of a forward pass, and in which order the pass enters the modules.
-
-    :raises FamilyError: the pass fails, or does not end in a Linear.
+    `--size`, that of its own transform or configuration, one that it says, the usual ones.
     """
-    order: dict[str, int] = {}
-    last: list[Any] = ["", None]
-
-    def enter(label: str, *_: Any) -> None:
-        order.setdefault(label, len(order))
-
-    def leave(label: str, module: nn.Module, _: Any, outputs: Any) -> None:
-        if isinstance(module, nn.Linear):
-            last[:] = label, outputs
-
-    handles = []
-    try:
-        for label, module in model.named_modules():
-            handles.append(module.register_forward_pre_hook(partial(enter, label)))
-            handles.append(module.register_forward_hook(partial(leave, label)))
-        outputs = _forward(model, torch.zeros(1, 3, *preprocess.size))
-    except Exception as error:  # anyone's code again
-        raise FamilyError(f"hub:{name}: its forward pass failed: {_one_line(error)}") from error
-    finally:
-        for handle in handles:
-            handle.remove()
-    head, made = last
-    if not head or not isinstance(outputs, Tensor) or outputs.ndim != 2 or outputs.shape != made.shape:
-        raise FamilyError(f"hub:{name} is no classifier: it does not end in a Linear that gives [batch, outputs]")
-    return head, order
+    carried, asked = stated.preprocess(model), structure.ASKED.get()
+    own = [*([carried.size] if carried else []), *stated.sizes(model), *((side, side) for side in SIZES)]
+    sizes = list(dict.fromkeys([*([(asked, asked)] if asked else []), *own]))
+    first: Exception | None = None
+    for size in sizes:
+        try:
+            return size, *heads.find(model, size)
+        except HubftError:
+            raise
+        except Exception as error:  # anyone's code again
+            first = first or error
+    assert first
+    raise FamilyError(
+        f"its forward pass failed on images of {sizes[0][0]} x {sizes[0][1]}: {entries.why(first)}"
+    ) from first
 
 
-@torch.no_grad()
-def _forward(model: nn.Module, inputs: Tensor) -> Any:
-    """Return the model's outputs in eval mode. Parameters without memory are zeros: only the way through matters."""
-    zeros = {n: torch.zeros_like(p, device="cpu") for n, p in model.named_parameters() if p.is_meta}
-    modes = {module: module.training for module in model.modules()}
-    try:
-        return functional_call(model.eval(), zeros, inputs)
-    finally:
-        for module, training in modes.items():
-            module.training = training
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+def _last(model: nn.Module, head: str) -> str:
+    """Return the name of the layer in a head that makes its outputs."""
+    layers = [name for name, module in model.get_submodule(head).named_modules() if isinstance(module, heads.LAYERS)]
+    return f"{head}.{layers[-1]}".rstrip(".")

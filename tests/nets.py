@@ -104,6 +104,16 @@ def pooled():
     return Pooled()
 
 
+def several():
+    """Gives two vectors, and it is not known which is to be taken."""
+
+    class Pair(nn.Module):
+        def forward(self, images):
+            return images.mean((2, 3)), images.amax((2, 3))
+
+    return Pair()
+
+
 def raising():
     raise ValueError("two\\nlines")
 

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hubft.heads import drawn
+
 
 @torch.no_grad()
 def fill(model: nn.Module) -> None:
@@ -37,12 +39,3 @@ def draw(module: nn.Module) -> None:
     for name, parameter in module.named_parameters():
         if parameter.ndim > 1:
             parameter.copy_(drawn(name, parameter))
-
-
-def drawn(name: str, like: Tensor) -> Tensor:
-    """Return values that such a tensor may have: a matrix keeps the size of what it gets, a scale is near one."""
-    if not like.is_floating_point():
-        return torch.zeros_like(like, device="cpu")
-    if like.ndim > 1:
-        return torch.randn(like.shape) * (2 / like[0].numel()) ** 0.5
-    return 0.1 * torch.rand(like.shape) + name.endswith(("var", "weight"))

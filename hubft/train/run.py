@@ -96,8 +96,10 @@ class Run:
 
 
 def _unused(job: Job) -> Path:
-    parts = (job.name.rstrip("/").split("/")[-1], Path(job.data).resolve().name)
-    name = re.sub(r"[^\w.-]+", "-", "-".join(parts))[:60].strip("-.") or "run"  # a name has 255 bytes at most
+    model, _, arguments = job.name.partition("?")
+    parts = (model.rstrip("/").split("/")[-1], arguments, Path(job.data).resolve().name)
+    # a name has 255 bytes at most
+    name = re.sub(r"[^\w.-]+", "-", "-".join(part for part in parts if part))[:60].strip("-.") or "run"
     folder, number = Path("runs") / name, 1
     while folder.exists():
         number += 1

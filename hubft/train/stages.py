@@ -103,7 +103,8 @@ def trainable(loaded: Loaded, train: str, progress: float) -> frozenset[str]:
     minus: set[str] = set()
     for rule in parse(train):
         selected = set(_select(rule, loaded, stages))
-        if not selected and (rule.kind, rule.minus) != ("norms", True):  # a model without norms has none to hold
+        # a model without norms has none to hold, and one that gives features has no head yet
+        if not selected and rule.kind != "head" and (rule.kind, rule.minus) != ("norms", True):
             raise JobError(Option("train"), f": {_selects_nothing(rule, loaded)}")
         if rule.start <= progress:
             (minus if rule.minus else plus).update(selected)
