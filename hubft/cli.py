@@ -14,7 +14,7 @@ import hubft
 from hubft import cli_catalogue, cli_families, cli_share, distributions, plugins, process
 from hubft.cli_options import Trust
 from hubft.console import Console, percent
-from hubft.errors import HubftError, JobError, Stopped
+from hubft.errors import Diverged, HubftError, JobError, Stopped
 from hubft.job import Compute, Job, Recipe, Task
 from hubft.text import visible
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 for part, title in ((Task, "Head"), (Recipe, "Recipe"), (Compute, "Machine")):
     Parameter(name="*", group=Group(title, sort_key=len(title)), parse=r"^(?!outputs$)")(part)
 
-ALONE = "--resume takes everything from the run's job.json, and no other option"
+ALONE = "--resume takes everything from the run's job.json, and no other option than --data and --keep-anyway"
 
 app = App(
     name="hubft",
@@ -34,16 +34,23 @@ app = App(
     help_flags=["--help", "-h"],
     help_format="plaintext",  # Markdown costs a third of the time that --help takes
 )
+resuming = App(name="hubft finetune", help_flags=["--help", "-h"], help_format="plaintext")  # what is left of it then
 
 
 def main() -> NoReturn:
-    """Run a command and exit: 0, 2 for what the user can mend, 128 + signal for a run that was stopped."""
+    """Run a command and exit.
+
+    The codes: 0; 1 for a training that diverged and left no package; 2 for what the user can mend; 128 + signal for a
+    run that was stopped.
+    """
     process.set_up()
+    words = sys.argv[1:]
+    command, words = (resuming, words[1:]) if _resumes(words) else (app, words)
     try:
-        app(sys.argv[1:], exit_on_error=False, print_error=False)
+        command(words, exit_on_error=False, print_error=False)
     except (HubftError, cyclopts.CycloptsError) as error:
         print(f"hubft: {_line(error)}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, Diverged) else 2)
     except Stopped as stopped:
         print(f"hubft: {visible(str(stopped), 4000)}", file=sys.stderr)
         sys.exit(128 + stopped.signal)
@@ -55,36 +62,62 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
+def _resumes(words: list[str]) -> bool:
+    return words[:1] == ["finetune"] and any(word.partition("=")[0] == "--resume" for word in words)
+
+
 def _line(error: Exception) -> str:
     """Return an error's message as one line, whatever a name in it holds."""
-    missing = isinstance(error, cyclopts.MissingArgumentError) and error.argument and error.argument.name
-    if missing in ("--reference", "--data") and any(token.startswith("--resume") for token in sys.argv):
+    if isinstance(error, cyclopts.UnknownOptionError | cyclopts.UnusedCliTokensError) and _resumes(sys.argv[1:]):
         return ALONE
     return visible(" ".join(str(error).split()), 4000)
 
 
 @app.command
-def finetune(job: Annotated[Job | None, Parameter(name="*")] = None, *, resume: Path | None = None) -> None:
+def finetune(
+    job: Annotated[Job | None, Parameter(name="*")] = None, *, resume: Path | None = None, trust: Trust = False
+) -> None:
     """Fine-tune REFERENCE on the images in DATA, measure it, and write a package.
 
     Parameters
     ----------
     resume
-        Run folder to go on with, from its newest intact checkpoint; takes no other option.
+        Run folder to go on with, from its newest intact checkpoint; takes no other option than --data, where its
+        images were moved to, and --keep-anyway.
     """
-    if job is not None and resume is not None:
-        raise JobError(ALONE)
-    if job is None and resume is None:
+    if resume is not None:
+        raise JobError(ALONE)  # alone it is the command below
+    if job is None:
         raise JobError("finetune needs REFERENCE and DATA: hubft finetune timm:resnet18.a1_in1k flowers/")
-    if job is not None:
-        plugins.find(job.family)  # told at once, before seconds go into importing torch
+    plugins.find(job.family)  # told at once, before seconds go into importing torch
     from hubft import engine
 
     console = Console()
-    if resume is not None:
-        _conclude(engine.resume(resume, console), console)
-    elif job is not None:
-        _conclude(engine.finetune(job, console), console)
+    _conclude(engine.finetune(job, console, trust=trust), console)
+
+
+@resuming.default
+def go_on(
+    *,
+    resume: Path,
+    data: Path | None = None,
+    keep_anyway: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Go on with a run, from its newest intact checkpoint.
+
+    Parameters
+    ----------
+    resume
+        Folder of the run.
+    data
+        Where its images are now, if they were moved.
+    keep_anyway
+        Make the package although training diverged.
+    """
+    from hubft import engine
+
+    console = Console()
+    _conclude(engine.resume(resume, console, data=data, keep_anyway=keep_anyway), console)
 
 
 def _conclude(result: Result, console: Console) -> None:
@@ -182,8 +215,8 @@ def show(source: str, *, train: str = Recipe.train, trust: Trust = False) -> Non
 
     console = Console()
     named = ":" in source  # a reference that the user typed is trusted, one in a package is not
-    job = Job(source, "-") if named else load.package(source).manifest.job
-    pm = load.family_of(job, trust or named)
+    job = Job(source, "-") if named else load.package(source).manifest.built
+    pm = load.family_of(job, trust, typed=named)
     loaded = load.unfilled(lambda: load_base(pm, job, pretrained=False))
     starts = sorted({0.0, *(rule.start for rule in stages.parse(train))})
     rows = stages.table(loaded, train, starts)

@@ -5,6 +5,7 @@ HubftError                 everything that a user can mend; the command line pri
 ├── FamilyError            a family that is unknown, broken, clashing, or that broke its contract
 ├── DataError              a folder of images that cannot be trained on
 ├── TrainingError          a run that must not go on: a loss that is not finite, a frozen tensor that moved
+│   └── Diverged           a training that left a model that is worse than none: no package is made, exit code 1
 ├── CheckpointError        a run that cannot be resumed
 ├── HubError               a Hub that refuses, that cannot be reached, or that holds something else
 └── PackageError           a package that is incomplete, altered, or that does not fit its model
@@ -36,6 +37,10 @@ class DataError(HubftError):
 
 class TrainingError(HubftError):
     """A run that must not go on."""
+
+
+class Diverged(TrainingError):
+    """A training that left a model that is worse than none: the run is there, and no package of it."""
 
 
 class CheckpointError(HubftError):

@@ -12,9 +12,14 @@ from typing import Any
 from hubft.text import readable_json
 
 
+def beginning(name: str) -> str:
+    """Return what a file or folder is called until it is complete."""
+    return f".writing-{name}"
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a crash leaves the old one or the new one."""
-    temporary = path.with_name(f".writing-{path.name}")
+    temporary = path.with_name(beginning(path.name))
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

@@ -31,7 +31,7 @@ def evaluate(package: Package, folder: Path, trust: bool = False) -> tuple[dict[
     runtime = Runtime(Compute())
     model = load_model(package, trust).to(runtime.device)
     batches = loader.in_order(Views(folder, samples, manifest.preprocess), BATCH, runtime)
-    outputs, targets = loop.evaluate(plugins.manager(manifest.job.family), model, batches, runtime)
+    outputs, targets = loop.evaluate(plugins.manager(manifest.built.family), model, batches, runtime)
     return metrics.classification(outputs, targets, manifest.classes), quarantined
 
 

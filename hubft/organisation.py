@@ -54,11 +54,11 @@ def publish(
     """
     folder = hub.here(source)
     manifest = packages.read(folder, verify=False).manifest  # whoever sends it verifies it
-    catalogue.check(name, manifest.job.reference, to, file)
+    catalogue.check(name, manifest.origin, to, file)
     if not os.access(file, os.W_OK) or not os.access(file.parent, os.W_OK):
         raise HubftError(f"{file} cannot be written: nothing was pushed")
     pushed = share.push(folder, to, private=private)
-    entry = Entry(description or summary(manifest), manifest.job.reference, str(pushed), pushed.manifest)
+    entry = Entry(description or summary(manifest), manifest.origin, str(pushed), pushed.manifest)
     return catalogue.write(name, entry, file), pushed.private
 
 

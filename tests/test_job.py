@@ -46,6 +46,7 @@ EVERY_FIELD = Job(
     holdout=0.3,
     compress="bf16",
     package="delta",
+    keep_anyway=True,
     output="runs/mine",
 )
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from hubft import digest
 from hubft.errors import CheckpointError
-from hubft.files import fsync, write_json
+from hubft.files import beginning, fsync, write_json
 from hubft.train.loop import State
 
 TENSORS, META, MANIFEST = "state.safetensors", "state.json", "manifest.json"
@@ -36,7 +36,7 @@ def save(folder: Path, state: State, meta: dict[str, Any]) -> Path:
         if not _problem(final):
             return final
         shutil.rmtree(final)
-    temporary = folder / f".writing-{final.name}"
+    temporary = folder / beginning(final.name)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     save_file({name: t.detach().cpu().contiguous() for name, t in _tensors(state)}, temporary / TENSORS)
@@ -56,7 +56,7 @@ def newest(folder: Path) -> tuple[Path | None, list[str]]:
 
     Leftovers of an interrupted write are removed.
     """
-    for leftover in folder.glob(".writing-*"):
+    for leftover in folder.glob(beginning("*")):
         shutil.rmtree(leftover)
     skipped: list[str] = []
     for path in _all(folder):

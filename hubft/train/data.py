@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from hubft.errors import DataError
 from hubft.train import draws
@@ -46,6 +47,10 @@ class Images:
     def fingerprint(self) -> dict[str, dict[str, str | int]]:
         """Return the number of samples and one sha256 over the labels and file digests of each part."""
         return {"train": _fingerprint(self.train, self.classes), "val": _fingerprint(self.val, self.classes)}
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the images are known by when a run goes on: classes and fingerprint, JSON types."""
+        return {"classes": list(self.classes), **self.fingerprint()}
 
 
 def read(folder: Path, holdout: float, seed: int) -> Images:
