@@ -22,7 +22,7 @@ from hubft.train.runtime import Runtime
 
 IMAGES = 1024  # training images that are looked at
 CLEAR = 0.5  # of the probe's loss on unseen images: a training loss that tells without a further look that all is well
-WILD = 2.0  # how many times a loss that nothing was learned by; above it weights ran away
+WILD, DEAD = 2.0, 1.25  # times the loss of a model that knows nothing: above it weights ran away (see `diverged`)
 LAGGED = 0.95  # share of the loss that is left when norm statistics are measured again, if they lagged behind
 
 
@@ -74,9 +74,9 @@ def diverged(prepared: Prepared, history: Sequence[Mapping[str, Any]], held_out:
     """Return why the model, which has no probe to go back to, is worse than none; nothing, if it is not.
 
     A model that knows nothing and says so gives every class the same share: its loss is ln(classes), and a run that
-    learns little stays near it. One whose loss on its own training images is WILD times that, or above it and WILD
-    times that of its first epoch, did not learn little: its weights ran away. How many it gets right by chance does
-    not matter then: its outputs say nothing of how sure it is.
+    learns little stays near it. Weights that ran away give a loss on their own training images that is WILD times
+    that; or DEAD times, and they name the most frequent class at best; or more than that and WILD times the loss of
+    the first epoch.
 
     :param held_out: loss on the validation images: where that is low, nothing needs to be looked at.
     """
@@ -84,8 +84,9 @@ def diverged(prepared: Prepared, history: Sequence[Mapping[str, Any]], held_out:
     if not history or held_out <= nothing:
         return ""
     loss, error = _fit(prepared)
-    first = history[0]["loss"]
-    if loss <= nothing or loss <= WILD * min(nothing, first):
+    counts, first = Counter(sample.label for sample in prepared.images.train), history[0]["loss"]
+    bound = (WILD if 1 - error > max(counts.values()) / counts.total() else DEAD) * nothing
+    if loss <= min(bound, max(nothing, WILD * first)):
         return ""
     return (
         f"training diverged: on its own training images the loss is {loss:.4g} and {error:.0%} are wrong, where a "
