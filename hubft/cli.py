@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -11,7 +12,7 @@ import cyclopts
 from cyclopts import App, Group, Parameter
 
 import hubft
-from hubft import cli_catalogue, cli_families, cli_share, distributions, plugins, process
+from hubft import cli_catalogue, cli_families, cli_share, distributions, files, plugins, process
 from hubft.cli_options import Trust
 from hubft.console import Console, percent
 from hubft.errors import Diverged, HubftError, JobError, Stopped
@@ -48,6 +49,7 @@ def main() -> NoReturn:
     command, words = (resuming, words[1:]) if _resumes(words) else (app, words)
     try:
         command(words, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
     except (HubftError, cyclopts.CycloptsError) as error:
         print(f"hubft: {_line(error)}", file=sys.stderr)
         sys.exit(1 if isinstance(error, Diverged) else 2)
@@ -55,11 +57,21 @@ def main() -> NoReturn:
         print(f"hubft: {visible(str(stopped), 4000)}", file=sys.stderr)
         sys.exit(128 + stopped.signal)
     except Exception as error:
-        if not (problem := distributions.culprit(error)):
+        problem = files.refusal(error, "what is printed here") or distributions.culprit(error)
+        if not problem:
             raise
+        _give_up_output()
         print(f"hubft: {visible(problem, 4000)}", file=sys.stderr)
         sys.exit(2)
     sys.exit(0)
+
+
+def _give_up_output() -> None:
+    """Send what is left to be printed nowhere, if it cannot be: at its exit Python would complain of it again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _resumes(words: list[str]) -> bool:

@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 from hubft import engine, inference, load
 from hubft.console import Console, percent
 from hubft.errors import HubftError, JobError
+from hubft.files import writing
 from hubft.job import Job, Recipe
 from hubft.plugins import ROOT
 
@@ -28,7 +29,8 @@ def run(output: Path, console: Console) -> None:
     """
     if output.exists():
         raise JobError(f"{str(output)!r} exists: remove it, or give another --output")
-    digits = _write_digits(output / "digits")
+    with writing(output, f"make room, remove {output}, and type it again, or give another --output"):
+        digits = _write_digits(output / "digits")
     job = Job(REFERENCE, str(digits), size=48, recipe=RECIPE, output=str(output / "run"))
     result = engine.finetune(job, console)
     console.say(f"accuracy on held-out digits {percent(result.metrics['accuracy'])}")

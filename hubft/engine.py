@@ -16,6 +16,7 @@ from torch import nn
 from hubft import digest, load
 from hubft.console import Console
 from hubft.errors import CheckpointError, Diverged
+from hubft.files import writing
 from hubft.hookspecs import Loaded
 from hubft.job import Job
 from hubft.plan import Plan, settle
@@ -47,8 +48,9 @@ def finetune(job: Job, console: Console | None = None, *, trust: bool = False) -
     :raises Stopped: SIGTERM or Ctrl-C; a checkpoint was written.
     """
     with draws.preserved():
-        prepared = prepare(job, trust=trust)
-        run = Run.create(prepared.job, prepared.images.facts())
+        with writing(Path(job.output or "runs"), "nothing was written; make room, or name another --output"):
+            prepared = prepare(job, trust=trust)
+            run = Run.create(prepared.job, prepared.images.facts())
         return _run(prepared, run, console or Console(quiet=True))
 
 
@@ -75,13 +77,20 @@ def resume(
             f"{run.resumed_by('--data', 'FOLDER')}"
         )
     with draws.preserved():
-        prepared = prepare(job, run, trust=True)  # given when the run was begun
-        if job != stored:
-            run.write_job(job)
+        with writing(run.folder, f"make room, or mend that, and type it again: {run.resumed_by()}"):
+            prepared = prepare(job, run, trust=True)  # given when the run was begun
+            if job != stored:
+                run.write_job(job)
         return _run(prepared, run, console or Console(quiet=True))
 
 
 def _run(prepared: Prepared, run: Run, console: Console) -> Result:
+    """Do what is left of a run; a disk that is full ends it so that it can go on."""
+    with writing(run.folder, f"make room, or mend that, and go on with: {run.resumed_by()}"):
+        return _finish(prepared, run, console)
+
+
+def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
     _introduce(prepared, run, console)
     began, asked = time.perf_counter(), prepared.job
     prepared, plan = settle(prepared, run, console)

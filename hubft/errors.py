@@ -8,6 +8,7 @@ HubftError                 everything that a user can mend; the command line pri
 │   └── Diverged           a training that left a model that is worse than none: no package is made, exit code 1
 ├── CheckpointError        a run that cannot be resumed
 ├── HubError               a Hub that refuses, that cannot be reached, or that holds something else
+├── WriteError             a disk that is full, or a folder that cannot be written
 └── PackageError           a package that is incomplete, altered, or that does not fit its model
     ├── DamagedPackage     a package of which a file is missing, cut or altered
     └── BaseMismatch       a delta whose base has other bytes here
@@ -49,6 +50,10 @@ class CheckpointError(HubftError):
 
 class HubError(HubftError):
     """A Hub that refuses, that cannot be reached, or that holds something else."""
+
+
+class WriteError(HubftError):
+    """A disk that is full, or a folder that cannot be written."""
 
 
 class PackageError(HubftError):

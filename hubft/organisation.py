@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hubft import load, share
 from hubft.errors import HubftError
-from hubft.files import new_folder
+from hubft.files import new_folder, writing
 from hubft.publish import card, catalogue, hub
 from hubft.publish import package as packages
 from hubft.publish.catalogue import Entry
@@ -103,10 +103,7 @@ def init(folder: Path) -> list[Path]:
         raise HubftError(f"{folder} is not empty: nothing was written; name a new folder")
     if target == Path.cwd():
         raise HubftError("a folder is made from outside of it: cd .. and name it")
-    try:
-        with new_folder(target) as new:
-            for template in TEMPLATES.glob(f"*{SUFFIX}"):
-                shutil.copyfile(template, new / template.name.removesuffix(SUFFIX))
-    except OSError as error:
-        raise HubftError(f"{folder} cannot be written: {error.strerror or error}") from error
+    with writing(folder, "nothing was written; make room, or name another folder"), new_folder(target) as new:
+        for template in TEMPLATES.glob(f"*{SUFFIX}"):
+            shutil.copyfile(template, new / template.name.removesuffix(SUFFIX))
     return sorted(folder.iterdir())

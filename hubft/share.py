@@ -12,7 +12,7 @@ from typing import Any
 
 from hubft import digest, load
 from hubft.errors import PackageError
-from hubft.files import new_folder
+from hubft.files import new_folder, writing
 from hubft.job import PACKAGE
 from hubft.plain import to_dict
 from hubft.publish import card, hub, upload
@@ -98,7 +98,7 @@ def pull(source: str, *, output: Path | None = None, trust: bool = False) -> Pul
 
 
 def _copied(package: Package, folder: Path) -> Package:
-    with new_folder(folder) as new:
+    with writing(folder, "nothing was written; make room, or name another --output"), new_folder(folder) as new:
         for name in (MANIFEST, *package.manifest.files):
             shutil.copyfile(package.folder / name, new / name)
         packages.read(new)

@@ -82,18 +82,33 @@ def write(
         reused = {n: base_digests[n] for n, t in state.items() if base_digests.get(n) == digest.of_tensor(t)}
     manifest = _published(manifest, reused)
     new.mkdir(parents=True)
+    try:
+        written = _filled(new, manifest, state, selftest, extras or {})
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    _put(new, folder, old)
+    return written
+
+
+def _filled(
+    new: Path,
+    manifest: Manifest,
+    state: Mapping[str, Tensor],
+    selftest: Mapping[str, Tensor],
+    extras: Mapping[str, bytes],
+) -> Manifest:
+    reused = manifest.delta
     tensors.save(new / manifest.weights, {n: t for n, t in state.items() if n not in (reused or {})})
     tensors.save(new / SELFTEST, selftest)
-    for name, data in (extras or {}).items():
+    for name, data in extras.items():
         (new / name).write_bytes(data)
     manifest = replace(manifest, files=_files(new))
     (new / CARD).write_text(card.text(manifest), encoding="utf-8")
     for name in (manifest.weights, SELFTEST):
         shutil.copymode(new / CARD, new / name)  # safetensors lets only the owner read
     (new / MANIFEST).write_text(manifests.to_json(replace(manifest, files=_files(new))), encoding="ascii")
-    written = read(new).manifest  # what cannot be read is never put in place
-    _put(new, folder, old)
-    return written
+    return read(new).manifest  # what cannot be read is never put in place
 
 
 def _published(manifest: Manifest, delta: dict[str, str] | None) -> Manifest:

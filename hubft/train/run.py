@@ -11,6 +11,7 @@ import json
 import re
 import shlex
 import signal
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -68,9 +69,16 @@ class Run:
         if not _is_free(run.folder):
             go_on = f", or go on with: {run.resumed_by()}" if run.job_file.exists() else ""
             raise JobError(f"{str(run.folder)!r} exists: give another --output{go_on}")
-        run.folder.mkdir(parents=True, exist_ok=True)
-        write_json(run.data_file, data or {})
-        run.write_job(job)
+        there = run.folder.exists()
+        try:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            write_json(run.data_file, data or {})
+            run.write_job(job)
+        except OSError:
+            with suppress(OSError):
+                run.data_file.unlink(missing_ok=True)
+                _ = there or run.folder.rmdir()
+            raise
         return run
 
     def write_job(self, job: Job) -> None:
