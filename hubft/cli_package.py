@@ -1,167 +1,144 @@
-"""What the commands print and write of a package at work: answers, outcomes, metrics, facts."""
+"""The commands that put a package to work: measured on labelled images, asked about others, looked at."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import islice
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated
 
-from hubft.console import Console, percent
-from hubft.errors import Incomplete, JobError
-from hubft.files import new_file
-from hubft.text import csv_line, listed, visible
+from cyclopts import Parameter
 
-if TYPE_CHECKING:
-    from hubft.inference import Answer, Evaluation, Outcome
-    from hubft.publish.package import Package
-    from hubft.train.data import Pictures
+from hubft import plugins, printing, urls
+from hubft.cli_options import Trust
+from hubft.console import Console
+from hubft.errors import JobError
+from hubft.job import Job, Recipe, check
 
-
-# ---- predict -----------------------------------------------------------------------------------------
+TOP = 3  # classes that `predict` shows
 
 
-def print_answers(console: Console, answers: Iterable[Answer], form: str, top: int, pictures: Pictures) -> None:
-    """Print a line an image as it comes; in `text`, for people, errors on stderr.
+def evaluate(
+    package: str,
+    data: Path,
+    *,
+    matrix: bool = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    predictions: Path | None = None,
+    trust: Trust = False,
+) -> None:
+    """Measure PACKAGE on labelled images it was not trained on.
 
-    :param form: `text`, `json` or `csv`.
-    :param top: how many classes of each.
-    :raises Incomplete: some images have no answer.
+    Parameters
+    ----------
+    package
+        Folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
+    data
+        Folder with val/CLASS/*, test/CLASS/* or CLASS/*, taken in this order; the classes must be the package's.
+    matrix
+        Print the confusion matrix as well.
+    as_json
+        One JSON object with all metrics on stdout, and nothing else there.
+    predictions
+        New file, .csv or .jsonl, that gets a line an image: its class, what it was taken for, and how surely.
     """
-    failed = 0
-    if form == "csv":
-        console.raw(_csv_heads(top))
-    for answer in answers:
-        failed += bool(answer.error)
-        if form == "text" and answer.error:
-            console.warn(f"{answer.image}: {answer.error}")
-        else:
-            console.raw({"text": _text, "json": _json, "csv": _csv}[form](answer, top))
-    for note in pictures.notes:
-        console.warn(f"hubft: {note}")
-    if failed:
-        raise Incomplete(f"{failed:,} of {len(pictures.files):,} images have no answer; the reason stands by each")
+    from hubft.train import layout
+
+    if as_json and matrix:
+        raise JobError("--json has the confusion matrix in it: leave out --matrix")
+    with printing.outcomes_file(predictions) if predictions else nullcontext() as write:
+        part, laid_out = layout.to_measure(data)  # what is wrong is told before seconds go into importing torch
+        from hubft import inference, load
+
+        console = Console()
+        found = load.package(package)
+        measured = inference.evaluate(found, data, trust, console)
+        if write:
+            write(measured.outcomes)
+    if as_json:
+        printing.print_evaluation(console, found.manifest.classes, measured)
+        return
+    for note in laid_out.notes():
+        console.say(f"note: {note}")
+    for path, reason in measured.left_out.items():
+        console.say(f"left out {path!r}: {reason}")
+    console.say(printing.trained_on(measured))
+    printing.print_metrics(console, measured.metrics, f"{package} on {part.root}")
+    printing.print_classes(console, found.manifest.classes, measured.metrics, matrix)
 
 
-def _text(answer: Answer, top: int) -> str:
-    best = ", ".join(f"{visible(name, 24)} {share:.3f}" for name, share in _first(answer, top))
-    return visible(f"{answer.image}: {best}", 4000)
+def predict(
+    package: str,
+    images: Annotated[list[Path], Parameter(negative=())],
+    *,
+    top: int | None = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_csv: Annotated[bool, Parameter(name="--csv", negative=())] = False,
+    trust: Trust = False,
+) -> None:
+    """Name what is in IMAGES; exit code 1 where some of them could not be read.
+
+    Parameters
+    ----------
+    package
+        Folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
+    images
+        Files, or folders of them.
+    top
+        How many classes to show for an image; if it is not given, three, and in JSON all.
+    as_json
+        One JSON object an image and line: its class, with the probability of it and of the others, or an error.
+    as_csv
+        A table for spreadsheets: a line an image with its class and probability, and those that follow.
+    """
+    from hubft.train import data
+
+    if as_json and as_csv:
+        raise JobError("--json and --csv: give one of them")
+    check(top is None or top >= 1, "top", top, "1 or more")
+    pictures = data.pictures(images)  # what is wrong is told before seconds go into importing torch
+    from hubft import inference, load
+
+    console = Console()
+    form = "json" if as_json else "csv" if as_csv else "text"
+    found = load.package(package)
+    every = len(found.manifest.classes)
+    top = min(top or (every if as_json else TOP), every)
+    answers = console.counted(inference.predict(found, pictures.files, trust), len(pictures.files), "image")
+    printing.print_answers(console, answers, form, top, pictures)
 
 
-def _json(answer: Answer, top: int) -> str:
-    found: dict[str, object] = {"image": str(answer.image)}
-    if answer.error:
-        found["error"] = answer.error
+def show(source: str, *, train: str = Recipe.train, trust: Trust = False) -> None:
+    """Show a model's stages and head, and what of it trains and what is frozen; and what a package holds.
+
+    Parameters
+    ----------
+    source
+        A reference, family:name; or a package, as for `evaluate`.
+    train
+        What shall train, as for `finetune`; a column for every point at which that changes.
+    """
+    from hubft import load
+    from hubft.build import load_base
+    from hubft.train import stages
+
+    console = Console()
+    named = ":" in source and not urls.answer(source)
+    if named:
+        job = Job(source, "-")
+        plugins.find(job.family, typed=True)
+        pm = load.family_of(job, trust, typed=True)
+        loaded = load.unfilled(lambda: load_base(pm, job, pretrained=False))
     else:
-        shares = dict(_first(answer, top))
-        name, share = next(iter(shares.items()))
-        found |= {"class": name, "probability": share, "probabilities": shares}
-    return json.dumps(found, allow_nan=False)
-
-
-def _csv_heads(top: int) -> str:
-    more = [f"{what}_{rank}" for rank in range(2, top + 1) for what in ("class", "probability")]
-    return csv_line(["image", "class", "probability", *more, "error"])
-
-
-def _csv(answer: Answer, top: int) -> str:
-    cells = [cell for name, share in _first(answer, top) for cell in (name, f"{share:.6f}")]
-    blank = [""] * (2 * top - len(cells))  # of an error
-    return csv_line([str(answer.image), *cells, *blank, answer.error])
-
-
-def _first(answer: Answer, top: int) -> list[tuple[str, float]]:
-    return list(islice(answer.probabilities.items(), top))
-
-
-# ---- evaluate ----------------------------------------------------------------------------------------
-
-
-Write = Callable[[Iterable["Outcome"]], None]
-
-
-@contextmanager
-def outcomes_file(path: Path) -> Iterator[Write]:
-    """Give what writes the file of `evaluate --predictions`: a line an image, with its class and what it was taken for.
-
-    :raises JobError: another suffix than .csv or .jsonl, a file that exists, or a place that cannot be written.
-    """
-    if path.suffix.lower() not in (".csv", ".jsonl"):
-        raise JobError(f"--predictions {str(path)!r}: its suffix must be .csv or .jsonl")
-    lines = _csv_outcomes if path.suffix.lower() == ".csv" else _json_outcomes
-    with new_file(path) as file:
-        yield lambda outcomes: file.writelines(f"{line}\n" for line in lines(outcomes))
-
-
-def _csv_outcomes(outcomes: Iterable[Outcome]) -> Iterator[str]:
-    yield csv_line(["image", "class", "predicted", "probability", "correct"])
-    for one in outcomes:
-        share, correct = f"{one.probability:.6f}", str(one.correct).lower()
-        yield csv_line([str(one.image), one.true, one.predicted, share, correct])
-
-
-def _json_outcomes(outcomes: Iterable[Outcome]) -> Iterator[str]:
-    for one in outcomes:
-        answer = {"predicted": one.predicted, "probability": one.probability, "correct": one.correct}
-        yield json.dumps({"image": str(one.image), "class": one.true, **answer}, allow_nan=False)
-
-
-def print_evaluation(console: Console, classes: Sequence[str], measured: Evaluation) -> None:
-    """Print one JSON object: the metrics, `classes` in the order of their lists, and facts of the images."""
-    about = {"classes": list(classes), "trained_on": measured.trained_on, "left_out": measured.left_out}
-    console.raw(json.dumps(_finite({**measured.metrics, **about}), allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    """Return JSON types with None for a number that JSON has not."""
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def trained_on(measured: Evaluation) -> str:
-    """Return the line that says how many of the images the package was trained on."""
-    number, total = measured.trained_on, measured.metrics["accuracy"]["n"]
-    if number is None:
-        return f"note: whether these {total:,} images were trained on is not known: the package does not say"
-    if number:
-        return f"note: {number:,} of {total:,} images were trained on: the score is too good"
-    return f"none of the {total:,} images was trained on"
-
-
-def print_classes(console: Console, classes: Sequence[str], metrics: Mapping[str, Any], matrix: bool) -> None:
-    """Print the recall of each class that has images, and where asked for, which were taken for which."""
-    rows = zip(classes, metrics["recall"], strict=True)
-    console.table(["class", "recall, 95 % interval", "images"], [[c, percent(r), r["n"]] for c, r in rows if r])
-    if matrix:
-        rows = zip(classes, metrics["confusion"], strict=True)
-        console.table(["true \\ predicted", *classes], [[c, *r] for c, r in rows])
-
-
-# ---- show --------------------------------------------------------------------------------------------
-
-
-def print_facts(console: Console, package: Package) -> None:
-    """Print what a package is, from its manifest: its own head and classes, its score and size, and its base."""
-    from hubft.publish import card
-    from hubft.publish.package import MANIFEST
-
-    manifest = package.manifest
-    job, base, delta = manifest.job, manifest.base, manifest.delta
-    size = sum(file.size for file in manifest.files.values()) + (package.folder / MANIFEST).stat().st_size
-    hidden = "".join(f"{width} hidden, " for width in job.task.hidden)
-    kind = "full" if delta is None else f"delta: {len(delta):,} tensors are those of the base"
-    facts = {
-        "head": f"{hidden}{job.task.outputs:,} outputs",
-        "classes": f"{len(manifest.classes):,}: {listed(manifest.classes)}",
-        "accuracy": card.accuracy(manifest.metrics) or "not measured",
-        "size": f"{size / 1e6:,.2f} MB",
-        "weights": f"{kind}; compress {job.compress}",
-        "base": base.reference + (f", revision {base.revision}" if base.revision else ""),
-    }
-    console.table(["package", str(package.folder)], list(facts.items()))
+        package = load.package(source)
+        job, loaded = package.manifest.job, load.architecture(package, trust)
+    starts = sorted({0.0, *(rule.start for rule in stages.parse(train))})
+    rows = stages.table(loaded, train, starts)
+    if not named:
+        printing.print_facts(console, package)
+    after = ["after" if start == 0 else f"from {start:.0%}" for start in starts]
+    kind = type(loaded.model).__name__
+    title = f"{job.reference}: {kind}, head {loaded.head}; trainable before and after --train {train}"
+    console.table(["stage", "modules", "parameters", "before", *after], rows, title=title)
+    whole, *live = [int(str(cell)) for cell in rows[-1][2:]]
+    for when, trains in zip(["before", *after], live, strict=True):
+        console.say(f"{when}: {trains:,} parameters train, {whole - trains:,} are frozen")

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from hubft import engine, load
 from hubft.console import Console, percent
 from hubft.errors import HubftError, JobError
-from hubft.files import marked
+from hubft.files import marked, writing
 from hubft.job import Job, Recipe
 from hubft.plugins import ROOT
 from hubft.rgb import rgb
@@ -31,7 +31,8 @@ def run(output: Path, console: Console) -> None:
     """
     if output.exists():
         raise JobError(f"{str(output)!r} exists: remove it, or give another --output")
-    digits = _write_digits(marked(output) / "digits")
+    with writing(output, f"make room, remove {output}, and type it again, or give another --output"):
+        digits = _write_digits(marked(output) / "digits")
     job = Job(REFERENCE, str(digits), size=48, recipe=RECIPE, output=str(output / "run"))
     result = engine.finetune(job, console)
     console.say(f"accuracy on held-out digits {percent(result.metrics['accuracy'])}")

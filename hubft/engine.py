@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import shlex
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,14 +15,15 @@ from torch import nn
 
 from hubft import digest, load, plugins, seen
 from hubft.console import Console
-from hubft.errors import CheckpointError
+from hubft.errors import CheckpointError, Diverged
+from hubft.files import writing
 from hubft.hookspecs import Loaded
 from hubft.job import Job
 from hubft.phases import testing
 from hubft.plan import Plan, settle
 from hubft.prepare import Prepared, prepare
 from hubft.publish import package, selftest
-from hubft.safeguard import few, mend
+from hubft.safeguard import diverged, few, mend, no_better_than
 from hubft.train import draws, frozen, loop, report, transforms
 from hubft.train.data import Images
 from hubft.train.run import Run
@@ -40,38 +43,73 @@ class Result:
     """The same on the test part of the data, where there is one: measured once, when all is done."""
 
 
-def finetune(job: Job, console: Console | None = None, images: Images | None = None) -> Result:
+def finetune(job: Job, console: Console | None = None, images: Images | None = None, *, trust: bool = False) -> Result:
     """Return a finished run: trained, measured, reported, packaged.
 
     :param images: of the job, where they were read already.
+    :param trust: also start from a package that is the fine-tune of a torch.hub repository, which runs its code.
     :raises HubftError: bad input, before anything is written; a run that must not go on.
+    :raises Diverged: training left a model that is worse than none; the run is there, without a package.
     :raises Stopped: SIGTERM or Ctrl-C; a checkpoint was written.
     """
     plugins.find(job.family, typed=True)
     with draws.preserved():
-        prepared = prepare(job, images)
-        return _run(prepared, Run.create(prepared.job), console or Console(quiet=True))
+        with writing(Path(job.output or "runs"), "nothing was written; make room, or name another --output"):
+            prepared = prepare(job, images=images, trust=trust)
+            run = Run.create(prepared.job, prepared.images.facts())
+        return _run(prepared, run, console or Console(quiet=True))
 
 
-def resume(folder: Path, console: Console | None = None) -> Result:
+def resume(
+    folder: Path, console: Console | None = None, *, data: Path | None = None, keep_anyway: bool = False
+) -> Result:
     """Return the finished run of a folder, gone on with from its newest intact checkpoint, to the same bits.
 
+    :param data: where the images are now, if they were moved; written to its job.json.
+    :param keep_anyway: make the package although training diverged; written there too.
     :raises CheckpointError: no run, one that is finished, or one whose data changed.
     """
     run = Run(folder)
-    job = run.job()
+    stored = run.job()
     if run.package.exists():
-        raise CheckpointError(f"{str(folder)!r} is finished: its package is {run.package}")
+        further = [
+            "hubft",
+            "finetune",
+            f"package:{folder}",
+            str(stored.data),
+            "--epochs",
+            str(stored.recipe.epochs or 1),
+        ]
+        raise CheckpointError(
+            f"{str(folder)!r} is finished: its package is {run.package}; to train it further: {shlex.join(further)}"
+        )
+    job = replace(stored, data=str(data or stored.data), keep_anyway=keep_anyway or stored.keep_anyway)
+    if data is None and not Path(job.data).is_dir():
+        raise CheckpointError(
+            f"the images of the run were in {job.data!r}, which is no folder now; say where they are: "
+            f"{run.resumed_by('--data', 'FOLDER')}"
+        )
     with draws.preserved():
-        return _run(prepare(job), run, console or Console(quiet=True))
+        with writing(run.folder, f"make room, or mend that, and type it again: {run.resumed_by()}"):
+            prepared = prepare(job, run, trust=True)  # given when the run was begun
+            if job != stored:
+                run.write_job(job)
+        return _run(prepared, run, console or Console(quiet=True))
 
 
 def _run(prepared: Prepared, run: Run, console: Console) -> Result:
+    """Do what is left of a run; a disk that is full ends it so that it can go on."""
+    with writing(run.folder, f"make room, or mend that, and go on with: {run.resumed_by()}"):
+        return _finish(prepared, run, console)
+
+
+def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
     _introduce(prepared, run, console)
     began, asked = time.perf_counter(), prepared.job
     prepared, plan = settle(prepared, run, console)
     with prepared.runtime.using_threads():
         metrics, proof = _fit(prepared, run, plan, console)
+        problem = "" if plan.probe else diverged(prepared, run.history(), metrics["loss"])
         seconds = time.perf_counter() - began
         model = prepared.loaded.model
         calibration = few(prepared, CALIBRATION, prepared.exact)
@@ -90,6 +128,15 @@ def _run(prepared: Prepared, run: Run, console: Console) -> Result:
         "quarantined": prepared.images.quarantined,
     }
     report.write(run.report, run.history(), prepared.images.classes, numbers)
+    if problem and not asked.keep_anyway:
+        raise Diverged(
+            f"{problem}. No package was made; try a lower --lr than {prepared.job.recipe.lr:.2g}. What was trained is "
+            f"in {run.folder}; to package it all the same: {run.resumed_by('--keep-anyway')}"
+        )
+    if problem:
+        console.say(f"note: {problem}; it is packaged because of --keep-anyway")
+    elif usual := no_better_than(prepared, metrics):
+        console.say(f"note: it gets no more right than a model that always says {usual!r}, the most frequent class")
     model = model.cpu().to(memory_format=torch.contiguous_format)
     _package(replace(prepared, job=asked), result, plan, model, proof)
     return result
@@ -112,7 +159,10 @@ def _fit(prepared: Prepared, run: Run, plan: Plan, console: Console) -> tuple[di
     frozen.verify(model, state.proof)
     if state.proof:
         console.say(f"proved   not a bit moved in the {len(state.proof)} tensors that were frozen to the end")
-    return metrics or measure(prepared, model), state.proof
+    metrics = metrics or measure(prepared, model)
+    if not math.isfinite(metrics["loss"]):
+        raise Diverged("training diverged: the model gives no finite numbers; no package was made: try a lower --lr")
+    return metrics, state.proof
 
 
 def _introduce(prepared: Prepared, run: Run, console: Console) -> None:

@@ -5,8 +5,10 @@ HubftError                 everything that a user can mend; the command line pri
 ├── FamilyError            a family that is unknown, broken, clashing, or that broke its contract
 ├── DataError              a folder of images that cannot be trained on
 ├── TrainingError          a run that must not go on: a loss that is not finite, a frozen tensor that moved
+│   └── Diverged           a training that left a model that is worse than none: no package is made, exit code 1
 ├── CheckpointError        a run that cannot be resumed
 ├── HubError               a Hub that refuses, that cannot be reached, or that holds something else
+├── WriteError             a disk that is full, or a folder that cannot be written
 └── PackageError           a package that is incomplete, altered, or that does not fit its model
     ├── DamagedPackage     a package of which a file is missing, cut or altered
     └── BaseMismatch       a delta whose base has other bytes here
@@ -62,12 +64,20 @@ class TrainingError(HubftError):
     """A run that must not go on."""
 
 
+class Diverged(TrainingError):
+    """A training that left a model that is worse than none: the run is there, and no package of it."""
+
+
 class CheckpointError(HubftError):
     """A run that cannot be resumed."""
 
 
 class HubError(HubftError):
     """A Hub that refuses, that cannot be reached, or that holds something else."""
+
+
+class WriteError(HubftError):
+    """A disk that is full, or a folder that cannot be written."""
 
 
 class PackageError(HubftError):

@@ -112,8 +112,15 @@ class Base:
     """`owner/name` of these weights on the Hugging Face Hub, where they have a repository there."""
     same_as: tuple[str, ...] = ()
     """Further references whose tensors may serve instead, if their sha256 agree one by one."""
+    below: tuple[str, ...] = ()
+    """Where `reference` is a package: what that was fine-tuned from, and so on down to the pretrained model."""
     sha256: str = ""
     """Digest over all tensors (`hubft.digest.of_state`); filled in by the core."""
+
+    @property
+    def architecture(self) -> str:
+        """`family:name` that builds the model: of the pretrained one, whatever was fine-tuned from it since."""
+        return self.below[-1] if self.below else self.reference
 
 
 @dataclass(frozen=True)

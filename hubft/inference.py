@@ -84,7 +84,7 @@ def evaluate(package: Package, folder: Path, trust: bool = False, console: Conso
     model = load_model(package, trust).to(runtime.device)
     batches = loader.in_order(Views(folder, samples, manifest.preprocess), BATCH, runtime)
     shown = (console or Console(quiet=True)).counted(batches, len(batches), "batch")
-    outputs, targets = loop.evaluate(plugins.manager(manifest.job.family), model, shown, runtime)
+    outputs, targets = loop.evaluate(plugins.manager(manifest.built.family), model, shown, runtime)
     files = [folder / sample.path for sample in samples]
     _require_finite(outputs, files)
     measured = metrics.classification(outputs, targets, manifest.classes)

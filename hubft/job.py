@@ -43,6 +43,9 @@ def _is_rate(text: str) -> bool:
         return False
 
 
+PACKAGE = "package"  # the family of models that are packages themselves
+
+
 @dataclass(frozen=True)
 class Reference:
     """`family:name`; all after the first colon belongs to the family."""
@@ -228,6 +231,8 @@ class Job:
     """How the trained model is compressed: none, bf16, or a method of the family."""
     package: Literal["full", "delta"] = "full"
     """full: all weights; delta: only what differs from the base, which is then needed to load it."""
+    keep_anyway: bool = False
+    """Make the package although training diverged and left a model that is worse than none."""
     output: str | Path = ""
     """The run's folder; empty makes runs/MODEL-DATA, numbered if that exists."""
 
@@ -253,5 +258,19 @@ class Job:
 
     def published(self) -> Job:
         """Return the job as a package states it: without the paths of this machine, or the name of its user."""
-        name = Path(self.data).name
-        return dataclasses.replace(self, data=name if name not in ("", Path.home().name) else "data", output="")
+        needed = self.package == "delta"  # then the package that it starts from must be found again
+        reference = self.reference if needed else unplaced(self.reference)
+        return dataclasses.replace(self, reference=reference, data=_named(Path(self.data), "data"), output="")
+
+
+def unplaced(reference: str) -> str:
+    """Return a reference to a package of this machine by the name of its folder alone; any other as it is."""
+    family, _, name = reference.partition(":")
+    folder = Path(name)
+    if family != PACKAGE or not folder.is_absolute():
+        return reference
+    return f"{PACKAGE}:{_named(folder.parent if folder.name == 'package' else folder, 'local')}"
+
+
+def _named(path: Path, otherwise: str) -> str:
+    return path.name if path.name not in ("", Path.home().name) else otherwise

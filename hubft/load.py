@@ -21,11 +21,12 @@ from hubft import digest, plugins
 from hubft.build import adapt, build, load_base
 from hubft.errors import BaseMismatch, FamilyError, HubftError, PackageError
 from hubft.hookspecs import Loaded, Preprocess
-from hubft.job import Job
+from hubft.job import PACKAGE, Job
 from hubft.plain import to_dict
 from hubft.publish import catalogue as catalogues
 from hubft.publish import hub, selftest, tensors
-from hubft.publish.package import Manifest, Package
+from hubft.publish import manifest as manifests
+from hubft.publish.package import MANIFEST, Manifest, Package
 from hubft.train import transforms
 
 
@@ -57,7 +58,7 @@ def model(package: Package, trust: bool = False) -> nn.Module:
     """Return the model of a package that was read; `load` says more."""
     manifest = package.manifest
     network = architecture(package, trust).model
-    job, like = manifest.job, network.state_dict()
+    job, like = manifest.built, network.state_dict()
     reused = _from_base(manifest, trust)
     tensors.require_finite(manifest.base.reference, reused)
     for name, tensor in reused.items():
@@ -77,8 +78,7 @@ def model(package: Package, trust: bool = False) -> nn.Module:
 
 def architecture(package: Package, trust: bool = False) -> Loaded:
     """Return the model of a package that was read, with its own head, its weights not filled in."""
-    manifest = package.manifest
-    job = replace(manifest.job, reference=manifest.base.reference)  # what the run's own reference came to mean
+    job = package.manifest.built  # by what the run's own reference came to mean
     pm = family_of(job, trust)
     return unfilled(lambda: build(pm, job, pretrained=False))
 
@@ -124,8 +124,8 @@ def entry(
         if not pretrained or num_classes is not None:
             raise HubftError(f"{name}: weights={weights!r} has its own weights and classes: give nothing beside it")
         found = package(weights)
-        if catalogues.unpinned(found.manifest.job.reference) != catalogues.unpinned(reference):
-            raise PackageError(f"{weights!r} is a fine-tune of {found.manifest.job.reference}, not of {reference}")
+        if catalogues.unpinned(found.manifest.origin) != catalogues.unpinned(reference):
+            raise PackageError(f"{weights!r} is a fine-tune of {found.manifest.origin}, not of {reference}")
         return model(found, trust)
     own = catalogues.fetch(name, catalogue) if pretrained and num_classes is None else None
     return model(own, trust) if own else _base(Job(reference, "none"), pretrained, num_classes, trust)
@@ -182,17 +182,22 @@ def parameters_on_meta() -> Iterator[None]:
         handle.remove()
 
 
-def family_of(job: Job, trust: bool) -> pluggy.PluginManager:
-    """Return the manager of a package's family.
+def family_of(job: Job, trust: bool, typed: bool = False) -> pluggy.PluginManager:
+    """Return the manager of a job's family.
 
+    :param typed: the user named the job's model. Who names a torch.hub repository wants its code to run; who names a
+        package does not: it was the package's author who chose the repository.
     :raises PackageError: the family runs foreign code, and it was not asked for.
     """
-    pm = plugins.manager(job.family)
-    if plugins.declared(pm, job.family).foreign_code and not trust:
-        raise PackageError(
-            f"loading this package runs the code of {job.reference}, which is no part of it; if you trust that "
-            "code, load with trust=True, or --trust"
-        )
+    pm = plugins.manager_of(job)
+    stood_on = plugins.standing_on(job)
+    for reference, named in ((job.reference, typed), (stood_on, False)):
+        family = reference.partition(":")[0]
+        if family and plugins.declared(pm, family).foreign_code and not (trust or named):
+            raise PackageError(
+                f"loading this package runs the code of {reference}, which is no part of it; if you trust that "
+                "code, load with trust=True, or --trust"
+            )
     return pm
 
 
@@ -204,6 +209,7 @@ def _from_base(manifest: Manifest, trust: bool) -> dict[str, Tensor]:
     problems: list[HubftError] = []
     for reference in (base.reference, *base.same_as):
         try:
+            _check_parent(manifest, reference)
             # whoever trusts the code of the base was not asked about that of another repository
             trusted = trust and reference == base.reference
             return _verified(replace(manifest.job, reference=reference), manifest.delta, trusted)
@@ -215,6 +221,21 @@ def _from_base(manifest: Manifest, trust: bool) -> dict[str, Tensor]:
         raise BaseMismatch(f"{own}{also}") from own
     # What to install is for the installed family to say, as in `own`; never for `base.requires`, which is the file's.
     raise PackageError(f"this delta needs its base {base.reference} ({own}{also})") from own
+
+
+def _check_parent(manifest: Manifest, reference: str) -> None:
+    """Look at a base which is a package before it is loaded: deltas of each other would never end.
+
+    :raises PackageError: it leads no nearer to the pretrained model, or gives no head where the delta has none.
+    """
+    family, _, name = reference.partition(":")
+    if family != PACKAGE:
+        return
+    below = package(name).manifest
+    if len(below.base.below) >= len(manifest.base.below):
+        raise PackageError(f"{reference} leads no nearer to {manifest.base.architecture}, as {MANIFEST} says it does")
+    if below.job.task != manifest.job.task:
+        manifests.check_head(manifest)
 
 
 def _verified(job: Job, wanted: Mapping[str, str], trust: bool) -> dict[str, Tensor]:

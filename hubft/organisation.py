@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hubft import load, share
 from hubft.errors import HubftError
-from hubft.files import new_folder
+from hubft.files import new_folder, writing
 from hubft.publish import card, catalogue, hub, lines
 from hubft.publish import package as packages
 from hubft.publish.catalogue import Entry
@@ -54,11 +54,11 @@ def publish(
     """
     folder = hub.here(source)
     manifest = packages.read(folder, verify=False).manifest  # whoever sends it verifies it
-    catalogue.check(name, manifest.job.reference, to, file)
+    catalogue.check(name, manifest.origin, to, file)
     if not os.access(file, os.W_OK) or not os.access(file.parent, os.W_OK):
         raise HubftError(f"{file} cannot be written: nothing was pushed")
     pushed = share.push(folder, to, private=private)
-    entry = Entry(description or summary(manifest), manifest.job.reference, str(pushed), pushed.manifest)
+    entry = Entry(description or summary(manifest), manifest.origin, str(pushed), pushed.manifest)
     return catalogue.write(name, entry, file), pushed
 
 
@@ -103,11 +103,8 @@ def init(folder: Path) -> list[Path]:
         raise HubftError(f"{folder} is not empty: nothing was written; name a new folder")
     if target == Path.cwd():
         raise HubftError("a folder is made from outside of it: cd .. and name it")
-    try:
-        with new_folder(target) as new:
-            for template in TEMPLATES.glob(f"*{SUFFIX}"):
-                text = template.read_text(encoding="utf-8").replace(INSTALL, lines.install())
-                (new / template.name.removesuffix(SUFFIX)).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise HubftError(f"{folder} cannot be written: {error.strerror or error}") from error
+    with writing(folder, "nothing was written; make room, or name another folder"), new_folder(target) as new:
+        for template in TEMPLATES.glob(f"*{SUFFIX}"):
+            text = template.read_text(encoding="utf-8").replace(INSTALL, lines.install())
+            (new / template.name.removesuffix(SUFFIX)).write_text(text, encoding="utf-8")
     return sorted(folder.iterdir())

@@ -45,7 +45,8 @@ def settle(instance: Any) -> None:
 
     :raises JobError: a value that is not of its field's type, named by the field.
     """
-    for name, hint in _hints(type(instance)).items():
+    kind: type = type(instance)
+    for name, hint in _hints(kind).items():
         value = getattr(instance, name)
         if dataclasses.is_dataclass(hint) and isinstance(value, typing.cast(type, hint)):
             continue

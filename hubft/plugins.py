@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pluggy
 
@@ -18,6 +19,9 @@ from hubft.distributions import DISABLE, DISABLED, GROUP, OWN, Family
 from hubft.errors import FamilyError, JobError, suggest
 from hubft.hookspecs import API, Declared
 from hubft.plain import from_dict
+
+if TYPE_CHECKING:
+    from hubft.job import Job
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKOUT = ROOT / "plugins"  # beside the package in a checkout, absent in an installed wheel
@@ -108,6 +112,25 @@ def manager(name: str) -> pluggy.PluginManager:
     pm.register(defaults, name="defaults")
     register(pm, family, plugin)
     return pm
+
+
+def manager_of(job: Job) -> pluggy.PluginManager:
+    """Return the manager of a job's family and, where that stands on another, of the other's hooks behind its own.
+
+    A family stands on another where its module has a function `stands_on(name)`, which gives the reference that builds
+    the model. Its own hooks are marked `tryfirst`.
+    """
+    pm = manager(job.family)
+    if reference := standing_on(job):
+        family = find(reference.partition(":")[0])
+        register(pm, family, imported(family))
+    return pm
+
+
+def standing_on(job: Job) -> str:
+    """Return the reference that builds the model of a job whose family stands on another; else nothing."""
+    stands_on = getattr(imported(find(job.family)), "stands_on", None)
+    return str(stands_on(job.name)) if stands_on else ""
 
 
 def hooks() -> pluggy.PluginManager:

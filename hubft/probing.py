@@ -33,7 +33,10 @@ class Solved:
 
 
 def solve(prepared: Prepared, console: Console) -> Solved | None:
-    """Solve the head on the features of the training images, as the evaluation sees them, and measure it."""
+    """Solve the head on the features of the training images, as the evaluation sees them, and measure it.
+
+    A head that goes on from that of a package is the start instead, unless a solved one errs less.
+    """
     loaded, images, runtime = prepared.loaded, prepared.images, prepared.runtime
     runtime.place(loaded.model)
     cut = find(prepared, stages.trainable(loaded, "head", 0.0))
@@ -41,7 +44,8 @@ def solve(prepared: Prepared, console: Console) -> Solved | None:
     held = cut if isinstance(cut, str) else features(prepared, cut, prepared.validation, prepared.exact)
     if isinstance(cut, str) or isinstance(known, str) or isinstance(held, str):
         reason = known if isinstance(known, str) else held
-        console.say(f"note: the head starts at zero, no probe is solved: {reason}")
+        start = "goes on from that of the package" if prepared.continued else "starts at zero"
+        console.say(f"note: the head {start}, no probe is solved: {reason}")
         return None
     rows = runtime.to_device(known.views[0].take(torch.arange(len(images.train)))).float()
 
@@ -53,12 +57,17 @@ def solve(prepared: Prepared, console: Console) -> Solved | None:
     loaded.model.eval()
     head = loaded.model.get_submodule(loaded.head)
     with runtime.using_threads():
-        found = probe.solve(head, logits, rows, known.targets.to(runtime.device), prepared.job.recipe.seed)
+        targets, seed = known.targets.to(runtime.device), prepared.job.recipe.seed
+        if prepared.continued:
+            found = probe.better(head, logits, rows, targets, seed)
+        else:
+            found = probe.solve(head, logits, rows, targets, seed)
         probed = measure(prepared, loaded.model, held.in_order(prepared.job.recipe.batch_size), cut.feed)
-    console.say(
-        f"probe    accuracy {percent(probed['accuracy'])}; of training images held out from it "
-        f"{found.error:.1%} were wrong"
-    )
+    if not found.decay:
+        what = f"as it is in the package; of the training images {found.error:.1%} are wrong"
+    else:
+        what = f"of training images held out from it {found.error:.1%} were wrong"
+    console.say(f"probe    accuracy {percent(probed['accuracy'])}; {what}")
     return Solved(found, probed)
 
 

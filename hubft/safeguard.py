@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +22,7 @@ from hubft.train.runtime import Runtime
 
 IMAGES = 1024  # training images that are looked at
 CLEAR = 0.5  # of the probe's loss on unseen images: a training loss that tells without a further look that all is well
+WILD, DEAD = 2.0, 1.25  # times the loss of a model that knows nothing: above it weights ran away (see `diverged`)
 LAGGED = 0.95  # share of the loss that is left when norm statistics are measured again, if they lagged behind
 
 
@@ -65,6 +68,37 @@ def mend(
         model.load_state_dict(solved)
         mended = True
     return mended
+
+
+def diverged(prepared: Prepared, history: Sequence[Mapping[str, Any]], held_out: float) -> str:
+    """Return why the model, which has no probe to go back to, is worse than none; nothing, if it is not.
+
+    A model that knows nothing and says so gives every class the same share: its loss is ln(classes), and a run that
+    learns little stays near it. Weights that ran away give a loss on their own training images that is WILD times
+    that; or DEAD times, and they name the most frequent class at best; or more than that and WILD times the loss of
+    the first epoch.
+
+    :param held_out: loss on the validation images: where that is low, nothing needs to be looked at.
+    """
+    nothing = math.log(len(prepared.images.classes))
+    if not history or held_out <= nothing:
+        return ""
+    loss, error = _fit(prepared)
+    counts, first = Counter(sample.label for sample in prepared.images.train), history[0]["loss"]
+    bound = (WILD if 1 - error > max(counts.values()) / counts.total() else DEAD) * nothing
+    if loss <= min(bound, max(nothing, WILD * first)):
+        return ""
+    return (
+        f"training diverged: on its own training images the loss is {loss:.4g} and {error:.0%} are wrong, where a "
+        f"model that knows nothing has {nothing:.3g}, and the first epoch had {first:.3g}"
+    )
+
+
+def no_better_than(prepared: Prepared, metrics: Mapping[str, Any]) -> str:
+    """Return the most frequent class of the validation images if always naming it gets as many right, or nothing."""
+    (label, count), *_ = Counter(sample.label for sample in prepared.images.val).most_common(1)
+    measured = metrics["accuracy"]
+    return prepared.images.classes[label] if measured["value"] <= count / measured["n"] else ""
 
 
 def _bound(probe: Probe) -> float:

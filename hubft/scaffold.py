@@ -52,14 +52,11 @@ def write(name: str, folder: Path | None = None) -> Made:
         "hubft": hubft.__version__,
         "api": str(API),
     }
-    try:
-        with files.new_folder(folder) as new:
-            for template in sorted(TEMPLATES.rglob(f"*{SUFFIX}")):
-                path = new / str(template.relative_to(TEMPLATES)).removesuffix(SUFFIX).replace("module", module)
-                path.parent.mkdir(exist_ok=True)
-                path.write_text(Template(template.read_text(encoding="utf-8")).substitute(values), encoding="utf-8")
-    except OSError as error:
-        raise HubftError(f"{str(folder)!r} cannot be written: {error.strerror or error}") from error
+    with files.writing(folder, "nothing was written; try: --output ANOTHER_FOLDER"), files.new_folder(folder) as new:
+        for template in sorted(TEMPLATES.rglob(f"*{SUFFIX}")):
+            path = new / str(template.relative_to(TEMPLATES)).removesuffix(SUFFIX).replace("module", module)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(Template(template.read_text(encoding="utf-8")).substitute(values), encoding="utf-8")
     return Made(folder, tuple(sorted(path for path in folder.rglob("*") if path.is_file())), _commands(name, folder))
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from hubft import digest, load
 from hubft.errors import Option, PackageError
-from hubft.files import new_folder
+from hubft.files import new_folder, writing
+from hubft.job import PACKAGE
 from hubft.plain import to_dict
 from hubft.publish import card, hub, lines, upload
 from hubft.publish import package as packages
@@ -100,7 +101,7 @@ def pull(source: str, *, output: Path | None = None, trust: bool = False) -> Pul
 
 
 def _copied(package: Package, folder: Path) -> Package:
-    with new_folder(folder) as new:
+    with writing(folder, "nothing was written; make room, or name another --output"), new_folder(folder) as new:
         for name in (MANIFEST, *package.manifest.files):
             shutil.copyfile(package.folder / name, new / name)
         packages.read(new)
@@ -119,8 +120,13 @@ def _check_publishable(manifest: Manifest) -> None:
     :raises PackageError: a reference to a folder of this machine, or a path in any of the manifest's texts.
     """
     base = manifest.base
-    for reference in (manifest.job.reference, base.reference, *base.same_as):
+    for reference in (manifest.job.reference, base.reference, *base.same_as, *base.below):
         family, _, name = reference.partition(":")
+        if LOCAL.match(name) and family == PACKAGE:
+            raise PackageError(
+                "it is a delta over a package of this machine, which nobody else could load: push that package first, "
+                "and fine-tune it as package:owner/name; or fine-tune it again without --package delta"
+            )
         if LOCAL.match(name):
             entry = name[name.rfind(":") :]
             raise PackageError(

@@ -88,12 +88,18 @@ def flag(path: str) -> str:
     return "--" + path.rpartition(".")[2].replace("_", "-")
 
 
+OF_RUNS = {"--no-keep-anyway", "--trust"}
+
+
 def test_flags_are_the_fields_of_the_job_with_their_defaults(hubft: Hubft) -> None:
     whole = re.sub(r" *│\n│ {8,}", " ", hubft("finetune", "--help").out)  # a text goes on in a line that names no flag
     rows = re.findall(r"^│ (.+?) {2,}(.*?) *│$", whole, re.MULTILINE)
     shown = {name: text for names, text in rows for name in re.findall(r"--[a-z-]+", names)}
     fields = {flag(path): value for path, value in leaves(Job("r:r", "d")).items() if path != "task.outputs"}
-    assert shown.keys() - {"--resume", "--empty-hidden", "--empty-stage-lr", "--no-probe"} == fields.keys()
+    assert (
+        shown.keys() - {"--resume", "--empty-hidden", "--empty-stage-lr", "--no-probe", "--no-keep-anyway", "--trust"}
+        == fields.keys()
+    )
     for name, value in fields.items():
         default = '""' if value == "" else str(value)
         assert name in ("--reference", "--data") or f"[default: {default}]" in shown[name], name
@@ -170,7 +176,7 @@ def tree(*folders: Path) -> dict[Path, bytes]:
 
 
 TUNE = "finetune toy:small flowers --workers 0 "
-ALONE = "--resume takes everything from the run's job.json, and no other option"
+ALONE = "--resume takes everything from the run's job.json, and no other option than --data and --keep-anyway"
 
 
 WRONG = [
@@ -200,7 +206,8 @@ WRONG = [
     (TUNE + "--train stage:stm", "stage:stm selects no parameter; this model has stem, block, head. Did you mean"),
     (TUNE + "--train head,type:Conv3d@0.5", "type:Conv3d selects no parameter; this model has BatchNorm2d"),
     (TUNE + "--train match:zzz", "match:zzz selects no parameter; `hubft show toy:small` lists the stages"),
-    (TUNE + "--output full", "'full' exists: give another --output, or go on with: hubft finetune --resume full"),
+    (TUNE + "--output full", "'full' exists: give another --output\n"),
+    (TUNE + "--output RUN", "exists: give another --output, or go on with: hubft finetune --resume "),
     (TUNE + "--output page.jpg", "'page.jpg' exists: give another --output"),
     ("finetune resnet18 flowers", "'resnet18' is no model reference: write family:name"),
     ("finetune timn:x flowers", "unknown family 'timn'; installed are hub, pip, timm, torchvision, toy. Did you m"),
@@ -213,7 +220,9 @@ WRONG = [
     ("finetune toy:small hollow", "'hollow' has no class folders"),
     ("finetune --resume full", "'full' is no run: its job.json cannot be read"),
     ("finetune --resume nowhere", "'nowhere' is no run: its job.json cannot be read"),
-    ("finetune --resume RUN", "is finished: its package is "),
+    ("finetune --resume hollow", "begin it: hubft finetune REFERENCE DATA --output hollow"),
+    ("finetune --resume RUN", "package; to train it further: hubft finetune package:RUN "),
+    ("finetune --resume RUN --data flowers", "is finished: its package is "),
     ("finetune --resume", "--resume requires an argument"),
     ("finetune --resume RUN --epochs 3", ALONE),
     ("finetune --resume=RUN --epochs 3", ALONE),
@@ -237,7 +246,7 @@ WRONG = [
     ("evaluate RUN flowers --predictions p.txt", "--predictions 'p.txt': its suffix must be .csv or .jsonl"),
     ("evaluate RUN flowers --predictions full/p.csv", "has unknown classes"),
     ("evaluate nowhere flowers --predictions there.csv", "'there.csv' exists: nothing was written; name another file"),
-    ("evaluate nowhere flowers --predictions gone/p.csv", "'gone/p.csv' cannot be written: No such file or directory"),
+    ("evaluate nowhere flowers --predictions gone/p.csv", "'gone/p.csv' cannot be written: there is no folder 'gone'"),
     ("evaluate nowhere flowers --predictions page.jpg/p.csv", "'page.jpg/p.csv' cannot be written: Not a directory"),
     ("predict https://hf.co/me/flowers page.jpg", "'https://hf.co/me/flowers' is a URL: write me/flowers"),
     ("predict RUN https://x.org/a.jpg", "'https://x.org/a.jpg' is a URL: download it first"),
@@ -265,7 +274,8 @@ def test_what_is_wrong_is_told_in_one_line_and_nothing_is_written(
     ran = hubft(*line.replace("RUN", str(trained.folder)).split())
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("hubft: ") and ran.err.endswith("\n") and ran.err.count("\n") == 1
-    assert said in ran.err and not re.search(r"Traceback|Error\b|0x[0-9a-f]{6}", ran.err)
+    assert said.replace("RUN", str(trained.folder)) in ran.err
+    assert not re.search(r"Traceback|Error\b|0x[0-9a-f]{6}", ran.err)
     assert tree(wrong, trained.folder) == before
 
 
@@ -289,6 +299,7 @@ def test_finetune_leaves_a_run(trained: Trained) -> None:
     files = {path.relative_to(trained.folder).as_posix() for path in trained.folder.rglob("*") if path.is_file()}
     assert {name for name in files if not name.startswith("checkpoints/")} == {
         "job.json",
+        "data.json",
         "plan.json",
         "metrics.jsonl",
         *(f"report/{name}" for name in ("results.json", "curves.png", "confusion.png")),

@@ -51,6 +51,7 @@ EVERY_FIELD = Job(
     white=4095,
     compress="bf16",
     package="delta",
+    keep_anyway=True,
     output="runs/mine",
 )
 

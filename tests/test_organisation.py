@@ -210,7 +210,7 @@ WRONG = [
     (("catalogue", "verify", "--hub", "run"), "run is no torch.hub repository"),
     (("init-hub", "models"), "models is not empty: nothing was written"),
     (("init-hub", "file"), "file is no folder"),
-    (("init-hub", "file/models"), "file/models cannot be written"),
+    (("init-hub", "file/models"), "file/models' cannot be written"),
     (("init-hub", "."), "is not empty"),
 ]
 """Arguments, and what the line on stderr says."""

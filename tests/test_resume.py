@@ -5,13 +5,16 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pictures
 import pytest
-from runs import job
+from runs import job, killed
 
-from hubft import HubftError, Job, engine, prepare, training
+from hubft import HubftError, Job, cli, engine, prepare, training
 from hubft.console import Console
 from hubft.plain import from_dict
 from hubft.train.run import Run
@@ -168,6 +171,115 @@ def test_changed_data_is_refused(half_done: Run, data: Path, tmp_path: Path) -> 
     half_done.job_file.write_text(json.dumps(stored | {"data": str(copy)}))
     with pytest.raises(HubftError, match="are not those of the run"):
         engine.resume(half_done.folder)
+
+
+def small(data: Path, output: Path) -> Job:
+    """Return the job of a run of 15 steps, with a checkpoint every four."""
+    recipe = {"epochs": EPOCHS, "batch_size": 8, "augment": "standard"}
+    return job(data, output, recipe=recipe, compute={"checkpoint_every": 4})
+
+
+@pytest.fixture(params=[1, 9], ids=["before its first checkpoint", "after two"])
+def died(request: pytest.FixtureRequest, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run that died."""
+    run = killed(small(data, tmp_path / "run"), request.param, monkeypatch)
+    assert run.checkpoints.exists() == (request.param > 1)
+    return run
+
+
+def test_data_that_was_moved_is_named_once(
+    died: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = Path(shutil.copytree(data, tmp_path / "moved"))
+    died.write_job(replace(died.job(), data=str(tmp_path / "gone")))
+    with pytest.raises(HubftError, match=rf"no folder now; say where .* --resume {died.folder} --data F"):
+        engine.resume(died.folder)
+    monkeypatch.setattr(engine, "_run", lambda *_: None)
+    engine.resume(died.folder, data=moved)
+    assert died.job().data == str(moved)
+    monkeypatch.undo()
+    monkeypatch.setattr("sys.argv", ["hubft", "finetune", f"--resume={died.folder}"])
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
+    whole = engine.finetune(small(data, tmp_path / "whole")).run
+    assert (died.package / "model.safetensors").read_bytes() == (whole.package / "model.safetensors").read_bytes()
+
+
+CHANGES = {
+    "added": "the class 'moths' is new; it had 36 training images, and there are 37;",
+    "gone": "the class 'wasps' is not there; it had 36 training images, and there are 24; it had 12 validation images",
+    "fewer": "it had 36 training images, and there are 35;",
+    "other": "other images or labels;",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_other_data_is_refused_in_words_about_images(died: Run, change: str, data: Path, tmp_path: Path) -> None:
+    other, before = Path(shutil.copytree(data, tmp_path / "other")), died.job_file.read_bytes()
+    if change == "added":
+        (other / "train" / "moths").mkdir()
+        shutil.copyfile(other / "train" / "bees" / "0.png", other / "train" / "moths" / "0.png")
+    elif change == "gone":
+        for part in ("train", "val"):
+            shutil.rmtree(other / part / "wasps")
+    else:
+        (other / "train" / "bees" / "0.png").unlink()
+        if change == "other":
+            shutil.copyfile(other / "train" / "ants" / "0.png", other / "train" / "bees" / "0.png")
+    with pytest.raises(HubftError, match=f"are not those of the run: {CHANGES[change]}.* --data FOLDER"):
+        engine.resume(died.folder, data=other)
+    assert died.job_file.read_bytes() == before
+
+
+def test_a_run_of_an_older_hubft_has_its_classes_counted(died: Run, data: Path, tmp_path: Path) -> None:
+    died.data_file.unlink()
+    other = Path(shutil.copytree(data, tmp_path / "other"))
+    for part in ("train", "val"):
+        shutil.rmtree(other / part / "wasps")
+    with pytest.raises(HubftError, match="not those of the run: it had 3 classes, and there are 2;"):
+        engine.resume(died.folder, data=other)
+
+
+class Died(BaseException):
+    """Stands for SIGKILL."""
+
+
+@pytest.mark.parametrize("moment", range(8))
+def test_killed_at_birth_the_same_command_or_resume_works(
+    moment: int, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each of its calls that change something on the disk, before it and after it."""
+    asked = job(data, tmp_path / "run", recipe={"epochs": 0})
+    left = moment
+
+    def dying(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Path, *its: Any, **named: Any) -> Any:
+            nonlocal left
+            if not (path.is_relative_to(asked.output) and ("r" not in its)):
+                return real(path, *its, **named)
+            if left == 0:
+                raise Died
+            left -= 1
+            return real(path, *its, **named)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in ("mkdir", "open", "replace"):
+            patch.setattr(Path, name, dying(getattr(Path, name)))
+        patch.setattr(engine, "_run", lambda *_: (_ for _ in ()).throw(Died))
+        with pytest.raises(Died):
+            engine.finetune(asked)
+    run = Run(tmp_path / "run")
+    if run.job_file.exists():
+        with pytest.raises(HubftError, match="or go on with: hubft finetune --resume"):
+            engine.finetune(asked)
+        engine.resume(run.folder)
+    else:
+        with pytest.raises(HubftError, match=f"is no run: .*begin it: .* --output {run.folder}"):
+            engine.resume(run.folder)
+        engine.finetune(asked)
+    assert run.package.exists() and not list(run.folder.rglob(".writing-*"))
 
 
 def test_a_finished_run_and_a_folder_that_is_none_are_refused(uninterrupted: Run, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """What a run checks at its end: norm statistics fit the weights, and training did not lose what the probe had."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,16 @@ import pictures
 import pytest
 import torch
 import toy_family
-from runs import heard, job, killed, listening
+from runs import Heard, heard, job, killed, listening
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v3_small
 
 from hubft import Base, Loaded, Preprocess, engine, inference, load
 from hubft.engine import Result
+from hubft.errors import Diverged
 from hubft.train import norms
+from hubft.train.run import Run
 
 MENDED = r"mended   norm statistics lagged behind: loss on training images (\d+\.\d+) -> (\d+\.\d+)"
 KEPT = r"mended   training ended with [\d.]+% of its images wrong, its probe with [\d.]+% of them and [\d.]+% .*"
@@ -91,11 +95,72 @@ def test_training_that_learns_is_kept(insects: Path, tmp_path: Path) -> None:
     assert tuned.metrics["loss"] == tuned.run.history()[-1]["val_loss"]
 
 
-def test_without_a_probe_there_is_nothing_to_go_back_to(insects: Path, tmp_path: Path) -> None:
-    recipe = {"train": "all,-norms", "lr": 10.0, "probe": False}
-    result, console = heard(job(insects, tmp_path / "run", recipe=recipe))
-    assert not console.about("mended")
-    assert result.metrics["loss"] == result.run.history()[-1]["val_loss"]
+WILD = {"train": "all,-norms", "lr": 10.0, "probe": False, "clip": 0.0}
+SAID = r"training diverged: on its own training images the loss is [\d.e+]+ and \d+% are wrong, where a model that "
+
+
+@pytest.mark.parametrize("recipe", [{"train": "all", "lr": 100.0}, {"clip": 1.0}, {}], ids=["wild", "clipped", "dead"])
+def test_without_a_probe_a_training_that_diverged_is_not_packaged(
+    insects: Path, tmp_path: Path, recipe: dict[str, Any]
+) -> None:
+    asked = job(insects, tmp_path / "run", recipe=WILD | recipe)
+    with pytest.raises(Diverged, match=SAID + ".* has 1.1, .* try a lower --lr than 1.* --resume .*/run --keep-anyway"):
+        engine.finetune(asked)
+    run = Run(tmp_path / "run")
+    assert not run.package.exists() and any(run.checkpoints.iterdir())
+    assert {path.name for path in run.report.iterdir()} == {"results.json", "curves.png", "confusion.png"}
+    with pytest.raises(Diverged, match=SAID):
+        engine.resume(run.folder)
+    console = Heard()
+    result = engine.resume(run.folder, console, keep_anyway=True)
+    assert len(console.about("note: training diverged")) == 1 and result.metrics["loss"] > 1.5
+    assert load.package(str(run.folder)).manifest.job.keep_anyway
+
+
+def test_the_command_that_diverged_exits_with_one(insects: Path, tmp_path: Path) -> None:
+    options = "--no-probe --lr 10 --clip 0 --epochs 2 --workers 0 --device cpu --output"
+    command = [sys.executable, "-m", "hubft", "finetune", "toy:small", str(insects), *options.split()]
+    done = subprocess.run([*command, str(tmp_path / "run")], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and re.fullmatch(f"hubft: {SAID}.*\n", done.stderr), done.stderr
+    done = subprocess.run(
+        [*command, str(tmp_path / "kept"), "--keep-anyway"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and (tmp_path / "kept" / "package").exists(), done.stderr
+
+
+def test_weights_that_are_no_numbers_are_not_packaged_by_any_option(
+    insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train_step(model: nn.Module, batch: Any, criterion: nn.Module) -> dict[str, Tensor]:
+        outputs = model(batch[0]) * (1 if model.training else float("nan"))
+        return {"loss": criterion(outputs, batch[1]), "outputs": outputs}
+
+    listening(monkeypatch, train_step=train_step)
+    with pytest.raises(Diverged, match="gives no finite numbers; no package was made"):
+        engine.finetune(job(insects, tmp_path / "run", recipe={"probe": False}, keep_anyway=True))
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"lr": 1e-12},
+        {"lr": 1e-4, "augment": "strong"},
+        {"lr": 0.05, "smoothing": 0.5},
+        {"lr": 0.1, "train": "head"},
+        {"lr": 0.02, "train": "all", "optimizer": "sgd"},
+    ],
+)
+def test_a_training_that_learns_little_is_no_false_alarm(insects: Path, tmp_path: Path, recipe: dict[str, Any]) -> None:
+    result, console = heard(job(insects, tmp_path / "run", recipe={"probe": False, "epochs": 1} | recipe))
+    assert result.run.package.exists() and not console.about("note: training diverged")
+
+
+def test_a_model_that_knows_nothing_is_told(insects: Path, tmp_path: Path) -> None:
+    nothing = {"probe": False, "lr": 1e-12, "epochs": 1}
+    _, console = heard(job(insects, tmp_path / "run", recipe=nothing))
+    assert console.about("note: it gets no more right than a model that always says 'ants'")
+    _, console = heard(job(insects, tmp_path / "probed"))
+    assert not console.about("note: it gets")
 
 
 # --- norm statistics --------------------------------------------------------------------------------------------

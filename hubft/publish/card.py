@@ -178,6 +178,7 @@ def _reproduce(manifest: Manifest) -> Iterator[str]:
         "its revision": base.revision or "unknown",
         "its sha256": base.sha256 or "unknown",
         "its license": base.license or "unknown",
+        **({"it was itself fine-tuned from": ", from ".join(base.below)} if base.below else {}),
         "frozen to the end": f"{manifest.frozen.get('tensors', 'unknown')} tensors",
         **{f"settled: {inert(name)}": value for name, value in islice(manifest.settled.items(), 20)},
         **{f"version of {inert(name)}": version for name, version in islice(manifest.versions.items(), 20)},

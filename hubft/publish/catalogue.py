@@ -17,7 +17,7 @@ from typing import Any
 
 from hubft import digest
 from hubft.errors import HubftError, PackageError, suggest
-from hubft.files import write_json
+from hubft.files import write_json, writing
 from hubft.plain import from_dict, to_dict
 from hubft.publish import hub
 from hubft.publish.package import MANIFEST, Package, locate, read
@@ -130,7 +130,8 @@ def write(name: str, entry: Entry, file: Path = OWN) -> Entry:
     if not PINNED.fullmatch(entry.hub) or not re.fullmatch(r"[0-9a-f]{64}", entry.manifest):
         raise HubftError(f"{entry.hub!r} and {entry.manifest!r} do not pin a package: a commit and a sha256 do")
     entry = replace(entry, description=visible(" ".join(entry.description.split()), 400))
-    write_json(file, {**_records(file), name: to_dict(entry)})
+    with writing(file, "the catalogue is as it was; the package is on the Hub: make room, and type it again"):
+        write_json(file, {**_records(file), name: to_dict(entry)})
     return entry
 
 

@@ -7,7 +7,7 @@ import json
 import re
 import stat
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from hubft.errors import DamagedPackage, HubftError, PackageError
 from hubft.files import MANIFEST
 from hubft.hookspecs import Base, Preprocess
-from hubft.job import Job, Reference
+from hubft.job import PACKAGE, Job, Reference
 from hubft.plain import from_dict, to_dict
 from hubft.publish import tensors
 from hubft.text import quoted, unprintable
@@ -29,6 +29,7 @@ PICTURE = "confusion.png"
 CONFIG = "config.json"
 FILES = (MANIFEST, WEIGHTS, DELTA, SELFTEST, CARD, PICTURE, CONFIG)
 
+CHAIN = 64  # packages of which each was fine-tuned from the next
 MANIFEST_LIMIT = 16 * 2**20  # bytes
 UNSEALED = 64 * "0"  # stands for the seal in the bytes whose sha256 the seal is
 
@@ -63,6 +64,16 @@ class Manifest:
     files: dict[str, File] = field(default_factory=dict)
     """Every file but the manifest; `package.write` fills it in."""
     schema: int = SCHEMA
+
+    @property
+    def built(self) -> Job:
+        """The job with the reference that builds the model, whatever was fine-tuned from it before."""
+        return replace(self.job, reference=self.base.architecture)
+
+    @property
+    def origin(self) -> str:
+        """Reference of the pretrained model, as the first of the runs named it."""
+        return self.base.architecture if self.base.below else self.job.reference
 
     @property
     def weights(self) -> str:
@@ -145,11 +156,22 @@ def _check(manifest: Manifest) -> None:
     for sha256 in (*(file.sha256 for file in files.values()), *(manifest.delta or {}).values()):
         if not re.fullmatch(r"[0-9a-f]{64}", sha256):
             raise PackageError(f"{sha256[:80]!r} is no sha256")
-    for reference in (base.reference, *base.same_as):
+    for reference in (base.reference, *base.same_as, *base.below):
         Reference.parse(reference)
+    further = Reference.parse(base.reference).family == PACKAGE
+    if further != bool(base.below) or Reference.parse(base.architecture).family == PACKAGE or len(base.below) > CHAIN:
+        raise PackageError(f"base.below {base.below[:3]} must lead from {base.reference} down to a pretrained model")
     if not re.fullmatch(r"[A-Za-z0-9._-]*", base.requires):
         raise PackageError(f"base.requires {base.requires[:80]!r} is no distribution")
-    # A head that the weights cannot fill is refused before it is built: at two bytes a number, the least.
-    head = sum(a * b for a, b in pairwise((*task.hidden, task.outputs)))
-    if 2 * head > files[manifest.weights].size:
-        raise PackageError(f"hidden {list(task.hidden)} needs more numbers than {manifest.weights} holds")
+    if manifest.delta is None or not further:  # else the head may be that of the package below, which `load` looks at
+        check_head(manifest)
+
+
+def check_head(manifest: Manifest) -> None:
+    """Refuse a head that the weights cannot fill before it is built: at two bytes a number, the least.
+
+    :raises PackageError: too large a head.
+    """
+    task, file = manifest.job.task, manifest.weights
+    if 2 * sum(a * b for a, b in pairwise((*task.hidden, task.outputs))) > manifest.files[file].size:
+        raise PackageError(f"hidden {list(task.hidden)} needs more numbers than {file} holds")

@@ -60,7 +60,8 @@ def front(manifest: Manifest, hub: str) -> str:
         license_name=None if known else _slug(base.license).lower() or "unknown",
         pipeline_tag="image-classification",
         library_name="hubft",
-        tags=["hubft", _slug(job.family) or "unknown", "image-classification"] + ["timm"] * (CONFIG in manifest.files),
+        tags=["hubft", _slug(base.architecture.partition(":")[0]) or "unknown", "image-classification"]
+        + ["timm"] * (CONFIG in manifest.files),
         model_name=(hub or visible(job.reference)) if results else None,
         eval_results=results or None,
     ).to_yaml()

@@ -23,6 +23,7 @@ from torch import Tensor
 from hubft import digest
 from hubft.errors import DamagedPackage, PackageError
 from hubft.files import fsync
+from hubft.job import unplaced
 from hubft.publish import card, tensors
 from hubft.publish import manifest as manifests
 from hubft.publish.manifest import CARD, CONFIG, FILES, MANIFEST, PICTURE, SELFTEST, WEIGHTS, File, Manifest
@@ -79,20 +80,43 @@ def write(
     if manifest.job.package == "delta":
         assert base_digests is not None, "a delta needs the digests of its base"
         reused = {n: base_digests[n] for n, t in state.items() if base_digests.get(n) == digest.of_tensor(t)}
-    manifest = replace(manifest, job=manifest.job.published(), delta=reused)
+    manifest = _published(manifest, reused)
     new.mkdir(parents=True)
+    try:
+        written = _filled(new, manifest, state, selftest, extras or {})
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    _put(new, folder, old)
+    return written
+
+
+def _filled(
+    new: Path,
+    manifest: Manifest,
+    state: Mapping[str, Tensor],
+    selftest: Mapping[str, Tensor],
+    extras: Mapping[str, bytes],
+) -> Manifest:
+    reused = manifest.delta
     tensors.save(new / manifest.weights, {n: t for n, t in state.items() if n not in (reused or {})})
     tensors.save(new / SELFTEST, selftest)
-    for name, data in (extras or {}).items():
+    for name, data in extras.items():
         (new / name).write_bytes(data)
     manifest = replace(manifest, files=_files(new))
     (new / CARD).write_text(card.text(manifest), encoding="utf-8")
     for name in (manifest.weights, SELFTEST):
         shutil.copymode(new / CARD, new / name)  # safetensors lets only the owner read
     (new / MANIFEST).write_text(manifests.to_json(replace(manifest, files=_files(new))), encoding="ascii")
-    written = read(new).manifest  # what cannot be read is never put in place
-    _put(new, folder, old)
-    return written
+    return read(new).manifest  # what cannot be read is never put in place
+
+
+def _published(manifest: Manifest, delta: dict[str, str] | None) -> Manifest:
+    """Return the manifest without paths of this machine, but for that of a package which a delta needs."""
+    base = manifest.base
+    reference = base.reference if delta is not None else unplaced(base.reference)
+    base = replace(base, reference=reference, below=tuple(unplaced(below) for below in base.below))
+    return replace(manifest, job=manifest.job.published(), base=base, delta=delta)
 
 
 def _put(new: Path, folder: Path, old: Path) -> None:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from hubft.errors import PackageError
+from hubft.files import save_file
 
 HEADER_LIMIT = 8 * 2**20  # bytes; that of a ResNet-50 has 29 kB, and 87 MB of empty tensors take 21 s to parse
 
@@ -50,7 +51,7 @@ def save(path: Path, tensors: Mapping[str, Tensor]) -> None:
     wide = [name for name, tensor in plain.items() if tensor.dtype == torch.float32]
     if all(torch.equal(plain[name], plain[name].bfloat16().float()) for name in wide):
         plain |= {name: plain[name].bfloat16() for name in wide}
-    safetensors.torch.save_file(plain, path)
+    save_file(plain, path)
 
 
 def read(path: Path, like: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -44,7 +44,7 @@ class Subject:
     @cached_property
     def pm(self) -> pluggy.PluginManager:
         """The manager with the family's hooks."""
-        return plugins.manager(self.family)
+        return plugins.manager_of(self.job())
 
     @property
     def plugin(self) -> Any:

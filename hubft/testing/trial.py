@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 from unittest import SkipTest
 
-from hubft import plugins
+from hubft import load, plugins
 from hubft.errors import FamilyError, suggest
 from hubft.hookspecs import Declared
 from hubft.testing.subject import Subject
@@ -84,7 +84,9 @@ class Trial:
                 f"family {name!r} declares no example to check; say `hubft families check {name} --model NAME`, or "
                 f'write hubft_family = {{"example": "NAME"}} in its module'
             )
-        return cls(Subject(name, model or declared.example, declared), declared.expected_failures)
+        subject = Subject(name, model or declared.example, declared)
+        load.family_of(subject.job(), trust=False, typed=True)  # a package's author may have chosen foreign code
+        return cls(subject, declared.expected_failures)
 
     def demand(self, check: Check) -> None:
         """Try a check, and raise what it raises.

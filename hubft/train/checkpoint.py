@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from hubft import digest
 from hubft.errors import CheckpointError
-from hubft.files import fsync, write_json
+from hubft.files import beginning, fsync, save_file, write_json
 from hubft.train.loop import State
 
 TENSORS, META, MANIFEST = "state.safetensors", "state.json", "manifest.json"
@@ -36,15 +36,19 @@ def save(folder: Path, state: State, meta: dict[str, Any]) -> Path:
         if not _problem(final):
             return final
         shutil.rmtree(final)
-    temporary = folder / f".writing-{final.name}"
+    temporary = folder / beginning(final.name)
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_file({name: t.detach().cpu().contiguous() for name, t in _tensors(state)}, temporary / TENSORS)
-    fsync(temporary / TENSORS)
-    write_json(temporary / META, {"step": state.step, "proof": state.proof, **_plain(state), **meta})
-    write_json(temporary / MANIFEST, {name: digest.of_file(temporary / name) for name in (TENSORS, META)})
-    fsync(temporary)
-    temporary.rename(final)
+    try:
+        temporary.mkdir(parents=True)
+        save_file({name: t.detach().cpu().contiguous() for name, t in _tensors(state)}, temporary / TENSORS)
+        fsync(temporary / TENSORS)
+        write_json(temporary / META, {"step": state.step, "proof": state.proof, **_plain(state), **meta})
+        write_json(temporary / MANIFEST, {name: digest.of_file(temporary / name) for name in (TENSORS, META)})
+        fsync(temporary)
+        temporary.rename(final)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     fsync(folder)
     for old in _all(folder)[KEEP:]:
         shutil.rmtree(old)
@@ -56,7 +60,7 @@ def newest(folder: Path) -> tuple[Path | None, list[str]]:
 
     Leftovers of an interrupted write are removed.
     """
-    for leftover in folder.glob(".writing-*"):
+    for leftover in folder.glob(beginning("*")):
         shutil.rmtree(leftover)
     skipped: list[str] = []
     for path in _all(folder):

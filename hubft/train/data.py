@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy
@@ -78,6 +78,10 @@ class Images:
         """Return the number of samples and one sha256 over the labels and file digests of each part that is there."""
         parts = {"train": self.train, "val": self.val} | ({"test": self.test} if self.test else {})
         return {name: _fingerprint(samples, self.classes) for name, samples in parts.items()}
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the images are known by when a run goes on: classes and fingerprint, JSON types."""
+        return {"classes": list(self.classes), **self.fingerprint()}
 
 
 def read(folder: Path, holdout: float, seed: int) -> Images:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hubft.files import write_json
+from hubft.files import write_bytes, write_json
 from hubft.text import visible
 
 MATRIX = "confusion.png"
@@ -23,10 +24,16 @@ def write(folder: Path, history: Sequence[dict[str, Any]], classes: Sequence[str
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "results.json", {"classes": list(classes), **results})
     if history:
-        curves(history, results.get("probe")).savefig(folder / "curves.png", dpi=120)
+        _draw(curves(history, results.get("probe")), folder / "curves.png")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # a name in a script that the font lacks: boxes
-        confusion(results["metrics"]["confusion"], classes).savefig(folder / MATRIX, dpi=120)
+        _draw(confusion(results["metrics"]["confusion"], classes), folder / MATRIX)
+
+
+def _draw(figure: Figure, path: Path) -> None:
+    drawn = BytesIO()
+    figure.savefig(drawn, dpi=120)
+    write_bytes(path, drawn.getvalue())
 
 
 def curves(history: Sequence[dict[str, Any]], probe: dict[str, Any] | None = None) -> Figure:

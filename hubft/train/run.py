@@ -1,19 +1,29 @@
-"""The folder of a run: job.json, metrics.jsonl, checkpoints/, report/, package/."""
+"""The folder of a run: data.json, job.json, plan.json, metrics.jsonl, checkpoints/, report/, package/.
+
+job.json is written last of what a run begins with: a folder is a run from the instant at which it is there. One that
+holds no more than what is written before it, or is being written, was left by a run that died then, and is as good as
+an empty one.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from hubft.errors import CheckpointError, JobError, Option
-from hubft.files import JOB, write_json, write_text
+from hubft.files import JOB, beginning, write_json, write_text
 from hubft.job import Job
 from hubft.plain import from_dict, to_dict
+
+DATA = "data.json"  # of a run: what its images are known by
+BEGUN = {DATA, beginning(DATA), beginning(JOB)}  # what is there before job.json
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,10 @@ class Run:
     @property
     def job_file(self) -> Path:
         return self.folder / JOB
+
+    @property
+    def data_file(self) -> Path:
+        return self.folder / DATA
 
     @property
     def plan_file(self) -> Path:
@@ -45,23 +59,32 @@ class Run:
         return self.folder / "package"
 
     @classmethod
-    def create(cls, job: Job) -> Self:
+    def create(cls, job: Job, data: dict[str, Any] | None = None) -> Self:
         """Return a new run with its job.json written.
 
+        :param data: what its images are known by, JSON types: `facts` gives it back.
         :raises JobError: `job.output` exists and holds something.
         """
-        folder = Path(job.output) if job.output else _unused(job)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise JobError(
-                f"{str(folder)!r} exists: give another ",
-                Option("output"),
-                f", or go on with: hubft finetune --resume {folder}",
-            )
-        run = cls(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        here = replace(job, data=str(Path(job.data).resolve()))  # a run is resumed from anywhere
-        write_json(run.job_file, to_dict(here))
+        run = cls(Path(job.output) if job.output else _unused(job))
+        if not _is_free(run.folder):
+            go_on = f", or go on with: {run.resumed_by()}" if run.job_file.exists() else ""
+            raise JobError(f"{str(run.folder)!r} exists: give another ", Option("output"), go_on)
+        there = run.folder.exists()
+        try:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            write_json(run.data_file, data or {})
+            run.write_job(job)
+        except OSError:
+            with suppress(OSError):
+                run.data_file.unlink(missing_ok=True)
+                if not there:
+                    run.folder.rmdir()
+            raise
         return run
+
+    def write_job(self, job: Job) -> None:
+        """Write job.json, so that the run can be resumed from anywhere."""
+        write_json(self.job_file, to_dict(replace(job, data=str(Path(job.data).resolve()))))
 
     def job(self) -> Job:
         """Return the job of a run that exists.
@@ -71,7 +94,23 @@ class Run:
         try:
             return from_dict(Job, json.loads(self.job_file.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
-            raise CheckpointError(f"{str(self.folder)!r} is no run: its job.json cannot be read ({error})") from error
+            new = f"; begin it: hubft finetune REFERENCE DATA --output {shlex.quote(str(self.folder))}"
+            raise CheckpointError(
+                f"{str(self.folder)!r} is no run: its job.json cannot be read ({error})"
+                f"{new if _is_free(self.folder) else ''}"
+            ) from error
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the images of the run are known by; nothing, where an older hubft began it."""
+        try:
+            facts: dict[str, Any] = json.loads(self.data_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return facts
+
+    def resumed_by(self, *options: str) -> str:
+        """Return the command that goes on with the run."""
+        return f"hubft finetune --resume {shlex.join([str(self.folder), *options])}"
 
     def log(self, line: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
@@ -101,10 +140,17 @@ def _unused(job: Job) -> Path:
     # a name has 255 bytes at most
     name = re.sub(r"[^\w.-]+", "-", "-".join(part for part in parts if part))[:60].strip("-.") or "run"
     folder, number = Path("runs") / name, 1
-    while folder.exists():
+    while not _is_free(folder):
         number += 1
         folder = Path("runs") / f"{name}-{number}"
     return folder
+
+
+def _is_free(folder: Path) -> bool:
+    """Tell whether a new run may take the folder: it is not there, or holds no more than one that died at its birth."""
+    if not folder.exists():
+        return not folder.is_symlink()
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= BEGUN
 
 
 class StopRequest:

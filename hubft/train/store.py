@@ -39,7 +39,7 @@ class Scratch:
 
     def __init__(self, memory: int | None = None, disk: int | None = None) -> None:
         self.memory = available_memory() // 4 if memory is None else memory
-        self.disk = shutil.disk_usage(tempfile.gettempdir()).free // 4 if disk is None else disk
+        self.disk = _free() // 4 if disk is None else disk
 
     def take(self, size: int) -> Space | None:
         """Return that many bytes, or as many as there are on the disk; None where there are none."""
@@ -58,6 +58,14 @@ class Scratch:
                 return None
             self.disk -= size
             return Space(os.dup(file.fileno()), size)
+
+
+def _free() -> int:
+    """Return the bytes that the temporary folder has room for; none, where a full disk leaves no such folder."""
+    try:
+        return shutil.disk_usage(tempfile.gettempdir()).free
+    except OSError:
+        return 0
 
 
 class Store:
