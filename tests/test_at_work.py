@@ -17,7 +17,7 @@ from rich.console import Console as RichConsole
 from safetensors.torch import load_file, save_file
 from test_hostile import hubft
 
-from hubft import cli_package, inference, load
+from hubft import inference, load, printing
 from hubft import console as consoles
 from hubft.console import Console
 from hubft.errors import DataError, PackageError
@@ -268,13 +268,13 @@ def test_evaluate_for_programs(package: Path, labelled: Path, tmp_path: Path) ->
 
 def test_no_metric_that_json_has_not(capsys: pytest.CaptureFixture[str]) -> None:
     odd = inference.Evaluation({"loss": float("inf"), "recall": [None, {"value": float("nan")}]}, {}, (), None)
-    cli_package.print_evaluation(Console(), ["a", "b"], odd)
+    printing.print_evaluation(Console(), ["a", "b"], odd)
     [found] = objects(capsys.readouterr().out)
     assert found["loss"] is None and found["recall"] == [None, {"value": None}]
 
 
 def test_a_file_of_outcomes_that_cannot_be_written_later_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), cli_package.outcomes_file(tmp_path / "p.csv") as write:
+    with pytest.raises(KeyboardInterrupt), printing.outcomes_file(tmp_path / "p.csv") as write:
         write([inference.Outcome(Path("a"), "x", "y", 0.5)])
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())
