@@ -17,8 +17,8 @@ from rich.console import Console as RichConsole
 from safetensors.torch import load_file, save_file
 from test_hostile import hubft
 
-from hubft import inference, load, printing
 from hubft import console as consoles
+from hubft import inference, load, printing
 from hubft.console import Console
 from hubft.errors import DataError, PackageError
 from hubft.publish.package import SELFTEST, WEIGHTS
