@@ -21,6 +21,7 @@ of any kind (TGA), run another program (EPS), or are videos. No GIF: data sets t
 that were not found, and the loaders by which their images are counted, torchvision's among them, leave GIFs out."""
 UNKNOWN = f"not an image of a known format ({', '.join(FORMATS)})"
 MAX_PIXELS = 100_000_000  # checked in the header, before a decoder allocates
+MAX_RATIO = 200  # of the sides: resized by its shorter one, a strip of few pixels becomes one of gigabytes
 LYING = (5, 6, 7, 8)  # EXIF orientations of which the width is stored as the height
 
 
@@ -98,6 +99,9 @@ def _open(source: Path | BytesIO) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise DataError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
+    if max(image.size) > MAX_RATIO * min(image.size):
+        image.close()
+        raise DataError(f"of {image.width} x {image.height} pixels one side is more than {MAX_RATIO} times the other")
     return image
 
 
