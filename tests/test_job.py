@@ -18,7 +18,7 @@ JOB = Job("toy:small", "flowers")
 EVERY_FIELD = Job(
     "timm:resnet18.a1_in1k",
     "pictures",
-    task=Task(hidden=(64, 32), dropout=0.25, outputs=7),
+    task=Task(hidden=(64, 32), dropout=0.25, pool="both", outputs=7),
     recipe=Recipe(
         train="head,last:1@0.5",
         probe=False,
