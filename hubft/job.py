@@ -77,11 +77,11 @@ class Task:
     """Widths of hidden layers of the head; none makes it one Linear."""
     dropout: float = 0.0
     """Dropout before each Linear of the head, a probability."""
+    outputs: int = 0
+    """How many outputs; taken from the classes of the data."""
     pool: Literal["auto", "token", "patches", "both"] = "auto"
     """What a head is put on where the model has none: its class token, the mean of its patches, or both side by side;
     auto: the features that it gives, of tokens the class token, of a feature map the mean."""
-    outputs: int = 0
-    """How many outputs; taken from the classes of the data."""
 
     def __post_init__(self) -> None:
         settle(self)

@@ -22,7 +22,7 @@ JOB = Job("toy:small", "flowers")
 EVERY_FIELD = Job(
     "timm:resnet18.a1_in1k",
     "pictures",
-    task=Task(hidden=(64, 32), dropout=0.25, outputs=7),
+    task=Task(hidden=(64, 32), dropout=0.25, outputs=7, pool="both"),
     recipe=Recipe(
         train="head,last:1@0.5",
         probe=False,
@@ -309,7 +309,7 @@ def test_a_published_job_keeps_no_path_of_this_machine() -> None:
 
 
 def test_outputs_are_set_on_a_copy() -> None:
-    assert EVERY_FIELD.with_outputs(9).task == Task((64, 32), 0.25, 9)
+    assert EVERY_FIELD.with_outputs(9).task == Task((64, 32), 0.25, 9, "both")
     assert EVERY_FIELD.task.outputs == 7
 
 
