@@ -21,7 +21,7 @@ PLACE = "path/to/hubft"
 
 def foreign(manifest: Manifest) -> bool:
     """Return whether loading a package runs code that is part neither of it nor of a library: it asks for trust."""
-    return plugins.foreign_code(Reference.parse(manifest.base.reference).family)
+    return plugins.foreign_code(Reference.parse(manifest.base.architecture).family)
 
 
 def install() -> str:
