@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console as RichConsole
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from hubft.text import visible
@@ -31,6 +32,15 @@ class Console:
     def bar(self, steps: int, done: int) -> Bar:
         """Return the progress bar of a run of `steps` steps of which `done` are done."""
         return Bar(self.rich, steps, done)
+
+    @contextmanager
+    def counted(self, what: str, total: int) -> Iterator[Callable[[], object]]:
+        """Show a bar of `total` things while the context lasts, on a terminal; call what it gives after each."""
+        columns = (TextColumn(what), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+        hidden = not self.rich.is_terminal or self.rich.quiet
+        with Progress(*columns, console=self.rich, disable=hidden, transient=True) as progress:
+            task = progress.add_task("", total=total)
+            yield lambda: progress.advance(task)
 
     def epoch(self, line: dict[str, Any], epochs: int) -> None:
         """Print the line of an epoch that is over, from metrics.jsonl."""
