@@ -129,8 +129,8 @@ def _forked(names: Sequence[str]) -> Iterable[tuple[str, Outcome]]:
     timer = threading.Timer(rounds * LIMIT + STARTED, process.kill)
     timer.daemon = True
     timer.start()
+    assert process.stdout
     try:
-        assert process.stdout
         for line in process.stdout:
             name, *outcome = json.loads(line)
             yield name, Outcome(*outcome)

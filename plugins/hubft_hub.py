@@ -69,15 +69,15 @@ def _checkout(where: str) -> tuple[Path, str]:
     if repository.count("/") != 1:
         raise FamilyError(f"{where!r} is neither owner/repo on GitHub nor a path; a path starts with / or ./ or ~")
     with hub_lock():
-        folder = _cached(repository, ref)
-        why = network.unreachable(f"https://github.com/{repository}") if not (folder and ref) else ""
-        if why and not folder:
+        kept = _cached(repository, ref)
+        why = network.unreachable(f"https://github.com/{repository}") if not (kept and ref) else ""
+        if why and not kept:
             raise FamilyError(f"{why}, and {repository} is not in the cache of torch.hub")
         if not why:
             torch.hub.list(f"{repository}:{ref}" if ref else repository, trust_repo=True, verbose=False)  # fetches it
-            folder = _cached(repository, ref)
-    if folder:
-        return folder, ref
+            kept = _cached(repository, ref)
+    if kept:
+        return kept, ref
     raise FamilyError(f"torch.hub fetched {where} and left no folder for it in {torch.hub.get_dir()}")
 
 
