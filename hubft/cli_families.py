@@ -32,9 +32,10 @@ def families(
     """
     verify = verify or strict
     found = plugins.installed()
-    if verify:
-        found = isolated.verified(found)
     console = Console()
+    if verify:
+        with console.counting("families", len(found)) as done:
+            found = isolated.verified(found, done)
     columns = ["family", "distribution", "version", "hooks" if verify else "module", "state"]
     console.table(columns, [_row(family, verify) for family in found])
     broken = [family for family in found if family.problem and not family.disabled]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rich.console import Console as RichConsole
@@ -51,17 +51,29 @@ class Console:
 
     def counted(self, things: Iterable[T], total: int, what: str) -> Iterator[T]:
         """Yield the things; where that takes long, and a terminal is there, under a bar of how many are done."""
+        with self.counting(what, total, SOON) as done:
+            for thing in things:
+                yield thing
+                done()
+
+    @contextmanager
+    def counting(self, what: str, total: int, wait: float = 0.0) -> Iterator[Callable[[], None]]:
+        """Give what is called after each thing that is done; on a terminal there is a bar, when `wait` seconds passed."""
         columns = (BarColumn(), TextColumn(f"{what} {{task.completed}}/{{task.total}}"), TimeRemainingColumn())
         progress = Progress(*columns, console=self.rich, transient=True)
         task, began = progress.add_task("", total=total), time.perf_counter()
-        shown = self.rich.is_terminal and not self.rich.quiet
+        waiting = self.rich.is_terminal and not self.rich.quiet
         with ExitStack() as stack:
-            for thing in things:
-                if shown and time.perf_counter() - began > SOON:
+
+            def done(number: int = 1) -> None:
+                nonlocal waiting
+                progress.advance(task, number)
+                if waiting and time.perf_counter() - began >= wait:
                     stack.enter_context(progress)
-                    shown = False
-                yield thing
-                progress.advance(task)
+                    waiting = False
+
+            done(0)
+            yield done
 
     def bar(self, steps: int, done: int) -> Bar:
         """Return the progress bar of a run of `steps` steps of which `done` are done."""

@@ -45,8 +45,7 @@ def settle(instance: Any) -> None:
 
     :raises JobError: a value that is not of its field's type, named by the field.
     """
-    kind: type = type(instance)
-    for name, hint in _hints(kind).items():
+    for name, hint in _hints(instance.__class__).items():
         value = getattr(instance, name)
         if dataclasses.is_dataclass(hint) and isinstance(value, typing.cast(type, hint)):
             continue
@@ -58,7 +57,7 @@ def settle(instance: Any) -> None:
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     known = typing.get_type_hints(cls)
     return {field.name: known[field.name] for field in dataclasses.fields(cls)}
 

@@ -210,7 +210,9 @@ def test_a_distribution_with_malformed_entry_points_breaks_nobody(install: Insta
     install("reads", "import importlib.metadata; importlib.metadata.entry_points()")  # as torch does
     with pytest.raises(FamilyError, match=r"^hubft-odd 1\.5 is unusable: its entry_points\.txt is malformed"):
         plugins.manager("reads")
-    with pytest.raises(FamilyError, match=r"^unknown family 'odd'; installed are .*\. But hubft-odd 1.5 is unusable"):
+    with pytest.raises(
+        FamilyError, match=r"^this needs the family 'odd', which .* installed are .*\. But hubft-odd 1.5 is unusable"
+    ):
         plugins.manager("odd")
 
 
@@ -375,6 +377,50 @@ def test_verify_waits_no_longer_than_its_limit_whatever_a_family_leaves_behind(
     assert other.problem == f"family 'slow' of hubft-slow 1.5 {told}"
 
 
+def test_many_are_verified_in_forks_of_one_process_and_none_hurts_another(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = {
+        "good": GOOD,
+        "noisy": GOOD + "print('hubft tells nothing'); print('hi', file=__import__('sys').stderr)",
+        "patches": "import torch; torch.nn.Linear = None\n" + GOOD,
+        "checks": "import torch; torch.nn.Linear(1, 1)\n" + GOOD,
+        "raises": "raise RuntimeError('two\\nlines')",
+        "leaves": "import os; os._exit(7)",
+        "crashes": "import os; os.write(2, b'gone\\n'); os.abort()",
+        "group": "import os, signal; os.killpg(0, signal.SIGKILL)",
+        "slow": "import subprocess, sys, time; subprocess.Popen(['sleep', '60']); time.sleep(60)",
+    }
+    for name, code in codes.items():
+        install(name, code)
+    monkeypatch.setattr(isolated, "LIMIT", 20)
+    alone: list[object] = []
+    monkeypatch.setattr(isolated, "_alone", alone.append)
+    done: list[int] = []
+    families = [family for family in plugins.installed() if family.name in codes]
+    verdicts = {one.name: one for one in isolated.verified(families, lambda: done.append(1))}
+    assert len(done) == len(codes) == len(verdicts) and not alone
+    assert {name for name, one in verdicts.items() if one.hooks == ("load",)} == {"good", "noisy", "patches", "checks"}
+    for name, said in {
+        "raises": "cannot be imported: RuntimeError: two lines",
+        "leaves": "cannot be imported: that ends the process with status 7: no output",
+        "crashes": "cannot be imported: that ends the process with status -6: gone",
+        "group": "cannot be imported: that ends the process with status -9: no output",
+        "slow": "cannot be imported: that was not done after 20 seconds",
+    }.items():
+        assert said in verdicts[name].problem, verdicts[name]
+
+
+def test_what_the_forks_do_not_come_to_gets_a_process_of_its_own(install: Install) -> None:
+    install("good")
+    install("murder", "import os, signal; os.kill(os.getppid(), signal.SIGKILL)\n" + GOOD)
+    install("other")
+    names = ("good", "murder", "other")
+    [good, murder, other] = isolated.verified([one for one in plugins.installed() if one.name in names])
+    assert (good.hooks, other.hooks) == (("load",), ("load",))
+    assert "that ends the process with status -9: and the one that started it" in murder.problem
+
+
 OVERRIDES = """
 from hubft import hookimpl
 from hubft_toy import load
@@ -396,7 +442,7 @@ def test_a_family_overrides_what_differs_and_inherits_the_rest(install: Install)
     assert pm.hook.freeze(loaded=loaded, train="mine", progress=0.0) == {"stem.0.weight"}
     assert pm.hook.freeze(loaded=loaded, train="head", progress=0.0) == {"head.weight", "head.bias"}
     assert pm.hook.compress(model=loaded.model, method="mine", batches=()) is loaded.model.head
-    with pytest.raises(JobError, match=r"--compress 'bf61': known methods are none, bf16\. Did you mean 'bf16'"):
+    with pytest.raises(JobError, match=r"^compress 'bf61': known methods are none, bf16\. Did you mean 'bf16'"):
         pm.hook.compress(model=loaded.model, method="bf61", batches=())
     adapted = pm.hook.adapt_head(loaded=loaded, task=Task(outputs=3))
     assert adapted.model.head.out_features == 3
