@@ -128,7 +128,7 @@ def test_what_lies_below_a_file_is_told(
             words
         )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "package"]
-    with pytest.raises(WriteError, match="'file/copy' cannot be written: .*'file'; nothing was written"):
+    with pytest.raises(WriteError, match=r"'file/copy' cannot be written: .*'file'; nothing was written"):
         share._copied(share.packages.read(tmp_path / "package"), Path("file/copy"))
 
 

@@ -77,7 +77,8 @@ class Run:
         except OSError:
             with suppress(OSError):
                 run.data_file.unlink(missing_ok=True)
-                _ = there or run.folder.rmdir()
+                if not there:
+                    run.folder.rmdir()
             raise
         return run
 
