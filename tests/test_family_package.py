@@ -5,14 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import packages
 import pictures
 import pytest
 import torch
-from runs import heard, job
+from runs import heard, job, killed
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hubft import Job, engine, inference, load, share
+from hubft import Job, engine, inference, load, share, testing
 from hubft.errors import BaseMismatch, PackageError
 from hubft.job import Task
 from hubft.publish.manifest import Manifest
@@ -131,7 +132,7 @@ def test_every_kind_of_package_can_be_trained_further(
     assert (same(before, after) >= heads) == (classes == "the same")
     assert its.preprocess == manifest(first).preprocess
     assert its.job.task.hidden == ((8,) if kind == "hidden" and classes == "the same" else ())
-    assert load.load(more, prove=True).hubft["base"]["below"] == ("toy:small",) or True
+    assert load.load(more, prove=True).hubft["base"]["below"] == ("toy:small",)
     again = engine.finetune(further(more, insects, tmp_path / "again", package=package))
     assert load.load(again.run.folder, prove=True) is not None
 
@@ -183,3 +184,68 @@ def test_a_delta_holds_what_differs_from_its_parent_and_needs_those_very_bytes(
     shutil.rmtree(first)
     with pytest.raises(PackageError, match="this delta needs its base package:/"):
         load.load(more)
+
+
+# --- what it needs, and what it keeps -----------------------------------------------------------------------------
+
+
+def test_a_killed_run_goes_on_from_anywhere(
+    parent: Path, insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(parent.parent)
+    run = killed(further("flowers", insects, tmp_path / "run", recipe={"epochs": 2}), 3, monkeypatch)
+    assert run.job().reference == f"package:{parent}"
+    monkeypatch.chdir(tmp_path)
+    whole = engine.finetune(further(parent, insects, tmp_path / "whole", recipe={"epochs": 2}))
+    name = "model.safetensors"
+    assert (engine.resume(run.folder).run.package / name).read_bytes() == (whole.run.package / name).read_bytes()
+
+
+HUBCONF = """
+import torch
+from torch import nn
+
+dependencies = ["torch"]
+
+
+def tiny(pretrained=True):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+"""
+
+
+def test_code_that_a_package_brings_runs_only_on_request(insects: Path, tmp_path: Path) -> None:
+    """Who names a repository wants its code; who names a package of it may not know."""
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo" / "hubconf.py").write_text(HUBCONF)
+    first = replace(
+        job(insects, tmp_path / "first", recipe={"epochs": 0}), reference=f"hub:{tmp_path}/repo:tiny", size=32
+    )
+    engine.finetune(first)
+    asked = further(tmp_path / "first", insects, tmp_path / "more")
+    with pytest.raises(PackageError, match=r"runs the code of hub:.*/repo:tiny, .* --trust"):
+        engine.finetune(asked)
+    with pytest.raises(PackageError, match="runs the code of hub:"):
+        testing.check_family("package", str(tmp_path / "first"))
+    assert not (tmp_path / "more").exists()
+    engine.finetune(asked, trust=True)
+    with pytest.raises(PackageError, match="runs the code of hub:"):
+        load.load(tmp_path / "more")
+    assert load.load(tmp_path / "more", trust=True) is not None
+
+
+def test_deltas_of_each_other_are_refused(parent: Path, insects: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    engine.finetune(further(parent, insects, more, package="delta"))
+    packages.rewrite(more / "package", lambda data: data["base"].update(reference=f"package:{more}"))
+    with pytest.raises(PackageError, match="leads no nearer to toy:small"):
+        load.load(more)
+    for below in ([], ["package:a/b"], ["toy:small"] * 99):
+        packages.rewrite(more / "package", lambda data, below=below: data["base"].update(below=below))
+        with pytest.raises(PackageError, match=r"base\.below .* must lead"):
+            load.load(more)
+
+
+def test_the_contract_is_kept(parent: Path) -> None:
+    failed = [outcome for outcome in testing.check_family("package", str(parent)) if outcome.status == "failed"]
+    assert not failed
