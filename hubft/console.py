@@ -58,7 +58,7 @@ class Console:
 
     @contextmanager
     def counting(self, what: str, total: int, wait: float = 0.0) -> Iterator[Callable[[], None]]:
-        """Give what is called after each thing that is done; on a terminal there is a bar, when `wait` seconds passed."""
+        """Give what is called after each thing that is done; on a terminal there is a bar, from `wait` seconds on."""
         columns = (BarColumn(), TextColumn(f"{what} {{task.completed}}/{{task.total}}"), TimeRemainingColumn())
         progress = Progress(*columns, console=self.rich, transient=True)
         task, began = progress.add_task("", total=total), time.perf_counter()

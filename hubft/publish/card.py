@@ -102,8 +102,8 @@ def _load(manifest: Manifest, hub: str) -> Iterator[str]:
         yield f"This package holds only what differs from its base {inert(base.reference)}, which is needed{wheel}.\n"
     if trust:
         yield (
-            f"Loading it runs the code of {inert(base.architecture)}, which is no part of this package: whoever loads it "
-            "says by `trust=True`, on the command line by `--trust`, that they trust that code.\n"
+            f"Loading it runs the code of {inert(base.architecture)}, which is no part of this package: whoever loads "
+            "it says by `trust=True`, on the command line by `--trust`, that they trust that code.\n"
         )
     yield "Whichever way the model is loaded, a picture becomes its `image` as it did in training:\n"
     yield from _code(*lines.pixels(manifest.preprocess.white))
