@@ -151,10 +151,15 @@ def go_on(
     keep_anyway
         Make the package although training diverged.
     """
+    from hubft import going_on
+    from hubft.train.run import Run
+
+    run = Run(resume)  # what is wrong is told before seconds go into importing torch
+    images = going_on.images(run, going_on.job(run, data, keep_anyway))
     from hubft import engine
 
     console = Console()
-    _conclude(engine.resume(resume, console, data=data, keep_anyway=keep_anyway), console)
+    _conclude(engine.resume(resume, console, images, data=data, keep_anyway=keep_anyway), console)
 
 
 def _conclude(result: Result, console: Console) -> None:

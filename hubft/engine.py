@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from hubft import digest, load, plugins, seen
+from hubft import digest, going_on, load, plugins, seen
 from hubft.console import Console
-from hubft.errors import CheckpointError, Diverged
+from hubft.errors import Diverged, Option
 from hubft.files import writing
 from hubft.hookspecs import Loaded
 from hubft.job import Job
@@ -55,44 +54,33 @@ def finetune(job: Job, console: Console | None = None, images: Images | None = N
     plugins.find(job.family, typed=True)
     with draws.preserved():
         with writing(Path(job.output or "runs"), "nothing was written; make room, or name another --output"):
-            prepared = prepare(job, images=images, trust=trust)
+            prepared = prepare(job, images, trust)
             run = Run.create(prepared.job, prepared.images.facts())
         return _run(prepared, run, console or Console(quiet=True))
 
 
 def resume(
-    folder: Path, console: Console | None = None, *, data: Path | None = None, keep_anyway: bool = False
+    folder: Path,
+    console: Console | None = None,
+    images: Images | None = None,
+    *,
+    data: Path | None = None,
+    keep_anyway: bool = False,
 ) -> Result:
     """Return the finished run of a folder, gone on with from its newest intact checkpoint, to the same bits.
 
+    :param images: of the run, where `going_on.images` gave them already.
     :param data: where the images are now, if they were moved; written to its job.json.
     :param keep_anyway: make the package although training diverged; written there too.
     :raises CheckpointError: no run, one that is finished, or one whose data changed.
     """
     run = Run(folder)
-    stored = run.job()
-    if run.package.exists():
-        further = [
-            "hubft",
-            "finetune",
-            f"package:{folder}",
-            str(stored.data),
-            "--epochs",
-            str(stored.recipe.epochs or 1),
-        ]
-        raise CheckpointError(
-            f"{str(folder)!r} is finished: its package is {run.package}; to train it further: {shlex.join(further)}"
-        )
-    job = replace(stored, data=str(data or stored.data), keep_anyway=keep_anyway or stored.keep_anyway)
-    if data is None and not Path(job.data).is_dir():
-        raise CheckpointError(
-            f"the images of the run were in {job.data!r}, which is no folder now; say where they are: "
-            f"{run.resumed_by('--data', 'FOLDER')}"
-        )
+    job = going_on.job(run, data, keep_anyway)
+    images = images or going_on.images(run, job)
     with draws.preserved():
         with writing(run.folder, f"make room, or mend that, and type it again: {run.resumed_by()}"):
-            prepared = prepare(job, run, trust=True)  # given when the run was begun
-            if job != stored:
+            prepared = prepare(job, images, trust=True)  # given when the run was begun
+            if job != run.job():
                 run.write_job(job)
         return _run(prepared, run, console or Console(quiet=True))
 
@@ -130,8 +118,10 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
     report.write(run.report, run.history(), prepared.images.classes, numbers)
     if problem and not asked.keep_anyway:
         raise Diverged(
-            f"{problem}. No package was made; try a lower --lr than {prepared.job.recipe.lr:.2g}. What was trained is "
-            f"in {run.folder}; to package it all the same: {run.resumed_by('--keep-anyway')}"
+            f"{problem}. No package was made; try a lower ",
+            Option("lr"),
+            f" than {prepared.job.recipe.lr:.2g}. What was trained is in {run.folder}; to package it all the same: "
+            f"{run.resumed_by('--keep-anyway')}",
         )
     if problem:
         console.say(f"note: {problem}; it is packaged because of --keep-anyway")
@@ -205,8 +195,8 @@ def _package(prepared: Prepared, result: Result, plan: Plan, model: nn.Module, f
 
 
 def _data(prepared: Prepared) -> dict[str, Any]:
-    """Return the fingerprints of the images, with a record of those that were trained on."""
-    train = seen.record(sample.sha256 for sample in prepared.images.train)
+    """Return the fingerprints of the images, with a record of those that were trained on, here or in packages below."""
+    train = seen.record((sample.sha256 for sample in prepared.images.train), prepared.seen)
     return {**prepared.data, "train": {**prepared.data["train"], **train}}
 
 

@@ -18,7 +18,7 @@ from hubft.text import readable_json
 if TYPE_CHECKING:
     from torch import Tensor
 
-JOB = "job.json"  # of a run
+JOB, DATA = "job.json", "data.json"  # of a run: what it is, and what its images are known by
 MANIFEST = "hubft.json"  # of a package
 MARK = ".hubft"  # of whatever else hubft writes: `marked` makes it
 
@@ -31,6 +31,10 @@ REFUSALS = {getattr(errno, name) for name in (*FULL, *CLOSED) if hasattr(errno, 
 def beginning(name: str) -> str:
     """Return what a file or folder is called until it is complete."""
     return f".writing-{name}"
+
+
+BEGUN = {DATA, beginning(DATA), beginning(JOB)}
+"""What a run writes before its job.json."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -124,9 +128,16 @@ def marked(folder: Path) -> Path:
     return folder
 
 
+def begun(folder: Path) -> bool:
+    """Tell whether a folder holds no more than what a run writes before its job.json: nothing, or it died at its birth."""
+    return {path.name for path in folder.iterdir()} <= BEGUN
+
+
 def ours(folder: Path) -> bool:
     """Tell whether hubft wrote a folder: a run, also one that ended in its first moment, a package, a marked one."""
-    if any((folder / name).is_file() for name in (MARK, MANIFEST, f".writing-{JOB}")):
+    if any((folder / name).is_file() for name in (MARK, MANIFEST)):
+        return True
+    if any((folder / name).is_file() for name in BEGUN) and begun(folder):
         return True
     if not (folder / JOB).is_file():
         return False

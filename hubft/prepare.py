@@ -16,13 +16,11 @@ import torch
 import hubft
 from hubft import digest, load, parent, plugins
 from hubft.build import adapt, load_base
-from hubft.errors import CheckpointError, FamilyError, JobError, reason
+from hubft.errors import FamilyError, JobError, reason
 from hubft.hookspecs import Loaded
 from hubft.job import Compute, Job, Reference
 from hubft.publish import tensors
-from hubft.text import visible
 from hubft.train import data, draws, pixels, recipe, sizes
-from hubft.train.run import Run
 from hubft.train.runtime import Runtime
 from hubft.train.store import Scratch
 
@@ -44,6 +42,8 @@ class Prepared:
     versions: dict[str, str]
     continued: bool = False
     """Whether the head is that of a package of the same classes, as it was there."""
+    seen: object = None
+    """What the package that the run starts from says of its own training images, if it starts from one."""
     prefix: Compute = field(default_factory=Compute)
     """How the frozen part of the model computes, forward only."""
 
@@ -63,10 +63,9 @@ class Prepared:
         return Runtime(replace(self.job.compute, precision="fp32"))
 
 
-def prepare(job: Job, run: Run | None = None, images: data.Images | None = None, trust: bool = False) -> Prepared:
+def prepare(job: Job, images: data.Images | None = None, trust: bool = False) -> Prepared:
     """Return what the job's run needs; reads data and weights, and writes nothing.
 
-    :param run: one that goes on: its images must be those that it began with.
     :param images: of the job, where they were read already.
     :param trust: also start from the fine-tune of a torch.hub repository, which runs that repository's code.
     """
@@ -75,8 +74,6 @@ def prepare(job: Job, run: Run | None = None, images: data.Images | None = None,
     pm = load.family_of(job, trust, typed=True)
     Runtime(job.compute)  # a device that is not there is told at once
     images = images or data.read(Path(job.data), job.holdout, job.recipe.seed)
-    if run:
-        _prove_same(images, run, job)
     job = job.with_outputs(len(images.classes))
     loaded = load_base(pm, job, pretrained=True)
     tensors.require_finite(job.reference, loaded.model.state_dict())
@@ -96,32 +93,8 @@ def prepare(job: Job, run: Run | None = None, images: data.Images | None = None,
     validation = pixels.Views(images.folder, images.val, loaded.preprocess, scratch=scratch)
     references = (job.reference, *loaded.base.below[-1:])
     fingerprint, versions = images.fingerprint(), _versions(Reference.parse(text).family for text in references)
-    return Prepared(job, pm, images, training, validation, loaded, base, fingerprint, versions, bool(continued))
-
-
-def _prove_same(images: data.Images, run: Run, job: Job) -> None:
-    """Refuse images that are not those of the run, before a model is built for them.
-
-    :raises CheckpointError: they are others; it says in what, and how to go on.
-    """
-    then, now = run.facts(), images.facts()
-    if then and all(now[part]["sha256"] == then[part]["sha256"] for part in images.fingerprint()):
-        return
-    if not then and job.task.outputs == len(images.classes):  # an older hubft began it: its checkpoints know them
-        return
-    before, after = then.get("classes", []), now["classes"]
-    told = [f"the class {visible(repr(name))} is new" for name in after if name not in before and then]
-    told += [f"the class {visible(repr(name))} is not there" for name in before if name not in after]
-    if not then:
-        told = [f"it had {job.task.outputs} classes, and there are {len(after)}"]
-    for part, title in (("train", "training"), ("val", "validation")):
-        old, new = then.get(part, {}).get("samples"), now[part]["samples"]
-        told += [f"it had {old:,} {title} images, and there are {new:,}"] if old not in (None, new) else []
-    more = f", and {len(told) - 3} more differences" if len(told) > 3 else ""
-    raise CheckpointError(
-        f"the images in {job.data!r} are not those of the run: {'; '.join(told[:3]) or 'other images or labels'}{more}"
-        f"; bring them back, or say where they are: {run.resumed_by('--data', 'FOLDER')}"
-    )
+    seen = (started.manifest.data.get("train") or {}) if started else None
+    return Prepared(job, pm, images, training, validation, loaded, base, fingerprint, versions, bool(continued), seen)
 
 
 def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> None:

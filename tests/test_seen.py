@@ -21,6 +21,20 @@ def test_what_was_trained_on_is_known_again_and_others_are_not(number: int) -> N
     assert seen.count(record, digests(0, 1) * 3) == 3, "images are counted, not files"
 
 
+def test_what_packages_below_were_trained_on_is_known_too() -> None:
+    first = seen.record(digests(0, 10))
+    second = seen.record(digests(100, 300), first)
+    third = seen.record(digests(500, 10), second)
+    assert [seen.count(record, digests(0, 600)) for record in (first, second, third)] == [10, 310, 320]
+    assert seen.record(digests(0, 1), {}) == {}, "what is below and does not know leaves it open"
+
+
+def test_too_many_records_are_refused() -> None:
+    first = seen.record(digests(0, 3))
+    with pytest.raises(PackageError, match="seen_before is no list of 64 records"):
+        seen.count({**first, "seen_before": 65 * [first["seen"]]}, digests(0, 3))
+
+
 def test_it_depends_on_the_files_alone_and_is_small() -> None:
     known = digests(0, 1000)
     record = seen.record(known)

@@ -18,12 +18,9 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from hubft.errors import CheckpointError, JobError, Option
-from hubft.files import JOB, beginning, write_json, write_text
+from hubft.files import DATA, JOB, begun, write_json, write_text
 from hubft.job import Job
 from hubft.plain import from_dict, to_dict
-
-DATA = "data.json"  # of a run: what its images are known by
-BEGUN = {DATA, beginning(DATA), beginning(JOB)}  # what is there before job.json
 
 
 @dataclass(frozen=True)
@@ -150,7 +147,7 @@ def _is_free(folder: Path) -> bool:
     """Tell whether a new run may take the folder: it is not there, or holds no more than one that died at its birth."""
     if not folder.exists():
         return not folder.is_symlink()
-    return folder.is_dir() and {path.name for path in folder.iterdir()} <= BEGUN
+    return folder.is_dir() and begun(folder)
 
 
 class StopRequest:
