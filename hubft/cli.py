@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -14,7 +13,7 @@ from cyclopts import App, Group, Parameter
 import hubft
 from hubft import cli_catalogue, cli_families, cli_share, distributions, files, plugins, process
 from hubft.cli_options import Trust
-from hubft.console import Console, percent
+from hubft.console import Console, give_up_output, percent
 from hubft.errors import Diverged, HubftError, JobError, Stopped
 from hubft.job import Compute, Job, Recipe, Task
 from hubft.text import visible
@@ -60,18 +59,10 @@ def main() -> NoReturn:
         problem = files.refusal(error, "what is printed here") or distributions.culprit(error)
         if not problem:
             raise
-        _give_up_output()
+        give_up_output()
         print(f"hubft: {visible(problem, 4000)}", file=sys.stderr)
         sys.exit(2)
     sys.exit(0)
-
-
-def _give_up_output() -> None:
-    """Send what is left to be printed nowhere, if it cannot be: at its exit Python would complain of it again."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _resumes(words: list[str]) -> bool:

@@ -176,7 +176,7 @@ WRONG = [
     (TUNE + "--output RUN", "exists: give another --output, or go on with: hubft finetune --resume "),
     (TUNE + "--output page.jpg", "'page.jpg' exists: give another --output"),
     ("finetune resnet18 flowers", "'resnet18' is no model reference: write family:name"),
-    ("finetune timn:x flowers", "unknown family 'timn'; installed are hub, package, pip, timm, torchvision, toy. Did you m"),
+    ("finetune timn:x flowers", "unknown family 'timn'; installed are hub, package, pip, timm, torchvision, toy."),
     ("finetune toy:tiny flowers", "toy:tiny: "),
     ("finetune toy:small nowhere", "'nowhere' is no folder; DATA holds"),
     ("finetune toy:small one", "has only the class 'ant'; two or more"),
