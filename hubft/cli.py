@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from cyclopts import App, Group, Parameter
 import hubft
 from hubft import cli_catalogue, cli_families, cli_package, cli_share, distributions, files, plugins, process
 from hubft.cli_options import Trust
-from hubft.console import Console
+from hubft.console import Console, give_up_output
 from hubft.errors import Diverged, HubftError, Incomplete, JobError, Stopped, suggest
 from hubft.job import Compute, Job, Recipe, Task
 from hubft.printing import print_metrics
@@ -58,7 +57,7 @@ def main() -> NoReturn:
         print(f"hubft: {visible(str(incomplete), 4000)}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
-        _give_up_output()
+        give_up_output()
         sys.exit(128 + 13)  # SIGPIPE, which Windows does not name
     except Stopped as stopped:
         print(f"hubft: {visible(str(stopped), 4000)}", file=sys.stderr)
@@ -67,18 +66,10 @@ def main() -> NoReturn:
         problem = files.refusal(error, "what is printed here") or distributions.culprit(error)
         if not problem:
             raise
-        _give_up_output()
+        give_up_output()
         print(f"hubft: {visible(problem, 4000)}", file=sys.stderr)
         sys.exit(2)
     sys.exit(0)
-
-
-def _give_up_output() -> None:
-    """Send what is left to be printed nowhere, if it cannot be: at its exit Python would complain of it again."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _resumes(words: list[str]) -> bool:

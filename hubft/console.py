@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -134,3 +135,11 @@ class Bar:
 def percent(share: dict[str, Any]) -> str:
     """Return `0.948 [0.901, 0.974]`: a share with its 95 % interval."""
     return f"{share['value']:.3f} [{share['low']:.3f}, {share['high']:.3f}]"
+
+
+def give_up_output() -> None:
+    """Send what is left to be printed nowhere, if it cannot be: at its exit Python would complain of it again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -129,7 +129,7 @@ def marked(folder: Path) -> Path:
 
 
 def begun(folder: Path) -> bool:
-    """Tell whether a folder holds no more than what a run writes before its job.json: nothing, or it died at its birth."""
+    """Tell whether a folder holds no more than what a run writes before its job.json, or nothing."""
     return {path.name for path in folder.iterdir()} <= BEGUN
 
 

@@ -210,7 +210,10 @@ WRONG = [
     (TUNE + "--output RUN", "exists: give another --output, or go on with: hubft finetune --resume "),
     (TUNE + "--output page.jpg", "'page.jpg' exists: give another --output"),
     ("finetune resnet18 flowers", "'resnet18' is no model reference: write family:name"),
-    ("finetune timn:x flowers", "unknown family 'timn'; installed are hub, pip, timm, torchvision, toy. Did you m"),
+    (
+        "finetune timn:x flowers",
+        "unknown family 'timn'; installed are hub, package, pip, timm, torchvision, toy. Did you m",
+    ),
     ("finetune my_nets:x flowers", "timm, torchvision, toy. Try: pip install hubft-my-nets"),
     ("show my_nets:x", "timm, torchvision, toy. Try: pip install hubft-my-nets"),
     ("finetune toy:tiny flowers", "toy:tiny: "),

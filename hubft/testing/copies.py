@@ -52,9 +52,10 @@ def new_process_computes_the_same(subject: Subject) -> None:
 
 def _is_own(subject: Subject, model: nn.Module) -> bool:
     """Tell whether a class of the model lies beside the family's hooks, in a module that imports hubft."""
-    plugin = getattr(subject.plugin, "__module__", getattr(subject.plugin, "__name__", ""))
-    own = str(plugin).partition(".")[0]
-    return any(type(module).__module__.partition(".")[0] == own for module in model.modules())
+    plugins = subject.pm.get_plugins()  # that of a family on which it stands among them
+    names = (getattr(plugin, "__module__", getattr(plugin, "__name__", "")) for plugin in plugins)
+    own = {str(name).partition(".")[0] for name in names} - {"hubft"}
+    return any(type(module).__module__.partition(".")[0] in own for module in model.modules())
 
 
 CHECKS = (deepcopy_computes_the_same, new_process_computes_the_same)
