@@ -128,7 +128,8 @@ def table(lines: list[Line]) -> Table:
     keys = ("data", "size", "epochs", "rate")
     for cell in sorted({tuple(line[key] for key in keys) for line in lines}):
         its: list[Mapping[str, Any]] = [line for line in lines if tuple(line[key] for key in keys) == cell]
-        means = [f"{mean(100 * line['right'][end] for line in its):.1f}" for end in ends]
+        of = {end: [100 * line["right"][end] for line in its if end in line["right"]] for end in ends}
+        means = [f"{mean(shares):.1f}" if shares else "" for shares in of.values()]
         rate = f"{mean(line['lr'] for line in its):.1e}"
         shown.add_row(f"{cell[0]} {cell[1]}", str(cell[2]), f"{cell[3]:g}", rate, str(len(its)), *means)
     return shown

@@ -94,8 +94,8 @@ def learning_rate(found: probe.Probe | None, images: int, steps: int) -> float:
     What the features do not tell apart yet is all there is to learn, and few examples of it bear only small steps:
     the rate grows with the number of images that the probe got wrong. A short run has no time to mend what its first
     steps break, which Adam makes as large as all others: the rate grows with the number of steps too. The constants
-    are those of benchmarks/recipe.py, where runs of 13 steps ended below their probe at six times this rate, and of
-    benchmarks/accuracy.md: at 160 pixels a run of 24 steps, whose probe got 71 % wrong, did at twice this rate.
+    are those of benchmarks/recipe.py, where runs of 13 steps ended below their probe at three to six times this rate,
+    and of benchmarks/accuracy.md, where one of 24 steps, whose probe got 71 % wrong, did at twice this rate.
     """
     if found is None:
         return UNPROBED
