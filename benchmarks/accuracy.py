@@ -11,19 +11,19 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import Any
 
 from scipy.stats import t
 
 RESULTS = Path(__file__).parent / "results"
-OURS = {"hubft-160-34s": "hubft, 34 s", "hubft-160-64s": "hubft, 64 s", "hubft-160-probe": "its probe alone"}
 RIVALS = {
-    "fastai:1": ("`fine_tune(1)`", "hubft, 34 s"),
-    "trainer:3": ("`Trainer`, 3 epochs", "hubft, 34 s"),
-    "autogluon:3": ("AutoGluon, 3 epochs", "hubft, 64 s"),
-    "fastai:3": ("`fine_tune(3)`", "hubft, 64 s"),
+    "fastai:1": "`fine_tune(1)`",
+    "trainer:3": "`Trainer`, 3 epochs",
+    "autogluon:3": "AutoGluon, 3 epochs",
+    "fastai:3": "`fine_tune(3)`",
 }
+ENDS = ("probe", "last", "averaged by 0.9", "averaged over all", "half-way")
 Line = dict[str, Any]
 
 
@@ -40,39 +40,83 @@ def spread(values: Sequence[float], form: str) -> str:
     return f"{format(mean(values), form)} ± {half:.1f}"
 
 
-def against_peers() -> None:
-    found: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-    for name, shown in OURS.items():
-        for line in lines(name):
-            found[line["data"]][shown][line["seed"]] = 100 * line["accuracy"]
-    seconds = defaultdict(list)
-    for line in lines("peers-160-shared") + lines("peers-160"):
-        found[line["data"]][line["contestant"]][line["seed"]] = 100 * line["accuracy"]
-    for line in lines("peers-160"):
-        seconds[line["contestant"]].append(line["train_seconds"])
-    print("| pictures | system | seconds | seeds | right, % | hubft, % | hubft is ahead by |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for data, by in sorted(found.items()):
-        for rival, (shown, ours) in RIVALS.items():
-            if rival in by:
-                pairs = [(by[ours][seed], one) for seed, one in sorted(by[rival].items()) if seed in by[ours]]
-                took = f"{min(seconds[rival]):.0f}" if seconds[rival] else "-"
-                cells = [data, shown, took, str(len(pairs)), spread([b for _, b in pairs], ".1f")]
-                cells += [f"{spread([a for a, _ in pairs], '.1f')} ({ours.split(', ')[1]})"]
-                print("|", " | ".join([*cells, spread([a - b for a, b in pairs], "+.1f")]), "|")
+def row(*cells: str) -> None:
+    print("|", " | ".join(cells), "|")
+
+
+def head(*cells: str) -> None:
     print()
-    print("| pictures | its probe, % | 34 s, % | 64 s, % | 34 s to the probe | 64 s to the probe |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for data, by in sorted(found.items()):
-        probe = by["its probe alone"]
-        cells = [
-            data,
-            *(spread(list(by[shown].values()), ".1f") for shown in ("its probe alone", *list(OURS.values())[:2])),
-        ]
-        for shown in list(OURS.values())[:2]:
-            cells.append(spread([one - probe[seed] for seed, one in by[shown].items() if seed in probe], "+.1f"))
-        print("|", " | ".join(cells), "|")
+    row(*cells)
+    row(*["---"] * len(cells))
+
+
+def by_seed(name: str) -> dict[tuple[str, str], dict[int, Line]]:
+    """Return the lines of a file by data set and contestant, then by seed."""
+    found: dict[tuple[str, str], dict[int, Line]] = defaultdict(dict)
+    for line in lines(name):
+        found[line["data"], line["contestant"]][line["seed"]] = line
+    return found
+
+
+def ahead(ours: dict[int, Line], theirs: dict[int, Line]) -> str:
+    return spread([100 * (ours[n]["accuracy"] - theirs[n]["accuracy"]) for n in sorted(theirs) if n in ours], "+.1f")
+
+
+def beside_peers() -> None:
+    """Print hubft beside each peer, and beside its own probe."""
+    peers, ours, probes = by_seed("peers-160"), by_seed("hubft-160-34s"), by_seed("hubft-160-probe")
+    sets = sorted({data for data, _ in ours})
+    head("pictures", "system", "seconds", "seeds", "right, %", "hubft, seconds", "hubft, %", "ahead by")
+    for data in sets:
+        mine = ours[data, "hubft:8"]
+        for rival, shown in RIVALS.items():
+            theirs = peers.get((data, rival), {})
+            if theirs:
+                row(data, shown, *figures(theirs), seconds(mine), right(mine), ahead(mine, theirs))
+    head("pictures", "seeds", "probe alone, %", "hubft in 34 s, %", "to its probe")
+    for data in sets:
+        mine, probe = ours[data, "hubft:8"], probes.get((data, "hubft:0"), {})
+        row(data, str(len(probe)), right(probe), right(mine), ahead(mine, probe))
+
+
+def figures(its: dict[int, Line]) -> tuple[str, str, str]:
+    return seconds(its), str(len(its)), right(its)
+
+
+def seconds(its: dict[int, Line]) -> str:
+    return f"{median(line['train_seconds'] for line in its.values()):.0f}"
+
+
+def right(its: dict[int, Line]) -> str:
+    return spread([100 * line["accuracy"] for line in its.values()], ".1f")
+
+
+def probes() -> None:
+    """Print the ways to solve a head: a column a set, and the mean difference over the sets to the first way."""
+    found: dict[tuple[str, int], list[dict[str, float]]] = defaultdict(list)
+    for line in lines("probe"):
+        found[line["data"], line["size"]].append(line["right"])
+    first = "one standard error"
+    head("way", *(f"{data} {size} ({len(its)})" for (data, size), its in found.items()), "to the default")
+    for way in sorted(next(iter(found.values()))[0], key=lambda way: way != first):
+        shares = [f"{mean(100 * one[way] for one in its):.1f}" for its in found.values()]
+        differences = [mean(100 * (one[way] - one[first]) for one in its) for its in found.values()]
+        row(f"{way}, the default" if way == first else way, *shares, spread(differences, "+.2f"))
+
+
+def ends() -> None:
+    """Print what the ends of fine-tunes give, by data set, epochs and rate."""
+    found: dict[tuple[str, int, float], list[Line]] = defaultdict(list)
+    for line in lines("ends"):
+        found[line["data"], line["epochs"], line["rate"]].append(line)
+    head("pictures", "epochs", "rate", "seeds", *ENDS)
+    for (data, epochs, rate), its in sorted(found.items()):
+        of = {end: [100 * line["right"][end] for line in its if end in line["right"]] for end in ENDS}
+        seeds = ", ".join(str(line["seed"]) for line in its)
+        row(data, str(epochs), f"{rate:g}", seeds, *(f"{mean(of[end]):.1f}" if of[end] else "" for end in ENDS))
 
 
 if __name__ == "__main__":
-    against_peers()
+    probes()
+    ends()
+    beside_peers()
