@@ -51,9 +51,12 @@ def head(*cells: str) -> None:
 
 
 def by_seed(name: str) -> dict[tuple[str, str], dict[int, Line]]:
-    """Return the lines of a file by data set and contestant, then by seed."""
+    """Return the lines of a file by data set and contestant, then by seed.
+
+    Those of NAME-shared ran beside other work: what they computed is the same, to the bit, and they have no seconds.
+    """
     found: dict[tuple[str, str], dict[int, Line]] = defaultdict(dict)
-    for line in lines(name):
+    for line in [line | {"train_seconds": None} for line in lines(f"{name}-shared")] + lines(name):
         found[line["data"], line["contestant"]][line["seed"]] = line
     return found
 
@@ -84,7 +87,8 @@ def figures(its: dict[int, Line]) -> tuple[str, str, str]:
 
 
 def seconds(its: dict[int, Line]) -> str:
-    return f"{median(line['train_seconds'] for line in its.values()):.0f}"
+    known = [line["train_seconds"] for line in its.values() if line["train_seconds"]]
+    return f"{median(known):.0f}" if known else "-"
 
 
 def right(its: dict[int, Line]) -> str:

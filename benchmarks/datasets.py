@@ -133,8 +133,8 @@ def split(args: argparse.Namespace) -> dict[str, list[Sample]]:
     if args.name not in MAKERS:
         if args.folder is None:
             raise SystemExit(f"{args.name} is drawn from a folder of train/CLASS/* and val/CLASS/*: give --from FOLDER")
-        test, rest = part(there(args.folder / "val"), args.test, args.seed)
         train = draw(there(args.folder / "train"), args.train, args.seed)
+        test, rest = part(there(args.folder / "val"), args.test, args.seed)
         splits = {"train": train, "val": draw(rest, args.val, args.seed), "test": test}
     else:
         if args.folder is not None:
