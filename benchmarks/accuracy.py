@@ -23,6 +23,7 @@ RIVALS = {
     "autogluon:3": "AutoGluon, 3 epochs",
     "fastai:3": "`fine_tune(3)`",
 }
+COLUMNS = ("seconds", "seeds", "right, %")
 ENDS = ("probe", "last", "averaged by 0.9", "averaged over all", "half-way")
 Line = dict[str, Any]
 
@@ -66,20 +67,18 @@ def ahead(ours: dict[int, Line], theirs: dict[int, Line]) -> str:
 
 
 def beside_peers() -> None:
-    """Print hubft beside each peer, and beside its own probe."""
-    peers, ours, probes = by_seed("peers-160"), by_seed("hubft-160-34s"), by_seed("hubft-160-probe")
-    sets = sorted({data for data, _ in ours})
-    head("pictures", "system", "seconds", "seeds", "right, %", "hubft, seconds", "hubft, %", "ahead by")
-    for data in sets:
-        mine = ours[data, "hubft:8"]
+    """Print hubft beside each peer, and beside its own probe: as it is, and with half of the bound by steps."""
+    peers, probes = by_seed("peers-160"), by_seed("hubft-160-probe")
+    ours, half = by_seed("hubft-160-34s"), by_seed("hubft-160-34s-half-rate")
+    head("pictures", "system", *COLUMNS, "hubft's seconds", "hubft, %", "hubft at half, %", "half is ahead by, paired")
+    for data in sorted({data for data, _ in half}):
+        mine, its = ours[data, "hubft:8"], half[data, "hubft:8"]
         for rival, shown in RIVALS.items():
             theirs = peers.get((data, rival), {})
             if theirs:
-                row(data, shown, *figures(theirs), seconds(mine), right(mine), ahead(mine, theirs))
-    head("pictures", "seeds", "probe alone, %", "hubft in 34 s, %", "to its probe")
-    for data in sets:
-        mine, probe = ours[data, "hubft:8"], probes.get((data, "hubft:0"), {})
-        row(data, str(len(probe)), right(probe), right(mine), ahead(mine, probe))
+                row(data, shown, *figures(theirs), seconds(its), right(mine), right(its), ahead(its, theirs))
+        theirs = probes.get((data, "hubft:0"), {})
+        row(data, "hubft's probe alone", *figures(theirs), seconds(its), right(mine), right(its), ahead(its, theirs))
 
 
 def figures(its: dict[int, Line]) -> tuple[str, str, str]:
@@ -110,14 +109,15 @@ def probes() -> None:
 
 def ends() -> None:
     """Print what the ends of fine-tunes give, by data set, epochs and rate."""
-    found: dict[tuple[str, int, float], list[Line]] = defaultdict(list)
+    found: dict[tuple[str, int, int, float], list[Line]] = defaultdict(list)
     for line in lines("ends"):
-        found[line["data"], line["epochs"], line["rate"]].append(line)
+        found[line["data"], line["size"], line["epochs"], line["rate"]].append(line)
     head("pictures", "epochs", "rate", "seeds", *ENDS)
-    for (data, epochs, rate), its in sorted(found.items()):
+    for (data, size, epochs, rate), its in sorted(found.items()):
         of = {end: [100 * line["right"][end] for line in its if end in line["right"]] for end in ENDS}
         seeds = ", ".join(str(line["seed"]) for line in its)
-        row(data, str(epochs), f"{rate:g}", seeds, *(f"{mean(of[end]):.1f}" if of[end] else "" for end in ENDS))
+        means = [f"{mean(of[end]):.1f}" if of[end] else "" for end in ENDS]
+        row(f"{data} {size}", str(epochs), f"{rate:g}", seeds, *means)
 
 
 if __name__ == "__main__":

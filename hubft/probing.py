@@ -16,7 +16,7 @@ from hubft.train.metrics import proportion
 from hubft.training import measure
 
 RATE_PER_ERROR = 5e-6  # learning rate of AdamW for each training image that the probe got wrong
-RATE_PER_STEP = 1e-5  # and for each step that there is to come back from the first ones
+RATE_PER_STEP = 2e-5  # and for each step that there is to come back from the first ones
 WHOLE = 40  # steps from which on that holds; with fewer it is less, in proportion
 LEAST, MOST = 1e-5, 1e-3  # of that rate
 LOOK = 256  # training images whose augmented views are looked at
@@ -94,8 +94,8 @@ def learning_rate(found: probe.Probe | None, images: int, steps: int) -> float:
     What the features do not tell apart yet is all there is to learn, and few examples of it bear only small steps:
     the rate grows with the number of images that the probe got wrong. A short run has no time to mend what its first
     steps break, which Adam makes as large as all others: the rate grows with the number of steps too. The constants
-    are those of benchmarks/recipe.py, where runs of 13 steps ended below their probe at three to six times this rate,
-    and of benchmarks/accuracy.md, where one of 24 steps, whose probe got 71 % wrong, did at twice this rate.
+    are those of benchmarks/recipe.py, where runs of 13 steps ended below their probe at three times this rate; half of
+    the bound by steps is as good, no better (benchmarks/accuracy.md).
     """
     if found is None:
         return UNPROBED

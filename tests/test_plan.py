@@ -207,13 +207,6 @@ def test_the_learning_rate_grows_with_what_the_probe_gets_wrong() -> None:
     assert probing.LEAST < probing.learning_rate(None, 1000, 1000) <= probing.MOST
 
 
-def test_a_short_run_whose_probe_errs_much_takes_small_steps() -> None:
-    """At 2.9e-4 a run of 24 steps on 192 pictures of typefaces, 71 % of them wrong, ended below its probe."""
-    short = probing.learning_rate(Probe(0.3, 1.9, 0.71, 192), 192, 24)
-    assert 1e-4 <= short <= 1.5e-4
-    assert probing.learning_rate(Probe(0.3, 0.4, 0.1, 192), 192, 240) == pytest.approx(5e-6 * 0.1 * 192)  # as before
-
-
 def test_a_learning_rate_that_was_given_stays(insects: Path, tmp_path: Path) -> None:
     result, _ = heard(job(insects, tmp_path / "run", recipe={"lr": 0.0123}))
     assert settled(result.run)["job"]["recipe"]["lr"] == 0.0123
