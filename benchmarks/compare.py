@@ -14,9 +14,9 @@ Three questions:
     --target 0.93    the time of the shortest run whose median accuracy over the seeds is at least that: epochs are
                      raised until it is, along --ladder
 
-Accuracy is that of the last state on data/val, evaluated in one way for all. Where some epochs train the head alone,
-as hubft's do by default, images a second are those of both kinds; for the pace of full training compare with
---hubft "--train all". Where the Hub is not reached, see benchmarks/peers/weights.py.
+Accuracy is that of the last state on data/test, or on data/val where there is none, evaluated in one way for all. Where
+some epochs train the head alone, as hubft's do by default, images a second are those of both kinds; for the pace of
+full training compare with --hubft "--train all". Where the Hub is not reached, see benchmarks/peers/weights.py.
 """
 
 from __future__ import annotations

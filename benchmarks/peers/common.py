@@ -85,13 +85,14 @@ class Clock:
 
 
 def accuracy(model: Callable[[Tensor], Tensor], given: argparse.Namespace) -> float:
-    """Return the share of data/val that a model names right: one way for all, so that none gains by its own.
+    """Return the share of data/test, or where there is none of data/val, that a model names right.
 
-    The plain evaluation transform of the model's weights at the given size, fp32, outputs in the order of the sorted
-    class names.
+    One way for all, so that none gains by its own: the plain evaluation transform of the model's weights at the given
+    size, fp32, outputs in the order of the sorted class names.
     """
     transform = create_transform(**settings(given.model, given.size), is_training=False)
-    images = ImageFolder(str(given.data / "val"), transform)
+    test = given.data / "test"
+    images = ImageFolder(str(test if test.exists() else given.data / "val"), transform)
     right = 0
     device = torch.device("cpu")
     if isinstance(model, nn.Module):
