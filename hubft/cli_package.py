@@ -9,10 +9,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from hubft import plugins, printing, urls
+from hubft.bounds import check
 from hubft.cli_options import Trust
 from hubft.console import Console
 from hubft.errors import JobError
-from hubft.job import Job, Recipe, check
+from hubft.job import Job, Recipe
 
 TOP = 3  # classes that `predict` shows
 
@@ -57,11 +58,9 @@ def evaluate(
     if as_json:
         printing.print_evaluation(console, found.manifest.classes, measured)
         return
-    for note in laid_out.notes():
-        console.say(f"note: {note}")
-    for path, reason in measured.left_out.items():
-        console.say(f"left out {path!r}: {reason}")
-    console.say(printing.trained_on(measured))
+    left_out = [f"left out {path!r}: {reason}" for path, reason in measured.left_out.items()]
+    for line in (*(f"note: {note}" for note in laid_out.notes()), *left_out, printing.trained_on(measured)):
+        console.say(line)
     printing.print_metrics(console, measured.metrics, f"{package} on {part.root}")
     printing.print_classes(console, found.manifest.classes, measured.metrics, matrix)
 
@@ -90,12 +89,12 @@ def predict(
     as_csv
         A table for spreadsheets: a line an image with its class and probability, and those that follow.
     """
-    from hubft.train import data
+    from hubft.train import asked
 
     if as_json and as_csv:
         raise JobError("--json and --csv: give one of them")
     check(top is None or top >= 1, "top", top, "1 or more")
-    pictures = data.pictures(images)  # what is wrong is told before seconds go into importing torch
+    pictures = asked.pictures(images)  # what is wrong is told before seconds go into importing torch
     from hubft import inference, load
 
     console = Console()

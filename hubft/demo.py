@@ -15,7 +15,7 @@ from hubft.files import marked, writing
 from hubft.job import Job, Recipe
 from hubft.plugins import ROOT
 from hubft.rgb import rgb
-from hubft.train import data
+from hubft.train import asked
 
 REFERENCE = "pip:efficientnet_lite0"
 RECIPE = Recipe(epochs=3)
@@ -59,7 +59,7 @@ def _agree(package: Path, digits: Path, console: Console) -> None:
         console.say("this hubft is installed without its hubconf.py: torch.hub would load the package from a checkout")
         return
     theirs = torch.hub.load(str(ROOT), "finetuned", str(package), source="local")
-    pictures = data.pictures([digits / "3", digits / "8"]).files[:32]
+    pictures = asked.pictures([digits / "3", digits / "8"]).files[:32]
     with torch.inference_mode():
         batch = torch.stack([theirs.preprocess(rgb(Image.open(path))) for path in pictures])
         difference = float((ours(batch) - theirs(batch)).abs().max())

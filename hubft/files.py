@@ -115,10 +115,14 @@ def write_json(path: Path, value: Any) -> None:
 
 def cache(kind: str) -> Path:
     """Return the folder that keeps things of a kind from run to run: below `$HUBFT_CACHE`, or `~/.cache/hubft`."""
-    whole = Path(os.environ.get("HUBFT_CACHE") or Path.home() / ".cache" / "hubft")
-    with suppress(OSError):  # whoever keeps something there tells that it cannot be written
-        marked(whole)
-    return whole / kind
+    return Path(os.environ.get("HUBFT_CACHE") or Path.home() / ".cache" / "hubft") / kind
+
+
+def made(cache: Path) -> Path:
+    """Make a folder that `cache` named where there is none, and mark the one above it: none of it is anybody's data."""
+    marked(cache.parent)
+    cache.mkdir(exist_ok=True)
+    return cache
 
 
 def marked(folder: Path) -> Path:

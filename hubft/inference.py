@@ -22,7 +22,7 @@ from hubft.errors import DataError, PackageError
 from hubft.job import Compute
 from hubft.load import model as load_model
 from hubft.publish.package import Manifest, Package
-from hubft.train import data, loader, loop, metrics
+from hubft.train import asked, data, loader, loop, metrics
 from hubft.train.decode import decode
 from hubft.train.pixels import Views
 from hubft.train.runtime import Runtime, cores
@@ -111,7 +111,7 @@ def predict(package: Package, paths: str | Path | Iterable[str | Path], trust: b
 
     :raises DataError: there is nothing to be read; before the model is loaded.
     """
-    files = data.pictures(paths).files
+    files = asked.pictures(paths).files
     return _answers(load_model(package, trust), package.manifest, files)
 
 

@@ -8,31 +8,13 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
+from hubft.bounds import SEEDS, check, check_bounds, in_words
 from hubft.errors import JobError, Option
 from hubft.plain import settle
 from hubft.train import stages
 
 RATES = (0.0, 1e3)  # of learning, the least and the most
-SEEDS = (0, 2**63 - 1)
 SMALLEST = 8  # pixels a side: the smallest images that are in use, of digits; what a model asks for is `train.sizes`
-
-
-def check(good: bool, field: str, got: object, *wanted: str) -> None:
-    """Raise JobError where a field's value is not what it must be."""
-    if not good:
-        raise JobError(Option(field), f" {got!r}: must be ", *wanted)
-
-
-def check_bounds(field: str, value: float, low: float, high: float) -> None:
-    """Raise JobError where a field's number lies out of its bounds, which the message states."""
-    check(low <= value <= high, field, value, _bounds(low, high))  # False for NaN
-
-
-def _bounds(low: float, high: float) -> str:
-    """Return bounds as words: `in 1..64` of whole numbers, `in [0, 0.99]` of others."""
-    if (low, high) == SEEDS:
-        return "in 0..2^63-1"
-    return f"in {low}..{high}" if isinstance(high, int) else f"in [{low:.10g}, {high:.10g}]"
 
 
 def _is_rate(text: str) -> bool:
@@ -149,7 +131,7 @@ class Recipe:
         few = 1 <= self.accumulate <= self.batch_size
         check(few, "accumulate", self.accumulate, "in 1..", Option("batch_size"))
         check_bounds("lr", self.lr, *RATES)
-        rated = f"NAME=RATE, the rate {_bounds(*RATES)}, as in layer4=0.001"
+        rated = f"NAME=RATE, the rate {in_words(*RATES)}, as in layer4=0.001"
         for text in self.stage_lr:
             check(_is_rate(text), "stage_lr", text, rated)
         check(len(self.stage_rates) == len(self.stage_lr), "stage_lr", self.stage_lr, "one rate for each stage")
@@ -240,7 +222,7 @@ class Job:
         settle(self)
         Reference.parse(self.reference)
         own = "0, for the model's own, or "
-        check(self.size == 0 or SMALLEST <= self.size <= 4096, "size", self.size, own, _bounds(SMALLEST, 4096))
+        check(self.size == 0 or SMALLEST <= self.size <= 4096, "size", self.size, own, in_words(SMALLEST, 4096))
         check_bounds("holdout", self.holdout, 0.01, 0.9)
         check_bounds("white", self.white, 0, 65535)
 

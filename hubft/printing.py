@@ -18,7 +18,7 @@ from hubft.text import csv_line, listed, visible
 if TYPE_CHECKING:
     from hubft.inference import Answer, Evaluation, Outcome
     from hubft.publish.package import Package
-    from hubft.train.data import Pictures
+    from hubft.train.asked import Pictures
 
 
 # ---- predict -----------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-URL = re.compile(r"([a-z][a-z0-9+.-]+):/{1,3}(?=[^/])", re.IGNORECASE)  # a Path has made one slash of two
+# Of the schemes that people paste: `hub:/path` is a reference. A Path has made one slash of two.
+URL = re.compile(r"(https?|ftp|file|s3|gs|hf|git|ssh):/{1,3}(?=[^/])", re.IGNORECASE)
 MODEL = re.compile(
     r"(?:www\.)?(?:huggingface\.co|hf\.co)/(?!(?:datasets|spaces|models|docs|papers|api)/)"
     r"([\w.-]+/[\w.-]+?)(?:/(?:tree|blob|resolve|commit)/([^/?#]+).*)?/?(?:[?#].*)?",

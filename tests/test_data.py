@@ -67,8 +67,8 @@ BAD = {
     ),
     "large.png": (png(10_001, 10_001), "10001 x 10001 pixels are more than 100000000"),
     "strip.png": (
-        encoded(Image.new("L", (2, 401)), "PNG"),
-        "of 2 x 401 pixels one side is more than 200 times the other",
+        encoded(Image.new("L", (2, 2001)), "PNG"),
+        "of 2 x 2001 pixels one side is more than 1000 times the other",
     ),
     "bomb.png": (png(30_000, 30_000), "cannot be decoded: Image size"),
     "comment.png": (png(8, 8, bytes(20_000_000)), "cannot be decoded: Decompressed data too large"),

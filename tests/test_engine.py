@@ -208,8 +208,8 @@ def test_grey_of_12_bits_in_files_of_16_fills_the_range(tmp_path: Path, asked: i
         list(inference.predict(load.package(result.run.folder), [tmp_path / kind / "val" / "dark" / "0.png"]))
         for result, kind in ((deep, "deep"), (flat, "flat"))
     )
-    assert shown[0][1] == expected[0][1]
-    numbers, _ = inference.evaluate(load.package(deep.run.folder), tmp_path / "deep")
+    assert shown[0].probabilities == expected[0].probabilities
+    numbers = inference.evaluate(load.package(deep.run.folder), tmp_path / "deep").metrics
     assert numbers["loss"] == pytest.approx(deep.metrics["loss"], rel=1e-6)
 
 

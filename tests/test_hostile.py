@@ -147,7 +147,16 @@ def test_a_run_tells_of_itself_in_lines_of_its_own(trained: Trained) -> None:
 
 def test_names_are_no_files_of_the_run(trained: Trained) -> None:
     names = {path.name for path in trained.run.rglob("*") if "checkpoints" not in path.parts}
-    assert names == {"job.json", "plan.json", "metrics.jsonl", "report", "package", "results.json", "curves.png"} | {
+    assert names == {
+        "job.json",
+        "data.json",
+        "plan.json",
+        "metrics.jsonl",
+        "report",
+        "package",
+        "results.json",
+        "curves.png",
+    } | {
         *(package.MANIFEST, package.WEIGHTS, package.SELFTEST, package.CARD, package.PICTURE),
     }
 
@@ -296,7 +305,9 @@ def test_a_stranger_names_no_distribution_to_install(where: str, tmp_path: Path)
 def test_a_command_that_holds_a_stranger_s_reference_is_quoted(tmp_path: Path) -> None:
     packages.write(tmp_path / "p", packages.toy_job())
     evil = "timm:test_vit.r160_in1k@$(evil)"
-    packages.rewrite(tmp_path / "p", lambda data: data["job"].update(reference=evil))
+    packages.rewrite(
+        tmp_path / "p", lambda data: (data["job"].update(reference=evil), data["base"].update(reference=evil))
+    )
     ran = hubft(tmp_path, "show", "p", "--train", "match:zzz")
     assert ran.code == 2 and f"`hubft show '{evil}'` lists the stages" in ran.err
 

@@ -101,7 +101,7 @@ def test_without_the_hub_the_cache_serves(hub: Hub, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["nothing", "a/b/c", "me/toys@", "../x/y", "me/to ys", "https://x/y"])
 def test_what_is_neither_folder_nor_repository(source: str) -> None:
-    with pytest.raises(PackageError, match=r"neither a folder nor|give one revision|cannot be had"):
+    with pytest.raises(PackageError, match=r"neither a folder nor|give one revision|cannot be had|is a URL"):
         fetching.fetch(source)
 
 

@@ -171,7 +171,7 @@ def test_a_word_that_is_neither_stage_nor_rule_is_said_with_both(pm) -> None:
             stages.trainable(loaded, f"head@0, {word}@0.5", 0)
         message = str(caught.value)
         assert message.startswith(
-            f"--train: {word!r} is neither a stage of this model (stem, block, head) nor a rule (all,"
+            f"train: {word!r} is neither a stage of this model (stem, block, head) nor a rule (all,"
         )
         assert message.endswith(f"Did you mean {near!r}?") and "\n" not in message
 
@@ -255,7 +255,7 @@ def test_bf16_trains_in_bf16_and_keeps_float32_weights(train, pm) -> None:
 
 
 def test_a_device_that_the_machine_lacks_is_said() -> None:
-    with pytest.raises(HubftError, match=r"--device 'cuda:77'"):
+    with pytest.raises(HubftError, match=r"device 'cuda:77'"):
         Runtime(Compute(device="cuda:77"))
 
 

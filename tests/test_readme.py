@@ -117,7 +117,7 @@ print(type(model).__module__, model.get_classifier().out_features)
 if "logits" in globals():
     print(model.hubft["classes"][logits.argmax()], f"{logits.softmax(1).max():.3f}")
 """
-    best = shell(commands("Fine-tune")[4].replace(" --json", " --top 1"), tmp_path, world).partition(": ")[2]
+    best = shell("hubft predict runs/efficientnet_lite0-flowers rose.jpg --top 1", tmp_path, world).partition(": ")[2]
     for code, last in zip(codes, ("\n" + best, "", "\n" + best), strict=True):
         (tmp_path / "load.py").write_text(preamble + code + outcome)
         printed = shell(f"{sys.executable} -W error load.py", tmp_path, world)

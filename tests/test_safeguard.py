@@ -103,7 +103,7 @@ def test_without_a_probe_a_training_that_diverged_is_not_packaged(
     insects: Path, tmp_path: Path, recipe: dict[str, Any]
 ) -> None:
     asked = job(insects, tmp_path / "run", recipe=WILD | recipe)
-    with pytest.raises(Diverged, match=SAID + ".* has 1.1, .* try a lower --lr than 1.* --resume .*/run --keep-anyway"):
+    with pytest.raises(Diverged, match=SAID + ".* has 1.1, .* try a lower lr than 1.* --resume .*/run --keep-anyway"):
         engine.finetune(asked)
     run = Run(tmp_path / "run")
     assert not run.package.exists() and any(run.checkpoints.iterdir())

@@ -119,7 +119,8 @@ def test_a_good_family_works_beside_the_bad_and_the_run_records_it(environment: 
 def test_a_run_of_a_bad_family_ends_in_one_line_and_writes_nothing(
     environment: Environment, family: str, tmp_path: Path
 ) -> None:
-    ran = environment.hubft("finetune", f"{family}:x", tmp_path, "--output", tmp_path / "run")
+    data = pictures.folder(tmp_path / "data", ("ant", "bee"), 1, 1)
+    ran = environment.hubft("finetune", f"{family}:x", data, "--output", tmp_path / "run")
     assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1)
     assert f"family '{family}'" in ran.stderr and "try: " in ran.stderr
     assert not (tmp_path / "run").exists()
@@ -134,7 +135,8 @@ def test_entry_points_that_are_malformed_keep_torch_from_all_and_are_named(
     try:
         torch = environment.run("-c", "import torch")
         found = environment.hubft("families", "--strict", HUBFT_DISABLE_FAMILIES=f"hubft,{','.join(BAD)},twin,damaged")
-        run = environment.hubft("finetune", "toy:small", tmp_path, "--output", tmp_path / "run")
+        data = pictures.folder(tmp_path / "data", ("ant", "bee"), 1, 1)
+        run = environment.hubft("finetune", "toy:small", data, "--output", tmp_path / "run")
     finally:
         file.write_text(good)
     assert torch.returncode != 0  # whatever hubft does: torch reads the entry points of all

@@ -30,8 +30,8 @@ from hubft.train.runtime import Runtime
 PLAIN = (".safetensors", ".json", ".md", ".png")
 CLASSES = ("ant", "bee", "cat")
 HOSTILE = (
-    "two\nlines\r\n---\n# heading",
-    "\x1b[31m<script>alert(1)</script>\u202e\x00[link](https://nowhere.test)",
+    "--- # heading | `code` \\",
+    "<script>alert(1)</script>[link](https://nowhere.test)\u200b",
     10_000 * "x",
     "",
     "ant",

@@ -8,22 +8,21 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from zlib import crc32
 
 import numpy
 
-from hubft import urls
 from hubft.errors import DataError
 from hubft.hookspecs import Preprocess
 from hubft.text import listed, look_alike
 from hubft.train import folders, layout
-from hubft.train.decode import FORMATS, UNKNOWN, decode, peak, recognised, white_of
+from hubft.train.decode import decode, peak, white_of
 from hubft.train.folders import shown
 from hubft.train.keys import key
 from hubft.train.layout import Part
@@ -133,48 +132,6 @@ def labelled(folder: Path, classes: tuple[str, ...]) -> tuple[list[Sample], dict
     if not samples:
         raise DataError(f"{str(part.root)!r}: no usable image in a folder of any of the classes {listed(classes)}")
     return samples, quarantined | {shown(path, folder): reason for path, reason in passed.items()}
-
-
-def images_in(folder: Path) -> tuple[list[Path], dict[Path, str]]:
-    """Return (the images below a folder by the rule for data, sorted; everything else and why it is left out)."""
-    found = folders.below(folder, folder)
-    images = [file for file in found.files if recognised(file)]
-    return images, found.passed | dict.fromkeys(sorted(set(found.files) - set(images)), UNKNOWN)
-
-
-class Pictures(NamedTuple):
-    """Images that a model is asked about."""
-
-    files: list[Path]
-    notes: list[str]
-    """What lies in the folders and is not among them, a line for each reason."""
-
-
-def pictures(paths: str | Path | Iterable[str | Path]) -> Pictures:
-    """Return the files, folders replaced by the images in them. A file that is named is one, whatever it holds.
-
-    :raises DataError: nothing there: no such path, or folders without images.
-    """
-    given = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
-    files: list[Path] = []
-    notes: list[str] = []
-    for path in given:
-        if not (urls.there(path) and path.is_dir()):
-            files.append(path)
-            continue
-        images, others = images_in(path)
-        files += images
-        notes += folders.told(others, path)
-    if not any(map(urls.there, files)):
-        raise DataError(_nothing(given, files))
-    return Pictures(files, notes)
-
-
-def _nothing(given: Sequence[Path], missing: Sequence[Path]) -> str:
-    if missing:
-        others = f", nor do {len(missing) - 1:,} more" if len(missing) > 1 else ""
-        return urls.answer(missing[0]) or f"{str(missing[0])!r} does not exist{others}"
-    return f"no images in {listed(map(str, given)) or 'nothing'}; known formats are {', '.join(FORMATS)}"
 
 
 def split(samples: Iterable[Sample], classes: int, holdout: float, seed: int) -> tuple[list[Sample], list[Sample]]:

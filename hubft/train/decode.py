@@ -21,7 +21,7 @@ of any kind (TGA), run another program (EPS), or are videos. No GIF: data sets t
 that were not found, and the loaders by which their images are counted, torchvision's among them, leave GIFs out."""
 UNKNOWN = f"not an image of a known format ({', '.join(FORMATS)})"
 MAX_PIXELS = 100_000_000  # checked in the header, before a decoder allocates
-MAX_RATIO = 200  # of the sides: resized by its shorter one, a strip of few pixels becomes one of gigabytes
+MAX_RATIO = 1000  # of the sides: resized by its shorter one, a strip of few pixels becomes one of gigabytes
 LYING = (5, 6, 7, 8)  # EXIF orientations of which the width is stored as the height
 
 

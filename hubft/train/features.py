@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from hubft import digest
-from hubft.files import cache, new_folder, write_json
+from hubft.files import cache, made, new_folder, write_json
 from hubft.train.loader import Batches
 from hubft.train.runtime import available_memory
 from hubft.train.source import Source
@@ -154,8 +154,7 @@ class Cache:
         if wanted > self.budget:
             return f"{wanted / 1e9:.3g} GB of features are more than --cache {self.budget / 1e9:g}"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            os.utime(self.folder)
+            os.utime(made(self.folder))
             now = self.folder.stat().st_mtime
             used = {path: _size(path) for path in sorted(self.folder.iterdir(), key=_last_use)}
             for path in list(used):

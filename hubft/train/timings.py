@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hubft.files import cache, write_json
+from hubft.files import cache, made, write_json
 from hubft.job import Compute
 from hubft.train.runtime import cores
 
@@ -72,7 +72,7 @@ class Timings(dict[Setting, Timing]):
     def keep(self) -> str:
         """Write the times for the next run; return why that failed, or nothing."""
         try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
+            made(self.file.parent)
             write_json(self.file, [[asdict(setting), asdict(timing)] for setting, timing in self.items()])
         except OSError as error:
             return str(error)
