@@ -22,6 +22,8 @@ RIVALS = {
     "trainer:3": "`Trainer`, 3 epochs",
     "autogluon:3": "AutoGluon, 3 epochs",
     "fastai:3": "`fine_tune(3)`",
+    "hubft:0": "hubft's probe alone",
+    "half": "hubft, half of the bound by steps",
 }
 COLUMNS = ("seconds", "seeds", "right, %")
 ENDS = ("probe", "last", "averaged by 0.9", "averaged over all", "half-way")
@@ -67,18 +69,16 @@ def ahead(ours: dict[int, Line], theirs: dict[int, Line]) -> str:
 
 
 def beside_peers() -> None:
-    """Print hubft beside each peer, and beside its own probe: as it is, and with half of the bound by steps."""
-    peers, probes = by_seed("peers-160"), by_seed("hubft-160-probe")
-    ours, half = by_seed("hubft-160-34s"), by_seed("hubft-160-34s-half-rate")
-    head("pictures", "system", *COLUMNS, "hubft's seconds", "hubft, %", "hubft at half, %", "half is ahead by, paired")
-    for data in sorted({data for data, _ in half}):
-        mine, its = ours[data, "hubft:8"], half[data, "hubft:8"]
+    """Print hubft in 34 s beside each peer, its own probe, and itself with half of the bound by steps."""
+    ours = by_seed("hubft-160-34s")
+    others = by_seed("peers-160") | by_seed("hubft-160-probe")
+    others |= {(data, "half"): its for (data, _), its in by_seed("hubft-160-34s-half-rate").items()}
+    head("pictures", "system", *COLUMNS, "hubft's seconds", "hubft, %", "ahead by, paired")
+    for data in sorted({data for data, _ in ours}):
+        its = ours[data, "hubft:8"]
         for rival, shown in RIVALS.items():
-            theirs = peers.get((data, rival), {})
-            if theirs:
-                row(data, shown, *figures(theirs), seconds(its), right(mine), right(its), ahead(its, theirs))
-        theirs = probes.get((data, "hubft:0"), {})
-        row(data, "hubft's probe alone", *figures(theirs), seconds(its), right(mine), right(its), ahead(its, theirs))
+            if theirs := others.get((data, rival), {}):
+                row(data, shown, *figures(theirs), seconds(its), right(its), ahead(its, theirs))
 
 
 def figures(its: dict[int, Line]) -> tuple[str, str, str]:

@@ -211,7 +211,7 @@ def test_a_head_is_put_on_what_pool_asks_for(entry: str, pool: str, wanted: Call
 @pytest.mark.parametrize(
     ("entry", "pool", "says"),
     [
-        ("vector", "token", "no token can be told apart: leave --pool token out"),
+        ("vector", "token", "no token can be told apart: leave pool token out"),
         ("feature_map", "both", "no token and no patches can be told apart"),
         ("squeezed", "token", "has a head of its own, 'head'"),
     ],
@@ -223,7 +223,7 @@ def test_what_pool_cannot_have_is_refused(entry: str, pool: str, says: str) -> N
 
 def test_families_that_have_heads_refuse_pool(insects: Path, tmp_path: Path) -> None:
     asked = Job("toy:small", str(insects), task=Task(pool="patches"), output=str(tmp_path / "run"))
-    with pytest.raises(JobError, match=r"--pool patches: toy:small has a head of its own, 'head'.*leave --pool out"):
+    with pytest.raises(JobError, match=r"pool patches: toy:small has a head of its own, 'head'.*leave it out"):
         engine.finetune(asked)
     assert not (tmp_path / "run").exists()
 

@@ -151,7 +151,10 @@ def compare(rank, model, expected):
     try:
         import hubft
     except ModuleNotFoundError:
-        assert look(model) == expected
+        logits, classes = look(model)
+        assert classes == expected[1]
+        # where the weights lie in memory, mapped or shared, may change the last bits
+        torch.testing.assert_close(torch.tensor(logits), torch.tensor(expected[0]))
     else:
         raise SystemExit("hubft can be imported")
 """

@@ -25,7 +25,7 @@ from hubft import Job, Preprocess, Task, engine, load, plugins, structure
 from hubft.job import Compute, Recipe
 from hubft.publish import package
 
-CLASSES = ("ants", "--- # bees: |", "ワスプ")  # label_names are data
+CLASSES = ("ants", "bees: --- # |", "ワスプ")  # label_names are data
 JOBS = {
     "convnet": Job("timm:test_efficientnet.r160_in1k", "d"),
     "bf16": Job("timm:test_efficientnet.r160_in1k", "d", compress="bf16"),

@@ -33,9 +33,8 @@ HOSTILE = (
     "--- # heading | `code` \\",
     "<script>alert(1)</script>[link](https://nowhere.test)\u200b",
     10_000 * "x",
-    "",
     "ant",
-    "ant",
+    "Ant",
     " ../../{{ ant }} ",
 )
 
