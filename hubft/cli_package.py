@@ -106,7 +106,7 @@ def predict(
     printing.print_answers(console, answers, form, top, pictures)
 
 
-def show(source: str, *, train: str = Recipe.train, trust: Trust = False) -> None:
+def show(source: str, *, train: str = Recipe.train, size: int = Job.size, trust: Trust = False) -> None:
     """Show a model's stages and head, and what of it trains and what is frozen; and what a package holds.
 
     Parameters
@@ -115,6 +115,8 @@ def show(source: str, *, train: str = Recipe.train, trust: Trust = False) -> Non
         A reference, family:name; or a package, as for `evaluate`.
     train
         What shall train, as for `finetune`; a column for every point at which that changes.
+    size
+        Side of the images that a reference is looked at with, pixels; 0 is the model's own.
     """
     from hubft import load
     from hubft.build import load_base
@@ -123,7 +125,7 @@ def show(source: str, *, train: str = Recipe.train, trust: Trust = False) -> Non
     console = Console()
     named = ":" in source and not urls.answer(source)
     if named:
-        job = Job(source, "-")
+        job = Job(source, "-", size=size)
         plugins.find(job.family, typed=True)
         pm = load.family_of(job, trust, typed=True)
         loaded = load.unfilled(lambda: load_base(pm, job, pretrained=False))

@@ -22,7 +22,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hubft import defaults, entries, heads, hookimpl, pooling, stated, structure
-from hubft.errors import FamilyError, HubftError
+from hubft.errors import FamilyError, HubftError, Option
 from hubft.hookspecs import Base, Batch, Loaded, Preprocess
 from hubft.job import Task
 from hubft.load import unfilled
@@ -199,7 +199,7 @@ def _analysed(name: str, model: nn.Module, ref: str) -> Loaded:
         bare = any(parameter.is_meta for parameter in model.parameters())  # it is not to be trained
         step = None if bare else heads.in_training(model, size, seen_heads, _body(seen_heads))
     except HubftError as error:
-        raise FamilyError(f"hub:{name}: {error}") from error
+        raise FamilyError(f"hub:{name}: ", *error.args) from error
     if step is not None:
         setattr(model, STEP, [_body(seen_heads), *step])
     names = list(seen_heads) or [pooling.HEAD]
@@ -230,7 +230,9 @@ def _ended(model: nn.Module) -> tuple[tuple[int, int], tuple[str, ...], heads.Se
             first = first or error
     assert first
     raise FamilyError(
-        f"its forward pass failed on images of {sizes[0][0]} x {sizes[0][1]}: {entries.why(first)}"
+        f"its forward pass failed on images of {sizes[0][0]} x {sizes[0][1]}: {entries.why(first)}; if it takes another "
+        f"size, say so by ",
+        Option("size"),
     ) from first
 
 

@@ -121,7 +121,8 @@ def test_a_trait_is_trained_packaged_and_loaded_again_without_the_weights(
         logits[name] = model(images)
     assert torch.equal(logits["ours"], logits["again"]) and logits["ours"].shape == (2, 3)
     assert not torch.allclose(logits["ours"].sum(1), torch.ones(2)) and logits["ours"].isfinite().all()
-    for words in (["show", reference(entry)], ["show", tmp_path / "run", "--trust"]):
+    size = options.get("size", 0)
+    for words in (["show", reference(entry), "--size", size], ["show", tmp_path / "run", "--trust"]):
         assert hubft(*words).code == 0
     assert hubft("evaluate", tmp_path / "run", insects, "--trust").code == 0
     assert not list(weights.iterdir()), "something was downloaded"
