@@ -230,8 +230,8 @@ def _ended(model: nn.Module) -> tuple[tuple[int, int], tuple[str, ...], heads.Se
             first = first or error
     assert first
     raise FamilyError(
-        f"its forward pass failed on images of {sizes[0][0]} x {sizes[0][1]}: {entries.why(first)}; if it takes another "
-        f"size, say so by ",
+        f"its forward pass failed on images of {sizes[0][0]} x {sizes[0][1]}: {entries.why(first)}; "
+        "if it takes another size, say so by ",
         Option("size"),
     ) from first
 
