@@ -170,4 +170,4 @@ def print_facts(console: Console, package: Package) -> None:
         "weights": f"{kind}; compress {job.compress}",
         "base": base.reference + (f", revision {base.revision}" if base.revision else ""),
     }
-    console.table(["package", str(package.folder)], list(facts.items()))
+    console.table(["fact", "value"], list(facts.items()), title=str(package.folder))
