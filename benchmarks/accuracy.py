@@ -20,10 +20,8 @@ RESULTS = Path(__file__).parent / "results"
 RIVALS = {
     "fastai:1": "`fine_tune(1)`",
     "trainer:3": "`Trainer`, 3 epochs",
-    "autogluon:3": "AutoGluon, 3 epochs",
     "fastai:3": "`fine_tune(3)`",
-    "hubft:0": "hubft's probe alone",
-    "half": "hubft, half of the bound by steps",
+    "autogluon:3": "AutoGluon, 3 epochs",
 }
 COLUMNS = ("seconds", "seeds", "right, %")
 ENDS = ("probe", "last", "averaged by 0.9", "averaged over all", "half-way")
@@ -68,17 +66,34 @@ def ahead(ours: dict[int, Line], theirs: dict[int, Line]) -> str:
     return spread([100 * (ours[n]["accuracy"] - theirs[n]["accuracy"]) for n in sorted(theirs) if n in ours], "+.1f")
 
 
-def beside_peers() -> None:
-    """Print hubft in 34 s beside each peer, its own probe, and itself with half of the bound by steps."""
-    ours = by_seed("hubft-160-34s")
-    others = by_seed("peers-160") | by_seed("hubft-160-probe")
-    others |= {(data, "half"): its for (data, _), its in by_seed("hubft-160-34s-half-rate").items()}
-    head("pictures", "system", *COLUMNS, "hubft's seconds", "hubft, %", "ahead by, paired")
+def beside_peers(size: int, budget: str) -> None:
+    """Print hubft in a budget beside each peer."""
+    ours, others = by_seed(f"hubft-{size}-{budget}"), by_seed(f"peers-{size}")
+    head(f"pictures, {size}", "system", *COLUMNS, "hubft's seconds", "hubft, %", "ahead by, paired", "pairs ahead")
     for data in sorted({data for data, _ in ours}):
         its = ours[data, "hubft:8"]
         for rival, shown in RIVALS.items():
             if theirs := others.get((data, rival), {}):
-                row(data, shown, *figures(theirs), seconds(its), right(its), ahead(its, theirs))
+                row(data, shown, *figures(theirs), seconds(its), right(its), ahead(its, theirs), pairs(its, theirs))
+
+
+def beside_itself(size: int, budget: str) -> None:
+    """Print the default beside its own probe, and what else it can be asked for."""
+    default, probe = by_seed(f"hubft-{size}"), by_seed(f"hubft-{size}-probe")
+    ways = {f"{budget} of the default": by_seed(f"hubft-{size}-{budget}"), "the default, 8 epochs": default}
+    ways["half of the bound by steps"] = by_seed(f"hubft-{size}-{budget}-half-rate")
+    head(f"pictures, {size}", "what", *COLUMNS, "to its probe, paired")
+    for data in sorted({data for data, _ in probe}):
+        its = probe[data, "hubft:0"]
+        row(data, "the probe alone", *figures(its), "")
+        for what, found in ways.items():
+            if ours := found.get((data, "hubft:8"), {}):
+                row(data, what, *figures(ours), ahead(ours, its))
+
+
+def pairs(ours: dict[int, Line], theirs: dict[int, Line]) -> str:
+    both = ours.keys() & theirs.keys()
+    return f"{sum(ours[n]['accuracy'] > theirs[n]['accuracy'] for n in both)} of {len(both)}"
 
 
 def figures(its: dict[int, Line]) -> tuple[str, str, str]:
@@ -123,4 +138,6 @@ def ends() -> None:
 if __name__ == "__main__":
     probes()
     ends()
-    beside_peers()
+    for size, budget in ((160, "34s"), (224, "66s")):
+        beside_peers(size, budget)
+        beside_itself(size, budget)
