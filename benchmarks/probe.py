@@ -49,7 +49,7 @@ def features(data: Path, reference: str, size: int, cache: Path) -> tuple[Tensor
     if not kept.exists():
         given = Reference.parse(reference)
         loaded = plugins.manager(given.family).hook.load(name=given.name, pretrained=True)
-        preprocess = transforms.at_size(loaded.preprocess, size)
+        preprocess = loaded.preprocess.at_size(size)
         ways = [transforms.evaluation(preprocess), *[transforms.training(preprocess, "light")] * VIEWS]
         model = loaded.model.eval().to(memory_format=torch.channels_last)
         seen: list[Tensor] = []

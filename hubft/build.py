@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pluggy
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from hubft import structure
-from hubft.errors import FamilyError, JobError, Option
+from hubft import plugins, structure
+from hubft.errors import FamilyError, JobError, Option, PackageError
 from hubft.hookspecs import Loaded
 from hubft.job import Job
-from hubft.train import stages, transforms
+from hubft.train import stages
 
 
 def load_base(pm: pluggy.PluginManager, job: Job, pretrained: bool) -> Loaded:
@@ -26,7 +30,7 @@ def load_base(pm: pluggy.PluginManager, job: Job, pretrained: bool) -> Loaded:
     except (ValueError, AttributeError) as error:
         raise FamilyError(f"family {job.family!r}, {job.reference}: {error}") from error
     if job.size:
-        loaded = replace(loaded, preprocess=transforms.at_size(loaded.preprocess, job.size))
+        loaded = replace(loaded, preprocess=loaded.preprocess.at_size(job.size))
     return loaded
 
 
@@ -51,3 +55,62 @@ def adapt(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> Loaded:
 def build(pm: pluggy.PluginManager, job: Job, pretrained: bool) -> Loaded:
     """Return the job's model with its new head: with the base's weights, or the architecture alone."""
     return adapt(pm, job, load_base(pm, job, pretrained))
+
+
+def family_of(job: Job, trust: bool, typed: bool = False) -> pluggy.PluginManager:
+    """Return the manager of a job's family.
+
+    :param typed: the user named the job's model. Who names a torch.hub repository wants its code to run; who names a
+        package does not: it was the package's author who chose the repository.
+    :raises PackageError: the family runs foreign code, and it was not asked for.
+    """
+    pm = plugins.manager_of(job)
+    stood_on = plugins.standing_on(job)
+    for reference, named in ((job.reference, typed), (stood_on, False)):
+        family = reference.partition(":")[0]
+        if family and plugins.declared(pm, family).foreign_code and not (trust or named):
+            raise PackageError(
+                f"loading this package runs the code of {reference}, which is no part of it; if you trust that "
+                "code, load with trust=True, or --trust"
+            )
+    return pm
+
+
+def unfilled(make: Callable[[], Loaded]) -> Loaded:
+    """Return the model that `make` builds without weights, and without memory for them where that can be.
+
+    Some constructors copy or run their parameters (timm's SwinV2, hybrids, mixed RoPE), or compute from them buffers
+    that are not saved (timm's Swin), or tensors that are neither: those are built whole.
+    """
+    try:
+        with parameters_on_meta():
+            loaded = make()
+        saved = loaded.model.state_dict()
+        bare = [name for name, buffer in loaded.model.named_buffers() if buffer.is_meta and name not in saved]
+        computed = [v for m in loaded.model.modules() for v in vars(m).values() if isinstance(v, Tensor) and v.is_meta]
+        if not bare and not computed:
+            return loaded
+    except Exception:  # what the meta device cannot do, in whatever words; what fails without it says so next
+        pass
+    return make()
+
+
+@contextmanager
+def parameters_on_meta() -> Iterator[None]:
+    """Give every parameter that this thread registers no memory and no values.
+
+    Not `torch.device("meta")`: that would take buffers too, and those which are computed and not saved
+    could not be filled in again.
+    """
+    thread = threading.get_ident()
+
+    def to_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+        if parameter is None or parameter.is_meta or threading.get_ident() != thread:
+            return None
+        return nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
+
+    handle = register_module_parameter_registration_hook(to_meta)  # type: ignore[arg-type]  # it takes a new parameter
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from hubft import plugins, printing, urls
+from hubft import plugins, printing, rules, urls
 from hubft.bounds import check
 from hubft.cli_options import Trust
 from hubft.console import Console
@@ -118,8 +118,7 @@ def show(source: str, *, train: str = Recipe.train, size: int = Job.size, trust:
     size
         Side of the images that a reference is looked at with, pixels; 0 is the model's own.
     """
-    from hubft import load
-    from hubft.build import load_base
+    from hubft import build, load
     from hubft.train import stages
 
     console = Console()
@@ -127,12 +126,12 @@ def show(source: str, *, train: str = Recipe.train, size: int = Job.size, trust:
     if named:
         job = Job(source, "-", size=size)
         plugins.find(job.family, typed=True)
-        pm = load.family_of(job, trust, typed=True)
-        loaded = load.unfilled(lambda: load_base(pm, job, pretrained=False))
+        pm = build.family_of(job, trust, typed=True)
+        loaded = build.unfilled(lambda: build.load_base(pm, job, pretrained=False))
     else:
         package = load.package(source)
         job, loaded = package.manifest.job, load.architecture(package, trust)
-    starts = sorted({0.0, *(rule.start for rule in stages.parse(train))})
+    starts = sorted({0.0, *(rule.start for rule in rules.parse(train))})
     rows = stages.table(loaded, train, starts)
     if not named:
         printing.print_facts(console, package)

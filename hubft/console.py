@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from rich.console import Console as RichConsole
 from rich.markup import escape
@@ -16,12 +16,19 @@ from rich.table import Table
 
 from hubft.text import visible
 
-if TYPE_CHECKING:
-    from hubft.train.loop import Meter
-
 T = TypeVar("T")
 
 SOON = 1.0  # seconds that pass without a bar
+
+
+class Meter(Protocol):
+    """What a run knows of its steps since it was asked last."""
+
+    def loss(self) -> float:
+        """Return the mean loss."""
+
+    def rate(self) -> float:
+        """Return images a second."""
 
 
 class Output(RichConsole):

@@ -8,10 +8,10 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
+from hubft import rules
 from hubft.bounds import SEEDS, check, check_bounds, in_words
 from hubft.errors import JobError, Option
 from hubft.plain import settle
-from hubft.train import stages
 
 RATES = (0.0, 1e3)  # of learning, the least and the most
 SMALLEST = 8  # pixels a side: the smallest images that are in use, of digits; what a model asks for is `train.sizes`
@@ -123,7 +123,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         settle(self)
-        stages.parse(self.train)
+        rules.parse(self.train)
         check_bounds("epochs", self.epochs, 0, 100_000)
         check(self.epochs > 0 or self.probe, "epochs", self.epochs, "one or more where there is no ", Option("probe"))
         check(not self.budget or 0 < self.seconds <= 1e8, "budget", self.budget, "a time such as 90s, 5m or 1h")

@@ -6,19 +6,15 @@ device as they are registered, and the tensors of the mapped file take their pla
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-import pluggy
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from hubft import digest, plugins
-from hubft.build import adapt, build, load_base
+from hubft import digest
+from hubft.build import adapt, build, family_of, load_base, unfilled
 from hubft.errors import BaseMismatch, FamilyError, HubftError, PackageError
 from hubft.hookspecs import Loaded, Preprocess
 from hubft.job import PACKAGE, Job
@@ -140,65 +136,6 @@ def _base(job: Job, pretrained: bool, classes: int | None, trust: bool) -> nn.Mo
         loaded = adapt(pm, job.with_outputs(classes), loaded)
     facts = {"classes": [], "metrics": {}, "base": to_dict(loaded.base)}
     return describe(loaded.model.eval(), job.reference, loaded.preprocess, facts)
-
-
-def unfilled(make: Callable[[], Loaded]) -> Loaded:
-    """Return the model that `make` builds without weights, and without memory for them where that can be.
-
-    Some constructors copy or run their parameters (timm's SwinV2, hybrids, mixed RoPE), or compute from them buffers
-    that are not saved (timm's Swin), or tensors that are neither: those are built whole.
-    """
-    try:
-        with parameters_on_meta():
-            loaded = make()
-        saved = loaded.model.state_dict()
-        bare = [name for name, buffer in loaded.model.named_buffers() if buffer.is_meta and name not in saved]
-        computed = [v for m in loaded.model.modules() for v in vars(m).values() if isinstance(v, Tensor) and v.is_meta]
-        if not bare and not computed:
-            return loaded
-    except Exception:  # what the meta device cannot do, in whatever words; what fails without it says so next
-        pass
-    return make()
-
-
-@contextmanager
-def parameters_on_meta() -> Iterator[None]:
-    """Give every parameter that this thread registers no memory and no values.
-
-    Not `torch.device("meta")`: that would take buffers too, and those which are computed and not saved
-    could not be filled in again.
-    """
-    thread = threading.get_ident()
-
-    def to_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
-        if parameter is None or parameter.is_meta or threading.get_ident() != thread:
-            return None
-        return nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
-
-    handle = register_module_parameter_registration_hook(to_meta)  # type: ignore[arg-type]  # it takes a new parameter
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def family_of(job: Job, trust: bool, typed: bool = False) -> pluggy.PluginManager:
-    """Return the manager of a job's family.
-
-    :param typed: the user named the job's model. Who names a torch.hub repository wants its code to run; who names a
-        package does not: it was the package's author who chose the repository.
-    :raises PackageError: the family runs foreign code, and it was not asked for.
-    """
-    pm = plugins.manager_of(job)
-    stood_on = plugins.standing_on(job)
-    for reference, named in ((job.reference, typed), (stood_on, False)):
-        family = reference.partition(":")[0]
-        if family and plugins.declared(pm, family).foreign_code and not (trust or named):
-            raise PackageError(
-                f"loading this package runs the code of {reference}, which is no part of it; if you trust that "
-                "code, load with trust=True, or --trust"
-            )
-    return pm
 
 
 def _from_base(manifest: Manifest, trust: bool) -> dict[str, Tensor]:

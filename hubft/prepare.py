@@ -14,8 +14,8 @@ import pluggy
 import torch
 
 import hubft
-from hubft import digest, load, parent, plugins
-from hubft.build import adapt, load_base
+from hubft import digest, parent, plugins
+from hubft.build import adapt, family_of, load_base
 from hubft.errors import FamilyError, JobError, reason
 from hubft.hookspecs import Loaded
 from hubft.job import Compute, Job, Reference
@@ -71,7 +71,7 @@ def prepare(job: Job, images: data.Images | None = None, trust: bool = False) ->
     """
     started = parent.of(job)
     job = started.settled(job) if started else job
-    pm = load.family_of(job, trust, typed=True)
+    pm = family_of(job, trust, typed=True)
     Runtime(job.compute)  # a device that is not there is told at once
     images = images or data.read(Path(job.data), job.holdout, job.recipe.seed)
     job = job.with_outputs(len(images.classes))

@@ -22,11 +22,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from hubft import defaults, entries, heads, hookimpl, pooling, stated, structure
+from hubft.build import unfilled
 from hubft.errors import FamilyError, HubftError, Option
 from hubft.hookspecs import Base, Batch, Loaded, Preprocess
 from hubft.job import Task
-from hubft.load import unfilled
-from hubft.train import stages, transforms
+from hubft.train import stages
 from hubft.weightless import without_weights
 
 hubft_family = {"api": (1, 0), "foreign_code": True}
@@ -189,7 +189,7 @@ def _analysed(name: str, model: nn.Module, ref: str) -> Loaded:
         size, seen_heads, seen = _ended(model)
         preprocess = stated.preprocess(model) or IMAGENET
         if size != preprocess.size:
-            preprocess = replace(transforms.at_size(preprocess, size[0]), size=size)
+            preprocess = replace(preprocess.at_size(size[0]), size=size)
         if not seen_heads and not pooling.features(seen.outputs, seen.positions):
             raise FamilyError(f"it gives {heads.described(seen.outputs)}, neither the outputs of a head nor features")
         order = seen.order

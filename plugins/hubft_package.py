@@ -12,11 +12,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hubft import hookimpl, parent, plugins
-from hubft.build import build
+from hubft.build import build, unfilled
 from hubft.hookspecs import Loaded
 from hubft.job import Reference, Task
 from hubft.load import model as load_model
-from hubft.load import unfilled
 from hubft.publish import hub
 
 hubft_family = {"api": (1, 0), "weights": True}

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from hubft import Loaded, Preprocess
-from hubft.load import parameters_on_meta
+from hubft.build import parameters_on_meta
 from hubft.train import transforms
 
 HUBCONF = '''

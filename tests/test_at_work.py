@@ -24,7 +24,7 @@ from hubft.console import Console
 from hubft.errors import DataError, PackageError
 from hubft.publish.package import SELFTEST, WEIGHTS
 from hubft.text import csv_line, unprintable, visible
-from hubft.train import decode
+from hubft.train import decode, formats
 
 MANY = 70  # three batches
 
@@ -87,7 +87,7 @@ def test_a_file_that_was_named_is_answered_for_what_it_is(package: Path, folder:
     ran = hubft(tmp_path, "predict", package, *named, "--json")
     errors = [line.get("error") for line in objects(ran.out)]
     assert ran.code == 1 and errors[1] == "no such file" and errors[3] is None
-    assert errors[0] == decode.UNKNOWN
+    assert errors[0] == formats.UNKNOWN
     assert errors[2] == "'https://x.org/a.jpg' is a URL: download it first"
 
 

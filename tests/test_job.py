@@ -16,7 +16,7 @@ from hubft import HubftError, Job, Preprocess, Task
 from hubft.errors import JobError
 from hubft.job import Compute, Recipe, Reference
 from hubft.plain import from_dict, to_dict
-from hubft.train.stages import Rule, parse
+from hubft.rules import Rule, parse
 
 JOB = Job("toy:small", "flowers")
 EVERY_FIELD = Job(

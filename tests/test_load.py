@@ -14,7 +14,7 @@ from PIL import ExifTags, Image
 from torch import nn
 
 from hubft import Base, Job, Preprocess, Task, digest, load, plugins
-from hubft.build import build
+from hubft.build import build, parameters_on_meta, unfilled
 from hubft.errors import BaseMismatch, FamilyError, PackageError
 from hubft.publish import package
 
@@ -181,7 +181,7 @@ def test_a_delta_that_reuses_what_the_model_has_not_is_refused(tmp_path: Path) -
 
 def test_only_this_threads_parameters_go_to_the_meta_device() -> None:
     found: list[nn.Module] = []
-    with load.parameters_on_meta():
+    with parameters_on_meta():
         thread = threading.Thread(target=lambda: found.append(nn.Linear(2, 2)))
         thread.start()
         thread.join()
@@ -196,7 +196,7 @@ def test_what_cannot_be_built_without_memory_is_built_whole(name: str) -> None:
     """A hybrid runs its parameters while it is built; Swin computes a mask with them that is not saved."""
     pm = plugins.manager("timm")
     job = Job(f"timm:{name}", "-", task=Task(outputs=2))
-    model = load.unfilled(lambda: build(pm, job, pretrained=False)).model
+    model = unfilled(lambda: build(pm, job, pretrained=False)).model
     assert not any(buffer.is_meta for buffer in model.buffers())
     with torch.no_grad():
         assert model.eval()(torch.zeros(1, 3, 224, 224)).shape == (1, 2)

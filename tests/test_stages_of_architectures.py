@@ -11,7 +11,7 @@ from torch import nn
 from torch.func import functional_call
 
 from hubft import Loaded, Task, plugins
-from hubft.load import unfilled
+from hubft.build import unfilled
 from hubft.train.stages import stage_of, under
 
 TORCHVISION = """

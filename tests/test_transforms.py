@@ -171,4 +171,4 @@ def test_training_has_the_models_own_interpolation_and_channels(p: Preprocess) -
 )
 def test_another_size_keeps_the_share_that_is_cut_away(size: Any, resize: Any, asked: int, wanted: Any) -> None:
     p = Preprocess(size, resize, "squash", "bicubic", channels="bgr")
-    assert transforms.at_size(p, asked) == Preprocess((asked, asked), wanted, "squash", "bicubic", channels="bgr")
+    assert p.at_size(asked) == Preprocess((asked, asked), wanted, "squash", "bicubic", channels="bgr")

@@ -10,10 +10,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hubft import plugins
+from hubft.build import unfilled
 from hubft.errors import HubftError
 from hubft.hookspecs import Base, Loaded, Preprocess
 from hubft.job import Reference
-from hubft.load import unfilled
 from hubft.publish import tensors
 from hubft.testing.announced import entry_point
 from hubft.testing.subject import Subject, compute, differing, expect, images, shapes, shown

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 from unittest import SkipTest
 
-from hubft import load, plugins
+from hubft import build, plugins
 from hubft.errors import FamilyError, suggest
 from hubft.hookspecs import Declared
 from hubft.testing.subject import Subject
@@ -85,7 +85,7 @@ class Trial:
                 f'write hubft_family = {{"example": "NAME"}} in its module'
             )
         subject = Subject(name, model or declared.example, declared)
-        load.family_of(subject.job(), trust=False, typed=True)  # a package's author may have chosen foreign code
+        build.family_of(subject.job(), trust=False, typed=True)  # a package's author may have chosen foreign code
         return cls(subject, declared.expected_failures)
 
     def demand(self, check: Check) -> None:

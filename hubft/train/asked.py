@@ -10,7 +10,7 @@ from hubft import urls
 from hubft.errors import DataError
 from hubft.text import listed
 from hubft.train import folders
-from hubft.train.decode import FORMATS, UNKNOWN, recognised
+from hubft.train.formats import FORMATS, UNKNOWN, recognised
 
 
 def images_in(folder: Path) -> tuple[list[Path], dict[Path, str]]:

@@ -14,14 +14,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from hubft.errors import DataError
 from hubft.hookspecs import Preprocess
 from hubft.rgb import rgb
+from hubft.train.formats import UNKNOWN, opened
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000")
-"""What is an image, whatever its file is called. Not all that Pillow opens: some of its formats are recognised in files
-of any kind (TGA), run another program (EPS), or are videos. No GIF: data sets that are published have GIFs for pictures
-that were not found, and the loaders by which their images are counted, torchvision's among them, leave GIFs out."""
-UNKNOWN = f"not an image of a known format ({', '.join(FORMATS)})"
-MAX_PIXELS = 100_000_000  # checked in the header, before a decoder allocates
-MAX_RATIO = 1000  # of the sides: resized by its shorter one, a strip of few pixels becomes one of gigabytes
 LYING = (5, 6, 7, 8)  # EXIF orientations of which the width is stored as the height
 
 
@@ -60,7 +54,7 @@ def _opened(source: Path | BytesIO) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; faults that matter are raised
-            with _open(source) as image:
+            with opened(source) as image:
                 yield image
     except DataError:
         raise
@@ -70,19 +64,6 @@ def _opened(source: Path | BytesIO) -> Iterator[Image.Image]:
         raise DataError(f"cannot be decoded: {error}") from error
 
 
-def recognised(path: Path) -> bool:
-    """Tell by the first bytes of a file whether it is an image, if perhaps one that cannot be decoded."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            _open(path).close()
-    except UnidentifiedImageError:
-        return False
-    except Exception:  # it has too many pixels, or its header is damaged
-        return path.is_file()
-    return True
-
-
 def scaled_size(size: tuple[int, int], side: int) -> tuple[int, int]:
     """Return (width, height) of a picture of this size after `decode(..., side)`: never larger than it was."""
     short = min(size)
@@ -90,19 +71,6 @@ def scaled_size(size: tuple[int, int], side: int) -> tuple[int, int]:
         return size
     width, height = (max(side, round(length * side / short)) for length in size)
     return width, height
-
-
-def _open(source: Path | BytesIO) -> Image.Image:
-    if isinstance(source, Path) and not source.is_file():  # a FIFO would block for ever
-        raise DataError("not a regular file")
-    image = Image.open(source, formats=FORMATS)
-    if image.width * image.height > MAX_PIXELS:
-        image.close()
-        raise DataError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
-    if max(image.size) > MAX_RATIO * min(image.size):
-        image.close()
-        raise DataError(f"of {image.width} x {image.height} pixels one side is more than {MAX_RATIO} times the other")
-    return image
 
 
 def _scaled(image: Image.Image, side: int, white: int) -> Image.Image:

@@ -22,8 +22,8 @@ from torch import Tensor
 from hubft import digest
 from hubft.files import cache, made, new_folder, write_json
 from hubft.train.loader import Batches
-from hubft.train.runtime import available_memory
 from hubft.train.source import Source
+from hubft.train.store import available_memory
 
 MEMORY_SHARE = 0.25  # of what is available: features that fit are read at once, others are mapped
 ABANDONED = 86400.0  # seconds since the last write, after which a folder that was never finished is removed

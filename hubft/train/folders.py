@@ -15,7 +15,7 @@ from pathlib import Path
 from hubft import files
 from hubft.errors import DataError
 from hubft.text import listed
-from hubft.train.decode import recognised
+from hubft.train.formats import recognised
 
 SYSTEM = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx")  # hidden on the system that makes them
 HIDDEN = "hidden"

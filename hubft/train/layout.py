@@ -15,8 +15,8 @@ from hubft import files, urls
 from hubft.errors import DataError
 from hubft.text import listed, look_alike, quoted, unprintable
 from hubft.train import folders
-from hubft.train.decode import recognised
 from hubft.train.folders import shown
+from hubft.train.formats import recognised
 
 NAMES = {
     "train": ("train", "training"),

@@ -1,76 +1,19 @@
-"""What trains: the grammar of `--train`, and modules that stand still where everything in them is frozen.
-
-    all                     every parameter
-    head                    the head only
-    last:N                  the last N stages before the head
-    NAME, stage:NAME        one stage by its name (`hubft show REFERENCE` lists them)
-    type:CLASS              every layer of a class: type:BatchNorm2d
-    match:REGEX             every parameter whose name the pattern finds: match:(bias|norm)
-    norms                   every norm with running statistics (batch norm)
-
-Rules are joined by commas, and each may start late: `head, last:1@0.5` trains the head alone for half of
-the run, then the last stage with it; `head, layer4@0.5, layer3@0.75` names the stages that thaw. A rule with
-a minus holds its parameters frozen, whatever the others say: `all, -norms`. The head always trains: it is new.
-"""
+"""What trains in a model, by the rules of `--train`; what is frozen stands still, in every module of it."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hubft.errors import JobError, Option, suggest
+from hubft.rules import KINDS, Rule, forms, parse
 
 if TYPE_CHECKING:
     from torch import nn
 
     from hubft.hookspecs import Loaded
-
-KINDS = ("all", "head", "last", "stage", "type", "match", "norms")
-WITHOUT_VALUE = ("all", "head", "norms")
-
-
-@dataclass(frozen=True)
-class Rule:
-    kind: str
-    value: str = ""
-    start: float = 0.0
-    minus: bool = False
-
-
-def parse(text: str) -> tuple[Rule, ...]:
-    """Return the rules of a `--train` text.
-
-    :raises JobError: an unknown rule, a value that is missing or of the wrong form.
-    """
-    return tuple(_rule(part.strip()) for part in text.split(","))
-
-
-def _rule(text: str) -> Rule:
-    body, at, start = text.removeprefix("-").rpartition("@")
-    body, start = (body, start) if at else (start, "0")
-    kind, colon, value = body.partition(":")
-    if not colon and kind not in KINDS and re.fullmatch(r"\w[\w.-]*", kind):
-        kind, value = "name", kind  # whether the model has such a stage is for `trainable` to say
-    elif kind not in KINDS or (bool(value) == (kind in WITHOUT_VALUE)) or (colon and not value):
-        raise JobError(Option("train"), f": {text!r} is no rule; known are {_forms()}.{suggest(kind, KINDS)}")
-    try:
-        rule = Rule(kind, value, float(start), minus=text.startswith("-"))
-        good = 0 <= rule.start < 1 and (kind != "last" or int(value) >= 1)
-        re.compile(value if kind == "match" else "")
-    except re.error as error:
-        raise JobError(Option("train"), f": {text!r} is no regular expression: {error}") from error
-    except ValueError:
-        good = False
-    if not good:
-        raise JobError(Option("train"), f": {text!r}: last:N needs N >= 1, and @START a number in [0, 1)")
-    return rule
-
-
-def _forms() -> str:
-    return ", ".join(k if k in WITHOUT_VALUE else f"{k}:VALUE" for k in KINDS) + ", each with - or not"
 
 
 def under(name: str, prefix: str) -> bool:
@@ -139,7 +82,7 @@ def _selects_nothing(rule: Rule, loaded: Loaded) -> str:
     if rule.kind == "name":
         its = ", ".join(loaded.stages)
         near = suggest(rule.value, [*loaded.stages, *KINDS])
-        return f"{rule.value!r} is neither a stage of this model ({its}) nor a rule ({_forms()}).{near}"
+        return f"{rule.value!r} is neither a stage of this model ({its}) nor a rule ({forms()}).{near}"
     known = {
         "stage": list(loaded.stages),
         "type": sorted({type(m).__name__ for n, m in loaded.model.named_modules() if n and list(m.parameters())}),

@@ -9,11 +9,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from multiprocessing import reduction
+from pathlib import Path
 from typing import Any
 
 import numpy
-
-from hubft.train.runtime import available_memory
 
 
 class Space:
@@ -97,3 +96,16 @@ class Store:
             place[:] = picture
             there[0] = 1
         return place
+
+
+def available_memory() -> int:
+    """Return the bytes of memory that can be had, also in a container; 0 where the system does not tell."""
+    group = Path("/sys/fs/cgroup")
+    found = []
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
+        found.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError, StopIteration):
+        pass  # no such file here, or no limit: "max"
+    return max(0, min(found, default=0))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from operator import methodcaller
 
 from PIL import Image, ImageOps
 from torchvision.transforms import InterpolationMode, ToTensor, v2
 
-from hubft.hookspecs import Preprocess
+from hubft.inputs import Preprocess
 
 
 def evaluation(preprocess: Preprocess) -> v2.Compose:
@@ -48,13 +47,6 @@ def training(preprocess: Preprocess, augment: str) -> v2.Compose:
     colour = [v2.ColorJitter(0.4, 0.4, 0.4)] if augment in ("standard", "strong") else []
     trivial = [v2.TrivialAugmentWide()] if augment == "strong" else []
     return v2.Compose([v2.RGB(), crop, v2.RandomHorizontalFlip(), *colour, *trivial, *_tensor(preprocess)])
-
-
-def at_size(preprocess: Preprocess, size: int) -> Preprocess:
-    """Return the preprocessing for a square input of `size` pixels, the share that is cropped away kept."""
-    scale, old = size / min(preprocess.size), preprocess.resize
-    new = (round(old[0] * scale), round(old[1] * scale)) if isinstance(old, tuple) else round(old * scale)
-    return replace(preprocess, size=(size, size), resize=new)
 
 
 def _interpolation(preprocess: Preprocess) -> InterpolationMode:
