@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 dependencies = ["torch", "torchvision", "numpy", "PIL", "safetensors", "pluggy", "huggingface_hub"]
 
 _ROOT = _Path(__file__).resolve().parent
-_CATALOGUE = _ROOT / "hubft" / "publish" / "catalogue.json"
+_CATALOGUE = _ROOT / "hubft" / "share" / "catalogue.json"
 
 
 def _loader() -> _ModuleType:
-    """Return hubft.load of this checkout, or of a hubft that is imported already and can stand in for it.
+    """Return hubft.share.load of this checkout, or of a hubft that is imported already and can stand in for it.
 
     :raises ImportError: one is imported that is older, or of another series; two cannot be, in one process.
     """
@@ -44,9 +44,9 @@ def _loader() -> _ModuleType:
             f"hubft {version} of {_ROOT}: call torch.hub.load in a fresh process that does not import the other, or "
             "install this version there"
         )
-    import hubft.load
+    from hubft.share import load
 
-    return hubft.load
+    return load
 
 
 def _serves(there: str, wanted: str) -> bool:

@@ -33,14 +33,16 @@ import torch
 from machine import processor
 from torch import nn
 
-from hubft import process
-from hubft.console import Console
+from hubft.base import draws
+from hubft.base.console import Console
+from hubft.images import pixels
 from hubft.job import Compute, Job, Recipe
-from hubft.plan import settle
-from hubft.prepare import Prepared, prepare
-from hubft.train import draws, loader, loop, pixels
-from hubft.train.run import Run
-from hubft.training import train
+from hubft.machine import process_setup
+from hubft.run.folder import Run
+from hubft.run.plan import settle
+from hubft.run.prepare import Prepared, prepare
+from hubft.run.training import train
+from hubft.train import loader, loop
 
 sys.path.append(str(Path(__file__).parent / "peers"))
 import common  # type: ignore[import-not-found]
@@ -176,7 +178,7 @@ def parsed() -> argparse.Namespace:
 
 def main() -> None:
     given = parsed()
-    process.set_up()  # as the command does; the others gain by it too
+    process_setup.set_up()  # as the command does; the others gain by it too
     half = halved(given) if given.part == "half" else ""
     repeats = [run(given, seed, half) for seed in range(given.repeats)]
     print(f"{processor()}, {given.threads} threads, {given.workers} workers, torch {torch.__version__}")

@@ -24,14 +24,17 @@ from rich.console import Console as Screen
 from rich.table import Table
 from torch import Tensor, nn
 
-from hubft import Job, process, training
-from hubft.console import Console
+from hubft import Job
+from hubft.base.console import Console
+from hubft.images import decode, transforms
 from hubft.job import Compute, Recipe
-from hubft.plan import settle
-from hubft.prepare import Prepared, prepare
-from hubft.train import decode, loop, transforms
+from hubft.machine import process_setup
+from hubft.run import training
+from hubft.run.folder import Run
+from hubft.run.plan import settle
+from hubft.run.prepare import Prepared, prepare
+from hubft.train import loop
 from hubft.train.recipe import Average
-from hubft.train.run import Run
 
 Line = dict[str, Any]
 Weights = dict[str, Tensor]
@@ -145,7 +148,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "ends.jsonl")
     given = parser.parse_args()
-    process.set_up()  # as the command does
+    process_setup.set_up()  # as the command does
     lines = [json.loads(text) for text in given.out.read_text("utf-8").splitlines()] if given.out.exists() else []
     for seed in given.seeds:
         for data in given.data:

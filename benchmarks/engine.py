@@ -18,11 +18,12 @@ import torch
 from machine import processor
 from torch import Tensor, nn
 
-from hubft import Job, plugins
-from hubft.build import build
+from hubft import Job
+from hubft.families import plugins
+from hubft.families.build import build
 from hubft.job import Compute, Recipe, Task
+from hubft.machine.runtime import Runtime
 from hubft.train import loop, recipe
-from hubft.train.runtime import Runtime
 
 WARMUP = 3  # steps that are not counted
 

@@ -22,10 +22,12 @@ from machine import processor
 from torch import nn
 from torchvision import models
 
-from hubft import Job, Task, load, plugins
-from hubft.build import build
+from hubft import Job, Task
+from hubft.families import plugins
+from hubft.families.build import build
+from hubft.images import transforms
 from hubft.publish import package, selftest
-from hubft.train import transforms
+from hubft.share import load
 
 Ways = dict[str, Callable[[], nn.Module]]
 

@@ -27,13 +27,14 @@ import torch
 from machine import processor
 from torch import nn
 
-from hubft.console import Console
+from hubft.base import draws
+from hubft.base.console import Console
 from hubft.job import Compute, Job, Recipe
-from hubft.phases import inputs, phases
-from hubft.plan import Plan, settle
-from hubft.prepare import Prepared, prepare
-from hubft.train import draws, loop
-from hubft.train.run import Run
+from hubft.run.folder import Run
+from hubft.run.phases import inputs, phases
+from hubft.run.plan import Plan, settle
+from hubft.run.prepare import Prepared, prepare
+from hubft.train import loop
 
 sys.path.append(str(Path(__file__).parent / "peers"))
 import common  # type: ignore[import-not-found]

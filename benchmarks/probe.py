@@ -26,9 +26,10 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from hubft import plugins
+from hubft.families import plugins
+from hubft.images import decode, transforms
 from hubft.job import Reference
-from hubft.train import decode, probe, transforms
+from hubft.train import probe
 
 VIEWS = 3  # augmented ones, besides the evaluation's
 FIRST = "one standard error"  # what the others are compared with

@@ -26,8 +26,9 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import t
 
-from hubft import Job, engine, process
+from hubft import Job, engine
 from hubft.job import Compute, Recipe
+from hubft.machine import process_setup
 
 REFERENCE = "no averaging"
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -130,7 +131,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "recipe.jsonl")
     arguments = parser.parse_args()
-    process.set_up()  # as the command does
+    process_setup.set_up()  # as the command does
     arguments.out.parent.mkdir(exist_ok=True)
     lines = arguments.out.read_text(encoding="utf-8").splitlines() if arguments.out.exists() else []
     known = [json.loads(line) for line in lines]

@@ -1,9 +1,9 @@
 """Fine-tune a pretrained model on your own images and make it a `torch.hub` entry again."""
 
-from hubft.errors import HubftError
+from hubft.base.errors import HubftError
+from hubft.families.torch_hub import hub_lock
 from hubft.hookspecs import Base, Loaded, Preprocess, hookimpl
 from hubft.job import Job, Task
-from hubft.torch_hub import hub_lock
 
 __version__ = "0.1.0"
 

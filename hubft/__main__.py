@@ -1,5 +1,5 @@
 """`python -m hubft`."""
 
-from hubft.cli import main
+from hubft.cli.main import main
 
 main()

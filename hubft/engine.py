@@ -12,21 +12,26 @@ from typing import Any
 import torch
 from torch import nn
 
-from hubft import digest, going_on, load, plugins, seen
-from hubft.console import Console
-from hubft.errors import Diverged, Option
-from hubft.files import writing
+from hubft.base import digest, draws
+from hubft.base.console import Console
+from hubft.base.errors import Diverged, Option
+from hubft.base.files import writing
+from hubft.data import seen
+from hubft.families import plugins
 from hubft.hookspecs import Loaded
+from hubft.images import transforms
+from hubft.images.dataset import Images
 from hubft.job import Job
-from hubft.phases import testing
-from hubft.plan import Plan, settle
-from hubft.prepare import Prepared, prepare
 from hubft.publish import package, selftest
-from hubft.safeguard import diverged, few, mend, no_better_than
-from hubft.train import draws, frozen, loop, report, transforms
-from hubft.train.data import Images
-from hubft.train.run import Run
-from hubft.training import measure, train
+from hubft.run import report, resuming
+from hubft.run.folder import Run
+from hubft.run.phases import testing
+from hubft.run.plan import Plan, settle
+from hubft.run.prepare import Prepared, prepare
+from hubft.run.safeguard import diverged, few, mend, no_better_than
+from hubft.run.training import measure, train
+from hubft.share import load
+from hubft.train import frozen, loop
 
 CALIBRATION = 256  # training images that `compress` may look at
 
@@ -69,14 +74,14 @@ def resume(
 ) -> Result:
     """Return the finished run of a folder, gone on with from its newest intact checkpoint, to the same bits.
 
-    :param images: of the run, where `going_on.images` gave them already.
+    :param images: of the run, where `resuming.images` gave them already.
     :param data: where the images are now, if they were moved; written to its job.json.
     :param keep_anyway: make the package although training diverged; written there too.
     :raises CheckpointError: no run, one that is finished, or one whose data changed.
     """
     run = Run(folder)
-    job = going_on.job(run, data, keep_anyway)
-    images = images or going_on.images(run, job)
+    job = resuming.job(run, data, keep_anyway)
+    images = images or resuming.images(run, job)
     with draws.preserved():
         with writing(run.folder, f"make room, or mend that, and type it again: {run.resumed_by()}"):
             prepared = prepare(job, images, trust=True)  # given when the run was begun

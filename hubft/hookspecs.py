@@ -1,7 +1,7 @@
 """The five hooks of a model family, what `load` hands over, and the markers.
 
 A family is one module with functions marked `@hookimpl`. It must implement `load`; the core's own plugin
-(`hubft/defaults.py`) implements the other four, and a family overrides what differs. All hooks are
+(`hubft/families/defaults.py`) implements the other four, and a family overrides what differs. All hooks are
 `firstresult`: the family is asked first, and where it returns None the core's default answers. So a hook
 always returns its result, also when it changed the model in place. An implementation names only the
 arguments that it needs.
@@ -71,7 +71,7 @@ class Base:
     below: tuple[str, ...] = ()
     """Where `reference` is a package: what that was fine-tuned from, and so on down to the pretrained model."""
     sha256: str = ""
-    """Digest over all tensors (`hubft.digest.of_state`); filled in by the core."""
+    """Digest over all tensors (`hubft.base.digest.of_state`); filled in by the core."""
 
     @property
     def architecture(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hubft.errors import FamilyError
+from hubft.base.errors import FamilyError
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 CROPS = ("center", "squash", "border")
@@ -14,7 +14,7 @@ CROPS = ("center", "squash", "border")
 class Preprocess:
     """How pixels become inputs, as plain data: the core builds training and evaluation transforms from it.
 
-    An image is decoded to 8-bit RGB (`hubft.rgb`), resized to `resize`, cropped to `size`, scaled to [0, 1] and
+    An image is decoded to 8-bit RGB (`hubft.images.rgb`), resized to `resize`, cropped to `size`, scaled to [0, 1] and
     normalised by `mean` and `std` channel by channel.
     """
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal, Self
 
 from hubft import rules
-from hubft.bounds import SEEDS, check, check_bounds, in_words
-from hubft.errors import JobError, Option
-from hubft.plain import settle
+from hubft.base.bounds import SEEDS, check, check_bounds, in_words
+from hubft.base.errors import JobError, Option
+from hubft.base.serialize import settle
 
 RATES = (0.0, 1e3)  # of learning, the least and the most
 SMALLEST = 8  # pixels a side: the smallest images that are in use, of digits; what a model asks for is `train.sizes`

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from hubft.errors import JobError, Option, suggest
+from hubft.base.errors import JobError, Option, suggest
 
 KINDS = ("all", "head", "last", "stage", "type", "match", "norms")
 WITHOUT_VALUE = ("all", "head", "norms")

@@ -21,13 +21,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hubft import defaults, entries, heads, hookimpl, pooling, stated, structure
-from hubft.build import unfilled
-from hubft.errors import FamilyError, HubftError, Option
+from hubft import hookimpl
+from hubft.base.errors import FamilyError, HubftError, Option
+from hubft.families import defaults, entries, heads, pooling, stages, stated, structure
+from hubft.families.build import unfilled
+from hubft.families.weightless import without_weights
 from hubft.hookspecs import Base, Batch, Loaded, Preprocess
 from hubft.job import Task
-from hubft.train import stages
-from hubft.weightless import without_weights
 
 hubft_family = {"api": (1, 0), "foreign_code": True}
 

@@ -4,19 +4,21 @@
     package:owner/name, package:owner/name@COMMIT       a package on the Hugging Face Hub
 
 The model is the package's own, with its head. What else a family does is done by the one that builds the model, on
-whose hooks this one stands (`hubft.plugins.manager_of`).
+whose hooks this one stands (`hubft.families.plugins.manager_of`).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from hubft import hookimpl, parent, plugins
-from hubft.build import build, unfilled
+from hubft import hookimpl
+from hubft.families import plugins
+from hubft.families.build import build, unfilled
 from hubft.hookspecs import Loaded
 from hubft.job import Reference, Task
-from hubft.load import model as load_model
 from hubft.publish import hub
+from hubft.run import parent
+from hubft.share.load import model as load_model
 
 hubft_family = {"api": (1, 0), "weights": True}
 

@@ -21,8 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hubft import hookimpl, plugins, structure
-from hubft.errors import FamilyError, suggest
+from hubft import hookimpl
+from hubft.base.errors import FamilyError, suggest
+from hubft.families import plugins, structure
 from hubft.hookspecs import Base, Loaded
 from hubft.job import Task
 

@@ -20,11 +20,12 @@ from timm.models import get_pretrained_cfg, group_parameters
 from timm.models._hub import save_config_for_hf
 from torch import nn
 
-from hubft import defaults, hookimpl, structure
-from hubft.errors import FamilyError, suggest
+from hubft import hookimpl
+from hubft.base.errors import FamilyError, suggest
+from hubft.base.network import PATIENCE
+from hubft.families import defaults, structure
 from hubft.hookspecs import Base, Loaded, Preprocess
 from hubft.job import Task
-from hubft.network import PATIENCE
 from hubft.publish import hub
 
 hubft_family = {"api": (1, 0), "example": "test_efficientnet"}

@@ -19,8 +19,10 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from hubft import hookimpl, network, structure
-from hubft.errors import FamilyError, suggest
+from hubft import hookimpl
+from hubft.base import network
+from hubft.base.errors import FamilyError, suggest
+from hubft.families import structure
 from hubft.hookspecs import Base, Loaded
 from hubft.job import Task
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hubft import plan
-from hubft.cli import main
+from hubft.cli.main import main
+from hubft.run import plan
 from hubft.train import checkpoint, loop
 
 

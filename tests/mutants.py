@@ -15,10 +15,10 @@ import toy_family
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hubft import Loaded, Task, defaults, hookimpl
-from hubft.deploy import quantize
+from hubft import Loaded, Task, hookimpl
+from hubft.compress import quantize
+from hubft.families import defaults, stages
 from hubft.hookspecs import Batch
-from hubft.train import stages
 
 COUNT = itertools.count(1)
 

@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from hubft import Loaded, Preprocess
-from hubft.build import parameters_on_meta
-from hubft.train import transforms
+from hubft.families.build import parameters_on_meta
+from hubft.images import transforms
 
 HUBCONF = '''
 from collections import OrderedDict

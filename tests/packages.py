@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from hubft import Base, Job, Task, digest, engine, plugins
-from hubft.build import adapt, load_base
+from hubft import Base, Job, Task, engine
+from hubft.base import digest
+from hubft.families import plugins
+from hubft.families.build import adapt, load_base
+from hubft.images import transforms
 from hubft.publish import manifest, package, selftest
-from hubft.train import transforms
 
 CLASSES = ("ant", "bee", "cat")
 ACCURACY = {"accuracy": {"value": 0.9, "low": 0.8, "high": 0.95, "n": 40}}

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from hubft import Job, engine, hookimpl, plugins
-from hubft.console import Console
+from hubft import Job, engine, hookimpl
+from hubft.base.console import Console
+from hubft.families import plugins
 from hubft.job import Compute, Recipe
+from hubft.run.folder import Run
 from hubft.train import loop
-from hubft.train.run import Run
 
 
 def job(folder: Path, output: Path, **parts: Any) -> Job:

@@ -20,7 +20,7 @@ NAME = "quincy"
 # command, which has its own environment, and imports the Hub's client itself: that reads the environment at its import.
 SERVER = """
 import json, os, sys, tempfile, traceback
-import hubft.cli, hubft.share
+import hubft.cli.main, hubft.share.transfer
 
 def command(environment, folder, words):
     for number, name in ((0, os.devnull), (1, "out"), (2, "err")):
@@ -30,7 +30,7 @@ def command(environment, folder, words):
     os.chdir(os.path.join(folder, "work"))
     tempfile.tempdir = None
     sys.argv[1:] = words
-    hubft.cli.main()
+    hubft.cli.main.main()
 
 assert "huggingface_hub" not in sys.modules
 for line in sys.stdin:

@@ -18,13 +18,15 @@ from rich.console import Console as RichConsole
 from safetensors.torch import load_file, save_file
 from test_hostile import hubft
 
-from hubft import console as consoles
-from hubft import inference, load, printing
-from hubft.console import Console
-from hubft.errors import DataError, PackageError
+from hubft.base import console as consoles
+from hubft.base.console import Console
+from hubft.base.display import csv_line, unprintable, visible
+from hubft.base.errors import DataError, PackageError
+from hubft.cli import printing
+from hubft.data import formats
+from hubft.images import decode
 from hubft.publish.package import SELFTEST, WEIGHTS
-from hubft.text import csv_line, unprintable, visible
-from hubft.train import decode, formats
+from hubft.share import inference, load
 
 MANY = 70  # three batches
 

@@ -16,12 +16,12 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from hubft import Base, Preprocess, Task
-from hubft.cli import app
+from hubft.cli.main import app
+from hubft.families.plugins import ROOT
 from hubft.job import Job
-from hubft.plugins import ROOT
 from hubft.publish import card, lines
 from hubft.publish.manifest import CARD, CONFIG, DELTA, PICTURE, SELFTEST, WEIGHTS, File, Manifest
-from hubft.train import metrics
+from hubft.tasks import metrics
 
 BASE = Base("toy:small", revision="1", license="cc0-1.0", hub="timm/toy.small", sha256="a" * 64)
 

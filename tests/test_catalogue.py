@@ -11,14 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from hubft import inference, load, organisation
-from hubft.errors import HubftError, PackageError
-from hubft.plugins import ROOT
-from hubft.publish import catalogue, selftest
-from hubft.publish.catalogue import Entry
-from hubft.train import transforms
+from hubft.base.errors import HubftError, PackageError
+from hubft.families import plugins
+from hubft.families.plugins import ROOT
+from hubft.images import transforms
+from hubft.publish import selftest
+from hubft.share import catalogue, inference, load, organisation
+from hubft.share.catalogue import Entry
 
-LITE0 = ROOT / "hubft" / "publish" / "catalogue" / "efficientnet_lite0_ft"
+LITE0 = ROOT / "hubft" / "share" / "catalogue" / "efficientnet_lite0_ft"
 SHARED = ROOT.parent / "shared"
 
 
@@ -73,7 +74,7 @@ def test_without_its_wheel_the_base_is_timm_s_copy_if_its_bytes_are_equal(
         return model
 
     if copy != "none":
-        family = load.plugins.manager("timm").get_plugin("timm")
+        family = plugins.manager("timm").get_plugin("timm")
         monkeypatch.setattr(family, "_weights", lambda *_: ("model.safetensors", "commit"))
         monkeypatch.setattr(timm, "create_model", create_model)
     if copy == "equal":

@@ -19,13 +19,14 @@ import pytest
 import rich.console
 from test_job import EVERY_FIELD, leaves
 
-from hubft import Job, cli, plugins
-from hubft.build import load_base
-from hubft.console import Console
+from hubft import Job
+from hubft.base.console import Console
+from hubft.base.display import visible
+from hubft.base.serialize import from_dict
+from hubft.cli import main
+from hubft.families import plugins, stages
+from hubft.families.build import load_base
 from hubft.job import Recipe
-from hubft.plain import from_dict
-from hubft.text import visible
-from hubft.train import stages
 
 CLASSES = ("[red]loud[bold]", "ants", "图\u200b🐶")  # as the terminal must not take them
 TRAIN = "head,last:1@0.5"
@@ -51,12 +52,12 @@ def hubft(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # main sets it where it is not set
     monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.setattr(cli.app, "console", rich.console.Console())  # the app keeps its first, with the width of then
+    monkeypatch.setattr(main.app, "console", rich.console.Console())  # the app keeps its first, with the width of then
 
     def run(*arguments: object) -> Ran:
         monkeypatch.setattr(sys, "argv", ["hubft", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         return Ran(ended.value.code, *capsys.readouterr())
 
     return run
@@ -80,7 +81,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         patch.setenv("COLUMNS", "200")
         patch.setattr(sys, "argv", list(map(str, arguments)))
         with pytest.raises(SystemExit, match="0"):
-            cli.main()
+            main.main()
     yield Trained(root / "runs" / "mine", data, out.getvalue())
 
 
@@ -108,7 +109,7 @@ def test_flags_are_the_fields_of_the_job_with_their_defaults(hubft: Hubft) -> No
 
 def test_flags_make_the_job(hubft: Hubft) -> None:
     def parsed(*arguments: str) -> object:
-        return cli.app.parse_args(["finetune", *arguments], exit_on_error=False, print_error=False)[1].arguments["job"]
+        return main.app.parse_args(["finetune", *arguments], exit_on_error=False, print_error=False)[1].arguments["job"]
 
     given: list[str] = []
     for path, value in leaves(EVERY_FIELD).items():

@@ -54,8 +54,9 @@ def tiny():
     tip = "b" * 40
     repository = github.GitHub("org/tiny", branches={"main": tip}, commits={tip: {"hubconf.py": hubconf}}, pause=0.5)
     code = """
-from hubft import Job, plugins
-from hubft.build import load_base
+from hubft import Job
+from hubft.families import plugins
+from hubft.families.build import load_base
 model = load_base(plugins.manager("hub"), Job("hub:org/tiny:tiny", "-"), True).model
 """
     with github.serving(repository, tmp_path):

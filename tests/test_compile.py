@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from hubft import Job, engine, load
+from hubft import Job, engine
 from hubft.job import Compute, Recipe
+from hubft.share import load
 
 
 @pytest.mark.filterwarnings("ignore")  # the compiler's own, of what this machine lacks

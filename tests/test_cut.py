@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hubft import Base, Loaded, Preprocess, Task, hookimpl, plugins
-from hubft.train import cut, stages
-from hubft.train.feed import Cut
+from hubft import Base, Loaded, Preprocess, Task, hookimpl
+from hubft.cut import cut
+from hubft.cut.feed import Cut
+from hubft.families import plugins, stages
 
 STAGES = {"stem": ("stem",), "block": ("block",), "head": ("head",)}
 

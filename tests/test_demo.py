@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import sklearn.datasets
 
-from hubft import HubftError, cli, demo, files
-from hubft.console import Console
+from hubft import HubftError
+from hubft.base import files
+from hubft.base.console import Console
+from hubft.cli import demo, main
 
 
 @pytest.fixture
@@ -49,6 +51,6 @@ def test_the_demo_notices_a_package_with_other_logits(
 def test_the_demo_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit, pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["hubft", "demo", "--output", str(tmp_path)])
-        cli.main()
+        main.main()
     assert exit.value.code == 2
     assert capsys.readouterr().err == f"hubft: {str(tmp_path)!r} exists: remove it, or give another --output\n"

@@ -13,11 +13,15 @@ from PIL import Image
 from runs import heard, job, listening
 from torch import nn
 
-from hubft import HubftError, Job, Loaded, Preprocess, cli, digest, engine, inference, load, plugins
-from hubft.errors import FamilyError, JobError, TrainingError
+from hubft import HubftError, Job, Loaded, Preprocess, engine
+from hubft.base import digest
+from hubft.base.errors import FamilyError, JobError, TrainingError
+from hubft.cli import main
+from hubft.families import plugins
+from hubft.images import transforms
+from hubft.images.decode import decode
 from hubft.job import Compute, Recipe, Task
-from hubft.train import transforms
-from hubft.train.decode import decode
+from hubft.share import inference, load
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -257,6 +261,6 @@ def test_the_fine_tune_of_a_hub_repository_runs_its_code_only_on_request(
         for trusted, code in (([], 2), (["--trust"], 0)):
             monkeypatch.setattr("sys.argv", ["hubft", *command, *trusted])
             with pytest.raises(SystemExit) as exit:
-                cli.main()
+                main.main()
             assert exit.value.code == code
             assert ("runs the code of hub:" in capsys.readouterr().err) == bool(code)

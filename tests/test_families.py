@@ -9,10 +9,10 @@ from pathlib import Path
 import nets
 import pytest
 
-from hubft import plugins
-from hubft.errors import HubftError
+from hubft.base.errors import HubftError
+from hubft.families import plugins
+from hubft.images import transforms
 from hubft.testing import CHECKS, Trial
-from hubft.train import transforms
 
 SMALL = [
     ("torchvision", ""),

@@ -7,7 +7,8 @@ import pytest
 import torch
 from nets import on_meta
 
-from hubft import Preprocess, plugins
+from hubft import Preprocess
+from hubft.families import plugins
 
 
 @pytest.fixture(scope="module")

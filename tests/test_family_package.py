@@ -13,10 +13,11 @@ from runs import heard, job, killed
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hubft import Job, engine, inference, load, share, testing
-from hubft.errors import BaseMismatch, PackageError
+from hubft import Job, engine, testing
+from hubft.base.errors import BaseMismatch, PackageError
 from hubft.job import Task
 from hubft.publish.manifest import Manifest
+from hubft.share import inference, load, transfer
 
 OTHERS = ("cats", "dogs")
 
@@ -175,7 +176,7 @@ def test_a_delta_holds_what_differs_from_its_parent_and_needs_those_very_bytes(
     assert load_file(more / "package" / "delta.safetensors").keys() == HEAD
     assert load.load(more, prove=True) is not None
     with pytest.raises(PackageError, match=r"a delta over a package of this machine.* push that package first"):
-        share._check_publishable(manifest(more))
+        transfer._check_publishable(manifest(more))
     engine.finetune(replace(job(insects, tmp_path / "new", recipe={"train": "all", "lr": 0.01})))
     shutil.rmtree(first / "package")
     shutil.copytree(tmp_path / "new" / "package", first / "package")

@@ -7,8 +7,8 @@ import huggingface_hub.constants
 import pytest
 import torch
 
-from hubft import plugins
-from hubft.errors import FamilyError
+from hubft.base.errors import FamilyError
+from hubft.families import plugins
 from hubft.testing.subject import compute, images
 
 OFFLINE = plugins.ROOT.parent / "shared" / "hf_home" / "hub"  # a cache of the Hugging Face Hub beside the checkout

@@ -10,8 +10,9 @@ import torch
 from nets import check_same_bits, on_meta
 from safetensors.torch import save_file
 
-from hubft import Task, plugins, structure
-from hubft.errors import FamilyError, JobError
+from hubft import Task
+from hubft.base.errors import FamilyError, JobError
+from hubft.families import plugins, structure
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from nets import check_same_bits, on_meta
 from torch import Tensor
 from torchvision import models
 
-from hubft import Task, plugins, structure
-from hubft.errors import FamilyError, PackageError
+from hubft import Task
+from hubft.base.errors import FamilyError, PackageError
+from hubft.families import plugins, structure
 from hubft.testing import values
 from hubft.testing.subject import images
 
@@ -110,7 +111,7 @@ def test_torchvision_without_network_says_what_it_wanted(tmp_path: Path, monkeyp
         raise OSError("no network here")
 
     monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
-    monkeypatch.setattr("hubft.network.unreachable", lambda url: "")
+    monkeypatch.setattr("hubft.base.network.unreachable", lambda url: "")
     with pytest.raises(FamilyError, match=r"resnet18-\w+\.pth cannot be had: OSError: no network here"):
         plugins.manager("torchvision").hook.load(name="resnet18", pretrained=True)
 

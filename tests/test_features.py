@@ -15,11 +15,12 @@ import toy_family
 from torch import Tensor, nn
 
 from hubft import Base, Loaded, Preprocess
-from hubft.train import cut, features, stages
-from hubft.train.features import Cache, Features
-from hubft.train.feed import Cut
+from hubft.cut import cut, features
+from hubft.cut.features import Cache, Features
+from hubft.cut.feed import Cut
+from hubft.cut.provenance import Source, prefix
+from hubft.families import stages
 from hubft.train.loader import Batches
-from hubft.train.source import Source, prefix
 
 N, SHAPE = 11, (4, 3, 3)
 SOURCE = Source(

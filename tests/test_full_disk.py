@@ -15,11 +15,13 @@ import pictures
 import pytest
 from runs import job
 
-from hubft import cli, engine, organisation, share
-from hubft.errors import WriteError
-from hubft.publish import catalogue, tensors
+from hubft import engine
+from hubft.base.errors import WriteError
+from hubft.cli import main
+from hubft.publish import tensors
+from hubft.run.folder import Run
+from hubft.share import catalogue, organisation, transfer
 from hubft.train import checkpoint
-from hubft.train.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +107,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     """Return the one line in which a command that cannot write ends, with exit code 2."""
     monkeypatch.setattr(sys, "argv", ["hubft", *map(str, words)])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main.main()
     said = capsys.readouterr()
     assert ended.value.code == 2 and said.err.count("\n") == 1 and "Traceback" not in said.err, said.err
     return said.err
@@ -129,7 +131,7 @@ def test_what_lies_below_a_file_is_told(
         )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "package"]
     with pytest.raises(WriteError, match=r"'file/copy' cannot be written: .*'file'; nothing was written"):
-        share._copied(share.packages.read(tmp_path / "package"), Path("file/copy"))
+        transfer._copied(transfer.packages.read(tmp_path / "package"), Path("file/copy"))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -159,7 +161,7 @@ def test_a_cache_on_a_full_disk_is_gone_without(data: Path, tmp_path: Path, monk
 
 
 def test_without_room_for_temporary_files_a_run_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hubft.train import store
+    from hubft.base import store
 
     def none() -> str:
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")

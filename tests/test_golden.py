@@ -6,7 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hubft import Preprocess, digest, inference, load
+from hubft import Preprocess
+from hubft.base import digest
+from hubft.share import inference, load
 
 GOLDEN = Path(__file__).parent / "golden"
 PACKAGES = sorted(path.parent for path in GOLDEN.glob("*/*/hubft.json"))

@@ -20,10 +20,11 @@ from markdown_it import MarkdownIt
 from PIL import Image
 from terminal import TOKEN, Terminal, commands
 
-from hubft import Base, Job, cli
+from hubft import Base, Job
+from hubft.base.display import visible
+from hubft.cli import main
 from hubft.publish import card, package
-from hubft.text import visible
-from hubft.train.run import Run
+from hubft.run.folder import Run
 
 FOLDERS = (  # what a file system can hold
     " blanks ",
@@ -82,7 +83,7 @@ def hubft(folder: Path, *arguments: object) -> Ran:
         stack.enter_context(contextlib.redirect_stdout(streams[0]))
         stack.enter_context(contextlib.redirect_stderr(streams[1]))
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
     ran = Ran(ended.value.code, streams[0].getvalue(), streams[1].getvalue())
     check_lines(ran.out + ran.err)
     return ran

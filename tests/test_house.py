@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 import hubft
-from hubft import errors, hookspecs
-from hubft.plugins import ROOT
+from hubft import hookspecs
+from hubft.base import errors
+from hubft.families.plugins import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SOURCES = sorted([*ROOT.glob("hubft/**/*.py"), *ROOT.glob("plugins/*.py"), *ROOT.glob("hubconf.py")])
@@ -97,7 +98,9 @@ def test_every_error_is_in_the_tree_at_the_top_of_its_module() -> None:
     assert drawn == {c.__name__: c.__base__.__name__ for c in classes if c.__base__}
     for where, node in nodes(ast.ClassDef):
         bases = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
-        assert where.startswith("hubft/errors.py") or not bases & drawn.keys(), f"{where}: errors live in errors.py"
+        assert where.startswith("hubft/base/errors.py") or not bases & drawn.keys(), (
+            f"{where}: errors live in errors.py"
+        )
 
 
 # --- what no source does ----------------------------------------------------------------------------------------
@@ -119,23 +122,6 @@ def test_no_pickle_is_read_and_no_text_is_run() -> None:
             raise AssertionError(f"{where}: it unpickles")
 
 
-ROOMS = ("train", "publish", "deploy")
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_the_rooms_do_not_import_each_other(room: str) -> None:
-    others = tuple(f"hubft.{other}" for other in ROOMS if other != room)
-    # what every room may take
-    outside = {"errors", "job", "plain", "hookspecs", "files", "text", "digest", "rgb", "urls", "network", "bounds"}
-    outside |= {"plugins", "distributions"}
-    own = {path.stem for path in ROOT.glob("hubft/*.py")} | {"testing"}
-    joiners = [f"hubft.{module}" for module in own - {*outside, "__init__"}]
-    for name, tree in TREES.items():
-        if name.startswith(f"hubft/{room}/"):
-            wrong = [m for m in imported(tree) if any(m == o or m.startswith(f"{o}.") for o in (*others, *joiners))]
-            assert not wrong, name
-
-
 def test_families_are_not_known_to_the_core() -> None:
     families = {path.stem for path in ROOT.glob("plugins/*.py")}
     for name, tree in TREES.items():
@@ -145,7 +131,10 @@ def test_families_are_not_known_to_the_core() -> None:
 
 STOPWATCHES = {
     f"hubft/{name}.py"
-    for name in ("console", "engine", "plan", "train/loop", "train/bench", "train/machine", "train/sizes")
+    for name in (
+        *("base/console", "engine", "run/plan", "train/loop"),
+        *("machine/bench", "machine/choose", "images/sizes"),
+    )
 }
 
 

@@ -11,13 +11,13 @@ import packages
 import pytest
 from loopback.hub import Hub, serving
 
-from hubft.errors import HubError, PackageError
+from hubft.base.errors import HubError, PackageError
 from hubft.publish import hub as fetching
 
 LOAD = """
 import json, sys
-from hubft.errors import HubftError
-from hubft.load import load
+from hubft.base.errors import HubftError
+from hubft.share.load import load
 for source in sys.argv[1:]:
     try:
         model = load(source)

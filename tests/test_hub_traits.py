@@ -13,10 +13,12 @@ import torch
 from test_cli import Hubft, hubft  # noqa: F401  # the fixture
 from torch import nn
 
-from hubft import Job, Loaded, Task, engine, heads, load, plugins
-from hubft.build import adapt, load_base
-from hubft.errors import FamilyError, HubftError, JobError
+from hubft import Job, Loaded, Task, engine
+from hubft.base.errors import FamilyError, HubftError, JobError
+from hubft.families import heads, plugins
+from hubft.families.build import adapt, load_base
 from hubft.job import Compute, Recipe
+from hubft.share import load
 
 TRAITS = Path(__file__).parent / "traits"
 CHECKOUT = Path(__file__).parents[1]
@@ -271,7 +273,7 @@ def threads() -> Iterator[None]:
 def test_only_the_thread_that_builds_goes_without_weights(weights: Path, threads: None) -> None:
     from threading import Thread
 
-    from hubft.weightless import without_weights
+    from hubft.families.weightless import without_weights
 
     found: list[Any] = []
     with without_weights() as asked:

@@ -22,10 +22,12 @@ from loopback import github, hub
 from loopback.stranger import HIDDEN, NOT_INSTALLED, ROOT, altered, checkout, run, site
 
 import hubft
-from hubft import Job, Task, digest
-from hubft.errors import HubftError
-from hubft.load import entry
-from hubft.publish import catalogue, package
+from hubft import Job, Task
+from hubft.base import digest
+from hubft.base.errors import HubftError
+from hubft.publish import package
+from hubft.share import catalogue
+from hubft.share.load import entry
 
 SERIES = hubft.__version__.rpartition(".")[0]
 
@@ -36,13 +38,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[github.GitHub]:
     version of the series, v2, and as a next series."""
     folder = tmp_path_factory.mktemp("github")
     files = checkout()
-    records = json.loads(files["hubft/publish/catalogue.json"])
+    records = json.loads(files["hubft/share/catalogue.json"])
     records["toy_ft"] = {"description": "A toy.", "reference": "toy:small"}
     packages.write(folder / "toy_ft", packages.toy_job(package="delta"))
     with_toy = {
         **files,
-        "hubft/publish/catalogue.json": json.dumps(records).encode(),
-        **{f"hubft/publish/catalogue/toy_ft/{p.name}": p.read_bytes() for p in (folder / "toy_ft").iterdir()},
+        "hubft/share/catalogue.json": json.dumps(records).encode(),
+        **{f"hubft/share/catalogue/toy_ft/{p.name}": p.read_bytes() for p in (folder / "toy_ft").iterdir()},
     }
     following = altered(files, "hubft/__init__.py", '__version__ = "0.', '__version__ = "77.')
     newer = altered(files, "hubft/__init__.py", f'"{hubft.__version__}"', f'"{SERIES}.99"')
@@ -115,7 +117,7 @@ def test_a_published_entry_by_branch_tag_and_sha(bare: Path, tmp_path: Path) -> 
     """`torch.hub.load("org/hubft", "resnet50_ft", trust_repo=True)`, as it stands in the documentation."""
     job = Job("torchvision:resnet50", "d", task=Task(outputs=3), compress="bf16")
     trained = packages.write(tmp_path / "resnet50_ft", job, pretrained=False)
-    where = "hubft/publish/catalogue/resnet50_ft"
+    where = "hubft/share/catalogue/resnet50_ft"
     files = checkout() | {f"{where}/{p.name}": p.read_bytes() for p in (tmp_path / "resnet50_ft").iterdir()}
     tip, tagged = "b" * 40, "c" * 40
     commits = {tip: files, tagged: files}
@@ -191,7 +193,7 @@ with open("model.pickle", "rb") as file:
     assert classes == list(packages.CLASSES)
     from PIL import Image
 
-    from hubft.load import load
+    from hubft.share.load import load
 
     image = Image.radial_gradient("L").resize((300, 200))
     loaded = load(str(tmp_path / "p"))
@@ -223,7 +225,7 @@ def test_an_imported_hubft_of_the_series_is_used(served: github.GitHub, bare: Pa
     code = """
 import sys, torch, hubft
 torch.hub.load("org/hubft:v1.0", "resnet50_ft", trust_repo=True, pretrained=False)
-print("\\n" + sys.modules["hubft.load"].__file__)
+print("\\n" + sys.modules["hubft.share.load"].__file__)
 """
     output = run(code, [tmp_path / "other", bare], tmp_path, served.environment)
     assert output.splitlines()[-1] == str(tmp_path / "other" / "hubft" / "load.py")
@@ -298,7 +300,7 @@ def test_an_entry_gives_the_package_that_was_recorded(
         record = {"description": "Published.", "reference": "toy:small", "hub": f"me/toys@{sha}"}
         record["manifest"] = digest.of_file(tmp_path / "p" / package.MANIFEST)
         entries = {"right": record, "wrong": record | {"manifest": "0" * 64}, "loose": record | {"hub": "me/toys@main"}}
-        files = served.commits["a" * 40] | {"hubft/publish/catalogue.json": json.dumps(entries).encode()}
+        files = served.commits["a" * 40] | {"hubft/share/catalogue.json": json.dumps(entries).encode()}
         sha = hashlib.sha1(b"published").hexdigest()
         served.commits[sha], served.branches["published"] = files, sha
         environment = {**served.environment, "HF_ENDPOINT": running.url, "HF_HOME": str(tmp_path / "hf")}

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from hubft import HubftError, Job, Preprocess, Task
-from hubft.errors import JobError
+from hubft.base.errors import JobError
+from hubft.base.serialize import from_dict, to_dict
 from hubft.job import Compute, Recipe, Reference
-from hubft.plain import from_dict, to_dict
 from hubft.rules import Rule, parse
 
 JOB = Job("toy:small", "flowers")
@@ -382,7 +382,9 @@ def test_what_is_no_rule_is_refused_in_one_clear_line(text: str, said: str) -> N
     assert isinstance(caught.value, HubftError)
 
 
-@pytest.mark.parametrize("module", ["hubft", "hubft.job", "hubft.plugins", "hubft.cli", "hubft.console"])
+@pytest.mark.parametrize(
+    "module", ["hubft", "hubft.job", "hubft.families.plugins", "hubft.cli.main", "hubft.base.console"]
+)
 def test_light_modules_do_not_import_torch(module: str) -> None:
     heavy = "{'torch', 'numpy', 'PIL', 'matplotlib', 'scipy', 'timm', 'huggingface_hub'}"
     code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"

@@ -28,11 +28,14 @@ from safetensors.torch import load_file
 from terminal import TOKEN, Terminal, commands
 from torch import Tensor
 
-from hubft import Job, Preprocess, cli, load, organisation, plugins
-from hubft.plugins import ROOT
+from hubft import Job, Preprocess
+from hubft.cli import main
+from hubft.families import plugins
+from hubft.families.plugins import ROOT
+from hubft.images.decode import decode
+from hubft.images.rgb import rgb
 from hubft.publish import card, lines, package
-from hubft.rgb import rgb
-from hubft.train.decode import decode
+from hubft.share import load, organisation
 
 NETS = "me/nets"  # a torch.hub repository, whose code is foreign
 TIP = 40 * "a"
@@ -204,7 +207,7 @@ def test_the_files_are_those_that_a_plain_reading_gets_wrong(world: World) -> No
             assert image.convert("RGB").tobytes() != decode(world.pictures[name], white=4095).tobytes(), name
 
 
-WAYS = {"timm": "timm.create_model", "torch.hub": "torch.hub.load", "hubft": "from hubft.load"}
+WAYS = {"timm": "timm.create_model", "torch.hub": "torch.hub.load", "hubft": "from hubft.share.load"}
 """What marks the block of a card that loads by this way."""
 
 
@@ -341,7 +344,7 @@ def test_what_finetune_says_to_try_can_be_typed(
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
         patch.setattr(sys, "argv", ["hubft", *arguments])
-        cli.main()
+        main.main()
     shown = capsys.readouterr()
     assert ended.value.code == 0, shown.err
     return shown.out
@@ -374,7 +377,7 @@ def test_without_a_repository_nothing_that_does_not_exist_is_named(world: World)
 
 
 def documentation() -> list[str]:
-    own = (ROOT / "hubft" / "publish" / "catalogue").glob("*/README.md")
+    own = (ROOT / "hubft" / "share" / "catalogue").glob("*/README.md")
     return [(ROOT / "hubconf.py").read_text(encoding="utf-8"), *(path.read_text(encoding="utf-8") for path in own)]
 
 

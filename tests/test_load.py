@@ -13,10 +13,13 @@ import torch
 from PIL import ExifTags, Image
 from torch import nn
 
-from hubft import Base, Job, Preprocess, Task, digest, load, plugins
-from hubft.build import build, parameters_on_meta, unfilled
-from hubft.errors import BaseMismatch, FamilyError, PackageError
+from hubft import Base, Job, Preprocess, Task
+from hubft.base import digest
+from hubft.base.errors import BaseMismatch, FamilyError, PackageError
+from hubft.families import plugins
+from hubft.families.build import build, parameters_on_meta, unfilled
 from hubft.publish import package
+from hubft.share import load
 
 
 def same_bits(a: nn.Module, b: nn.Module) -> bool:

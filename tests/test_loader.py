@@ -10,12 +10,13 @@ import torch
 from PIL import Image
 
 from hubft import Preprocess
+from hubft.images import transforms
+from hubft.images.dataset import Images, Sample
+from hubft.images.pixels import Views
 from hubft.job import Compute, Recipe
-from hubft.train import loader, transforms
-from hubft.train.data import Images, Sample
+from hubft.machine.runtime import Runtime
+from hubft.train import loader
 from hubft.train.loader import Batches
-from hubft.train.pixels import Views
-from hubft.train.runtime import Runtime
 
 PREPROCESS = Preprocess(size=(16, 16), resize=20)
 SHAPES = [(1, 1), (1, 8), (7, 3), (8, 4), (9, 4), (10, 64), (65, 32)]  # (samples, batch size)

@@ -13,21 +13,23 @@ import pytest
 import torch
 from torch import nn
 
-from hubft import HubftError, Job, Loaded, hookimpl, plugins
-from hubft.build import build
-from hubft.errors import FamilyError, JobError, TrainingError
+from hubft import HubftError, Job, Loaded, hookimpl
+from hubft.base.errors import FamilyError, JobError, TrainingError
+from hubft.families import plugins, stages
+from hubft.families.build import build
+from hubft.images import dataset, mixing, transforms
+from hubft.images.decode import decode
+from hubft.images.pixels import Views
 from hubft.job import Compute, Recipe, Task
-from hubft.train import data, frozen, loader, loop, mixing, recipe, stages, transforms
-from hubft.train.decode import decode
-from hubft.train.pixels import Views
-from hubft.train.runtime import Runtime
+from hubft.machine.runtime import Runtime
+from hubft.train import frozen, loader, loop, recipe
 
 CPU = Compute(device="cpu", workers=0)
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> data.Images:
-    return data.read(pictures.folder(tmp_path_factory.mktemp("data")), 0.2, 0)
+def images(tmp_path_factory: pytest.TempPathFactory) -> dataset.Images:
+    return dataset.read(pictures.folder(tmp_path_factory.mktemp("data")), 0.2, 0)
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ class Training:
 
 
 @pytest.fixture
-def begin(images: data.Images, pm: pluggy.PluginManager) -> Callable[..., Training]:
+def begin(images: dataset.Images, pm: pluggy.PluginManager) -> Callable[..., Training]:
     def begun(compute: Compute = CPU, **options: Any) -> Training:
         recipe = Recipe(**{"epochs": 2, "batch_size": 9, "lr": 0.02, "body_lr": 0.1, "seed": 3} | options)
         torch.manual_seed(0)
@@ -328,7 +330,7 @@ def test_dropout_goes_with_the_layer_that_it_feeds() -> None:
     assert list(modes(model)) == ["classifier", "classifier.0", "classifier.1", "classifier.2"]
 
 
-def test_evaluation_is_fp32_in_eval_mode_and_in_order(images: data.Images, pm: pluggy.PluginManager) -> None:
+def test_evaluation_is_fp32_in_eval_mode_and_in_order(images: dataset.Images, pm: pluggy.PluginManager) -> None:
     loaded = build(pm, Job("toy:small", "-", task=Task(outputs=3, dropout=0.5)), pretrained=True)
     nn.init.normal_(loaded.model.get_parameter("head.1.weight"))
     transform = transforms.evaluation(loaded.preprocess)

@@ -12,12 +12,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hubft import HubftError, Job, Loaded, plugins
-from hubft.build import build
+from hubft import HubftError, Job, Loaded
+from hubft.families import plugins
+from hubft.families.build import build
 from hubft.job import Compute, Recipe, Task
-from hubft.train import bench, machine, timings
-from hubft.train.machine import Choice, Work
-from hubft.train.runtime import Runtime
+from hubft.machine import bench, timings
+from hubft.machine import choose as machine
+from hubft.machine.choose import Choice, Work
+from hubft.machine.runtime import Runtime
 
 NAP = 0.03  # seconds; a pass of the toy network takes less than a tenth of it
 COLOURS = torch.randn(8, 3, 1, 1, generator=torch.Generator().manual_seed(0))

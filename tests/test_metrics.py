@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from hubft.train.metrics import classification, proportion
+from hubft.tasks.metrics import classification, proportion
 
 CLASSES = ("ant", "bee", "cat")
 

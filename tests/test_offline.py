@@ -15,22 +15,24 @@ import pytest
 from loopback import github
 from loopback.stranger import ROOT, checkout
 
-from hubft import network
-from hubft.errors import FamilyError
+from hubft.base import network
+from hubft.base.errors import FamilyError
 from hubft.publish import hub
 
 REFUSED = "http://127.0.0.1:9"  # the discard port
 COMMIT = "1" * 40
 WAYS = """
 import json, sys, time
-import hubft.load, hubft.share, timm, torchvision
-from hubft import network, plugins
+import timm, torchvision
+from hubft.base import network
+from hubft.families import plugins
+from hubft.share import load, transfer
 network.PATIENCE = 1.0
 ways = {
-    "load": lambda: hubft.load.load("me/flowers"),
-    "pinned": lambda: hubft.load.load("me/flowers@" + 40 * "1"),
-    "pull": lambda: hubft.share.pull("me/flowers"),
-    "push": lambda: hubft.share.push("package", "me/flowers"),
+    "load": lambda: load.load("me/flowers"),
+    "pinned": lambda: load.load("me/flowers@" + 40 * "1"),
+    "pull": lambda: transfer.pull("me/flowers"),
+    "push": lambda: transfer.push("package", "me/flowers"),
     "timm": lambda: plugins.manager("timm").hook.load(name="test_vit", pretrained=True),
     "torchvision": lambda: plugins.manager("torchvision").hook.load(name="resnet18", pretrained=True),
     "hub": lambda: plugins.manager("hub").hook.load(name="me/nets:small", pretrained=True),
@@ -77,7 +79,7 @@ def test_every_way_in_is_answered_soon_in_one_line(kind: str, silent: str, tmp_p
 
 
 def test_github_without_an_answer_leaves_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from hubft import plugins
+    from hubft.families import plugins
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(network, "unreachable", lambda url: "github.com cannot be reached (silence)")

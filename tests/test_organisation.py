@@ -19,13 +19,15 @@ from loopback import github, hub
 from loopback.stranger import ROOT, checkout, files, run, site
 from torch import nn
 
-from hubft import cli, digest, organisation
-from hubft.errors import HubftError
-from hubft.publish import catalogue, package
-from hubft.publish.catalogue import Entry
+from hubft.base import digest
+from hubft.base.errors import HubftError
+from hubft.cli import main
+from hubft.publish import package
+from hubft.share import catalogue, organisation
+from hubft.share.catalogue import Entry
 
 IMAGE = "torch.linspace(-2, 2, 3 * 32 * 32).reshape(1, 3, 32, 32)"
-KILLED = "import os; from hubft.publish import catalogue; catalogue.write = lambda *_: os._exit(9); "
+KILLED = "import os; from hubft.share import catalogue; catalogue.write = lambda *_: os._exit(9); "
 """Of a process that dies after the push, before the entry is written."""
 
 
@@ -37,12 +39,12 @@ def ended(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
     """The command in this process: its exit code, and what it printed."""
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # main sets it where it is not set
     monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setattr(cli.app, "console", rich.console.Console())
+    monkeypatch.setattr(main.app, "console", rich.console.Console())
 
     def run(*arguments: object) -> tuple[object, str, str]:
         monkeypatch.setattr(sys, "argv", ["hubft", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         return ended.value.code, *capsys.readouterr()
 
     return run
@@ -67,7 +69,7 @@ def environment(running: hub.Hub, home: Path) -> dict[str, str]:
 
 def hubft(running: hub.Hub, cwd: Path, *arguments: object, first: str = "") -> subprocess.CompletedProcess[str]:
     """Return the command's end, run in `cwd` with a process of its own, in which `first` is run first."""
-    code = f"{first}import sys; from hubft import cli; sys.argv[0] = 'hubft'; cli.main()"
+    code = f"{first}import sys; from hubft.cli import main as cli; sys.argv[0] = 'hubft'; cli.main()"
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, env=os.environ | environment(running, cwd), text=True, capture_output=True)
 
@@ -133,7 +135,7 @@ def test_publish_and_load_from_a_checkout_of_hubft(running: hub.Hub, tmp_path: P
     done = hubft(running, fork, *arguments)
     assert done.returncode == 0 and "nobody else" not in done.stdout, done.stderr
     changed = {path for path, data in files(fork).items() if checkout().get(path) != data}
-    assert changed == {"hubft/publish/catalogue.json"}
+    assert changed == {"hubft/share/catalogue.json"}
     tip = "b" * 40
     repository = github.GitHub("me/hubft", branches={"main": tip}, commits={tip: files(fork)})
     code = f"""
@@ -287,7 +289,7 @@ def test_its_files_are_clean_and_its_readme_has_commands_that_are_understood(tmp
     commands = re.findall(r"^hubft .*$", (tmp_path / "models" / "README.md").read_text(), re.MULTILINE)
     assert len(commands) == 3
     for line in commands:
-        cli.app.parse_args(shlex.split(line)[1:], exit_on_error=False, print_error=False)
+        main.app.parse_args(shlex.split(line)[1:], exit_on_error=False, print_error=False)
 
 
 def test_both_hubconfs_have_one_signature(tmp_path: Path) -> None:

@@ -20,10 +20,10 @@ import torch
 from torch import nn
 from torchvision.transforms import v2
 
-from hubft.errors import HubftError, PackageError
-from hubft.load import model as load_model
+from hubft.base.errors import HubftError, PackageError
+from hubft.images import transforms
 from hubft.publish import manifest, package, selftest, tensors
-from hubft.train import transforms
+from hubft.share.load import model as load_model
 
 
 @pytest.fixture

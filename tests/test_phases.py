@@ -17,9 +17,10 @@ from runs import heard, job, listening
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from hubft import Loaded, inference, load
+from hubft import Loaded
 from hubft.engine import Result
-from hubft.train import pixels
+from hubft.images import pixels
+from hubft.share import inference, load
 
 FATAL = Path(__file__).with_name("fatal.py")
 HEAD = {"train": "head", "epochs": 4, "probe": False}

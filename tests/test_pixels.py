@@ -15,13 +15,15 @@ from PIL import Image, ImageOps
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from hubft import Preprocess
+from hubft.base import store
+from hubft.base.store import Scratch, Store
+from hubft.images import dataset, decode, pixels, transforms
+from hubft.images.dataset import Images
+from hubft.images.pixels import Normalise, Views
 from hubft.job import Compute, Recipe
-from hubft.train import data, decode, loader, pixels, store, transforms
-from hubft.train.data import Images
+from hubft.machine.runtime import Runtime
+from hubft.train import loader
 from hubft.train.loader import Batches
-from hubft.train.pixels import Normalise, Views
-from hubft.train.runtime import Runtime
-from hubft.train.store import Scratch, Store
 
 PREPROCESS = Preprocess(size=(16, 16), resize=20)
 KINDS = {"jpg": ("JPEG", {"quality": 90}), "png": ("PNG", {})}
@@ -51,7 +53,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
         path = folder / "ab"[i // 6] / f"{i}.{kind}"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(encoded(photograph(18 + 23 * i, 150 - 11 * i), kind, turned=1 + i % 8).getvalue())
-    return data.read(folder, 0.2, 0)
+    return dataset.read(folder, 0.2, 0)
 
 
 # --- decoding ---------------------------------------------------------------------------------------------------

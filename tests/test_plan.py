@@ -17,14 +17,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from hubft import HubftError, Loaded, engine, plan, plugins, probing
-from hubft.errors import CheckpointError
+from hubft import HubftError, Loaded, engine
+from hubft.base.errors import CheckpointError
+from hubft.families import plugins
+from hubft.images import transforms
+from hubft.images.decode import decode
 from hubft.job import Recipe
-from hubft.train import machine, transforms
-from hubft.train.decode import decode
+from hubft.machine import choose
+from hubft.run import plan, probing
+from hubft.run.folder import Run
 from hubft.train.probe import Probe
 from hubft.train.recipe import lr_factor
-from hubft.train.run import Run
 
 AUTO = {"lr": 0.0}
 
@@ -76,7 +79,7 @@ def test_a_resumed_run_does_not_ask_again(
     run = killed(job(insects, tmp_path / "run", **asked), step, monkeypatch)
     assert run.checkpoints.exists() == (step > 4) and not run.package.exists()
     before = run.plan_file.read_bytes()
-    for module, name in ((machine, "choose"), (plan, "learning_rate"), (plan, "augmentation")):
+    for module, name in ((choose, "choose"), (plan, "learning_rate"), (plan, "augmentation")):
         monkeypatch.setattr(module, name, lambda *_: pytest.fail("it was settled before"))
     result = engine.resume(run.folder)
     assert run.plan_file.read_bytes() == before
@@ -167,8 +170,8 @@ def test_as_many_epochs_as_the_budget_has_time_for(
     insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: str, epochs: int
 ) -> None:
     """An epoch of 60 images is measured to take 30 s, and the schedule is that of the epochs there are."""
-    real = machine.choose
-    monkeypatch.setattr(machine, "choose", lambda *its: replace(real(*its), step_seconds=0.5, forward_seconds=0.01))
+    real = choose.choose
+    monkeypatch.setattr(choose, "choose", lambda *its: replace(real(*its), step_seconds=0.5, forward_seconds=0.01))
     result, _ = heard(job(insects, tmp_path / "run", recipe={"budget": budget, "epochs": 50}))
     history, steps = result.run.history(), 4 * epochs
     assert len(history) == epochs
@@ -185,7 +188,7 @@ def test_without_a_probe_there_is_at_least_one_epoch(insects: Path, tmp_path: Pa
 def test_a_run_that_is_measured_settles_too(
     insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
 ) -> None:
-    monkeypatch.setattr(machine, "SHORT", 0.0)
+    monkeypatch.setattr(choose, "SHORT", 0.0)
     result, console = heard(job(insects, tmp_path / "run", recipe=AUTO | {"epochs": epochs}))
     its = settled(result.run)
     assert its["machine"]["table"] and "measured for" in console.about("machine ")[0]

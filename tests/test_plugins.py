@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from hubft import isolated, plugins
-from hubft.build import load_base
-from hubft.errors import FamilyError, JobError
+from hubft.base.errors import FamilyError, JobError
+from hubft.families import plugins, sandbox
+from hubft.families.build import load_base
 from hubft.job import Job, Task
 
 OWN = {path.stem.removeprefix("hubft_") for path in plugins.CHECKOUT.glob("hubft_*.py")}
@@ -124,7 +124,7 @@ def test_a_broken_family_is_named_with_what_is_wrong(install: Install, code: str
 
 
 def test_what_pluggy_does_not_take_is_told_in_one_line(install: Install) -> None:
-    install("odd", lines=f"[{plugins.GROUP}]\nodd = hubft.defaults\n")
+    install("odd", lines=f"[{plugins.GROUP}]\nodd = hubft.families.defaults\n")
     with pytest.raises(
         FamilyError, match=r"does not fit the hooks .* already registered .*try: pip uninstall hubft-odd"
     ):
@@ -145,7 +145,7 @@ def test_a_name_that_two_distributions_claim_is_marked_on_both_and_refused(
         plugins.manager("twin")
     assert str(caught.value) == one
     assert not {"one_twin", "other_twin"} & set(sys.modules)
-    assert isolated.verified(found("twin")) == found("twin")
+    assert sandbox.verified(found("twin")) == found("twin")
     assert [f.problem for f in found("good")] == [""]
     plugins.manager("good")
     monkeypatch.setenv(plugins.DISABLE, "one-twin")
@@ -248,7 +248,7 @@ def test_families_are_disabled_by_their_name_and_by_their_distributions(
     install("good")
     monkeypatch.setenv(plugins.DISABLE, words)
     assert {family.name for family in plugins.installed() if family.problem == ASLEEP} == asleep
-    assert isolated.verified(found("bad"))[0].disabled == ("bad" in asleep)
+    assert sandbox.verified(found("bad"))[0].disabled == ("bad" in asleep)
 
 
 def test_a_disabled_family_says_how_to_enable_it(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,7 +286,7 @@ def test_a_family_for_other_hooks_is_refused_before_anything_else_of_it_is_read(
     with pytest.raises(FamilyError) as caught:
         plugins.manager("it")
     assert said in str(caught.value) and str(caught.value).startswith("family 'it'")
-    assert isolated.verified(found("it"))[0].problem == str(caught.value)
+    assert sandbox.verified(found("it"))[0].problem == str(caught.value)
 
 
 @pytest.mark.parametrize("api", ["", "hubft_family = {}", "hubft_family = {'api': [1, 0]}"])
@@ -321,7 +321,7 @@ def test_a_run_imports_its_family_and_no_other(install: Install) -> None:
     install("good")
     install("bad", "import sys; sys.exit('I was imported')")
     code = (
-        "import sys; from hubft import plugins; plugins.manager('good'); "
+        "import sys; from hubft.families import plugins; plugins.manager('good'); "
         "print(sorted(m for m in sys.modules if m.startswith('hubft_')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -355,7 +355,7 @@ def test_verify_imports_in_a_process_of_its_own(
     install("it", code)
     (tmp_path / "pluggy.py").write_text("raise RuntimeError('a module of the working folder')")
     monkeypatch.chdir(tmp_path)
-    [family] = isolated.verified(found("it"))
+    [family] = sandbox.verified(found("it"))
     assert family.hooks == ("freeze", "load")[:hooks]
     assert family.problem.startswith(problem) and bool(family.problem) == bool(problem)
     assert "\n" not in family.problem and "hubft_it" not in sys.modules
@@ -368,10 +368,10 @@ def test_verify_waits_no_longer_than_its_limit_whatever_a_family_leaves_behind(
     install("child", child + GOOD)
     install("slow", child + "time.sleep(60)")
     start = time.monotonic()
-    [one] = isolated.verified(found("child"))
+    [one] = sandbox.verified(found("child"))
     assert (one.hooks, one.problem) == (("load",), "")
-    monkeypatch.setattr(isolated, "LIMIT", 1)
-    [other] = isolated.verified(found("slow"))
+    monkeypatch.setattr(sandbox, "LIMIT", 1)
+    [other] = sandbox.verified(found("slow"))
     assert time.monotonic() - start < 15
     told = "cannot be imported: that was not done after 1 seconds; try: pip uninstall hubft-slow"
     assert other.problem == f"family 'slow' of hubft-slow 1.5 {told}"
@@ -393,12 +393,12 @@ def test_many_are_verified_in_forks_of_one_process_and_none_hurts_another(
     }
     for name, code in codes.items():
         install(name, code)
-    monkeypatch.setattr(isolated, "LIMIT", 20)
+    monkeypatch.setattr(sandbox, "LIMIT", 20)
     alone: list[object] = []
-    monkeypatch.setattr(isolated, "_alone", alone.append)
+    monkeypatch.setattr(sandbox, "_alone", alone.append)
     done: list[int] = []
     families = [family for family in plugins.installed() if family.name in codes]
-    verdicts = {one.name: one for one in isolated.verified(families, lambda: done.append(1))}
+    verdicts = {one.name: one for one in sandbox.verified(families, lambda: done.append(1))}
     assert len(done) == len(codes) == len(verdicts) and not alone
     assert {name for name, one in verdicts.items() if one.hooks == ("load",)} == {"good", "noisy", "patches", "checks"}
     for name, said in {
@@ -416,7 +416,7 @@ def test_what_the_forks_do_not_come_to_gets_a_process_of_its_own(install: Instal
     install("murder", "import os, signal; os.kill(os.getppid(), signal.SIGKILL)\n" + GOOD)
     install("other")
     names = ("good", "murder", "other")
-    [good, murder, other] = isolated.verified([one for one in plugins.installed() if one.name in names])
+    [good, murder, other] = sandbox.verified([one for one in plugins.installed() if one.name in names])
     assert (good.hooks, other.hooks) == (("load",), ("load",))
     assert "that ends the process with status -9: and the one that started it" in murder.problem
 

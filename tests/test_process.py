@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from hubft import process
+from hubft.machine import process_setup
 
 PEAK = """
 import ctypes, mmap, os, sys
-from hubft import process
+from hubft.machine import process_setup
 if sys.argv[1] == "set up":
-    process.set_up()
+    process_setup.set_up()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]
@@ -40,6 +40,6 @@ def test_what_the_user_set_stays_and_other_libraries_are_left_alone(monkeypatch:
     def without(name: object) -> object:
         raise OSError("no such library")
 
-    monkeypatch.setattr(process.ctypes, "CDLL", without)
-    process.set_up()
+    monkeypatch.setattr(process_setup.ctypes, "CDLL", without)
+    process_setup.set_up()
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"

@@ -17,7 +17,7 @@ from loopback.stranger import ROOT, checkout
 from PIL import ExifTags, Image
 from safetensors.torch import save
 
-from hubft import plugins
+from hubft.families import plugins
 from hubft.testing import check_family
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,12 +8,13 @@ import timm.optim
 import torch
 from torch import Tensor, nn
 
-from hubft import Job, Loaded, plugins
-from hubft.build import build
-from hubft.errors import JobError
+from hubft import Job, Loaded
+from hubft.base.errors import JobError
+from hubft.families import plugins, stages
+from hubft.families.build import build
 from hubft.job import Compute, Recipe, Task
-from hubft.train import checkpoint, loop, recipe, stages
-from hubft.train.runtime import Runtime
+from hubft.machine.runtime import Runtime
+from hubft.train import checkpoint, loop, recipe
 
 
 def accepted(name: str) -> bool:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from hubft.train import metrics, report
+from hubft.run import report
+from hubft.tasks import metrics
 
 HOSTILE = ("a\nb", "\x1b[31mred", "$x^2$", "$\\frac{$", "w" * 10_000, "\u202egnp.exe", "", "图 🐶", "[red]x[/red]")
 HOSTILE += ("\0", "\udcff", "o\u200bk", "\x9b31m", "\U000e0041", "_hidden", "twice", "twice")

@@ -14,10 +14,12 @@ import pictures
 import pytest
 from runs import job, killed
 
-from hubft import HubftError, Job, cli, engine, prepare, training
-from hubft.console import Console
-from hubft.plain import from_dict
-from hubft.train.run import Run
+from hubft import HubftError, Job, engine
+from hubft.base.console import Console
+from hubft.base.serialize import from_dict
+from hubft.cli import main
+from hubft.run import prepare, training
+from hubft.run.folder import Run
 
 EPOCHS, PER_EPOCH = 3, 5  # 36 images in batches of at most 8
 FATAL = Path(__file__).with_name("fatal.py")
@@ -200,7 +202,7 @@ def test_data_that_was_moved_is_named_once(
     monkeypatch.undo()
     monkeypatch.setattr("sys.argv", ["hubft", "finetune", f"--resume={died.folder}"])
     with pytest.raises(SystemExit, match="0"):
-        cli.main()
+        main.main()
     whole = engine.finetune(small(data, tmp_path / "whole")).run
     assert (died.package / "model.safetensors").read_bytes() == (whole.package / "model.safetensors").read_bytes()
 

@@ -15,11 +15,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v3_small
 
-from hubft import Base, Loaded, Preprocess, cli, engine, inference, load
+from hubft import Base, Loaded, Preprocess, engine
+from hubft.base.errors import Diverged
+from hubft.cli import main
 from hubft.engine import Result
-from hubft.errors import Diverged
+from hubft.run.folder import Run
+from hubft.share import inference, load
 from hubft.train import norms
-from hubft.train.run import Run
 
 MENDED = r"mended   norm statistics lagged behind: loss on training images (\d+\.\d+) -> (\d+\.\d+)"
 KEPT = r"mended   training ended with [\d.]+% of its images wrong, its probe with [\d.]+% of them and [\d.]+% .*"
@@ -122,7 +124,7 @@ def test_the_command_that_diverged_exits_with_one(
     options = f"--no-probe --lr 100 --epochs 1 --workers 0 --device cpu --output {tmp_path / 'run'}"
     monkeypatch.setattr(sys, "argv", ["hubft", "finetune", "toy:small", str(insects), *options.split()])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main.main()
     assert ended.value.code == 1 and re.fullmatch(f"hubft: {SAID}.*\n", capsys.readouterr().err)
 
 

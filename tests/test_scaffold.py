@@ -13,8 +13,9 @@ import pictures
 import pytest
 from environments import Environment
 
-from hubft import cli, plugins
-from hubft.plugins import ROOT
+from hubft.cli import main
+from hubft.families import plugins
+from hubft.families.plugins import ROOT
 
 NAME = "my_nets"
 FILES = ["README.md", "hubft_my_nets.py", "pyproject.toml", "tests/test_hubft_my_nets.py"]
@@ -32,7 +33,7 @@ def new(*arguments: object) -> Ran:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", ["hubft", "families", "new", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
     return Ran(ended.value.code, out.getvalue(), err.getvalue())
 
 
@@ -178,5 +179,5 @@ def test_the_wheel_of_hubft_carries_the_templates_and_its_types(tmp_path: Path) 
     from hatchling.builders.wheel import WheelBuilder
 
     included = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
-    templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "hubft" / "templates").rglob("*.txt")}
+    templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "hubft").rglob("*.txt")}
     assert len(templates) >= 4 and templates | {"hubft/py.typed"} <= included

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from hubft import seen
-from hubft.errors import PackageError
+from hubft.base.errors import PackageError
+from hubft.data import seen
 
 
 def digests(first: int, number: int) -> list[str]:

@@ -9,9 +9,9 @@ from torch import nn
 from torchvision import models
 
 from hubft import Job, engine
-from hubft.errors import JobError
+from hubft.base.errors import JobError
+from hubft.images import sizes
 from hubft.job import Compute, Recipe
-from hubft.train import sizes
 
 
 def halving(times: int) -> nn.Module:

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from hubft import Loaded, Task, plugins
-from hubft.build import unfilled
-from hubft.train.stages import stage_of, under
+from hubft import Loaded, Task
+from hubft.families import plugins
+from hubft.families.build import unfilled
+from hubft.families.stages import stage_of, under
 
 TORCHVISION = """
     alexnet convnext_small convnext_tiny densenet121 densenet161 efficientnet_b0 efficientnet_b3 efficientnet_v2_s

@@ -13,8 +13,10 @@ import pytest
 import torch
 from mutants import AT_IMPORT, FAMILIES, MUTANTS
 
-from hubft import cli, plugins, testing
-from hubft.errors import FamilyError
+from hubft import testing
+from hubft.base.errors import FamilyError
+from hubft.cli import main
+from hubft.families import plugins
 from hubft.testing import CHECKS, Outcome, Trial, check_family
 
 HERE = Path(__file__).parent
@@ -247,7 +249,7 @@ def hubft(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
     def run(*arguments: str) -> tuple[object, str, str]:
         monkeypatch.setattr(sys, "argv", ["hubft", *arguments])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         return (ended.value.code, *capsys.readouterr())
 
     return run

@@ -21,9 +21,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hubft import Job, Preprocess, Task, engine, load, plugins, structure
+from hubft import Job, Preprocess, Task, engine
+from hubft.families import plugins, structure
 from hubft.job import Compute, Recipe
 from hubft.publish import package
+from hubft.share import load
 
 CLASSES = ("ants", "bees: --- # |", "ワスプ")  # label_names are data
 JOBS = {

@@ -12,8 +12,9 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from hubft import Preprocess
-from hubft.hookspecs import INTERPOLATIONS
-from hubft.train import draws, keys, transforms
+from hubft.base import draws, keys
+from hubft.images import transforms
+from hubft.inputs import INTERPOLATIONS
 
 SIZES = [(31, 50), (50, 31), (33, 33), (7, 90), (200, 61)]  # width, height
 

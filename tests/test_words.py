@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from hubft import cli
-from hubft.errors import suggest
+from hubft.base.errors import suggest
+from hubft.cli import main
 
 COMMANDS = ("finetune", "evaluate", "predict", "show", "demo", "push", "pull", "families", "publish", "catalogue")
 OPTIONS = (
@@ -85,6 +85,6 @@ def test_the_command_line_hints_no_further(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["hubft", *line.split()])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main.main()
     told = capsys.readouterr().err
     assert ended.value.code == 2 and re.search(re.escape(said) + r"\s+(Available|$)", told), told

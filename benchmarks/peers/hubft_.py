@@ -18,8 +18,10 @@ from pathlib import Path
 
 import common
 
-from hubft import cli, load, process
+from hubft.cli import main as cli
 from hubft.engine import finetune  # noqa: F401  # imported here so that the clock does not see it
+from hubft.machine import process_setup
+from hubft.share import load
 
 
 def main() -> None:
@@ -37,7 +39,7 @@ def main() -> None:
             flags["--workers"] = given.workers
         words = [str(word) for flag in flags.items() for word in flag]
         os.environ |= {"HUBFT_CACHE": f"{folder}/cache", "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor"}
-        process.set_up()  # as the command does
+        process_setup.set_up()  # as the command does
         clock = common.Clock()
         with contextlib.redirect_stdout(sys.stderr):
             cli.app(

@@ -20,7 +20,7 @@ import torch
 from timm.models._hub import save_for_hf
 from torch import nn
 
-from hubft import plugins
+from hubft.families import plugins
 
 LITE = {f"tf_efficientnet_lite{n}.in1k": f"efficientnet_lite{n}" for n in range(3)}
 RANDOM = "resnet18.a1_in1k"

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from hubft.distributions import repository
+from hubft.base.display import visible
+from hubft.base.distributions import repository
 from hubft.job import Job
 from hubft.publish import lines, metadata
 from hubft.publish.manifest import CONFIG, PICTURE, Manifest
-from hubft.text import visible
 
 HERE = "path/to/this/folder"  # stands for the name of a package that was not pushed
 ROWS = 200  # classes that are listed; more are in hubft.json
@@ -126,7 +126,7 @@ def _load(manifest: Manifest, hub: str) -> Iterator[str]:
     yield f"With hubft (`{lines.install()}`), on the command line or in Python:\n"
     yield from _code(lines.predict(name, "image.jpg", trust), language="bash")
     yield from _code(
-        "from hubft.load import load",
+        "from hubft.share.load import load",
         "",
         f"model = {lines.python(name, trust)}",
         "logits = model(model.preprocess(image)[None])",

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hubft import network, urls
-from hubft.errors import DamagedPackage, HubError, PackageError
+from hubft.base import network, urls
+from hubft.base.errors import DamagedPackage, HubError, PackageError
 from hubft.publish.package import FILES, MANIFEST, Package, locate, read
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ import json
 import shlex
 from collections.abc import Iterator
 
-from hubft import plugins
-from hubft.distributions import repository
+from hubft.base.distributions import repository
+from hubft.families import plugins
+from hubft.families.plugins import ROOT
 from hubft.hookspecs import Preprocess
+from hubft.images.rgb import rgb
 from hubft.job import Reference
-from hubft.plugins import ROOT
 from hubft.publish.manifest import Manifest
-from hubft.rgb import rgb
 
 PLACE = "path/to/hubft"
 """Stands for the folder of a checkout of hubft on cards, while hubft has no public repository."""
@@ -43,7 +43,7 @@ def torch_hub(source: str, trust: bool, place: str = PLACE) -> str:
 
 
 def python(source: str, trust: bool) -> str:
-    """Return the expression that loads a package with `hubft.load.load`."""
+    """Return the expression that loads a package with `hubft.share.load.load`."""
     return f"load({_quoted(source)}{', trust=True' if trust else ''})"
 
 
@@ -51,7 +51,7 @@ def here(source: str, trust: bool) -> str:
     """Return the line of Python that loads a package for whoever typed a command, with what is there."""
     if repository() or (ROOT / "hubconf.py").is_file():
         return torch_hub(source, trust, str(ROOT))
-    return f"from hubft.load import load; model = {python(source, trust)}"
+    return f"from hubft.share.load import load; model = {python(source, trust)}"
 
 
 def predict(source: str, image: str, trust: bool) -> str:
@@ -60,7 +60,7 @@ def predict(source: str, image: str, trust: bool) -> str:
 
 
 def pixels(white: int) -> Iterator[str]:
-    """Yield the lines that make of image.jpg the `image` that a transform takes: those of `hubft.rgb`, themselves."""
+    """Yield the lines that make of image.jpg the `image` that a transform takes: the source of `hubft.images.rgb`."""
     yield from ("import numpy", "from PIL import Image, ImageOps", "", "", inspect.getsource(rgb).rstrip(), "", "")
     known = "" if white == Preprocess.white else f", white={white}"
     yield f'image = rgb(Image.open("image.jpg"){known})'

@@ -12,13 +12,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from hubft.errors import DamagedPackage, HubftError, PackageError
-from hubft.files import MANIFEST
+from hubft.base.display import quoted, unprintable
+from hubft.base.errors import DamagedPackage, HubftError, PackageError
+from hubft.base.files import MANIFEST
+from hubft.base.serialize import from_dict, to_dict
 from hubft.hookspecs import Base, Preprocess
 from hubft.job import PACKAGE, Job, Reference
-from hubft.plain import from_dict, to_dict
 from hubft.publish import tensors
-from hubft.text import quoted, unprintable
 
 SCHEMA = 1
 WEIGHTS = "model.safetensors"

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TypeGuard
 
+from hubft.base.display import visible
 from hubft.publish.manifest import CONFIG, Manifest
-from hubft.text import visible
 
 # Licences that the Hub knows by name (https://huggingface.co/docs/hub/repositories-licenses), as far as models for
 # images carry them; any other is `other` to it, with a name beside it.

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from hubft import digest
-from hubft.errors import DamagedPackage, PackageError
-from hubft.files import fsync
+from hubft.base import digest
+from hubft.base.errors import DamagedPackage, PackageError
+from hubft.base.files import fsync
 from hubft.job import unplaced
 from hubft.publish import card, tensors
 from hubft.publish import manifest as manifests

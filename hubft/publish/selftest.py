@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from hubft.errors import PackageError
+from hubft.base.errors import PackageError
 from hubft.hookspecs import Preprocess
+from hubft.images.rgb import rgb
 from hubft.publish import tensors
 from hubft.publish.package import SELFTEST, Package
-from hubft.rgb import rgb
 
 Transform = Callable[[Image.Image], Tensor]
 

@@ -17,8 +17,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from hubft.errors import PackageError
-from hubft.files import save_file
+from hubft.base.errors import PackageError
+from hubft.base.files import save_file
 
 HEADER_LIMIT = 8 * 2**20  # bytes; that of a ResNet-50 has 29 kB, and 87 MB of empty tensors take 21 s to parse
 

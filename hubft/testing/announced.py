@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hubft import plugins
+from hubft.families import plugins
 from hubft.hookspecs import API
-from hubft.testing import probe
+from hubft.testing import import_probe
 from hubft.testing.subject import Subject, expect, in_process, last_line, shown
 from hubft.testing.trial import check
 
@@ -48,13 +48,14 @@ def import_changes_no_state(subject: Subject) -> None:
 
 
 def _probed(subject: Subject) -> dict[str, Any]:
-    """Return what `hubft.testing.probe` finds, in a process of its own that the checks share."""
+    """Return what `hubft.testing.import_probe` finds, in a process of its own that the checks share."""
     return subject.once(_probe)
 
 
 def _probe(subject: Subject) -> dict[str, Any]:
-    done = in_process(probe.__file__, str(plugins.ROOT), subject.family)
-    told = [line.removeprefix(probe.TOLD) for line in done.stdout.splitlines() if line.startswith(probe.TOLD)]
+    done = in_process(import_probe.__file__, str(plugins.ROOT), subject.family)
+    mark = import_probe.TOLD
+    told = [line.removeprefix(mark) for line in done.stdout.splitlines() if line.startswith(mark)]
     expect(bool(told), f"importing it ends a fresh process with status {done.returncode}: {last_line(done.stderr)}")
     found: dict[str, Any] = json.loads(told[-1])
     return found

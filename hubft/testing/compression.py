@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unittest import SkipTest
 
-from hubft.errors import HubftError
+from hubft.base.errors import HubftError
 from hubft.testing.heads import head_fits_the_task
 from hubft.testing.loading import eval_is_deterministic
 from hubft.testing.subject import Subject, batch, compute, copied, differing, expect, images, shapes, shown

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
+from hubft.families import stages
 from hubft.hookspecs import Loaded
 from hubft.job import Task
 from hubft.testing.heads import head_fits_the_task
 from hubft.testing.subject import Subject, expect, in_stage, shown
 from hubft.testing.trial import check
-from hubft.train import stages
 
 TWO = Task(outputs=2)
 

@@ -6,14 +6,14 @@ from typing import Any
 
 from torch import nn
 
-from hubft import build, digest
+from hubft.base import digest
+from hubft.families import build, stages
 from hubft.hookspecs import Loaded
 from hubft.job import Task
 from hubft.testing.loading import preprocess_fits_the_model
 from hubft.testing.structure import head_is_the_last_stage
 from hubft.testing.subject import Subject, batch, compute, copied, differing, expect, images, shown
 from hubft.testing.trial import check
-from hubft.train import stages
 
 TASKS = (
     Task(outputs=1),

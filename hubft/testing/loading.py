@@ -9,16 +9,16 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from hubft import plugins
-from hubft.build import unfilled
-from hubft.errors import HubftError
+from hubft.base.errors import HubftError
+from hubft.families import plugins
+from hubft.families.build import unfilled
 from hubft.hookspecs import Base, Loaded, Preprocess
+from hubft.images import transforms
 from hubft.job import Reference
 from hubft.publish import tensors
 from hubft.testing.announced import entry_point
 from hubft.testing.subject import Subject, compute, differing, expect, images, shapes, shown
 from hubft.testing.trial import check
-from hubft.train import transforms
 
 
 @check(entry_point)

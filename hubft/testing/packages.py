@@ -13,19 +13,21 @@ from unittest import SkipTest
 
 from torch import Tensor, nn
 
-from hubft import build, digest
+from hubft.base import digest
+from hubft.families import build
 from hubft.hookspecs import Loaded
+from hubft.images import transforms
 from hubft.job import Compute, Recipe
-from hubft.load import model as load_model
+from hubft.machine.runtime import Runtime
 from hubft.publish import package, selftest, tensors
+from hubft.share.load import model as load_model
 from hubft.testing import values
 from hubft.testing.copies import deepcopy_computes_the_same
 from hubft.testing.heads import new_head_leaves_the_rest
 from hubft.testing.loading import filled_build_computes_the_same, reference_loads_it_again
 from hubft.testing.subject import TASK, Subject, compute, copied, differing, expect, images, shown
 from hubft.testing.trial import check
-from hubft.train import checkpoint, loop, transforms
-from hubft.train.runtime import Runtime
+from hubft.train import checkpoint, loop
 
 PLAIN = (".safetensors", ".json", ".md", ".png")
 CLASSES = ("ant", "bee", "cat")

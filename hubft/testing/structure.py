@@ -6,11 +6,11 @@ from functools import partial
 
 from torch import nn
 
+from hubft.families import stages
 from hubft.hookspecs import Loaded
 from hubft.testing.loading import load_gives_a_plain_model, preprocess_fits_the_model
 from hubft.testing.subject import Subject, compute, expect, images
 from hubft.testing.trial import check
-from hubft.train import stages
 
 
 @check(load_gives_a_plain_model)

@@ -13,11 +13,10 @@ import pluggy
 import torch
 from torch import Tensor, nn
 
-from hubft import build, plugins
+from hubft.families import build, plugins, stages
 from hubft.hookspecs import Batch, Declared, Loaded
 from hubft.job import Job, Task
 from hubft.testing import values
-from hubft.train import stages
 
 T = TypeVar("T")
 

@@ -12,13 +12,13 @@ from unittest import SkipTest
 import torch
 from torch import Tensor, nn
 
+from hubft.families import stages
 from hubft.hookspecs import Batch, Loaded
 from hubft.testing.copies import deepcopy_computes_the_same
 from hubft.testing.freezing import TWO, freeze_trains_what_it_says
 from hubft.testing.heads import head_fits_the_task
 from hubft.testing.subject import BATCH, Subject, batch, copied, differing, expect, in_stage, shown
 from hubft.testing.trial import check
-from hubft.train import stages
 
 STEPS, LR = 6, 1e-3
 ROUNDING = 1e-3  # of gradients, as a share of the largest: sums in another order

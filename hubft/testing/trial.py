@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 from unittest import SkipTest
 
-from hubft import build, plugins
-from hubft.errors import FamilyError, suggest
+from hubft.base import draws
+from hubft.base.errors import FamilyError, suggest
+from hubft.families import build, plugins
 from hubft.hookspecs import Declared
 from hubft.testing.subject import Subject
-from hubft.train import draws
 
 Status = Literal["passed", "failed", "expected", "skipped"]
 LONGEST = 500  # characters of a reason

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hubft.heads import drawn
+from hubft.families.heads import drawn
 
 
 @torch.no_grad()

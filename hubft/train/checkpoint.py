@@ -20,9 +20,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hubft import digest
-from hubft.errors import CheckpointError
-from hubft.files import beginning, fsync, save_file, write_json
+from hubft.base import digest
+from hubft.base.errors import CheckpointError
+from hubft.base.files import beginning, fsync, save_file, write_json
 from hubft.train.loop import State
 
 TENSORS, META, MANIFEST = "state.safetensors", "state.json", "manifest.json"

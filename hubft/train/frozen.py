@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from hubft import digest
-from hubft.errors import TrainingError
+from hubft.base import digest
+from hubft.base.errors import TrainingError
 
 
 def tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from hubft.train import draws
-from hubft.train.pixels import Normalise, Views
-from hubft.train.runtime import Runtime
+from hubft.base import draws
+from hubft.images.pixels import Normalise, Views
+from hubft.machine.runtime import Runtime
 
 Index = tuple[int, int]  # (view, index of the sample); view 0 is the evaluation's
 

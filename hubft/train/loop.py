@@ -13,13 +13,15 @@ import pluggy
 import torch
 from torch import Tensor, nn
 
-from hubft.errors import FamilyError, Option, TrainingError
+from hubft.base import draws
+from hubft.base.errors import FamilyError, Option, TrainingError
+from hubft.families import stages
 from hubft.hookspecs import Batch, Loaded
+from hubft.images.mixing import Mixing, parts
 from hubft.job import Recipe
-from hubft.train import draws, frozen, stages
-from hubft.train.mixing import Mixing, parts
+from hubft.machine.runtime import Runtime
+from hubft.train import frozen
 from hubft.train.recipe import Average, optimizer, set_lr
-from hubft.train.runtime import Runtime
 
 Feed = Callable[[Any], AbstractContextManager[Any]]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from hubft.train import stages
+from hubft.families import stages
 
 
 def live(model: nn.Module) -> dict[str, nn.Module]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from hubft.train import draws
+from hubft.base import draws
 
 DECAYS = tuple(10 ** -(exponent / 2) for exponent in range(1, 10))  # strong to weak
 WORSE = 1.02  # held-out loss, as a multiple of the best so far, at which weaker decays are not tried

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hubft.errors import JobError, Option, suggest
+from hubft.base.errors import JobError, Option, suggest
+from hubft.families import stages
 from hubft.hookspecs import Loaded
 from hubft.job import Recipe
-from hubft.train import stages
 
 
 def check_optimizer(name: str) -> None:

@@ -1,0 +1,196 @@
+"""The commands. Flags, defaults and help are made from `Job`; what needs torch is imported when it is used."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import cyclopts
+from cyclopts import App, Group, Parameter
+
+import hubft
+from hubft.base import distributions, files
+from hubft.base.console import Console, give_up_output
+from hubft.base.display import visible
+from hubft.base.errors import Diverged, HubftError, Incomplete, JobError, Stopped, suggest
+from hubft.cli import catalogue, families, package, share
+from hubft.cli.options import Trust
+from hubft.cli.printing import print_metrics
+from hubft.families import plugins
+from hubft.job import Compute, Job, Recipe, Task
+from hubft.machine import process_setup
+
+if TYPE_CHECKING:
+    from hubft.engine import Result
+
+# The parts of a job are flags of their own, without a prefix, each part a group of the help.
+for part, title in ((Task, "Head"), (Recipe, "Recipe"), (Compute, "Machine")):
+    Parameter(name="*", group=Group(title, sort_key=len(title)), parse=r"^(?!outputs$)")(part)
+
+ALONE = "--resume takes everything from the run's job.json, and no other option than --data and --keep-anyway"
+
+app = App(
+    name="hubft",
+    help="Fine-tune a pretrained model on your own images and make it a torch.hub entry again.",
+    version=hubft.__version__,
+    help_flags=["--help", "-h"],
+    help_format="plaintext",  # Markdown costs a third of the time that --help takes
+)
+on_resume = App(name="hubft finetune", help_flags=["--help", "-h"], help_format="plaintext")  # what is left of it then
+
+
+def main() -> NoReturn:
+    """Run a command and exit.
+
+    The codes: 0; 1 where a part could not be done, which was named, and for a training that diverged and left no
+    package; 2 for what the user can mend; 128 + signal for a run that was stopped, and for output that nobody reads.
+    """
+    process_setup.set_up()
+    words = sys.argv[1:]
+    command, words = (on_resume, words[1:]) if _resumes(words) else (app, words)
+    try:
+        command(words, exit_on_error=False, print_error=False)
+        sys.stdout.flush()  # here it can still be told that nobody reads
+    except (HubftError, cyclopts.CycloptsError) as error:
+        print(f"hubft: {_line(error)}", file=sys.stderr)
+        sys.exit(1 if isinstance(error, Diverged) else 2)
+    except Incomplete as incomplete:
+        print(f"hubft: {visible(str(incomplete), 4000)}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        give_up_output()
+        sys.exit(128 + 13)  # SIGPIPE, which Windows does not name
+    except Stopped as stopped:
+        print(f"hubft: {visible(str(stopped), 4000)}", file=sys.stderr)
+        sys.exit(128 + stopped.signal)
+    except Exception as error:
+        problem = files.refusal(error, "what is printed here") or distributions.culprit(error)
+        if not problem:
+            raise
+        give_up_output()
+        print(f"hubft: {visible(problem, 4000)}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0)
+
+
+def _resumes(words: list[str]) -> bool:
+    return words[:1] == ["finetune"] and any(word.partition("=")[0] == "--resume" for word in words)
+
+
+def _line(error: Exception) -> str:
+    """Return an error's message as one line, whatever a name in it holds."""
+    if isinstance(error, cyclopts.UnknownOptionError | cyclopts.UnusedCliTokensError) and _resumes(sys.argv[1:]):
+        return ALONE
+    said = error.typed() if isinstance(error, HubftError) else _without_far_hint(error)
+    return visible(" ".join(said.split()), 4000)
+
+
+def _without_far_hint(error: Exception) -> str:
+    """Return what cyclopts says, without its hint where `suggest` finds the hinted word too far from what was typed."""
+    token = getattr(error, "token", None)
+    typed = token and ((isinstance(error, cyclopts.UnknownOptionError) and token.keyword) or token.value)
+    if isinstance(error, cyclopts.UnknownCommandError) and error.unused_tokens:
+        typed = error.unused_tokens[0]
+
+    def kept(hint: re.Match[str]) -> str:
+        return hint[0] if not typed or suggest(typed, [hint[1]]) else ""
+
+    return re.sub(r' Did you mean "?([^"?]+)"?\?', kept, str(error))
+
+
+@app.command
+def finetune(
+    job: Annotated[Job | None, Parameter(name="*")] = None, *, resume: Path | None = None, trust: Trust = False
+) -> None:
+    """Fine-tune REFERENCE on the images in DATA, measure it, and write a package.
+
+    Parameters
+    ----------
+    resume
+        Run folder to go on with, from its newest intact checkpoint; takes no other option than --data, where its
+        images were moved to, and --keep-anyway.
+    """
+    if resume is not None:
+        raise JobError(ALONE)  # alone it is the command below
+    if job is None:
+        raise JobError("finetune needs REFERENCE and DATA: hubft finetune timm:resnet18.a1_in1k flowers/")
+    # told at once, before seconds go into importing torch
+    plugins.find(job.family, typed=True)
+    from hubft.images import dataset
+
+    images = dataset.read(Path(job.data), job.holdout, job.recipe.seed)
+    from hubft import engine
+
+    console = Console()
+    _conclude(engine.finetune(job, console, images, trust=trust), console)
+
+
+@on_resume.default
+def go_on(
+    *,
+    resume: Path,
+    data: Path | None = None,
+    keep_anyway: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Go on with a run, from its newest intact checkpoint.
+
+    Parameters
+    ----------
+    resume
+        Folder of the run.
+    data
+        Where its images are now, if they were moved.
+    keep_anyway
+        Make the package although training diverged.
+    """
+    from hubft.run import resuming
+    from hubft.run.folder import Run
+
+    run = Run(resume)  # what is wrong is told before seconds go into importing torch
+    images = resuming.images(run, resuming.job(run, data, keep_anyway))
+    from hubft import engine
+
+    console = Console()
+    _conclude(engine.resume(resume, console, images, data=data, keep_anyway=keep_anyway), console)
+
+
+def _conclude(result: Result, console: Console) -> None:
+    from hubft.publish import lines
+    from hubft.publish import package as packages
+
+    if result.uncompressed:
+        print_metrics(console, result.uncompressed, "before compression")
+    print_metrics(console, result.metrics, "the last state, as packaged")
+    if result.test:
+        print_metrics(console, result.test, "the same on the test part, measured once")
+    console.say(f"report   {result.run.report}")
+    console.say(f"package  {result.run.package}")
+    foreign = lines.foreign(packages.read(result.run.package, verify=False).manifest)
+    console.say(f"try      {lines.predict(str(result.run.folder), 'IMAGE', foreign)}")
+
+
+@app.command
+def demo(*, output: Path = Path("runs/demo")) -> None:
+    """Run the whole path on handwritten digits: fine-tune, measure, package, load it back with torch.hub.
+
+    Parameters
+    ----------
+    output
+        Folder for the images and the run.
+    """
+    from hubft.cli import demo
+
+    demo.run(output, Console())
+
+
+app.command(package.evaluate)
+app.command(package.predict)
+app.command(package.show)
+app.command(share.push)
+app.command(share.pull)
+app.command(families.app)
+app.command(catalogue.publish)
+app.command(catalogue.app)
+app.command(catalogue.init_hub)

@@ -1,0 +1,147 @@
+"""The commands that put a package to work: measured on labelled images, asked about others, looked at."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from hubft import rules
+from hubft.base import urls
+from hubft.base.bounds import check
+from hubft.base.console import Console
+from hubft.base.errors import JobError
+from hubft.cli import printing
+from hubft.cli.options import Trust
+from hubft.families import plugins
+from hubft.job import Job, Recipe
+
+TOP = 3  # classes that `predict` shows
+
+
+def evaluate(
+    package: str,
+    data: Path,
+    *,
+    matrix: bool = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    predictions: Path | None = None,
+    trust: Trust = False,
+) -> None:
+    """Measure PACKAGE on labelled images it was not trained on.
+
+    Parameters
+    ----------
+    package
+        Folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
+    data
+        Folder with val/CLASS/*, test/CLASS/* or CLASS/*, taken in this order; the classes must be the package's.
+    matrix
+        Print the confusion matrix as well.
+    as_json
+        One JSON object with all metrics on stdout, and nothing else there.
+    predictions
+        New file, .csv or .jsonl, that gets a line an image: its class, what it was taken for, and how surely.
+    """
+    from hubft.data import layout
+
+    if as_json and matrix:
+        raise JobError("--json has the confusion matrix in it: leave out --matrix")
+    with printing.outcomes_file(predictions) if predictions else nullcontext() as write:
+        part, laid_out = layout.to_measure(data)  # what is wrong is told before seconds go into importing torch
+        from hubft.share import inference, load
+
+        console = Console()
+        found = load.package(package)
+        measured = inference.evaluate(found, data, trust, console)
+        if write:
+            write(measured.outcomes)
+    if as_json:
+        printing.print_evaluation(console, found.manifest.classes, measured)
+        return
+    left_out = [f"left out {path!r}: {reason}" for path, reason in measured.left_out.items()]
+    for line in (*(f"note: {note}" for note in laid_out.notes()), *left_out, printing.trained_on(measured)):
+        console.say(line)
+    printing.print_metrics(console, measured.metrics, f"{package} on {part.root}")
+    printing.print_classes(console, found.manifest.classes, measured.metrics, matrix)
+
+
+def predict(
+    package: str,
+    images: Annotated[list[Path], Parameter(negative=())],
+    *,
+    top: int | None = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_csv: Annotated[bool, Parameter(name="--csv", negative=())] = False,
+    trust: Trust = False,
+) -> None:
+    """Name what is in IMAGES; exit code 1 where some of them could not be read.
+
+    Parameters
+    ----------
+    package
+        Folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
+    images
+        Files, or folders of them.
+    top
+        How many classes to show for an image; if it is not given, three, and in JSON all.
+    as_json
+        One JSON object an image and line: its class, with the probability of it and of the others, or an error.
+    as_csv
+        A table for spreadsheets: a line an image with its class and probability, and those that follow.
+    """
+    from hubft.data import asked
+
+    if as_json and as_csv:
+        raise JobError("--json and --csv: give one of them")
+    check(top is None or top >= 1, "top", top, "1 or more")
+    pictures = asked.pictures(images)  # what is wrong is told before seconds go into importing torch
+    from hubft.share import inference, load
+
+    console = Console()
+    form = "json" if as_json else "csv" if as_csv else "text"
+    found = load.package(package)
+    every = len(found.manifest.classes)
+    top = min(top or (every if as_json else TOP), every)
+    answers = console.counted(inference.predict(found, pictures.files, trust), len(pictures.files), "image")
+    printing.print_answers(console, answers, form, top, pictures)
+
+
+def show(source: str, *, train: str = Recipe.train, size: int = Job.size, trust: Trust = False) -> None:
+    """Show a model's stages and head, and what of it trains and what is frozen; and what a package holds.
+
+    Parameters
+    ----------
+    source
+        A reference, family:name; or a package, as for `evaluate`.
+    train
+        What shall train, as for `finetune`; a column for every point at which that changes.
+    size
+        Side of the images that a reference is looked at with, pixels; 0 is the model's own.
+    """
+    from hubft.families import build, stages
+    from hubft.share import load
+
+    console = Console()
+    named = ":" in source and not urls.answer(source)
+    if named:
+        job = Job(source, "-", size=size)
+        plugins.find(job.family, typed=True)
+        pm = build.family_of(job, trust, typed=True)
+        loaded = build.unfilled(lambda: build.load_base(pm, job, pretrained=False))
+    else:
+        package = load.package(source)
+        job, loaded = package.manifest.job, load.architecture(package, trust)
+    starts = sorted({0.0, *(rule.start for rule in rules.parse(train))})
+    rows = stages.table(loaded, train, starts)
+    if not named:
+        printing.print_facts(console, package)
+    after = ["after" if start == 0 else f"from {start:.0%}" for start in starts]
+    kind = type(loaded.model).__name__
+    title = f"{job.reference}: {kind}, head {loaded.head}; trainable before and after --train {train}"
+    console.table(["stage", "modules", "parameters", "before", *after], rows, title=title)
+    whole, *live = [int(str(cell)) for cell in rows[-1][2:]]
+    for when, trains in zip(["before", *after], live, strict=True):
+        console.say(f"{when}: {trains:,} parameters train, {whole - trains:,} are frozen")

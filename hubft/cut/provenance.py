@@ -1,0 +1,105 @@
+"""What the bits of cached features depend on, as one sha256: any change of it makes other features."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import PIL
+import torch
+import torchvision
+from torch import nn
+
+from hubft.base import digest
+from hubft.cut.calls import PLAIN
+from hubft.cut.feed import Cut, among
+from hubft.hookspecs import Preprocess
+
+SCHEMA = 1  # of the files
+CODE = ("images/*.py", "cut/*.py", "base/draws.py", "base/keys.py", "machine/runtime.py", "train/loader.py")
+"""What the bits of features depend on, below `hubft/`: pixels, transforms, draws, batches, and where all that runs."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """All that the bits of one view's features depend on."""
+
+    prefix: str
+    """`prefix(cut)`."""
+    samples: tuple[str, ...]
+    """sha256 of each image file, in the order of the rows."""
+    preprocess: Preprocess
+    shape: tuple[int, ...]
+    """Of one sample's features."""
+    batch_size: int
+    """Of the pass that computes them: other sizes round otherwise."""
+    device: torch.device
+    view: int = 0
+    """0 is the evaluation's: it depends neither on the seed nor on the augmentation."""
+    seed: int = 0
+    augment: str = "none"
+    dtype: torch.dtype = torch.float32
+    """In which they are stored."""
+    precision: str = "fp32"
+    """In which they are computed."""
+    memory_format: str = "contiguous"
+    pixels: str = ""
+    """How else an image is decoded than from the file at full size, in words."""
+
+    @property
+    def bytes(self) -> int:
+        return len(self.samples) * prod(self.shape) * self.dtype.itemsize
+
+    def key(self) -> str:
+        """Return the sha256 over all of it, the machine and the versions at work."""
+        drawn = {} if self.view == 0 else {"view": self.view, "seed": self.seed, "augment": self.augment}
+        names = {f.name for f in dataclasses.fields(self)} - {"view", "seed", "augment", "device"}
+        plain = {name: str(getattr(self, name)) for name in names}
+        text = json.dumps({"schema": SCHEMA, **plain, **drawn, **_machine(self.device)}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def prefix(cut: Cut) -> str:
+    """Return the sha256 of what computes the features: weights, buffers, structure, and the source of every class."""
+    modules = {name: module for name, module in cut.model.named_modules() if not among(name, cut.behind)}
+    parts = {
+        "entry": f"{cut.entry} {cut.place}",
+        "tensors": digest.of_state(digest.of_tensors(cut.tensors())),
+        "modules": {name: _structure(module) for name, module in modules.items()},
+        "sources": {module: _source(module) for module in {type(m).__module__ for m in modules.values()}},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _structure(module: nn.Module) -> str:
+    public = {name: _plain(value) for name, value in vars(module).items() if name[0] != "_" and name != "training"}
+    return f"{type(module).__qualname__} {sorted(public.items())}"
+
+
+def _plain(value: Any) -> str:
+    """Return what a value says in every process: no address in memory."""
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(_plain, value))})"
+    return repr(value) if isinstance(value, PLAIN) else getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def _source(module: str) -> str:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return digest.of_file(Path(file)) if file and Path(file).is_file() else ""
+
+
+def _machine(device: torch.device) -> dict[str, str]:
+    core = Path(__file__).parents[1]
+    code = [path for room in CODE for path in sorted(core.glob(room))]
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    return {
+        "versions": f"{torch.__version__} {torchvision.__version__} {PIL.__version__}",
+        "machine": f"{device.type} {name} {torch.get_num_threads()} {torch.get_float32_matmul_precision()}",
+        "code": "".join(digest.of_file(path) for path in code),
+    }

@@ -1,0 +1,73 @@
+"""The core's own plugin: what a family inherits where it does not override a hook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from hubft.base.errors import FamilyError, JobError, Option, suggest
+from hubft.compress import quantize
+from hubft.families import pooling, stages
+from hubft.hookspecs import Batch, Loaded, hookimpl
+from hubft.job import Task
+
+METHODS: dict[str, Callable[[nn.Module], nn.Module]] = {"none": lambda model: model, "bf16": quantize.bf16}
+
+
+@hookimpl
+def adapt_head(loaded: Loaded, task: Task) -> Loaded:
+    old = loaded.model.get_submodule(loaded.head)
+    if isinstance(old, nn.Identity):  # the model gives features
+        width = pooling.put(loaded, task)
+        loaded.model.set_submodule(loaded.head, head(width, task))
+        return loaded
+    if not isinstance(old, nn.Linear):
+        raise FamilyError(
+            f"{loaded.base.reference}: its head {loaded.head!r} is a {type(old).__name__}, and the core replaces only "
+            f"a Linear; the family {loaded.base.reference.partition(':')[0]!r} must implement the hook `adapt_head`"
+        )
+    loaded.model.set_submodule(loaded.head, head(old.in_features, task))
+    return loaded
+
+
+def head(inputs: int, task: Task) -> nn.Module:
+    """Return a Linear from `inputs` to `task.outputs`, or an MLP (GELU) where the task has hidden sizes.
+
+    The last layer starts at zero, so that a fresh head sends no noise into pretrained features
+    (as in Big Transfer, https://arxiv.org/abs/1912.11370).
+    """
+    layers: list[nn.Module] = []
+    for width, following in pairwise([inputs, *task.hidden, task.outputs]):
+        if layers:
+            layers.append(nn.GELU())
+        if task.dropout:
+            layers.append(nn.Dropout(task.dropout))
+        layers.append(nn.Linear(width, following))
+    last = layers[-1]
+    assert isinstance(last, nn.Linear)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+
+
+@hookimpl
+def freeze(loaded: Loaded, train: str, progress: float) -> frozenset[str]:
+    return stages.trainable(loaded, train, progress)
+
+
+@hookimpl
+def train_step(model: nn.Module, batch: Batch, criterion: nn.Module) -> dict[str, Tensor]:
+    inputs, targets = batch
+    outputs = model(inputs)
+    return {"loss": criterion(outputs, targets), "outputs": outputs}
+
+
+@hookimpl
+def compress(model: nn.Module, method: str) -> nn.Module:
+    if method not in METHODS:
+        raise JobError(
+            Option("compress"), f" {method!r}: known methods are {', '.join(METHODS)}.{suggest(method, METHODS)}"
+        )
+    return METHODS[method](model)

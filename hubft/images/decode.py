@@ -1,0 +1,82 @@
+"""From a file to pixels. With Pillow: torchvision 0.29 ends the process on a PNG that has too few bytes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import numpy
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from hubft.base.errors import DataError
+from hubft.data.formats import UNKNOWN, opened
+from hubft.hookspecs import Preprocess
+from hubft.images.rgb import rgb
+
+LYING = (5, 6, 7, 8)  # EXIF orientations of which the width is stored as the height
+
+
+def decode(source: Path | BytesIO, side: int = 0, white: int = Preprocess.white) -> Image.Image:
+    """Return a picture as 8-bit RGB, by the one rule for pixels, `hubft.images.rgb.rgb`.
+
+    :param side: where given, a picture whose shorter side is longer is scaled down to it: a JPEG first in its
+        decoder, by halves, which saves most of the work.
+    :param white: value of 16-bit grey that is white.
+    :raises DataError: not an image, truncated, or more than 100 megapixels.
+    """
+    with _opened(source) as image:
+        return _scaled(image, side, white) if side else rgb(image, white)
+
+
+def peak(source: Path | BytesIO) -> int:
+    """Return the largest value of a picture of 16-bit grey; 0 for every other picture.
+
+    :raises DataError: as `decode` does.
+    """
+    with _opened(source) as image:
+        return int(numpy.asarray(image).max()) if image.mode.startswith("I;16") else 0
+
+
+def white_of(peak: int) -> int:
+    """Return what is white where no value of 16-bit grey exceeds `peak`: the smallest 2^b - 1 for b in 8..16.
+
+    Cameras and scanners of 10, 12 or 14 bits write files of 16, in which their white is 1023, 4095 or 16383.
+    """
+    return max(255, (1 << peak.bit_length()) - 1)
+
+
+@contextmanager
+def _opened(source: Path | BytesIO) -> Iterator[Image.Image]:
+    """Open a picture; what is wrong with it is a DataError, also where that shows when its pixels are read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; faults that matter are raised
+            with opened(source) as image:
+                yield image
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:  # its own message names an address in memory
+        raise DataError(UNKNOWN) from error
+    except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, ...
+        raise DataError(f"cannot be decoded: {error}") from error
+
+
+def scaled_size(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Return (width, height) of a picture of this size after `decode(..., side)`: never larger than it was."""
+    short = min(size)
+    if short <= side:
+        return size
+    width, height = (max(side, round(length * side / short)) for length in size)
+    return width, height
+
+
+def _scaled(image: Image.Image, side: int, white: int) -> Image.Image:
+    size = scaled_size(image.size, side)
+    image.draft(None, size)  # only JPEG can; gives no less than `size`
+    if image.getexif().get(ExifTags.Base.Orientation) in LYING:
+        size = size[::-1]
+    upright = rgb(image, white)
+    return upright if upright.size == size else upright.resize(size, Image.Resampling.BILINEAR)

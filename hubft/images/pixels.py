@@ -1,0 +1,110 @@
+"""Samples as pixels: decoded once to bytes where that fits, cropped anew in each view, normalised on the device."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import ToTensor, v2
+
+from hubft.base import draws
+from hubft.base.store import Scratch, Store
+from hubft.hookspecs import Preprocess
+from hubft.images import transforms
+from hubft.images.dataset import Sample
+from hubft.images.decode import decode, scaled_size
+from hubft.job import Recipe
+from hubft.machine.runtime import FORMATS, Runtime
+
+WORKING = 1.5
+"""Shorter side of the picture that crops are drawn from, in sides of the model's input: of the crops of `light`
+one in seven is enlarged, by an eighth at most."""
+
+
+class Views(Dataset[tuple[Tensor, int]]):
+    """Samples as the model shall see them but for the normalisation: uint8 `[height, width, 3]`, and the label.
+
+    Item (0, i) is the evaluation's view of sample i. Item (v, i) is its augmented view v, a function of
+    (seed, v, i), cropped from a picture that was scaled to `WORKING` first; without a recipe, or where
+    that augments nothing, the evaluation's again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        samples: Sequence[Sample],
+        preprocess: Preprocess,
+        recipe: Recipe | None = None,
+        scratch: Scratch | None = None,
+    ) -> None:
+        """:param scratch: where pictures are kept once they are decoded; without one, each is decoded every time."""
+        self.folder, self.samples, self.preprocess, self.scratch = folder, samples, preprocess, scratch
+        self.recipe = recipe or Recipe(augment="none")
+        self.side = round(WORKING * max(preprocess.size))
+        self.evaluation = _to_pixels(transforms.evaluation(preprocess))
+        self.augment = _to_pixels(transforms.training(preprocess, self.recipe.augment))
+        self.exact = Store([preprocess.size] * len(samples), self._exact)
+        shapes = [scaled_size(sample.size, self.side) for sample in samples]
+        self.working = Store([(height, width) for width, height in shapes], self._working)
+
+    def under(self, recipe: Recipe) -> Views:
+        """Return the same pictures, what was kept of them included, as another recipe augments them."""
+        other = copy.copy(self)
+        other.recipe = recipe
+        other.augment = _to_pixels(transforms.training(self.preprocess, recipe.augment))
+        return other
+
+    def keep(self, view: int) -> None:
+        """Keep what this view is made from, once it was decoded; before there are other processes."""
+        if self.scratch:
+            (self.exact if self._is_exact(view) else self.working).keep(self.scratch)
+
+    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, int]:
+        view, i = index
+        if self._is_exact(view):
+            return torch.from_numpy(self.exact[i].copy()), self.samples[i].label
+        picture = Image.fromarray(self.working[i])
+        draws.seed("sample", self.recipe.seed, view - 1, i)
+        return torch.from_numpy(numpy.array(self.augment(picture))), self.samples[i].label
+
+    def _is_exact(self, view: int) -> bool:
+        return not view or self.recipe.augment == "none"
+
+    def _exact(self, i: int) -> numpy.ndarray:
+        return numpy.asarray(self.evaluation(self._decoded(i)))
+
+    def _working(self, i: int) -> numpy.ndarray:
+        return numpy.asarray(self._decoded(i, self.side))
+
+    def _decoded(self, i: int, side: int = 0) -> Image.Image:
+        return decode(self.folder / self.samples[i].path, side, self.preprocess.white)
+
+
+class Normalise:
+    """Makes uint8 `[b, height, width, 3]` the model's inputs, on its device: the bits of ToTensor and Normalize."""
+
+    def __init__(self, preprocess: Preprocess, runtime: Runtime) -> None:
+        def constant(values: tuple[float, ...]) -> Tensor:
+            return torch.tensor(values, device=runtime.device).view(-1, 1, 1)
+
+        self.flip, self.runtime = preprocess.channels == "bgr", runtime
+        self.mean, self.std = constant(preprocess.mean), constant(preprocess.std)
+        self.white = constant((255.0,))  # a tensor: by a number CUDA would multiply with the inverse, a bit off
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        pictures = pictures.to(self.runtime.device, non_blocking=True).permute(0, 3, 1, 2)
+        inputs = pictures.to(torch.float32, memory_format=FORMATS[self.runtime.memory_format])
+        inputs.div_(self.white)
+        return (inputs.flip(1) if self.flip else inputs).sub_(self.mean).div_(self.std)
+
+
+def _to_pixels(transform: v2.Compose) -> v2.Compose:
+    """Return the steps of a transform before the picture becomes floats."""
+    steps = list(transform.transforms)
+    return v2.Compose(steps[: next(i for i, step in enumerate(steps) if isinstance(step, ToTensor))])

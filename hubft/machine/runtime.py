@@ -1,0 +1,101 @@
+"""Where a run computes: device, precision, memory format and threads, so that the loop reads the same everywhere."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hubft.base.errors import JobError, Option
+from hubft.job import Compute
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+class Runtime:
+    """What `Compute` means on this machine; what nothing fixed and nothing measured is what is safe everywhere.
+
+    :raises JobError: a device that this machine lacks.
+    """
+
+    def __init__(self, compute: Compute) -> None:
+        self.device = find_device(compute.device)
+        self.precision = compute.precision
+        if self.precision == "auto":
+            bf16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+            self.precision = "bf16" if bf16 else "fp32"
+        self.memory_format = "contiguous" if compute.memory_format == "auto" else compute.memory_format
+        self.compile = compute.compile == "on"
+        self.threads = compute.threads or torch.get_num_threads()
+        self.workers = compute.workers if compute.workers >= 0 else min(8, max(1, cores() - 1))
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context in which a training step's forward pass runs."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=DTYPES[self.precision])
+
+    @contextmanager
+    def using_threads(self) -> Iterator[None]:
+        """Have PyTorch compute with the run's threads for the time of a `with`."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Return the model, now on the device, its convolutions in the memory format; no value changes."""
+        return model.to(self.device, memory_format=FORMATS[self.memory_format])  # type: ignore[call-overload]
+
+    def compiled(self, model: nn.Module) -> nn.Module:
+        """Return what a training step calls: the model, or where the run compiles, its compiled form."""
+        return torch.compile(model) if self.compile else model  # type: ignore[return-value]
+
+    def to_device(self, batch: Any) -> Any:
+        """Return a batch with every tensor on the device, and images in the memory format."""
+        if isinstance(batch, Tensor):
+            images = batch.ndim == 4 and batch.is_floating_point()
+            memory_format = FORMATS[self.memory_format] if images else torch.preserve_format
+            return batch.to(self.device, non_blocking=True, memory_format=memory_format)
+        if isinstance(batch, dict):
+            return {name: self.to_device(value) for name, value in batch.items()}
+        if isinstance(batch, list | tuple):
+            return tuple(self.to_device(value) for value in batch)
+        return batch
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device of that name; `auto` is the first accelerator, or the CPU.
+
+    :raises JobError: a device that this machine lacks.
+    """
+    if name == "auto":
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return found or torch.device("cpu")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            device = torch.device(name)
+            torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise JobError(
+            Option("device"),
+            f" {name!r} cannot be used here: {str(error).splitlines()[0]}; try ",
+            Option("device"),
+            " cpu",
+        ) from error
+    return device

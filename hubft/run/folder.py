@@ -1,0 +1,175 @@
+"""The folder of a run: data.json, job.json, plan.json, metrics.jsonl, checkpoints/, report/, package/.
+
+job.json is written last of what a run begins with: a folder is a run from the instant at which it is there. One that
+holds no more than what is written before it, or is being written, was left by a run that died then, and is as good as
+an empty one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import signal
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from hubft.base.errors import CheckpointError, JobError, Option
+from hubft.base.files import DATA, JOB, begun, write_json, write_text
+from hubft.base.serialize import from_dict, to_dict
+from hubft.job import Job
+
+
+@dataclass(frozen=True)
+class Run:
+    folder: Path
+
+    @property
+    def job_file(self) -> Path:
+        return self.folder / JOB
+
+    @property
+    def data_file(self) -> Path:
+        return self.folder / DATA
+
+    @property
+    def plan_file(self) -> Path:
+        return self.folder / "plan.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report"
+
+    @property
+    def package(self) -> Path:
+        return self.folder / "package"
+
+    @classmethod
+    def create(cls, job: Job, data: dict[str, Any] | None = None) -> Self:
+        """Return a new run with its job.json written.
+
+        :param data: what its images are known by, JSON types: `facts` gives it back.
+        :raises JobError: `job.output` exists and holds something.
+        """
+        run = cls(Path(job.output) if job.output else _unused(job))
+        if not _is_free(run.folder):
+            go_on = f", or go on with: {run.resumed_by()}" if run.job_file.exists() else ""
+            raise JobError(f"{str(run.folder)!r} exists: give another ", Option("output"), go_on)
+        there = run.folder.exists()
+        try:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            write_json(run.data_file, data or {})
+            run.write_job(job)
+        except OSError:
+            with suppress(OSError):
+                run.data_file.unlink(missing_ok=True)
+                if not there:
+                    run.folder.rmdir()
+            raise
+        return run
+
+    def write_job(self, job: Job) -> None:
+        """Write job.json, so that the run can be resumed from anywhere."""
+        write_json(self.job_file, to_dict(replace(job, data=str(Path(job.data).resolve()))))
+
+    def job(self) -> Job:
+        """Return the job of a run that exists.
+
+        :raises CheckpointError: the folder is no run.
+        """
+        try:
+            return from_dict(Job, json.loads(self.job_file.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            new = f"; begin it: hubft finetune REFERENCE DATA --output {shlex.quote(str(self.folder))}"
+            raise CheckpointError(
+                f"{str(self.folder)!r} is no run: its job.json cannot be read ({error})"
+                f"{new if _is_free(self.folder) else ''}"
+            ) from error
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the images of the run are known by; nothing, where an older hubft began it."""
+        try:
+            facts: dict[str, Any] = json.loads(self.data_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return facts
+
+    def resumed_by(self, *options: str) -> str:
+        """Return the command that goes on with the run."""
+        return f"hubft finetune --resume {shlex.join([str(self.folder), *options])}"
+
+    def log(self, line: dict[str, Any]) -> None:
+        """Append a line to metrics.jsonl."""
+        with self.metrics_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return the lines of metrics.jsonl; a last line that was cut short is left out."""
+        lines = []
+        if self.metrics_file.exists():
+            for text in self.metrics_file.read_text(encoding="utf-8").splitlines():
+                try:
+                    lines.append(json.loads(text))
+                except ValueError:
+                    break
+        return lines
+
+    def rewind(self, step: int) -> None:
+        """Forget the metrics of steps after `step`: a resumed run writes them again."""
+        lines = [line for line in self.history() if line["step"] <= step]
+        write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _unused(job: Job) -> Path:
+    model, _, arguments = job.name.partition("?")
+    parts = (model.rstrip("/").split("/")[-1], arguments, Path(job.data).resolve().name)
+    # a name has 255 bytes at most
+    name = re.sub(r"[^\w.-]+", "-", "-".join(part for part in parts if part))[:60].strip("-.") or "run"
+    folder, number = Path("runs") / name, 1
+    while not _is_free(folder):
+        number += 1
+        folder = Path("runs") / f"{name}-{number}"
+    return folder
+
+
+def _is_free(folder: Path) -> bool:
+    """Tell whether a new run may take the folder: it is not there, or holds no more than one that died at its birth."""
+    if not folder.exists():
+        return not folder.is_symlink()
+    return folder.is_dir() and begun(folder)
+
+
+class StopRequest:
+    """Turns SIGTERM and the first Ctrl-C into a request that the loop answers between two steps."""
+
+    SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self._before = {number: signal.signal(number, self._request) for number in self.SIGNALS}
+        except ValueError:  # not the main thread: signals are the caller's
+            self._before = {}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
+        signal.signal(number, self._before[number])  # a second one is not held back

@@ -1,0 +1,67 @@
+"""A run that starts from a package: from which one, and whether its head goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hubft.base import digest
+from hubft.hookspecs import Base
+from hubft.job import PACKAGE, Job, Task
+from hubft.publish import hub
+from hubft.publish import manifest as manifests
+from hubft.publish.manifest import MANIFEST, Manifest
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The package that a run starts from."""
+
+    folder: Path
+    """Where it lies: of the package itself."""
+    manifest: Manifest
+    reference: str
+    """Which no later push and no other working folder changes the meaning of."""
+    hub: str = ""
+    """owner/name, where it came from the Hub."""
+
+    def base(self) -> Base:
+        """Return what a package says that is made from this one."""
+        base = self.manifest.base
+        revision = self.folder.name if self.hub else digest.of_file(self.folder / MANIFEST)
+        below = (base.reference, *base.below)
+        return Base(self.reference, revision, base.license, hub=self.hub or base.hub, below=below)
+
+    def settled(self, job: Job) -> Job:
+        """Return a job on this package with what it leaves to the package: which bytes these are, and the size."""
+        return replace(job, reference=self.reference, size=job.size or self.manifest.job.size)
+
+    def continued(self, job: Job, classes: tuple[str, ...]) -> Job | None:
+        """Return the job with the package's own head, where that goes on: the same classes in the same order.
+
+        None where the head is a new one: for other classes, or with layers that were asked for and are not the old.
+        """
+        task = self.manifest.job.task
+        asked = replace(job.task, outputs=task.outputs)
+        if classes != self.manifest.classes or asked not in (task, Task(outputs=task.outputs)):
+            return None
+        return replace(job, task=task)
+
+
+def of(job: Job) -> Parent | None:
+    """Return the package that a job starts from, its manifest read; None where that is a pretrained model."""
+    return named(job.name) if job.family == PACKAGE else None
+
+
+def named(name: str) -> Parent:
+    """Return the package of that name, a folder or owner/name[@revision], its manifest read.
+
+    :raises PackageError: there is none, or it is no package.
+    """
+    local = hub.local(name)
+    folder = local or hub.fetch(name)
+    manifest = manifests.read(folder / MANIFEST)
+    if local:
+        return Parent(folder, manifest, f"{PACKAGE}:{Path(name).expanduser().resolve()}")
+    repository = name.partition("@")[0]
+    return Parent(folder, manifest, f"{PACKAGE}:{repository}@{folder.name}", repository)

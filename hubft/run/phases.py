@@ -1,0 +1,182 @@
+"""A run in phases, each with its own frozen part. What is frozen in front is computed once, where that saves work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from hubft.cut import cut
+from hubft.cut.features import Cache, Features
+from hubft.cut.feed import Cut
+from hubft.cut.provenance import Source, prefix
+from hubft.families import stages
+from hubft.hookspecs import Batch
+from hubft.images import pixels
+from hubft.machine.runtime import DTYPES, Runtime
+from hubft.run.prepare import Prepared
+from hubft.train import loader
+from hubft.train.loop import Feed
+
+RECORDED = 3  # images on which the calls of a model are recorded
+PROOF = 8  # images on which a step on features must give what a step on the whole model gives
+TOLERANCE = {"fp32": 1e-3, "fp16": 0.01, "bf16": 0.05}
+"""How far such a step may be off, as a share of the largest number, by the precision of the features."""
+UNCUT = "nothing leading is frozen"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Consecutive epochs in which the same parameters train."""
+
+    epochs: range
+    live: frozenset[str]
+    """Names of the parameters that train."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a phase trains on and is measured on."""
+
+    batches: Iterable[Batch]
+    validation: Iterable[Batch]
+    feed: Feed
+    """Makes of a batch's inputs what the model is called with."""
+    note: str = ""
+    """What a user should know of it."""
+
+
+def phases(prepared: Prepared) -> list[Phase]:
+    """Return the phases of the run: the hook `freeze` is asked for every epoch."""
+    recipe = prepared.job.recipe
+    ask = prepared.pm.hook.freeze
+    live = [
+        frozenset(ask(loaded=prepared.loaded, train=recipe.train, progress=epoch / recipe.epochs))
+        for epoch in range(recipe.epochs)
+    ]
+    groups = [list(group) for _, group in groupby(range(recipe.epochs), key=live.__getitem__)]
+    return [Phase(range(group[0], group[-1] + 1), live[group[0]]) for group in groups]
+
+
+def inputs(prepared: Prepared, phase: Phase, step: int) -> Inputs:
+    """Return what the phase computes on from `step` on: cached features of its frozen part where they save work.
+
+    While the model can be cut, epochs go through the same few views of an image whether these are cached or not: what
+    the cache has room for changes no result.
+    """
+    job = prepared.job
+    found = UNCUT if job.recipe.augment == "strong" else find(prepared, phase.live)
+    if isinstance(found, str):
+        return _whole(prepared, phase, step, 0, "" if found == UNCUT else f"its frozen part runs every time: {found}")
+    if not repeats(prepared, phase):
+        return _whole(prepared, phase, step, job.recipe.views, "")
+    views = sorted({epoch % job.recipe.views for epoch in phase.epochs})
+    train = features(prepared, found, prepared.training, prepared.forward, views)
+    held = features(prepared, found, prepared.validation, prepared.exact, [0])
+    if isinstance(train, str) or isinstance(held, str):
+        reason = train if isinstance(train, str) else held
+        return _whole(prepared, phase, step, job.recipe.views, f"its frozen part is not cached: {reason}")
+    sampler = _sampler(prepared, phase, step, job.recipe.views)
+    note = f"features before {found.entry} {'computed once' if train.computed else 'found in the cache'}, "
+    note += f"{len(views)} views of each image" if len(views) > 1 else "of images as they are: --views 4 augments three"
+    return Inputs(train.batches(sampler), list(held.in_order(job.recipe.batch_size)), found.feed, note)
+
+
+def repeats(prepared: Prepared, phase: Phase) -> bool:
+    """Tell whether a phase shows the model a view twice: then what is frozen in front of it is computed once."""
+    return prepared.job.recipe.augment != "strong" and len(phase.epochs) > prepared.job.recipe.views
+
+
+def _whole(prepared: Prepared, phase: Phase, step: int, views: int, note: str) -> Inputs:
+    sampler = _sampler(prepared, phase, step, views)
+    return Inputs(loader.batches(prepared.training, sampler, prepared.runtime), validation(prepared), nullcontext, note)
+
+
+def _sampler(prepared: Prepared, phase: Phase, step: int, views: int) -> loader.Batches:
+    recipe, n = prepared.job.recipe, len(prepared.images.train)
+    per_epoch = loader.steps_per_epoch(n, recipe.batch_size)
+    start, stop = phase.epochs.start * per_epoch, phase.epochs.stop * per_epoch
+    return loader.Batches(n, recipe.batch_size, recipe.epochs, recipe.seed, max(step, start), stop, views)
+
+
+def validation(prepared: Prepared) -> Iterable[Batch]:
+    """Return the held-out images as the model takes them."""
+    return loader.in_order(prepared.validation, prepared.job.recipe.batch_size, prepared.exact)
+
+
+def testing(prepared: Prepared) -> Iterable[Batch]:
+    """Return the images of the data's own test part as the model takes them: for one look, when all is done."""
+    images, recipe = prepared.images, prepared.job.recipe
+    views = pixels.Views(images.folder, images.test, prepared.loaded.preprocess)
+    return loader.in_order(views, recipe.batch_size, prepared.exact)
+
+
+def find(prepared: Prepared, live: frozenset[str]) -> Cut | str:
+    """Return the cut before the first stage with one of these parameters, proved to be right, or why there is none.
+
+    Leaves the model with these parameters trainable, in the modes of training.
+    """
+    loaded, runtime = prepared.loaded, prepared.runtime
+    stages.set_trainable(loaded.model, live)
+    stages.train_mode(loaded.model)
+    few = pixels.Views(prepared.images.folder, prepared.images.train[:PROOF], loaded.preprocess)
+    batch = runtime.to_device(next(iter(loader.in_order(few, PROOF, prepared.exact))))
+    found = cut.find(loaded, live, batch[0][:RECORDED])
+    if isinstance(found, str):
+        return found
+    kept = prepared.forward.precision
+    with runtime.autocast():
+        loosest = max(TOLERANCE[kept], TOLERANCE[runtime.precision])
+        return cut.check(prepared.pm, found, loaded, batch, loosest, DTYPES.get(kept)) or found
+
+
+def features(
+    prepared: Prepared, found: Cut, pictures: pixels.Views, runtime: Runtime, views: Sequence[int] = ()
+) -> Features | str:
+    """Return views of pictures as the cut model takes them, from the cache or computed, or why they cannot be had.
+
+    Without `views`, it is the evaluation's, also where `--cache 0` keeps nothing from one epoch to the next.
+    """
+    recipe = prepared.job.recipe
+    computed_by = prefix(found)
+
+    def wanted(view: int) -> Source:
+        return Source(
+            prefix=computed_by,
+            samples=tuple(sample.sha256 for sample in pictures.samples),
+            preprocess=prepared.loaded.preprocess,
+            shape=found.shape,
+            batch_size=recipe.batch_size,
+            device=runtime.device,
+            view=view,
+            seed=recipe.seed,
+            augment=recipe.augment,
+            dtype=DTYPES.get(runtime.precision, torch.float32),
+            precision=runtime.precision,
+            memory_format=runtime.memory_format,
+        )
+
+    cache = Cache(prepared.job.compute.cache)
+    return cache.get(
+        [wanted(view) for view in views or [0]],
+        [sample.label for sample in pictures.samples],
+        lambda source: _compute(prepared, found, pictures, runtime, source),
+        needed=not views,
+    )
+
+
+@torch.no_grad()
+def _compute(
+    prepared: Prepared, found: Cut, pictures: pixels.Views, runtime: Runtime, source: Source
+) -> Iterator[Tensor]:
+    runtime.place(found.model)
+    try:
+        for batch, _ in loader.in_order(pictures, source.batch_size, runtime, source.view):
+            with runtime.autocast():
+                yield found.features(batch)
+    finally:
+        prepared.runtime.place(found.model)

@@ -1,0 +1,146 @@
+"""What a run settles before it trains: how it computes, where its head starts, how long and how fast it trains.
+
+All of it is written to plan.json, so that a run that is resumed settles the same.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hubft.base.console import Console
+from hubft.base.errors import CheckpointError, JobError
+from hubft.base.files import write_json
+from hubft.base.serialize import from_dict, to_dict
+from hubft.base.store import Scratch
+from hubft.families import stages
+from hubft.images import pixels
+from hubft.job import Compute, Job, Recipe
+from hubft.machine import choose
+from hubft.machine.runtime import Runtime
+from hubft.run.folder import Run
+from hubft.run.phases import PROOF, phases, repeats
+from hubft.run.prepare import Prepared
+from hubft.run.probing import augmentation, learning_rate, solve
+from hubft.train import loader, probe
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was settled."""
+
+    job: Job
+    """In which nothing is left to choose."""
+    forward: Compute
+    """How the frozen part of the model computes, forward only."""
+    probe: probe.Probe | None = None
+    """What solving the head has shown; None where it was not solved."""
+    probed: dict[str, Any] = field(default_factory=dict)
+    """Metrics of the solved head on the validation images."""
+    machine: dict[str, Any] = field(default_factory=dict)
+    """What was measured on this machine."""
+
+    def settled(self) -> dict[str, Any]:
+        """Return what a package states of it."""
+        recipe, compute = self.job.recipe, self.job.compute
+        probe = {"accuracy of the probe": self.probed["accuracy"]["value"]} if self.probed else {}
+        trained = {"peak learning rate": recipe.lr} if recipe.epochs else {}
+        return probe | {
+            "epochs": recipe.epochs,
+            **trained,
+            "precision": compute.precision,
+            "memory format": compute.memory_format,
+            "compile": compute.compile,
+            "threads": compute.threads,
+        }
+
+
+def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Plan]:
+    """Return what was prepared, its job settled and its head solved, and the plan, written to the run."""
+    if plan := _read(run):
+        prepared = _computing(prepared, plan.job.compute, plan.forward)
+        if plan.probe:
+            solve(prepared, Console(quiet=True))
+        return _under(prepared, plan.job), plan
+    began = time.perf_counter()
+    choice = choose.choose(prepared.pm, prepared.job, prepared.loaded, _work(prepared))
+    prepared = _computing(prepared, choice.compute, choice.forward)
+    _say_machine(choice, console)
+    solved = solve(prepared, console) if prepared.job.recipe.probe else None
+    found, probed = (solved.probe, solved.metrics) if solved else (None, {})
+    recipe = replace(prepared.job.recipe, augment=augmentation(prepared, solved))
+    recipe = _recipe(recipe, prepared, found, choice, time.perf_counter() - began)
+    plan = Plan(replace(prepared.job, recipe=recipe), choice.forward, found, probed, choice.evidence)
+    write_json(run.plan_file, to_dict(plan))
+    trained = f", peak learning rate {recipe.lr:.2g}, augmentation {recipe.augment}"
+    console.say(f"recipe   {recipe.epochs} epochs{trained if recipe.epochs else ': the head as it was solved'}")
+    return _under(prepared, plan.job), plan
+
+
+def _under(prepared: Prepared, job: Job) -> Prepared:
+    return replace(prepared, job=job, training=prepared.training.under(job.recipe))
+
+
+def _say_machine(choice: choose.Choice, console: Console) -> None:
+    def way(compute: Compute) -> str:
+        return f"{compute.precision} {compute.memory_format}{' compiled' if compute.compile == 'on' else ''}"
+
+    evidence = choice.evidence
+    how = f"measured for {evidence['measured_for']:.0f} s" if evidence["table"] else "too short a run to measure"
+    console.say(
+        f"machine  steps in {way(choice.compute)}, frozen parts in {way(choice.forward)}, "
+        f"{choice.compute.threads} threads, {choice.compute.workers} workers ({how})"
+    )
+
+
+def _computing(prepared: Prepared, compute: Compute, forward: Compute) -> Prepared:
+    return replace(prepared, job=replace(prepared.job, compute=compute), prefix=forward)
+
+
+def _whole(prepared: Prepared) -> int:
+    """Return in how many epochs the model runs: a head that trains alone, on cached features, takes next to nothing."""
+    head = stages.trainable(prepared.loaded, "head", 0.0)
+    cached = [p for p in phases(prepared) if p.live == head and repeats(prepared, p) and prepared.job.compute.cache]
+    return prepared.job.recipe.epochs - sum(len(phase.epochs) for phase in cached)
+
+
+def _work(prepared: Prepared) -> choose.Work:
+    """Return what the run will compute, for the machine to be measured by."""
+    recipe, images = prepared.job.recipe, prepared.images
+    epochs = _whole(prepared)
+    views = recipe.views if epochs < recipe.epochs else int(recipe.probe)
+    few = pixels.Views(images.folder, images.train[:PROOF], prepared.loaded.preprocess, recipe, Scratch())
+    few.keep(1)  # as the run keeps them
+    batch = next(iter(loader.in_order(few, PROOF, Runtime(Compute(device="cpu", workers=0)))))
+    return choose.Work(
+        batch,
+        steps=len(images.train) * epochs,
+        forwards=len(images.train) * views + len(images.val) * (epochs + bool(views)),
+        decode=lambda: [few[1, i] for i in range(len(few.samples))],
+    )
+
+
+def _read(run: Run) -> Plan | None:
+    if not run.plan_file.exists():
+        return None
+    try:
+        return from_dict(Plan, json.loads(run.plan_file.read_text(encoding="utf-8")), "plan")
+    except (OSError, ValueError, JobError) as error:
+        raise CheckpointError(f"{str(run.plan_file)!r} cannot be read ({error}): remove it, and resume") from error
+
+
+def _recipe(
+    recipe: Recipe, prepared: Prepared, found: probe.Probe | None, choice: choose.Choice, spent: float
+) -> Recipe:
+    """Return the recipe with its learning rate, and as many epochs as the budget has time for."""
+    images = prepared.images
+    if recipe.budget and (whole := _whole(prepared)):
+        epoch = len(images.train) * choice.step_seconds + len(images.val) * choice.forward_seconds
+        fitting = int((recipe.seconds - spent) / epoch * recipe.epochs / whole) if spent < recipe.seconds else 0
+        recipe = replace(recipe, epochs=min(recipe.epochs, max(fitting, 0 if found else 1)))
+    if not recipe.lr:
+        steps = loader.steps_per_epoch(len(images.train), recipe.batch_size) * recipe.epochs
+        recipe = replace(recipe, lr=learning_rate(found, len(images.train), steps))
+    return recipe

@@ -1,0 +1,114 @@
+"""Where a run starts: its head solved on features of the base, and what that tells of how to go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from hubft.base import draws
+from hubft.base.console import Console, percent
+from hubft.families import stages
+from hubft.run.phases import features, find
+from hubft.run.prepare import Prepared
+from hubft.run.training import measure
+from hubft.tasks.metrics import proportion
+from hubft.train import loader, probe
+
+RATE_PER_ERROR = 5e-6  # learning rate of AdamW for each training image that the probe got wrong
+RATE_PER_STEP = 2e-5  # and for each step that there is to come back from the first ones
+WHOLE = 40  # steps from which on that holds; with fewer it is less, in proportion
+LEAST, MOST = 1e-5, 1e-3  # of that rate
+LOOK = 256  # training images whose augmented views are looked at
+UNPROBED = 3e-4  # where there is no probe: the head starts at zero
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A head that was solved."""
+
+    probe: probe.Probe
+    metrics: dict[str, Any]
+    """On the validation images."""
+
+
+def solve(prepared: Prepared, console: Console) -> Solved | None:
+    """Solve the head on the features of the training images, as the evaluation sees them, and measure it.
+
+    A head that goes on from that of a package is the start instead, unless a solved one errs less.
+    """
+    loaded, images, runtime = prepared.loaded, prepared.images, prepared.runtime
+    runtime.place(loaded.model)
+    cut = find(prepared, stages.trainable(loaded, "head", 0.0))
+    known = cut if isinstance(cut, str) else features(prepared, cut, prepared.training, prepared.forward)
+    held = cut if isinstance(cut, str) else features(prepared, cut, prepared.validation, prepared.exact)
+    if isinstance(cut, str) or isinstance(known, str) or isinstance(held, str):
+        reason = known if isinstance(known, str) else held
+        start = "goes on from that of the package" if prepared.continued else "starts at zero"
+        console.say(f"note: the head {start}, no probe is solved: {reason}")
+        return None
+    rows = runtime.to_device(known.views[0].take(torch.arange(len(images.train)))).float()
+
+    def logits(part: Tensor) -> Tensor:
+        with cut.feed(part) as blank:
+            outputs: Tensor = loaded.model(blank)
+        return outputs.float()
+
+    loaded.model.eval()
+    head = loaded.model.get_submodule(loaded.head)
+    with runtime.using_threads():
+        targets, seed = known.targets.to(runtime.device), prepared.job.recipe.seed
+        if prepared.continued:
+            found = probe.better(head, logits, rows, targets, seed)
+        else:
+            found = probe.solve(head, logits, rows, targets, seed)
+        probed = measure(prepared, loaded.model, held.in_order(prepared.job.recipe.batch_size), cut.feed)
+    if not found.decay:
+        what = f"as it is in the package; of the training images {found.error:.1%} are wrong"
+    else:
+        what = f"of training images held out from it {found.error:.1%} were wrong"
+    console.say(f"probe    accuracy {percent(probed['accuracy'])}; {what}")
+    return Solved(found, probed)
+
+
+def augmentation(prepared: Prepared, solved: Solved | None) -> Literal["auto", "none", "light", "standard", "strong"]:
+    """Return the augmentation: where it is open, `light` if the solved head knows training images by it.
+
+    It has seen these images as they are. If it gets more of their augmented views wrong than it got of images that it
+    had not seen at all, by more than the 95 % interval, then a view is no longer of its image's class, as where a
+    digit is mirrored: too much to be learned in passing.
+    """
+    recipe = prepared.job.recipe
+    if recipe.augment != "auto" or solved is None or not recipe.epochs:
+        return "light" if recipe.augment == "auto" else recipe.augment
+    model, found, views = prepared.loaded.model, solved.probe, prepared.training
+    order = torch.randperm(len(views.samples), generator=draws.generator("augment", recipe.seed))
+    wrong = 0
+    with torch.no_grad(), prepared.runtime.using_threads():
+        prepared.forward.place(model)
+        views.keep(1)
+        batches = [[(1, i) for i in part.tolist()] for part in order[:LOOK].split(recipe.batch_size)]
+        for batch, targets in loader.Loader(views, batches, prepared.forward, prepared.forward.workers):
+            with prepared.forward.autocast():
+                outputs = model(batch)
+            wrong += int((outputs.argmax(1).cpu() != targets).sum())
+        prepared.runtime.place(model)
+    unseen = proportion(round(found.error * found.images), found.images)
+    return "light" if wrong / min(LOOK, len(order)) <= unseen["high"] else "none"
+
+
+def learning_rate(found: probe.Probe | None, images: int, steps: int) -> float:
+    """Return the peak learning rate for a head that starts from this probe, on so many training images.
+
+    What the features do not tell apart yet is all there is to learn, and few examples of it bear only small steps:
+    the rate grows with the number of images that the probe got wrong. A short run has no time to mend what its first
+    steps break, which Adam makes as large as all others: the rate grows with the number of steps too. The constants
+    are those of benchmarks/recipe.py, where runs of 13 steps ended below their probe at three times this rate; half of
+    the bound by steps is as good, no better (benchmarks/accuracy.md).
+    """
+    if found is None:
+        return UNPROBED
+    rate = min(RATE_PER_ERROR * found.error * images, RATE_PER_STEP * steps, MOST) * min(1.0, steps / WHOLE)
+    return max(LEAST, rate)

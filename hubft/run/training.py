@@ -1,0 +1,111 @@
+"""A run's training: its phases one after the other, an epoch measured when it is over, checkpoints in between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import nullcontext
+from typing import Any
+
+from torch import nn
+
+from hubft.base.console import Console
+from hubft.base.errors import CheckpointError, Stopped
+from hubft.hookspecs import Batch
+from hubft.run.folder import Run, StopRequest
+from hubft.run.phases import inputs, phases, validation
+from hubft.run.prepare import Prepared
+from hubft.tasks import metrics
+from hubft.train import checkpoint, loader, loop
+from hubft.train.recipe import Average
+
+APART = 1.0
+"""Seconds between checkpoints at the least, where they are written after epochs: a head that trains alone, on cached
+features, has epochs of ten milliseconds, and a checkpoint takes forty."""
+
+
+def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> dict[str, Any] | None:
+    """Train from the newest checkpoint to the end; return the metrics of the last epoch, if that ended here."""
+    recipe, every = prepared.job.recipe, prepared.job.compute.checkpoint_every
+    meter = _restore(prepared, run, state, console)
+    per_epoch = loader.steps_per_epoch(len(prepared.images.train), recipe.batch_size)
+    steps = per_epoch * recipe.epochs
+    measured, saved = None, time.monotonic()
+    with StopRequest() as stop, console.bar(steps, state.step) as bar:
+        for phase in phases(prepared):
+            if state.step >= phase.epochs.stop * per_epoch:
+                continue
+            seen = inputs(prepared, phase, state.step)
+            if seen.note:
+                console.say(f"cache    {seen.note}")
+            for step in loop.fit(prepared.pm, state, recipe, seen.batches, prepared.runtime, seen.feed):
+                meter.add(step)
+                epoch, into = divmod(step.number, per_epoch)
+                bar.step(step.number, epoch + bool(into), meter)
+                if not into:
+                    line = _line(step, epoch, meter)
+                    measured = measure(prepared, state.model, seen.validation, seen.feed, state.average)
+                    line |= {"val_loss": measured["loss"], "accuracy": measured["accuracy"]}
+                    run.log(line)
+                    console.epoch(line, recipe.epochs)
+                    meter = loop.Meter()
+                after_epoch = not into and (state.step == steps or time.monotonic() - saved >= APART)
+                if stop.signal or (state.step % every == 0 if every else after_epoch):
+                    checkpoint.save(run.checkpoints, state, _meta(prepared, meter))
+                    saved = time.monotonic()
+                if stop.signal:
+                    raise Stopped(stop.signal, str(run.folder))
+    return measured
+
+
+def _restore(prepared: Prepared, run: Run, state: loop.State, console: Console) -> loop.Meter:
+    newest, skipped = checkpoint.newest(run.checkpoints)
+    for line in skipped:
+        console.say(line)
+    if newest is None:
+        run.rewind(0)
+        return loop.Meter()
+    meta = checkpoint.restore(newest, state)
+    if meta["data"] != prepared.data:
+        raise CheckpointError(f"the images in {prepared.job.data!r} are not those of the run: bring them back")
+    prepared.runtime.scaler.load_state_dict(meta["scaler"])
+    run.rewind(state.step)
+    console.say(f"going on from {newest.name}")
+    if meta["versions"] != prepared.versions:
+        console.say(f"note: it was written with {meta['versions']}: with other versions the bits may differ")
+    return loop.Meter(*meta["meter"])
+
+
+def _line(step: loop.Step, epoch: int, meter: loop.Meter) -> dict[str, Any]:
+    """Return what training itself tells of an epoch; its last step's loss is waited for before the clock is read."""
+    return {
+        "step": step.number,
+        "epoch": epoch,
+        "lr": step.lr,
+        "loss": meter.loss(),
+        "images_per_second": meter.rate(),
+        **{name: float(value) for name, value in step.scalars.items()},
+    }
+
+
+def _meta(prepared: Prepared, meter: loop.Meter) -> dict[str, Any]:
+    return {
+        "data": prepared.data,
+        "scaler": prepared.runtime.scaler.state_dict(),
+        "meter": meter.state(),
+        "versions": prepared.versions,
+    }
+
+
+def measure(
+    prepared: Prepared,
+    model: nn.Module,
+    batches: Iterable[Batch] | None = None,
+    feed: loop.Feed = nullcontext,
+    average: Average | None = None,
+) -> dict[str, Any]:
+    """Return the metrics on the held-out images: as pixels, or as features in `batches` with the `feed` for them."""
+    batches = validation(prepared) if batches is None else batches
+    with average.applied() if average else nullcontext():
+        outputs, targets = loop.evaluate(prepared.pm, model, batches, prepared.exact, feed)
+    return metrics.classification(outputs, targets, prepared.images.classes)

@@ -1,0 +1,151 @@
+"""What is published, and what is fetched: from a run to the Hugging Face Hub, and from there to a machine."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hubft.base import digest
+from hubft.base.display import visible
+from hubft.base.errors import Option, PackageError
+from hubft.base.files import new_folder, writing
+from hubft.base.serialize import to_dict
+from hubft.job import PACKAGE
+from hubft.publish import card, hub, lines
+from hubft.publish import package as packages
+from hubft.publish.manifest import Manifest
+from hubft.publish.package import MANIFEST, Package
+from hubft.share import load, upload
+
+LOCAL = re.compile(r"[/~\\]|[A-Za-z]:[/\\]|\.{1,2}([/\\]|$)")  # how a path of this machine begins
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """A package as it lies on the Hub."""
+
+    name: str
+    """owner/name"""
+    revision: str
+    """Of the commit that holds it, 40 hex digits."""
+    manifest: str
+    """sha256 of its hubft.json."""
+    private: bool
+    """Whether only its owner can read it."""
+    trust: bool
+    """Whether loading it runs foreign code, which asks for trust."""
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.revision}"
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """A package of the Hub that was downloaded and proved."""
+
+    package: Package
+    revision: str
+    """Of its commit, 40 hex digits."""
+    difference: float
+    """Largest, between the logits of its self-test here and those that it states."""
+
+
+def push(
+    source: str | Path, name: str, *, private: bool | None = None, revision: str = "", message: str = ""
+) -> Pushed:
+    """Return the package of a run or a folder as it now lies on the Hub, every file compared.
+
+    It is complete and verified on this disk before anything is sent, and what is sent is one commit; what lies in
+    `source` is not changed, whatever happens.
+
+    :param name: owner/name of the repository; it is made if need be.
+    :param private: a new repository is private unless this is False; one that is there is changed only if it is given.
+    :param revision: the branch, made if need be; `main` if empty.
+    :param message: of the commit; what was fine-tuned on what, if empty.
+    :raises PackageError: no package, an altered one, or one that nobody else could load.
+    :raises HubError: the Hub refuses, cannot be reached, holds something else, or changed meanwhile.
+    """
+    branch = revision or "main"
+    upload.check_target(name, branch)
+    found = packages.read(hub.here(source))
+    _check_publishable(found.manifest)
+    with tempfile.TemporaryDirectory(prefix="hubft-") as temporary:
+        staged = packages.stage(found, Path(temporary) / "package", name)
+        head = upload.upload(staged, name, private, branch, message or _message(found.manifest))
+        sha256, trust = digest.of_file(staged.folder / MANIFEST), lines.foreign(found.manifest)
+        return Pushed(name, head.commit, sha256, head.private, trust)
+
+
+def pull(source: str, *, output: Path | None = None, trust: bool = False) -> Pulled:
+    """Return a package of the Hub, `owner/name` or `owner/name@revision`: in its cache, verified, and proved.
+
+    :param output: a folder that gets a copy of it; it must not exist.
+    :param trust: also prove the fine-tune of a torch.hub repository, which runs that repository's code.
+    :raises PackageError: altered, or its self-test fails; or `output` exists.
+    :raises HubError: there is no such repository or revision, or it cannot be reached.
+    """
+    if hub.local(source):
+        raise PackageError(f"{source!r} is a folder here: pull takes owner/name or owner/name@revision")
+    if output and output.exists():
+        raise PackageError(f"{str(output)!r} exists: nothing was written; name another ", Option("output"))
+    found = load.package(source)
+    _, difference = load.proved(found, trust)
+    revision = found.folder.name  # a snapshot is named after its commit
+    if output:
+        found = _copied(found, output)
+    return Pulled(found, revision, difference)
+
+
+def _copied(package: Package, folder: Path) -> Package:
+    with writing(folder, "nothing was written; make room, or name another --output"), new_folder(folder) as new:
+        for name in (MANIFEST, *package.manifest.files):
+            shutil.copyfile(package.folder / name, new / name)
+        packages.read(new)
+    return Package(folder, package.manifest)
+
+
+def _message(manifest: Manifest) -> str:
+    measured = card.accuracy(manifest.metrics)
+    what = f"{manifest.job.reference} fine-tuned on {manifest.job.data}"
+    return visible(f"{what}: {measured}" if measured else what, 200)
+
+
+def _check_publishable(manifest: Manifest) -> None:
+    """Check that a package says nothing of this machine, and that others can get its base.
+
+    :raises PackageError: a reference to a folder of this machine, or a path in any of the manifest's texts.
+    """
+    base = manifest.base
+    for reference in (manifest.job.reference, base.reference, *base.same_as, *base.below):
+        family, _, name = reference.partition(":")
+        if LOCAL.match(name) and family == PACKAGE:
+            raise PackageError(
+                "it is a delta over a package of this machine, which nobody else could load: push that package first, "
+                "and fine-tune it as package:owner/name; or fine-tune it again without --package delta"
+            )
+        if LOCAL.match(name):
+            entry = name[name.rfind(":") :]
+            raise PackageError(
+                f"its base is a folder of this machine ({family}:...{entry}), which nobody else could load: publish "
+                "that repository, and fine-tune it as hub:owner/repo:entry"
+            )
+    home = str(Path.home())
+    for text in _texts(to_dict(manifest)):
+        if len(home) > 1 and home in text:
+            raise PackageError(f"{MANIFEST} holds the path of your home folder: fine-tune again without it in a name")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from (*_texts(key), *_texts(inner))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
