@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from hubft import hookimpl
 from hubft.base.errors import FamilyError, HubftError, Option
-from hubft.families import defaults, entries, heads, pooling, stages, stated, structure
+from hubft.families import build, defaults, entries, heads, pooling, stages, stated, structure
 from hubft.families.build import unfilled
 from hubft.families.weightless import without_weights
 from hubft.hookspecs import Base, Batch, Loaded, Preprocess
@@ -62,7 +62,7 @@ def adapt_head(loaded: Loaded, task: Task) -> Loaded:
     for name in names:
         old = loaded.model.get_submodule(name)
         if isinstance(old, nn.Conv2d):  # what follows may be a ReLU, which passes no gradient at zero
-            loaded.model.set_submodule(name, structure.convolution(old.in_channels, task, std=0.01))
+            loaded.model.set_submodule(name, defaults.convolution(old.in_channels, task, std=0.01))
         else:
             defaults.adapt_head(replace(loaded, head=name), task)
     if not any(parameter.is_meta for parameter in loaded.model.parameters()):  # it is to be trained
@@ -217,7 +217,7 @@ def _ended(model: nn.Module) -> tuple[tuple[int, int], tuple[str, ...], heads.Se
 
     `--size`, that of its own transform or configuration, one that it says, the usual ones.
     """
-    carried, asked = stated.preprocess(model), structure.ASKED.get()
+    carried, asked = stated.preprocess(model), build.ASKED.get()
     own = [*([carried.size] if carried else []), *stated.sizes(model), *((side, side) for side in SIZES)]
     sizes = list(dict.fromkeys([*([(asked, asked)] if asked else []), *own]))
     first: Exception | None = None

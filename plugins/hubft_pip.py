@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from hubft import hookimpl
+from hubft.base import digest
 from hubft.base.errors import FamilyError, suggest
-from hubft.families import plugins, structure
+from hubft.families import plugins
 from hubft.hookspecs import Base, Loaded
 from hubft.job import Task
 
@@ -118,4 +119,4 @@ def _file(name: str, distribution: str) -> Path:
             f"pip:{name} needs a package that is not installed; try: pip install {distribution}"
         ) from error
     holder = getattr(module, f"EfficientnetLite{name[-1]}ModelFile")
-    return structure.verified(Path(holder.get_model_file_path()))
+    return digest.verified(Path(holder.get_model_file_path()))

@@ -23,7 +23,7 @@ from torch import nn
 from hubft import hookimpl
 from hubft.base.errors import FamilyError, suggest
 from hubft.base.network import PATIENCE
-from hubft.families import defaults, structure
+from hubft.families import defaults, stated, structure
 from hubft.hookspecs import Base, Loaded, Preprocess
 from hubft.job import Task
 from hubft.publish import hub
@@ -54,7 +54,7 @@ def load(name: str, pretrained: bool) -> Loaded:
         license=config.get("license") or "",
         hub=(config.get("hf_hub_id") or "").partition("@")[0],
     )
-    return Loaded(model, heads[0], _stages(model, heads), structure.preprocess_of_config(config), base)
+    return Loaded(model, heads[0], _stages(model, heads), stated.preprocess_of_config(config), base)
 
 
 @hookimpl
@@ -64,7 +64,7 @@ def adapt_head(loaded: Loaded, task: Task) -> Loaded:
     for name in _heads(model):
         old = model.get_submodule(name)
         if isinstance(old, nn.Conv2d):
-            model.set_submodule(name, structure.convolution(old.in_channels, task))
+            model.set_submodule(name, defaults.convolution(old.in_channels, task))
         else:
             assert isinstance(old, nn.Linear)
             model.set_submodule(name, defaults.head(old.in_features, task))
@@ -77,7 +77,7 @@ def _hub_config(model: Any, preprocess: Preprocess) -> dict[str, Any]:
     """Return the config.json by which `timm.create_model("hf-hub:owner/name")` builds this model."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.json"
-        save_config_for_hf(model, str(path), data_config=structure.config_of_preprocess(preprocess))
+        save_config_for_hf(model, str(path), data_config=stated.config_of_preprocess(preprocess))
         return {**json.loads(path.read_text(encoding="utf-8")), "label_names": None}
 
 

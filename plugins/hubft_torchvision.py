@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torchvision import models
 
 from hubft import hookimpl
-from hubft.base import network
+from hubft.base import digest, network
 from hubft.base.errors import FamilyError, suggest
-from hubft.families import structure
+from hubft.families import defaults, stated, structure
 from hubft.hookspecs import Base, Loaded
 from hubft.job import Task
 
@@ -49,7 +49,7 @@ def load(name: str, pretrained: bool) -> Loaded:
         revision=weights.name,
         license="cc-by-nc-4.0" if SWAG in weights.meta.get("license", "") else "bsd-3-clause",
     )
-    return Loaded(model, head, stages, structure.preprocess_of_transform(weights.transforms()), base)
+    return Loaded(model, head, stages, stated.preprocess_of_transform(weights.transforms()), base)
 
 
 @hookimpl
@@ -61,7 +61,7 @@ def adapt_head(loaded: Loaded, task: Task) -> Loaded | None:
     old = loaded.model.get_submodule(loaded.head)
     if not isinstance(old, nn.Conv2d):
         return None
-    loaded.model.set_submodule(loaded.head, structure.convolution(old.in_channels, task, std=0.01))
+    loaded.model.set_submodule(loaded.head, defaults.convolution(old.in_channels, task, std=0.01))
     return loaded
 
 
@@ -96,7 +96,7 @@ def _state(name: str, weights: models.WeightsEnum) -> MutableMapping[str, Tensor
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
     try:
         if file.exists():
-            structure.verified(file)
+            digest.verified(file)
         elif why := network.unreachable(weights.url):
             raise FamilyError(f"torchvision:{name}: {why}, and {file.name} is not in the cache of torch.hub")
         with redirect_stdout(sys.stderr):  # torch.hub prints there that it downloads

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from hubft import Task
 from hubft.base.errors import FamilyError, JobError
-from hubft.families import plugins, structure
+from hubft.families import plugins, stated
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,13 @@ def test_timms_transforms_are_met_to_the_bit(name: str, interpolation: str, crop
 def test_timms_border_crop_is_met_to_the_bit(side: int, share: float) -> None:
     config = {"crop_mode": "border", "input_size": (3, side, side), "crop_pct": share, "mean": (0.48, 0.45, 0.4)}
     data = timm.data.resolve_data_config(pretrained_cfg=config)
-    check_same_bits(structure.preprocess_of_config(config), timm.data.create_transform(**data))
+    check_same_bits(stated.preprocess_of_config(config), timm.data.create_transform(**data))
 
 
 @pytest.mark.parametrize("config", [{"input_size": (1, 64, 64)}, {"input_size": (3, 64, 48)}])
 def test_inputs_that_cannot_be_said_are_refused(config: dict[str, Any]) -> None:
     with pytest.raises(FamilyError, match="not supported"):
-        structure.preprocess_of_config(config)
+        stated.preprocess_of_config(config)
 
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

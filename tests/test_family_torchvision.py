@@ -14,8 +14,9 @@ from torch import Tensor
 from torchvision import models
 
 from hubft import Task
+from hubft.base import digest
 from hubft.base.errors import FamilyError, PackageError
-from hubft.families import plugins, structure
+from hubft.families import plugins
 from hubft.testing import values
 from hubft.testing.subject import images
 
@@ -101,7 +102,7 @@ def test_a_cached_file_with_other_bytes_is_refused(cached: Callable[[str, dict[s
 def test_a_file_without_a_digest_in_its_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "weights.pth").write_bytes(b"")
     with pytest.raises(PackageError, match=r"weights\.pth"):
-        structure.verified(tmp_path / "weights.pth")
+        digest.verified(tmp_path / "weights.pth")
 
 
 def test_torchvision_without_network_says_what_it_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

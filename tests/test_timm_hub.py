@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hubft import Job, Preprocess, Task, engine
-from hubft.families import plugins, structure
+from hubft.families import plugins, stated
 from hubft.job import Compute, Recipe
 from hubft.publish import package
 from hubft.share import load
@@ -147,6 +147,6 @@ def test_timm_resizes_to_the_same_pixel() -> None:
     for side in range(16, 400, 3):
         for resize in range(side, 2 * side):
             asked = Preprocess((side, side), resize)
-            config = structure.config_of_preprocess(asked)
+            config = stated.config_of_preprocess(asked)
             assert math.floor(side / config["crop_pct"]) == resize
-    assert structure.preprocess_of_config(config) == asked
+    assert stated.preprocess_of_config(config) == asked

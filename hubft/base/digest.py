@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from hubft.base.errors import PackageError
 
 
 def of_tensor(tensor: Tensor) -> str:
@@ -32,3 +35,15 @@ def of_file(path: Path) -> str:
     """Return the sha256 (hex) of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verified(file: Path) -> Path:
+    """Return the path of a weights' file whose bytes agree with the digest in its name (`resnet18-f37072fd.pth`).
+
+    :raises PackageError: other bytes, or a name without a digest.
+    """
+    sha256 = of_file(file)
+    wanted = re.search(r"-([0-9a-f]{8,})\.", file.name)
+    if wanted is None or not sha256.startswith(wanted[1]):
+        raise PackageError(f"{file} is damaged or altered: its sha256 is {sha256}; delete it and load again")
+    return file

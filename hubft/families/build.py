@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 
 import pluggy
@@ -12,14 +13,28 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from hubft.base.errors import FamilyError, JobError, Option, PackageError
-from hubft.families import plugins, stages, structure
+from hubft.families import plugins, stages
 from hubft.hookspecs import Loaded
 from hubft.job import Job
+
+ASKED: ContextVar[int] = ContextVar("size", default=0)
+"""`--size` of the job whose model is loaded: for a family that must run a model to know it. Loading depends on it in
+nothing else."""
+
+
+@contextmanager
+def asked_size(size: int) -> Iterator[None]:
+    """Have `ASKED` be this size."""
+    token = ASKED.set(size)
+    try:
+        yield
+    finally:
+        ASKED.reset(token)
 
 
 def load_base(pm: pluggy.PluginManager, job: Job, pretrained: bool) -> Loaded:
     """Return the model that the job starts from, with its original head, checked against the contract of `load`."""
-    with structure.asked_size(job.size):
+    with asked_size(job.size):
         loaded = pm.hook.load(name=job.name, pretrained=pretrained)
     if not isinstance(loaded, Loaded):
         raise FamilyError(f"family {job.family!r}: the hook `load` gave {type(loaded).__name__}, not hubft.Loaded")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -13,6 +15,7 @@ from hubft.families import pooling, stages
 from hubft.hookspecs import Batch, Loaded, hookimpl
 from hubft.job import Task
 
+Layer = Callable[[int, int], Any]
 METHODS: dict[str, Callable[[nn.Module], nn.Module]] = {"none": lambda model: model, "bf16": quantize.bf16}
 
 
@@ -32,24 +35,28 @@ def adapt_head(loaded: Loaded, task: Task) -> Loaded:
     return loaded
 
 
-def head(inputs: int, task: Task) -> nn.Module:
-    """Return a Linear from `inputs` to `task.outputs`, or an MLP (GELU) where the task has hidden sizes.
+def head(inputs: int, task: Task, layer: Layer = nn.Linear, std: float = 0.0) -> nn.Module:
+    """Return a layer from `inputs` to `task.outputs`, or an MLP (GELU) where the task has hidden sizes.
 
     The last layer starts at zero, so that a fresh head sends no noise into pretrained features
     (as in Big Transfer, https://arxiv.org/abs/1912.11370).
+
+    :param layer: makes each layer from its widths.
+    :param std: of the last layer's first weights, where what follows it forbids zeros.
     """
     layers: list[nn.Module] = []
     for width, following in pairwise([inputs, *task.hidden, task.outputs]):
-        if layers:
-            layers.append(nn.GELU())
-        if task.dropout:
-            layers.append(nn.Dropout(task.dropout))
-        layers.append(nn.Linear(width, following))
-    last = layers[-1]
-    assert isinstance(last, nn.Linear)
-    nn.init.zeros_(last.weight)
+        layers += [nn.GELU()] if layers else []
+        layers += [nn.Dropout(task.dropout)] if task.dropout else []
+        layers.append(last := layer(width, following))
+    nn.init.normal_(last.weight, std=std) if std else nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+
+
+def convolution(inputs: int, task: Task, std: float = 0.0) -> nn.Module:
+    """Return `head` as 1x1 convolutions, for heads that see a feature map."""
+    return head(inputs, task, partial(nn.Conv2d, kernel_size=1), std)
 
 
 @hookimpl

@@ -1,43 +1,19 @@
-"""Structural helpers that families share: stages from groups of parameters or from a model's children, and more."""
+"""The stages of a model: from groups of its parameters, or from its children."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from itertools import pairwise
-from math import floor
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from hubft.base import digest
-from hubft.base.errors import FamilyError, PackageError
+from hubft.base.errors import FamilyError
 from hubft.families.stages import under
-from hubft.hookspecs import Preprocess
-from hubft.job import Task
 
 Stages = dict[str, tuple[str, ...]]
 
-TO_TENSOR = ("ToTensor", "PILToTensor", "ToImage", "ToDtype", "ConvertImageDtype")  # of torchvision's transforms
 BLOCKS = 4  # a model is opened until it shows that many blocks: fewer say little to `--train last:N`
-
-ASKED: ContextVar[int] = ContextVar("size", default=0)
-"""`--size` of the job whose model is loaded: for a family that must run a model to know it. Loading depends on it in
-nothing else."""
-
-
-@contextmanager
-def asked_size(size: int) -> Iterator[None]:
-    """Have `ASKED` be this size."""
-    token = ASKED.set(size)
-    try:
-        yield
-    finally:
-        ASKED.reset(token)
 
 
 def stages(model: nn.Module, groups: Iterable[Sequence[str]], heads: Sequence[str]) -> Stages:
@@ -143,108 +119,3 @@ def _in_order(units: Mapping[str, list[str]], order: Mapping[str, int]) -> dict[
         else:
             (found[next(reversed(found))] if found else waiting).extend(names)
     return dict(sorted(found.items(), key=lambda unit: places[unit[0]])) if found else dict(units)
-
-
-def convolution(inputs: int, task: Task, std: float = 0.0) -> nn.Module:
-    """Return what `hubft.families.defaults.head` does as 1x1 convolutions, for heads that see a feature map.
-
-    :param std: of the last layer's first weights; they are zero, as there, unless what follows forbids it.
-    """
-    layers: list[nn.Module] = []
-    for width, following in pairwise([inputs, *task.hidden, task.outputs]):
-        layers += [nn.GELU()] if layers else []
-        layers += [nn.Dropout(task.dropout)] if task.dropout else []
-        layers.append(last := nn.Conv2d(width, following, 1))
-    nn.init.normal_(last.weight, std=std)
-    assert last.bias is not None
-    nn.init.zeros_(last.bias)
-    return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
-
-
-def preprocess_of_config(config: Mapping[str, Any]) -> Preprocess:
-    """Return the preprocessing of a timm `pretrained_cfg`, as `timm.data.create_transform` reads it.
-
-    :raises FamilyError: an input that is not RGB, or a crop that `Preprocess` cannot say.
-    """
-    import timm.data
-
-    data = timm.data.resolve_data_config(pretrained_cfg=dict(config))
-    channels, height, width = data["input_size"]
-    resize = tuple(floor(side / data["crop_pct"]) for side in (height, width))
-    if channels != 3 or (height != width and data["crop_mode"] != "squash"):
-        raise FamilyError(
-            f"inputs of shape {(channels, height, width)} with crop {data['crop_mode']!r} are not supported"
-        )
-    return Preprocess(
-        size=(height, width),
-        resize=resize if data["crop_mode"] == "squash" else resize[0],
-        crop=data["crop_mode"],
-        interpolation=data["interpolation"],
-        mean=tuple(data["mean"]),
-        std=tuple(data["std"]),
-    )
-
-
-def config_of_preprocess(preprocess: Preprocess) -> dict[str, Any]:
-    """Return a timm data config by which timm preprocesses alike; the reverse of `preprocess_of_config`."""
-    height, width = preprocess.size
-    resize = preprocess.resize if isinstance(preprocess.resize, int) else preprocess.resize[0]
-    share = height / resize
-    if floor(height / share) != resize:
-        share = height / (resize + 0.5)  # timm rounds the quotient down
-    return {
-        "input_size": (3, height, width),
-        "crop_pct": share,
-        "crop_mode": preprocess.crop,
-        "interpolation": preprocess.interpolation,
-        "mean": preprocess.mean,
-        "std": preprocess.std,
-    }
-
-
-def preprocess_of_transform(transform: Any) -> Preprocess:
-    """Return the preprocessing that a torchvision transform does: a preset of its weights, or resize, crop, normalise.
-
-    :raises FamilyError: a transform with other steps, or without one of these.
-    """
-    if all(hasattr(transform, name) for name in ("resize_size", "crop_size", "interpolation", "mean", "std")):
-        resize, crop, norm = transform, transform, transform
-        sizes, crops = transform.resize_size, transform.crop_size
-    else:
-        steps = {type(step).__name__: step for step in getattr(transform, "transforms", ())}
-        other = set(steps) - {
-            "RGB",
-            "Resize",
-            "CenterCrop",
-            "ToTensor",
-            "PILToTensor",
-            "ToImage",
-            "ToDtype",
-            "Normalize",
-        }
-        if other or not {"Resize", "CenterCrop", "Normalize"} <= set(steps) or steps["Resize"].max_size:
-            raise FamilyError(f"no preprocessing can be read from {type(transform).__name__}({', '.join(steps)})")
-        resize, crop, norm = steps["Resize"], steps["CenterCrop"], steps["Normalize"]
-        sizes, crops = resize.size, crop.size
-    sizes = [sizes] if isinstance(sizes, int) else list(sizes)
-    crops = [crops] if isinstance(crops, int) else list(crops)
-    return Preprocess(
-        size=(crops[0], crops[-1]),
-        resize=sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1]),
-        crop="center" if len(sizes) == 1 else "squash",
-        interpolation=resize.interpolation.value,
-        mean=tuple(norm.mean),
-        std=tuple(norm.std),
-    )
-
-
-def verified(file: Path) -> Path:
-    """Return the path of a weights' file whose bytes agree with the digest in its name (`resnet18-f37072fd.pth`).
-
-    :raises PackageError: other bytes, or a name without a digest.
-    """
-    sha256 = digest.of_file(file)
-    wanted = re.search(r"-([0-9a-f]{8,})\.", file.name)
-    if wanted is None or not sha256.startswith(wanted[1]):
-        raise PackageError(f"{file} is damaged or altered: its sha256 is {sha256}; delete it and load again")
-    return file
