@@ -346,16 +346,33 @@ def test_evaluation_is_fp32_in_eval_mode_and_in_order(images: dataset.Images, pm
 # --- parts of a batch, of a run; mixing; the feed ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("images", range(1, 14))
-@pytest.mark.parametrize("count", [1, 2, 3, 5, 12])
-def test_a_batch_is_cut_evenly_and_never_to_one_image(images: int, count: int) -> None:
-    ids = torch.arange(images)
-    found = list(mixing.parts(({"ids": ids, "pair": (ids, ids)}, ids), count))
-    sizes = [len(targets) for _, (_, targets) in found]
-    assert torch.cat([inputs["pair"][1] for _, (inputs, _) in found]).tolist() == ids.tolist()
-    assert torch.cat([inputs["ids"] for _, (inputs, _) in found]).tolist() == ids.tolist()
-    assert len(sizes) == max(1, min(count, images // 2)) and max(sizes) - min(sizes) <= 1
-    assert [share for share, _ in found] == pytest.approx([size / images for size in sizes])
+def test_targets_that_are_a_list_are_split_by_samples(begin, pm) -> None:
+    """A detector has a dict an image: its parts get the dicts of their own images, not slices of every tensor."""
+    seen = []
+
+    def train_step(model: nn.Module, batch: Any, criterion: nn.Module) -> dict[str, torch.Tensor]:
+        inputs, targets = batch
+        seen.append([int(target["label"]) for target in targets])
+        assert len(inputs) == len(targets)
+        outputs = model(inputs)
+        return {"loss": criterion(outputs, torch.stack([target["label"] for target in targets])), "outputs": outputs}
+
+    class Listed:
+        def __init__(self, plain: Any) -> None:
+            self.plain, self.batch_sampler = plain, plain.batch_sampler
+
+        def __iter__(self) -> Iterator[Any]:
+            for inputs, targets in self.plain:
+                yield inputs, [{"label": label, "boxes": torch.zeros(int(label), 4)} for label in targets]
+
+    overriding(pm, train_step=train_step)
+    training = begin(epochs=1, accumulate=2, augment="none")
+    sampler = loader.Batches(len(training.views.samples), 9, 1, 3)
+    plain = loader.batches(training.views, sampler, training.runtime)
+    wanted = [targets.tolist() for _, targets in plain]
+    steps = list(loop.fit(pm, training.state, training.recipe, Listed(plain), training.runtime))
+    assert [step.images for step in steps] == [len(labels) for labels in wanted]
+    assert [first + second for first, second in zip(seen[::2], seen[1::2], strict=True)] == wanted
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(2, [4, 5]), (3, [3, 3, 3]), (9, [2, 2, 2, 3])])

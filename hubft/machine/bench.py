@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hubft.base import draws
+from hubft.base.batches import concat, count, rows
 from hubft.families import stages
 from hubft.hookspecs import Batch, Loaded
 from hubft.job import Job
@@ -46,8 +47,7 @@ class Bench:
         _random_head(self.loaded)
         # A small batch is enough for a CPU; an accelerator would idle with one.
         size = max(2, min(8, job.recipe.batch_size) if device.type == "cpu" else job.recipe.batch_size)
-        rows = torch.arange(size) % len(batch[1])
-        self.batch: Batch = (batch[0][rows], batch[1][rows])
+        self.batch: Batch = rows(concat([batch] * -(-size // count(batch))), 0, size)
         self.images = size
         self.wanted: dict[str, tuple[Tensor, Tensor, Tensor]] = {}  # in fp32, by kind
 

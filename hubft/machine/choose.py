@@ -12,6 +12,7 @@ from typing import Any
 import pluggy
 
 from hubft.base import draws
+from hubft.base.batches import count
 from hubft.hookspecs import Batch, Loaded
 from hubft.job import Compute, Job
 from hubft.machine.bench import Bench, decoding
@@ -225,7 +226,7 @@ class _Search:
     def _crew(self, best: Setting) -> tuple[int, int]:
         """Return (threads, workers) for a run whose passes compute as the best ones."""
         unit = self._time(replace(best, compile=False)) / self.tried[self.threads]
-        decode = decoding(self.work.decode, len(self.work.batch[1]), max(1, self.job.recipe.epochs))
+        decode = decoding(self.work.decode, count(self.work.batch), max(1, self.job.recipe.epochs))
         self.notes.append(f"decoding takes {1000 * decode:.2f} ms an image")
         passes = {threads: unit * each for threads, each in self.tried.items()}
         return crew(passes, decode, self.fixed.workers, self.bench.device.type == "cpu")

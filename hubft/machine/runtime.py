@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from hubft.base import batches
 from hubft.base.errors import JobError, Option
 from hubft.job import Compute
 
@@ -62,15 +63,7 @@ class Runtime:
 
     def to_device(self, batch: Any) -> Any:
         """Return a batch with every tensor on the device, and images in the memory format."""
-        if isinstance(batch, Tensor):
-            images = batch.ndim == 4 and batch.is_floating_point()
-            memory_format = FORMATS[self.memory_format] if images else torch.preserve_format
-            return batch.to(self.device, non_blocking=True, memory_format=memory_format)
-        if isinstance(batch, dict):
-            return {name: self.to_device(value) for name, value in batch.items()}
-        if isinstance(batch, list | tuple):
-            return tuple(self.to_device(value) for value in batch)
-        return batch
+        return batches.to(batch, self.device, FORMATS[self.memory_format])
 
 
 def cores() -> int:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from hubft.base.batches import concat
 from hubft.base.errors import PackageError
 from hubft.hookspecs import Preprocess
 from hubft.images.rgb import rgb
@@ -79,7 +80,8 @@ def _logits(model: nn.Module, images: Mapping[str, Tensor], transform: Transform
     try:
         # One by one: the size of a batch changes the order of sums, and so the last bits.
         inputs = [transform(rgb(Image.fromarray(image.numpy())))[None] for image in images.values()]
-        return torch.cat([model(one).float() for one in inputs])
+        outputs: Tensor = concat([model(one).float() for one in inputs])
+        return outputs
     finally:
         model.train(was_training)
 

@@ -10,6 +10,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from hubft.base.batches import rows
 from hubft.cut import cut
 from hubft.cut.features import Cache, Features
 from hubft.cut.feed import Cut
@@ -125,7 +126,7 @@ def find(prepared: Prepared, live: frozenset[str]) -> Cut | str:
     stages.train_mode(loaded.model)
     few = pixels.Views(prepared.images.folder, prepared.images.train[:PROOF], loaded.preprocess)
     batch = runtime.to_device(next(iter(loader.in_order(few, PROOF, prepared.exact))))
-    found = cut.find(loaded, live, batch[0][:RECORDED])
+    found = cut.find(loaded, live, rows(batch[0], 0, RECORDED))
     if isinstance(found, str):
         return found
     kept = prepared.forward.precision

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from hubft.base import draws
+from hubft.base.batches import concat, count, each, even
 from hubft.base.errors import FamilyError, Option, TrainingError
 from hubft.families import stages
 from hubft.hookspecs import Batch, Loaded
-from hubft.images.mixing import Mixing, parts
+from hubft.images.mixing import Mixing
 from hubft.job import Recipe
 from hubft.machine.runtime import Runtime
 from hubft.train import frozen
@@ -97,7 +98,7 @@ def fit(
             here = mixing(here, state.step)
         draws.seed("step", recipe.seed, state.step)
         results = []
-        for share, (inputs, targets) in parts(here, recipe.accumulate):
+        for share, (inputs, targets) in even(here, recipe.accumulate):
             with feed(inputs) as seen:
                 with runtime.autocast():
                     result = pm.hook.train_step(model=model, batch=(seen, targets), criterion=criterion)
@@ -107,7 +108,7 @@ def fit(
             results.append((share, result))
         _update(state, recipe, runtime)
         scalars = _mean(results)
-        yield Step(state.step, len(batch[1]), scalars.pop("loss").detach(), lr, scalars)
+        yield Step(state.step, count(batch), scalars.pop("loss").detach(), lr, scalars)
 
 
 def _update(state: State, recipe: Recipe, runtime: Runtime) -> None:
@@ -181,9 +182,9 @@ def evaluate(
         inputs, targets = runtime.to_device(batch)
         with feed(inputs) as seen:
             result = pm.hook.train_step(model=model, batch=(seen, targets), criterion=criterion)
-        found.append((result["outputs"].float().cpu(), batch[1]))
+        found.append((each(result["outputs"], lambda tensor: tensor.float().cpu()), batch[1]))
     outputs, targets = zip(*found, strict=True)
-    return torch.cat(outputs), torch.cat(targets)
+    return concat(outputs), concat(targets)
 
 
 class Meter:
