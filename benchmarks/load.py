@@ -50,7 +50,7 @@ def ways(name: str, folder: Path) -> Ways:
     job = Job(f"torchvision:{name}", "none", task=Task(outputs=1000))
     loaded = build(pm, job, pretrained=False)
     manifest = package.Manifest(job, tuple(map(str, range(1000))), loaded.preprocess, loaded.base)
-    test = selftest.make(loaded.model, loaded.preprocess, transforms.evaluation(loaded.preprocess))
+    test = selftest.make(loaded, transforms.evaluation(loaded.preprocess))
     package.write(folder / "package", manifest, loaded.model.state_dict(), test)
     torch.save(loaded.model.state_dict(), folder / "weights.pt")
 

@@ -104,9 +104,9 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
         metrics, proof = _fit(prepared, run, plan, console)
         problem = "" if plan.probe else diverged(prepared, run.history(), metrics["loss"])
         seconds = time.perf_counter() - began
-        model = prepared.loaded.model
+        model, forward = prepared.loaded.model, prepared.loaded.forward
         calibration = few(prepared, CALIBRATION, prepared.exact)
-        model = prepared.pm.hook.compress(model=model, method=asked.compress, batches=calibration)
+        model = prepared.pm.hook.compress(model=model, method=asked.compress, batches=calibration, forward=forward)
         uncompressed = metrics if asked.compress != "none" else None
         if uncompressed:
             metrics = measure(prepared, model)
@@ -192,7 +192,7 @@ def _package(prepared: Prepared, result: Result, plan: Plan, model: nn.Module, f
         versions=prepared.versions,
     )
     transform = transforms.evaluation(loaded.preprocess)
-    proof = selftest.make(model, loaded.preprocess, transform)
+    proof = selftest.make(replace(loaded, model=model), transform)
     files = {package.PICTURE: (result.run.report / report.MATRIX).read_bytes(), **extras(loaded, manifest)}
     manifest = package.write(result.run.package, manifest, model.state_dict(), proof, prepared.base, files)
     found = package.Package(result.run.package, manifest)  # written, read back and hashed a moment ago

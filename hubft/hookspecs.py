@@ -9,7 +9,7 @@ arguments that it needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from hubft.job import Task
 
 PROJECT = "hubft"
-API = (1, 0)
+API = (1, 1)
 """Of the hooks, major and minor: a new argument or field raises the minor, a removed one the major."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+
+Forward = Callable[["nn.Module", Any], Any]
+"""(model, inputs) -> outputs, a tree of tensors."""
 
 Batch = tuple[Any, "Tensor"]
 """(inputs, targets) on the device. Targets are class indices, int64 `[batch]`; where Mixup or CutMix is on (training
@@ -79,13 +82,18 @@ class Base:
         return self.below[-1] if self.below else self.reference
 
 
+def call(model: nn.Module, inputs: Any) -> Any:
+    """Return what a model gives for inputs that are its only argument."""
+    return model(inputs)
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A model with what the core must know of it."""
 
     model: nn.Module
-    """The plain class of its own library, never a wrapper; takes `[batch, 3, height, width]` float32 and
-    gives `[batch, outputs]`."""
+    """The plain class of its own library, never a wrapper; by `forward` it takes `[batch, 3, height, width]` float32
+    and gives `[batch, outputs]`."""
     head: str
     """Dotted name of the module that turns features into outputs; an nn.Identity where the model gives features."""
     stages: Mapping[str, tuple[str, ...]]
@@ -98,6 +106,10 @@ class Loaded:
     """What the library of the family reads as `config.json` of a Hub repository, so that it loads the package
     without hubft; JSON types. Empty where it has no such format, or could not build this head. Where the key
     `label_names` is there, the core puts the names of the classes in."""
+    forward: Forward = call
+    """The one way in which the core calls the model, `forward(model, inputs)`: in training, evaluation, self-test and
+    prediction. For a model that takes its inputs by keyword, or gives more than the outputs. It must find all it needs
+    in its two arguments: `model` may be a copy, compiled, or compressed."""
 
 
 @hookspec(firstresult=True)
@@ -137,12 +149,15 @@ def freeze(loaded: Loaded, train: str, progress: float) -> frozenset[str]:  # ty
 
 
 @hookspec(firstresult=True)
-def train_step(model: nn.Module, batch: Batch, criterion: nn.Module) -> dict[str, Tensor]:  # type: ignore[empty-body]
+def train_step(  # type: ignore[empty-body]
+    model: nn.Module, batch: Batch, criterion: nn.Module, forward: Forward
+) -> dict[str, Tensor]:
     """Return `loss` (scalar, differentiable), `outputs` (`[batch, outputs]`), and scalars to log.
 
     :param batch: inputs and targets on the model's device: class indices, or class probabilities (see `Batch`).
         With `--accumulate` it is a part of the batch, and the loop adds up the gradients.
     :param criterion: the task's loss, called as `criterion(outputs, targets)`; smooths labels where the recipe says.
+    :param forward: how the model is called, `forward(model, inputs)`: what `load` stated as `Loaded.forward`.
 
     Default: one forward pass and the criterion. Evaluation calls the same hook in eval mode without
     gradients. The loop owns backward, optimizer, precision and devices.
@@ -150,11 +165,14 @@ def train_step(model: nn.Module, batch: Batch, criterion: nn.Module) -> dict[str
 
 
 @hookspec(firstresult=True)
-def compress(model: nn.Module, method: str, batches: Iterable[Batch]) -> nn.Module:  # type: ignore[empty-body]
+def compress(  # type: ignore[empty-body]
+    model: nn.Module, method: str, batches: Iterable[Batch], forward: Forward
+) -> nn.Module:
     """Return the compressed model; it may be `model` itself, changed in place.
 
     :param method: one of the family's or the core's methods.
     :param batches: calibration batches of training images, as `train_step` gets them.
+    :param forward: how the model is called, as for `train_step`.
     :raises hubft.JobError: an unknown method; the message lists the known ones.
 
     Default: `none`, and `bf16` (every weight rounded to bfloat16, stored at half the size).

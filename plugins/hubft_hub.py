@@ -26,7 +26,7 @@ from hubft.base.errors import FamilyError, HubftError, Option
 from hubft.families import build, defaults, entries, heads, pooling, stages, stated, structure
 from hubft.families.build import unfilled
 from hubft.families.weightless import without_weights
-from hubft.hookspecs import Base, Batch, Loaded, Preprocess
+from hubft.hookspecs import Base, Loaded, Preprocess
 from hubft.job import Task
 
 hubft_family = {"api": (1, 0), "foreign_code": True}
@@ -86,21 +86,18 @@ def freeze(loaded: Loaded, train: str, progress: float) -> frozenset[str]:
     return frozenset(name for name in names if not any(stages.under(name, prefix) for prefix in held))
 
 
-@hookimpl
-def train_step(model: nn.Module, batch: Batch, criterion: nn.Module) -> dict[str, Tensor] | None:
-    """Train a model with auxiliary outputs on its main one: the module that adds them is in eval mode by itself."""
+def _main(model: nn.Module, inputs: Any) -> Any:
+    """Return the main outputs of a model that in training gives others too: what adds those is in eval mode."""
     own: nn.Module = getattr(model, "_orig_mod", model)  # of a compiled model
     step = getattr(own, STEP, None)
     if step is None or not own.training:
-        return None
+        return model(inputs)
     module = own.get_submodule(step[0])
     module.training = False
     try:
-        inputs, targets = batch
-        outputs = model(inputs)
+        return model(inputs)
     finally:
         module.training = True
-    return {"loss": criterion(outputs, targets), "outputs": outputs}
 
 
 def _made(name: str, pretrained: bool) -> Loaded:
@@ -204,7 +201,7 @@ def _analysed(name: str, model: nn.Module, ref: str) -> Loaded:
         setattr(model, STEP, [_body(seen_heads), *step])
     names = list(seen_heads) or [pooling.HEAD]
     found = structure.stages(model, structure.children(model, names, order), names)
-    return Loaded(model, names[0], found, preprocess, Base(f"hub:{name}", revision=ref))
+    return Loaded(model, names[0], found, preprocess, Base(f"hub:{name}", revision=ref), forward=_main)
 
 
 def _body(found: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from hubft import Loaded, Task, hookimpl
 from hubft.compress import quantize
 from hubft.families import defaults, stages
-from hubft.hookspecs import Batch
+from hubft.hookspecs import Batch, call
 
 COUNT = itertools.count(1)
 
@@ -215,7 +215,7 @@ class Drifting(Correct):
 class Undefined(Correct):
     @hookimpl
     def train_step(self, model: nn.Module, batch: Batch, criterion: nn.Module) -> dict[str, Tensor]:
-        return {**defaults.train_step(model, batch, criterion), "margin": torch.tensor(float("nan"))}
+        return {**defaults.train_step(model, batch, criterion, call), "margin": torch.tensor(float("nan"))}
 
 
 @fails("training_lowers_the_loss")
@@ -231,14 +231,14 @@ class Meddling(Correct):
     @hookimpl
     def train_step(self, model: nn.Module, batch: Batch, criterion: nn.Module) -> dict[str, Tensor]:
         model.get_parameter("stem.0.weight").data.add_(1e-3)
-        return defaults.train_step(model, batch, criterion)
+        return defaults.train_step(model, batch, criterion, call)
 
 
 @fails("accumulation_equals_large_batch")
 class Summed(Correct):
     @hookimpl
     def train_step(self, model: nn.Module, batch: Batch, criterion: nn.Module) -> dict[str, Tensor]:
-        result = defaults.train_step(model, batch, criterion)
+        result = defaults.train_step(model, batch, criterion, call)
         return {**result, "loss": result["loss"] * len(batch[1])}
 
 

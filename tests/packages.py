@@ -46,10 +46,10 @@ def write(
         for name, tensor in loaded.model.state_dict().items():
             if name.startswith(loaded.head) or "running" in name:
                 tensor.copy_(torch.rand(tensor.shape, generator=random))
-    pm.hook.compress(model=loaded.model, method=job.compress, batches=())
+    pm.hook.compress(model=loaded.model, method=job.compress, batches=(), forward=loaded.forward)
     base = base or replace(loaded.base, sha256=digest.of_state(base_digests))
     facts = package.Manifest(job, classes, loaded.preprocess, base, metrics=ACCURACY)
-    test = selftest.make(loaded.model, loaded.preprocess, transforms.evaluation(loaded.preprocess))
+    test = selftest.make(loaded, transforms.evaluation(loaded.preprocess))
     package.write(folder, facts, loaded.model.state_dict(), test, base_digests, engine.extras(loaded, facts))
     return loaded.model.eval()
 

@@ -336,7 +336,7 @@ def test_evaluation_is_fp32_in_eval_mode_and_in_order(images: dataset.Images, pm
     transform = transforms.evaluation(loaded.preprocess)
     runtime = Runtime(Compute(device="cpu", precision="bf16", workers=0))
     batches = loader.in_order(Views(images.folder, images.val, loaded.preprocess), 5, runtime)
-    outputs, targets = loop.evaluate(pm, loaded.model, batches, runtime)
+    outputs, targets = loop.evaluate(pm, loaded, batches, runtime)
     decoded = [transform(decode(images.folder / s.path)) for s in images.val]
     with torch.no_grad():
         torch.testing.assert_close(outputs, loaded.model.eval()(torch.stack(decoded)))
@@ -458,7 +458,7 @@ def test_labels_are_smoothed_in_training_only(begin, pm) -> None:
     calls = watching(pm)
     training = begin(smoothing=0.3)
     next(training.fit())
-    loop.evaluate(pm, training.state.model, [(torch.zeros(2, 3, 32, 32), torch.zeros(2).long())], training.runtime)
+    loop.evaluate(pm, training.state.loaded, [(torch.zeros(2, 3, 32, 32), torch.zeros(2).long())], training.runtime)
     assert [smoothing for *_, smoothing in calls] == [0.3, 0.0]
 
 
@@ -483,7 +483,7 @@ def test_the_model_is_called_with_what_the_feed_makes_of_the_inputs(begin, pm) -
     for inputs, (_, seen, targets, _) in zip(fed, calls, strict=True):
         assert torch.equal(seen, inputs + 1) and targets.dtype == torch.int64
     batch = (torch.zeros(2, 3, 32, 32), torch.zeros(2).long())
-    outputs, _ = loop.evaluate(pm, training.state.model, [batch], training.runtime, feed)
+    outputs, _ = loop.evaluate(pm, training.state.loaded, [batch], training.runtime, feed)
     assert torch.equal(calls[-1][1], torch.ones(2, 3, 32, 32)) and not alive
     with torch.no_grad():
         assert torch.equal(outputs, training.state.model(torch.ones(2, 3, 32, 32)))
@@ -504,7 +504,7 @@ def test_the_compiled_model_trains_and_the_model_itself_is_evaluated(begin, pm, 
     training = begin()
     monkeypatch.setattr(training.runtime, "compiled", Compiled)
     list(training.fit())
-    loop.evaluate(pm, training.state.model, [(torch.zeros(2, 3, 32, 32), torch.zeros(2).long())], training.runtime)
+    loop.evaluate(pm, training.state.loaded, [(torch.zeros(2, 3, 32, 32), torch.zeros(2).long())], training.runtime)
     assert len(made) == 1
     assert [model for model, *_ in calls] == made * 8 + [training.state.model]
 
@@ -520,12 +520,12 @@ def test_fp16_skips_a_step_whose_gradient_is_infinite_and_halves_the_scale(begin
     overriding(pm, train_step=train_step)
     training = begin(Compute(device="cpu", precision="fp16", workers=0), clip=clip, train="all,-norms")
     parameters, before = list(training.state.model.parameters()), None
-    scale = training.runtime.scaler.get_scale()
+    scale = training.state.scaler.get_scale()
     for step in training.fit():
         now = [p.detach().clone() for p in parameters]
         if before:
             assert all(torch.equal(*pair) for pair in zip(before, now, strict=True)) == (step.number == 4)
-        assert training.runtime.scaler.get_scale() == (scale if step.number < 4 else scale / 2)
+        assert training.state.scaler.get_scale() == (scale if step.number < 4 else scale / 2)
         before = now
     head = training.state.model.get_parameter("head.1.bias")
     assert int(training.state.optimizer.state[head]["step"]) == 7  # of 8

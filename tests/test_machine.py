@@ -348,4 +348,4 @@ def test_fp16_on_a_cpu_has_its_scaler() -> None:
     runtime = Runtime(Compute(device="cpu", precision="fp16"))
     with runtime.autocast():
         assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.float16
-    assert runtime.scaler.is_enabled() and not Runtime(Compute(device="cpu")).scaler.is_enabled()
+    assert runtime.scaler().is_enabled() and not Runtime(Compute(device="cpu")).scaler().is_enabled()

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
+from hubft import Base, Loaded, Preprocess
 from hubft.train import norms
 
 
@@ -18,6 +19,10 @@ def net() -> nn.Module:
     return model.append(nn.Flatten())
 
 
+def loaded(model: nn.Module) -> Loaded:
+    return Loaded(model, "", {}, Preprocess((9, 9), 9), Base("toy:net"))
+
+
 def batches() -> list[torch.Tensor]:
     random = torch.Generator().manual_seed(1)
     return [3 + 2 * torch.randn(8, 3, 9, 9, generator=random) for _ in range(4)]
@@ -27,7 +32,7 @@ def test_live_norms_get_the_statistics_that_torch_gives_them() -> None:
     model = net()
     model[3].p = 0.0  # theirs leaves dropout on, ours does not
     twin = copy.deepcopy(model)
-    norms.estimate(model, norms.live(model), batches())
+    norms.estimate(loaded(model), norms.live(model), batches())
     update_bn(batches(), twin)
     for name, buffer in twin.named_buffers():
         torch.testing.assert_close(dict(model.named_buffers())[name], buffer)
@@ -42,16 +47,16 @@ def test_frozen_norms_and_dropout_stand_still() -> None:
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     live = norms.live(model)
     assert set(live) == {"5"}
-    norms.estimate(model, live, batches())
+    norms.estimate(loaded(model), live, batches())
     first = {name: buffer.clone() for name, buffer in model.named_buffers()}
     assert all(torch.equal(first[name], before[name]) for name in before if name.startswith("1."))
     assert not torch.equal(first["5.running_mean"], before["5.running_mean"])
-    norms.estimate(model, live, batches())
+    norms.estimate(loaded(model), live, batches())
     assert all(torch.equal(b, first[name]) for name, b in model.named_buffers())  # dropout would differ
 
 
 def test_what_was_measured_can_be_taken_back() -> None:
     model = net()
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    norms.restore(model, norms.estimate(model, norms.live(model), batches()))
+    norms.restore(model, norms.estimate(loaded(model), norms.live(model), batches()))
     assert all(torch.equal(b, before[name]) for name, b in model.named_buffers())

@@ -23,6 +23,7 @@ from torchvision.transforms import v2
 from hubft.base.errors import HubftError, PackageError
 from hubft.images import transforms
 from hubft.publish import manifest, package, selftest, tensors
+from hubft.share.load import filled
 from hubft.share.load import model as load_model
 
 
@@ -301,8 +302,8 @@ def test_weights_of_another_model_are_refused(
 
 def test_the_selftest_proves_weights_and_preprocessing(full: Path) -> None:
     found = package.read(full)
-    model, preprocess = load_model(found), found.manifest.preprocess
-    assert selftest.prove(found, model, transforms.evaluation(preprocess)) == 0
+    loaded, preprocess = filled(found), found.manifest.preprocess
+    assert selftest.prove(found, loaded, transforms.evaluation(preprocess)) == 0
     right = transforms.evaluation(preprocess)
     rest = right.transforms[2:]
     tensor = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
@@ -310,11 +311,11 @@ def test_the_selftest_proves_weights_and_preprocessing(full: Path) -> None:
     other_mean = v2.Compose([right, v2.Lambda(lambda x: x + 0.1)])
     for wrong in (without_antialias, other_mean):
         with pytest.raises(PackageError, match="self-test"):
-            selftest.prove(found, model, wrong)
+            selftest.prove(found, loaded, wrong)
     with torch.no_grad():
-        model.head.weight[0, 0] = float("nan")
+        loaded.model.head.weight[0, 0] = float("nan")
     with pytest.raises(PackageError, match="self-test"):
-        selftest.prove(found, model, transforms.evaluation(preprocess))
+        selftest.prove(found, loaded, transforms.evaluation(preprocess))
 
 
 def test_the_selftests_images_are_odd_and_the_same_each_time(full: Path) -> None:
@@ -323,8 +324,7 @@ def test_the_selftests_images_are_odd_and_the_same_each_time(full: Path) -> None
     shapes = [tuple(t.shape) for name, t in sorted(test.items()) if name.startswith("image")]
     assert all(h % 2 and w % 2 for h, w, _ in shapes)
     assert min(shapes[0][:2]) > 36  # the resize: antialiasing shows
-    model = load_model(found)
-    again = selftest.make(model, found.manifest.preprocess, transforms.evaluation(found.manifest.preprocess))
+    again = selftest.make(filled(found), transforms.evaluation(found.manifest.preprocess))
     assert all(torch.equal(again[name], test[name]) for name in test)
 
 
@@ -335,7 +335,7 @@ def test_a_selftest_of_other_shapes_is_refused(full: Path, shape: tuple[int, ...
     packages.refile(full, package.SELFTEST)
     found = package.read(full)
     with pytest.raises(PackageError, match=r"selftest\.safetensors"):
-        selftest.prove(found, load_model(found), transforms.evaluation(found.manifest.preprocess))
+        selftest.prove(found, filled(found), transforms.evaluation(found.manifest.preprocess))
 
 
 def test_only_tensors_are_packaged(tmp_path: Path) -> None:

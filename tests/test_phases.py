@@ -17,7 +17,8 @@ from runs import heard, job, listening
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from hubft import Loaded
+from hubft import Loaded, engine
+from hubft.cut import cut
 from hubft.engine import Result
 from hubft.images import pixels
 from hubft.share import inference, load
@@ -171,6 +172,20 @@ def test_gradual_unfreezing_caches_what_is_frozen_in_each_phase(insects: Path, t
     kept = {name for name in base if base[name].shape == its[name].shape and torch.equal(base[name], its[name])}
     assert kept == {name for name in base if name.startswith("stem")}
     assert cached.run.history()[-1]["loss"] < cached.run.history()[0]["loss"]
+
+
+def test_each_cut_is_found_and_proved_once(insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probe and the first phase cut before the head, the second phase before the block."""
+    proved: list[str] = []
+    check = cut.check
+
+    def counted(pm: Any, found: Any, *rest: Any) -> str:
+        proved.append(found.entry)
+        return check(pm, found, *rest)
+
+    monkeypatch.setattr(cut, "check", counted)
+    engine.finetune(job(insects, tmp_path / "run", recipe={"train": "head, block@0.5", "epochs": 4}))
+    assert len(proved) == len(set(proved)) == 2
 
 
 def test_a_phase_that_shows_no_view_twice_is_not_cached(insects: Path, tmp_path: Path, cache: Path) -> None:

@@ -211,9 +211,9 @@ def test_statistics_that_do_not_lower_the_loss_are_taken_back(
 ) -> None:
     real = norms.estimate
 
-    def worse(model: nn.Module, its: dict[str, nn.Module], batches: Any) -> dict[str, Tensor]:
-        before = real(model, its, batches)
-        model.get_buffer("block.1.running_mean").add_(100.0)
+    def worse(loaded: Loaded, its: dict[str, nn.Module], batches: Any) -> dict[str, Tensor]:
+        before = real(loaded, its, batches)
+        loaded.model.get_buffer("block.1.running_mean").add_(100.0)
         return before
 
     monkeypatch.setattr(norms, "estimate", worse)

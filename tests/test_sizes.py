@@ -8,10 +8,14 @@ import torch
 from torch import nn
 from torchvision import models
 
-from hubft import Job, engine
+from hubft import Base, Job, Loaded, Preprocess, engine
 from hubft.base.errors import JobError
 from hubft.images import sizes
 from hubft.job import Compute, Recipe
+
+
+def loaded(model: nn.Module) -> Loaded:
+    return Loaded(model.eval(), "", {}, Preprocess((48, 48), 48), Base("toy:net"))
 
 
 def halving(times: int) -> nn.Module:
@@ -42,7 +46,7 @@ class Fixed(nn.Module):
 )
 def test_a_size_that_a_model_cannot_use_is_refused_with_the_nearest(model: nn.Module, size: int, said: str) -> None:
     with pytest.raises(JobError, match=said) as caught:
-        sizes.check(model.eval(), Job("toy:net", "d", size=size))
+        sizes.check(loaded(model), Job("toy:net", "d", size=size))
     assert str(caught.value).startswith(f"size {size}: toy:net cannot use images of that size: ")
     assert "\n" not in str(caught.value) and caught.value.typed().startswith("--size ")
     assert not [module for module in model.modules() if module._forward_pre_hooks]
@@ -51,22 +55,22 @@ def test_a_size_that_a_model_cannot_use_is_refused_with_the_nearest(model: nn.Mo
 @pytest.mark.parametrize("size", [0, 8, 9, 31, 4096])
 def test_a_model_without_strides_takes_what_it_gets(size: int) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
-    sizes.check(model.eval(), Job("toy:net", "d", size=min(size, 64)))
+    sizes.check(loaded(model), Job("toy:net", "d", size=min(size, 64)))
 
 
 def test_a_layer_that_gets_one_pixel_at_any_size_was_trained_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sizes, "LARGEST", 12)
     model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 3, 1, stride=2), nn.Flatten())
-    sizes.check(model.eval(), Job("toy:net", "d", size=9))
+    sizes.check(loaded(model), Job("toy:net", "d", size=9))
 
 
 @pytest.mark.parametrize(("name", "least"), [("resnet18", 17), ("squeezenet1_1", 17), ("mobilenet_v3_small", 17)])
 def test_models_of_torchvision_have_a_least_size(name: str, least: int) -> None:
     model = models.get_model(name, weights=None, num_classes=2).eval()
     for size in (least, 28, 32):
-        sizes.check(model, Job(f"torchvision:{name}", "d", size=size))
+        sizes.check(loaded(model), Job(f"torchvision:{name}", "d", size=size))
     with pytest.raises(JobError, match=f"the nearest size that it can use is {least}$"):
-        sizes.check(model, Job(f"torchvision:{name}", "d", size=least - 1))
+        sizes.check(loaded(model), Job(f"torchvision:{name}", "d", size=least - 1))
 
 
 def test_a_run_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hubft.hookspecs import Loaded
+
 PLAIN = (str, int, float, bool, torch.dtype, torch.device, type(None))
 
 
@@ -56,7 +58,7 @@ class Call:
         return [place for place, x in tensors.items() if x.ndim and len(x) == batch]
 
 
-def record(model: nn.Module, inputs: Tensor) -> list[Call]:
+def record(loaded: Loaded, inputs: Tensor) -> list[Call]:
     """Return all calls of one forward pass, by their start; `start` and `end` count the events of the pass."""
     calls: list[Call] = []
     stack: list[Call] = []
@@ -77,10 +79,10 @@ def record(model: nn.Module, inputs: Tensor) -> list[Call]:
 
     handles = []
     try:
-        for name, module in model.named_modules():
+        for name, module in loaded.model.named_modules():
             handles.append(module.register_forward_pre_hook(enter(name), with_kwargs=True))
             handles.append(module.register_forward_hook(leave))
-        model(inputs)
+        loaded.forward(loaded.model, inputs)
     finally:
         for handle in handles:
             handle.remove()

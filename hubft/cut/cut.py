@@ -33,7 +33,7 @@ def find(loaded: Loaded, live: frozenset[str], inputs: Tensor) -> Cut | str:
     behind = _first_live_on(loaded, live)
     active = {name for name, module in model.named_modules() if _active(module)}
     with torch.no_grad(), in_eval(model):
-        calls = record(model, inputs)
+        calls = record(loaded, inputs)
         entry = next((call for call in calls if among(call.name, behind) or call.name in active), None)
         if entry is None or not behind:
             return "nothing that trains is a module of its own"
@@ -49,7 +49,7 @@ def find(loaded: Loaded, live: frozenset[str], inputs: Tensor) -> Cut | str:
         features = entry.arguments[place]
         image = replace(Blank.of(inputs, len(inputs)), written=False)
         behind = (*behind, entry.name)
-        cut = Cut(model, entry.name, place, tuple(features.shape[1:]), features.dtype, image, stubs, behind)
+        cut = Cut(loaded, entry.name, place, tuple(features.shape[1:]), features.dtype, image, stubs, behind)
         return _tried(cut, features.new_zeros(len(inputs) + 1, *cut.shape), _others(entry.arguments, place))
 
 
@@ -135,7 +135,7 @@ def _tried(cut: Cut, features: Tensor, others: dict[Any, tuple[int, ...]]) -> Cu
     handles.append(cut.model.get_submodule(cut.entry).register_forward_pre_hook(look, with_kwargs=True))
     try:
         with cut.feed(features) as blank:
-            cut.model(blank)
+            cut.call(blank)
     except Exception as error:
         return f"it does not run on stubs: {str(error).strip().partition(chr(10))[0][:120]}"
     finally:
@@ -170,12 +170,12 @@ def check(
     """
     inputs, targets = batch
     with draws.preserved(), _undone(loaded):
-        whole = _step(pm, cut.model, batch)
+        whole = _step(pm, loaded, batch)
         with torch.no_grad():
             features = cut.features(inputs)
         try:
             with cut.feed(features.to(dtype) if dtype else features) as blank:
-                part = _step(pm, cut.model, (blank, targets))
+                part = _step(pm, loaded, (blank, targets))
         except Exception as error:
             return f"a step on the cut model fails: {str(error).strip().partition(chr(10))[0][:120]}"
     return _difference(whole, part, tolerance)
@@ -198,10 +198,11 @@ def _undone(loaded: Loaded) -> Iterator[None]:
             tensor.data.copy_(before)
 
 
-def _step(pm: pluggy.PluginManager, model: nn.Module, batch: Batch) -> dict[str, Tensor | None]:
+def _step(pm: pluggy.PluginManager, loaded: Loaded, batch: Batch) -> dict[str, Tensor | None]:
     draws.seed("cut", 0)
-    result = pm.hook.train_step(model=model, batch=batch, criterion=nn.CrossEntropyLoss())
-    live = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    criterion = nn.CrossEntropyLoss()
+    result = pm.hook.train_step(model=loaded.model, batch=batch, criterion=criterion, forward=loaded.forward)
+    live = {name: p for name, p in loaded.model.named_parameters() if p.requires_grad}
     gradients = torch.autograd.grad(result["loss"], list(live.values()), allow_unused=True)
     return {
         "the loss": result["loss"].detach(),

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from hubft.cut.calls import Blank, in_eval, rebuild
 from hubft.families.stages import under
+from hubft.hookspecs import Loaded
 
 
 def among(name: str, prefixes: tuple[str, ...]) -> bool:
@@ -39,7 +40,7 @@ class _Reached(Exception):
 class Cut:
     """Where a model is cut."""
 
-    model: nn.Module
+    loaded: Loaded
     entry: str
     """Dotted name of the first module after the cut; its input are the features."""
     place: int | str
@@ -54,6 +55,14 @@ class Cut:
     """What each module before the cut gives, call by call, with a `Blank` in the place of a tensor."""
     behind: tuple[str, ...]
     """Prefixes of the names of what lies after the cut."""
+
+    @property
+    def model(self) -> nn.Module:
+        return self.loaded.model
+
+    def call(self, inputs: Any) -> Any:
+        """Return what the model gives for these inputs, or in a feed for its blank."""
+        return self.loaded.forward(self.model, inputs)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every parameter and buffer that the features may depend on, by name."""
@@ -72,7 +81,7 @@ class Cut:
         handle = self.model.get_submodule(self.entry).register_forward_pre_hook(stop, with_kwargs=True)
         try:
             with _eager(), in_eval(self.model):
-                self.model(inputs)
+                self.call(inputs)
         except _Reached as reached:
             return reached.features
         finally:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hubft.base.errors import FamilyError, JobError, Option, suggest
 from hubft.compress import quantize
 from hubft.families import pooling, stages
-from hubft.hookspecs import Batch, Loaded, hookimpl
+from hubft.hookspecs import Batch, Forward, Loaded, hookimpl
 from hubft.job import Task
 
 Layer = Callable[[int, int], Any]
@@ -65,9 +65,9 @@ def freeze(loaded: Loaded, train: str, progress: float) -> frozenset[str]:
 
 
 @hookimpl
-def train_step(model: nn.Module, batch: Batch, criterion: nn.Module) -> dict[str, Tensor]:
+def train_step(model: nn.Module, batch: Batch, criterion: nn.Module, forward: Forward) -> dict[str, Tensor]:
     inputs, targets = batch
-    outputs = model(inputs)
+    outputs = forward(model, inputs)
     return {"loss": criterion(outputs, targets), "outputs": outputs}
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from hubft.base.errors import JobError, Option
+from hubft.hookspecs import Loaded
 from hubft.job import SMALLEST, Job
 
 LARGEST = 512  # pixels up to which a size is looked for in place of one that does not do
@@ -19,16 +20,16 @@ STARVED = "a single pixel is left of them where "
 PATIENCE = 10.0  # seconds that the search may take
 
 
-def check(model: nn.Module, job: Job) -> None:
+def check(loaded: Loaded, job: Job) -> None:
     """Check that the model can use images of `job.size`, where one was asked for.
 
     :raises JobError: it does not take them, or they are so small that a layer with a stride gets a single pixel: what
         follows sees no image any more. The message names the nearest size that does.
     """
-    why = _problem(model, job.size) if job.size else ""
+    why = _problem(loaded, job.size) if job.size else ""
     if not why:
         return
-    nearest = _nearest(model, job.size)
+    nearest = _nearest(loaded, job.size)
     if nearest:
         cure = f"the nearest size that it can use is {nearest}"
     elif why.startswith(STARVED):  # whatever the size: so it was trained
@@ -38,23 +39,23 @@ def check(model: nn.Module, job: Job) -> None:
     raise JobError(Option("size"), f" {job.size}: {job.reference} cannot use images of that size: {why}; {cure}")
 
 
-def _nearest(model: nn.Module, size: int) -> int:
+def _nearest(loaded: Loaded, size: int) -> int:
     """Return the nearest size without a problem; 0 where none is found in time."""
     until = time.perf_counter() + PATIENCE
     for other in sorted(range(SMALLEST, LARGEST + 1), key=lambda other: abs(other - size)):
         if time.perf_counter() > until:
             return 0
-        if other != size and not _problem(model, other):
+        if other != size and not _problem(loaded, other):
             return other
     return 0
 
 
-def _problem(model: nn.Module, size: int) -> str:
+def _problem(loaded: Loaded, size: int) -> str:
     """Return why the model, in eval mode, cannot use square images of a size; empty where it can."""
     starved: list[str] = []
     try:
-        with torch.no_grad(), _watched(model, starved):
-            model(torch.zeros(2, 3, size, size))
+        with torch.no_grad(), _watched(loaded.model, starved):
+            loaded.forward(loaded.model, torch.zeros(2, 3, size, size))
     except (RuntimeError, AssertionError, ValueError) as error:
         return " ".join(str(error).split())[:300] or type(error).__name__
     return f"{STARVED}{starved[0]} halves what it gets" if starved else ""

@@ -95,7 +95,9 @@ class Bench:
             model.zero_grad()
             with runtime.using_threads(), torch.set_grad_enabled(step):
                 with runtime.autocast():
-                    result = self.pm.hook.train_step(model=called, batch=batch, criterion=nn.CrossEntropyLoss())
+                    result = self.pm.hook.train_step(
+                        model=called, batch=batch, criterion=nn.CrossEntropyLoss(), forward=self.loaded.forward
+                    )
                 if step:
                     (result["loss"] * (SCALE if setting.precision == "fp16" else 1.0)).backward()
                 if self.device.type != "cpu":

@@ -35,7 +35,10 @@ class Runtime:
         self.compile = compute.compile == "on"
         self.threads = compute.threads or torch.get_num_threads()
         self.workers = compute.workers if compute.workers >= 0 else min(8, max(1, cores() - 1))
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Return a fresh scaler of the loss, which does nothing but in fp16."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context in which a training step's forward pass runs."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from hubft.base.batches import concat
 from hubft.base.errors import PackageError
-from hubft.hookspecs import Preprocess
+from hubft.hookspecs import Loaded
 from hubft.images.rgb import rgb
 from hubft.publish import tensors
 from hubft.publish.package import SELFTEST, Package
@@ -26,26 +27,27 @@ SHAPES = ((1.1, 1.2), (0.25, 0.36), (0.4, 0.19))
 """Height and width as shares of the resize: one that is made smaller (antialiasing shows), two made larger."""
 
 
-def make(model: nn.Module, preprocess: Preprocess, transform: Transform) -> dict[str, Tensor]:
+def make(loaded: Loaded, transform: Transform) -> dict[str, Tensor]:
     """Return `image.0`, `image.1`, ... (uint8 `[height, width, 3]`, RGB) and `logits` (float32 `[images, outputs]`).
 
     The images are drawn, not taken from the data: a package must not carry anybody's pictures away. The
     logits are computed on the CPU in float32, whatever the run used: a GPU's TF32 could not be met elsewhere.
 
-    :param transform: what `preprocess` describes, from a PIL image to the model's input.
+    :param transform: what `loaded.preprocess` describes, from a PIL image to the model's input.
     """
-    side = preprocess.resize if isinstance(preprocess.resize, int) else min(preprocess.resize)
+    resize = loaded.preprocess.resize
+    side = resize if isinstance(resize, int) else min(resize)
     images = {f"image.{i}": torch.from_numpy(_draw(i, side, shares)) for i, shares in enumerate(SHAPES)}
-    return {**images, "logits": _logits(copy.deepcopy(model).cpu(), images, transform)}
+    return {**images, "logits": _logits(replace(loaded, model=copy.deepcopy(loaded.model).cpu()), images, transform)}
 
 
-def prove(package: Package, model: nn.Module, transform: Transform) -> float:
+def prove(package: Package, loaded: Loaded, transform: Transform) -> float:
     """Return the largest difference between the model's logits and those of the package's self-test.
 
     :raises PackageError: a difference beyond TOLERANCE, or a self-test that is none.
     """
     images, wanted = _read(package)
-    given = _logits(model, images, transform)
+    given = _logits(loaded, images, transform)
     difference = float((given - wanted).abs().max())
     allowed = TOLERANCE * max(1.0, float(wanted.abs().max()))
     if not difference <= allowed:  # so that NaN fails
@@ -74,13 +76,13 @@ def _read(package: Package) -> tuple[dict[str, Tensor], Tensor]:
 
 
 @torch.inference_mode()
-def _logits(model: nn.Module, images: Mapping[str, Tensor], transform: Transform) -> Tensor:
-    was_training = model.training
+def _logits(loaded: Loaded, images: Mapping[str, Tensor], transform: Transform) -> Tensor:
+    model, was_training = loaded.model, loaded.model.training
     model.eval()
     try:
         # One by one: the size of a batch changes the order of sums, and so the last bits.
         inputs = [transform(rgb(Image.fromarray(image.numpy())))[None] for image in images.values()]
-        outputs: Tensor = concat([model(one).float() for one in inputs])
+        outputs: Tensor = concat([loaded.forward(model, one).float() for one in inputs])
         return outputs
     finally:
         model.train(was_training)

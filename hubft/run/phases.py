@@ -119,11 +119,18 @@ def testing(prepared: Prepared) -> Iterable[Batch]:
 def find(prepared: Prepared, live: frozenset[str]) -> Cut | str:
     """Return the cut before the first stage with one of these parameters, proved to be right, or why there is none.
 
-    Leaves the model with these parameters trainable, in the modes of training.
+    Leaves the model with these parameters trainable, in the modes of training. A run looks for each cut once.
     """
+    stages.set_trainable(prepared.loaded.model, live)
+    stages.train_mode(prepared.loaded.model)
+    key = (live, prepared.runtime.precision, prepared.forward.precision)
+    if key not in prepared.cuts:
+        prepared.cuts[key] = _found(prepared, live)
+    return prepared.cuts[key]
+
+
+def _found(prepared: Prepared, live: frozenset[str]) -> Cut | str:
     loaded, runtime = prepared.loaded, prepared.runtime
-    stages.set_trainable(loaded.model, live)
-    stages.train_mode(loaded.model)
     few = pixels.Views(prepared.images.folder, prepared.images.train[:PROOF], loaded.preprocess)
     batch = runtime.to_device(next(iter(loader.in_order(few, PROOF, prepared.exact))))
     found = cut.find(loaded, live, rows(batch[0], 0, RECORDED))

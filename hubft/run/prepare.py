@@ -17,6 +17,7 @@ import hubft
 from hubft.base import digest, draws
 from hubft.base.errors import FamilyError, JobError, reason
 from hubft.base.store import Scratch
+from hubft.cut.feed import Cut
 from hubft.families import plugins
 from hubft.families.build import adapt, family_of, load_base
 from hubft.hookspecs import Loaded
@@ -49,6 +50,8 @@ class Prepared:
     """What the package that the run starts from says of its own training images, if it starts from one."""
     prefix: Compute = field(default_factory=Compute)
     """How the frozen part of the model computes, forward only."""
+    cuts: dict[object, Cut | str] = field(default_factory=dict)
+    """What `phases.find` found in this run, by what trains and in which precision."""
 
     @cached_property
     def runtime(self) -> Runtime:
@@ -106,12 +109,13 @@ def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> None:
     for progress in (0.0, 1.0):
         pm.hook.freeze(loaded=loaded, train=job.recipe.train, progress=progress)
     if job.compress != "none":
-        pm.hook.compress(model=copy.deepcopy(loaded.model), method=job.compress, batches=())
+        pm.hook.compress(model=copy.deepcopy(loaded.model), method=job.compress, batches=(), forward=loaded.forward)
+    loaded.model.eval()
     height, width = loaded.preprocess.size
     try:
-        sizes.check(loaded.model.eval(), job)
+        sizes.check(loaded, job)
         with torch.no_grad():
-            shape = tuple(loaded.model(torch.zeros(2, 3, height, width)).shape)
+            shape = tuple(loaded.forward(loaded.model, torch.zeros(2, 3, height, width)).shape)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise JobError(f"{job.reference} does not take images of {height} x {width}: {reason(error)}") from error
     if shape != (2, job.task.outputs):

@@ -53,7 +53,7 @@ def solve(prepared: Prepared, console: Console) -> Solved | None:
 
     def logits(part: Tensor) -> Tensor:
         with cut.feed(part) as blank:
-            outputs: Tensor = loaded.model(blank)
+            outputs: Tensor = cut.call(blank)
         return outputs.float()
 
     loaded.model.eval()
@@ -92,7 +92,7 @@ def augmentation(prepared: Prepared, solved: Solved | None) -> Literal["auto", "
         batches = [[(1, i) for i in part.tolist()] for part in order[:LOOK].split(recipe.batch_size)]
         for batch, targets in loader.Loader(views, batches, prepared.forward, prepared.forward.workers):
             with prepared.forward.autocast():
-                outputs = model(batch)
+                outputs = prepared.loaded.forward(model, batch)
             wrong += int((outputs.argmax(1).cpu() != targets).sum())
         prepared.runtime.place(model)
     unseen = proportion(round(found.error * found.images), found.images)

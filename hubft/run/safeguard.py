@@ -56,7 +56,7 @@ def mend(
     mended = False
     loss, error = _fit(prepared)
     if moved:
-        before = norms.estimate(model, moved, (inputs for inputs, _ in few(prepared, IMAGES, prepared.exact)))
+        before = norms.estimate(prepared.loaded, moved, (inputs for inputs, _ in few(prepared, IMAGES, prepared.exact)))
         again = _fit(prepared)
         if again[0] < LAGGED * loss:
             console.say(f"mended   norm statistics lagged behind: loss on training images {loss:.3f} -> {again[0]:.3f}")
@@ -112,7 +112,7 @@ def _bound(probe: Probe) -> float:
 def _fit(prepared: Prepared) -> tuple[float, float]:
     """Return the loss on training images, and the share of them that is wrong, as evaluation would have it."""
     images = few(prepared, IMAGES, prepared.exact)
-    outputs, targets = loop.evaluate(prepared.pm, prepared.loaded.model, images, prepared.exact)
+    outputs, targets = loop.evaluate(prepared.pm, prepared.loaded, images, prepared.exact)
     wrong = outputs.argmax(1) != targets
     return cross_entropy(outputs, targets).item(), 1.0 if outputs.isnan().any() else wrong.float().mean().item()
 

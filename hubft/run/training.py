@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -68,7 +69,6 @@ def _restore(prepared: Prepared, run: Run, state: loop.State, console: Console) 
     meta = checkpoint.restore(newest, state)
     if meta["data"] != prepared.data:
         raise CheckpointError(f"the images in {prepared.job.data!r} are not those of the run: bring them back")
-    prepared.runtime.scaler.load_state_dict(meta["scaler"])
     run.rewind(state.step)
     console.say(f"going on from {newest.name}")
     if meta["versions"] != prepared.versions:
@@ -91,7 +91,6 @@ def _line(step: loop.Step, epoch: int, meter: loop.Meter) -> dict[str, Any]:
 def _meta(prepared: Prepared, meter: loop.Meter) -> dict[str, Any]:
     return {
         "data": prepared.data,
-        "scaler": prepared.runtime.scaler.state_dict(),
         "meter": meter.state(),
         "versions": prepared.versions,
     }
@@ -107,5 +106,6 @@ def measure(
     """Return the metrics on the held-out images: as pixels, or as features in `batches` with the `feed` for them."""
     batches = validation(prepared) if batches is None else batches
     with average.applied() if average else nullcontext():
-        outputs, targets = loop.evaluate(prepared.pm, model, batches, prepared.exact, feed)
+        loaded = replace(prepared.loaded, model=model)
+        outputs, targets = loop.evaluate(prepared.pm, loaded, batches, prepared.exact, feed)
     return metrics.classification(outputs, targets, prepared.images.classes)

@@ -14,20 +14,21 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from hubft.base import urls
 from hubft.base.console import Console
 from hubft.base.errors import DataError, PackageError
 from hubft.data import asked, seen
 from hubft.families import plugins
+from hubft.hookspecs import Loaded
 from hubft.images import dataset
 from hubft.images.decode import decode
 from hubft.images.pixels import Views
 from hubft.job import Compute
 from hubft.machine.runtime import Runtime, cores
 from hubft.publish.package import Manifest, Package
-from hubft.share.load import model as load_model
+from hubft.share.load import filled
 from hubft.tasks import metrics
 from hubft.train import loader, loop
 
@@ -85,10 +86,11 @@ def evaluate(package: Package, folder: Path, trust: bool = False, console: Conso
     samples, quarantined = dataset.labelled(folder, manifest.classes)
     trained_on = seen.count(manifest.data.get("train"), (sample.sha256 for sample in samples))
     runtime = Runtime(Compute())
-    model = load_model(package, trust).to(runtime.device)
+    loaded = filled(package, trust)
+    loaded.model.to(runtime.device)
     batches = loader.in_order(Views(folder, samples, manifest.preprocess), BATCH, runtime)
     shown = (console or Console(quiet=True)).counted(batches, len(batches), "batch")
-    outputs, targets = loop.evaluate(plugins.manager(manifest.built.family), model, shown, runtime)
+    outputs, targets = loop.evaluate(plugins.manager(manifest.built.family), loaded, shown, runtime)
     files = [folder / sample.path for sample in samples]
     _require_finite(outputs, files)
     measured = metrics.classification(outputs, targets, manifest.classes)
@@ -116,16 +118,17 @@ def predict(package: Package, paths: str | Path | Iterable[str | Path], trust: b
     :raises DataError: there is nothing to be read; before the model is loaded.
     """
     files = asked.pictures(paths).files
-    return _answers(load_model(package, trust), package.manifest, files)
+    return _answers(filled(package, trust), package.manifest, files)
 
 
 @torch.inference_mode()
-def _answers(model: nn.Module, manifest: Manifest, files: Iterable[Path]) -> Iterator[Answer]:
+def _answers(loaded: Loaded, manifest: Manifest, files: Iterable[Path]) -> Iterator[Answer]:
+    model = loaded.model
     read = partial(_inputs, model.preprocess, manifest.preprocess.white)  # type: ignore[arg-type]
     with closing(_ahead(read, files)) as found:
         while batch := list(islice(found, BATCH)):
             readable = [inputs for _, inputs in batch if isinstance(inputs, Tensor)]
-            shares = iter(model(torch.stack(readable)).float().softmax(1) if readable else ())
+            shares = iter(loaded.forward(model, torch.stack(readable)).float().softmax(1) if readable else ())
             for file, inputs in batch:
                 if isinstance(inputs, str):
                     yield Answer(file, {}, inputs)

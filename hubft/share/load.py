@@ -52,8 +52,14 @@ def package(source: str | Path, *, revision: str | None = None) -> Package:
 
 def model(package: Package, trust: bool = False) -> nn.Module:
     """Return the model of a package that was read; `load` says more."""
+    return filled(package, trust).model
+
+
+def filled(package: Package, trust: bool = False) -> Loaded:
+    """Return the model of a package that was read, with what the core must know of it; `load` says more."""
     manifest = package.manifest
-    network = architecture(package, trust).model
+    loaded = architecture(package, trust)
+    network = loaded.model
     job, like = manifest.built, network.state_dict()
     reused = _from_base(manifest, trust)
     tensors.require_finite(manifest.base.reference, reused)
@@ -69,7 +75,8 @@ def model(package: Package, trust: bool = False) -> nn.Module:
     if left:
         raise FamilyError(f"family {job.family!r}: {left[0]} has no values and is not in the model's state")
     facts = {"classes": list(manifest.classes), "metrics": manifest.metrics, "base": to_dict(manifest.base)}
-    return describe(network.eval(), manifest.job.reference, manifest.preprocess, facts)
+    described = describe(network.eval(), manifest.job.reference, manifest.preprocess, facts)
+    return replace(loaded, model=described, preprocess=manifest.preprocess)
 
 
 def architecture(package: Package, trust: bool = False) -> Loaded:
@@ -84,8 +91,9 @@ def proved(package: Package, trust: bool = False) -> tuple[nn.Module, float]:
 
     :raises PackageError: the self-test fails; `load` says what else.
     """
-    network = model(package, trust)
-    return network, selftest.prove(package, network, transforms.evaluation(package.manifest.preprocess))
+    loaded = filled(package, trust)
+    transform = transforms.evaluation(package.manifest.preprocess)
+    return loaded.model, selftest.prove(package, loaded, transform)
 
 
 def describe(network: nn.Module, reference: str, preprocess: Preprocess, facts: Mapping[str, object]) -> nn.Module:

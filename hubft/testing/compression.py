@@ -16,10 +16,10 @@ def none_and_bf16_are_exact(subject: Subject) -> None:
     """`none` keeps every bit; `bf16` rounds every number of the state to bfloat16, and keeps names and dtypes."""
     loaded = subject.adapted()
     before = copied(loaded.model)
-    same = subject.pm.hook.compress(model=loaded.model, method="none", batches=[])
+    same = subject.pm.hook.compress(model=loaded.model, method="none", batches=[], forward=loaded.forward)
     wrong = differing(before, copied(same))
     expect(not wrong, f"`none` changes {shown(wrong)}")
-    small = subject.pm.hook.compress(model=loaded.model, method="bf16", batches=[])
+    small = subject.pm.hook.compress(model=loaded.model, method="bf16", batches=[], forward=loaded.forward)
     rounded = {n: t.bfloat16().to(t.dtype) if t.is_floating_point() else t for n, t in before.items()}
     wrong = differing(rounded, copied(small))
     expect(not wrong, f"`bf16` gives other numbers than the nearest of bfloat16 in {shown(wrong)}")
@@ -34,7 +34,9 @@ def own_methods_stay_in_tolerance(subject: Subject) -> None:
         loaded = subject.adapted()
         inputs = images(loaded)
         before, names = compute(loaded.model, inputs), shapes(loaded.model)
-        small = subject.pm.hook.compress(model=loaded.model, method=method, batches=[batch(loaded)])
+        small = subject.pm.hook.compress(
+            model=loaded.model, method=method, batches=[batch(loaded)], forward=loaded.forward
+        )
         after = compute(small, inputs)
         expect(after.shape == before.shape, f"after {method!r} the outputs are {list(after.shape)}")
         share = float((after - before).abs().max() / before.abs().max())
@@ -50,7 +52,9 @@ def unknown_methods_are_refused(subject: Subject) -> None:
     """A method that nobody knows is a HubftError."""
     loaded = subject.adapted()
     try:
-        subject.pm.hook.compress(model=loaded.model, method="that_nobody_made", batches=[batch(loaded)])
+        subject.pm.hook.compress(
+            model=loaded.model, method="that_nobody_made", batches=[batch(loaded)], forward=loaded.forward
+        )
     except HubftError:
         return
     raise AssertionError("`compress` takes any method: return None for what is not the family's own")

@@ -20,7 +20,7 @@ from hubft.images import transforms
 from hubft.job import Compute, Recipe
 from hubft.machine.runtime import Runtime
 from hubft.publish import package, selftest, tensors
-from hubft.share.load import model as load_model
+from hubft.share import load
 from hubft.testing import values
 from hubft.testing.copies import deepcopy_computes_the_same
 from hubft.testing.heads import new_head_leaves_the_rest
@@ -78,7 +78,7 @@ def delta_rebuilds_equal_bits(subject: Subject) -> None:
 def class_names_are_only_names(subject: Subject) -> None:
     """Class names with newlines, markup, escapes, paths, 10 kB, empty or twice come back as they were."""
     with _packaged(subject, HOSTILE) as made:
-        found = load_model(package.read(made.package.folder), trust=True)
+        found = load.model(package.read(made.package.folder), trust=True)
         facts: Any = found.hubft
         expect(facts["classes"] == list(HOSTILE), "the classes of the loaded model are not those of the package")
         outputs = compute(found, images(made.loaded, 1))
@@ -110,7 +110,7 @@ def _packaged(
     values.draw(loaded.model.get_submodule(loaded.head))
     facts = replace(loaded.base, sha256=digest.of_state(base))
     manifest = package.Manifest(job, classes, loaded.preprocess, facts)
-    proof = selftest.make(loaded.model, loaded.preprocess, transforms.evaluation(loaded.preprocess))
+    proof = selftest.make(loaded, transforms.evaluation(loaded.preprocess))
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder) / "package"
         written = package.write(where, manifest, loaded.model.state_dict(), proof, base)
@@ -119,10 +119,11 @@ def _packaged(
 
 def _expect_equal(made: Made) -> None:
     found = package.read(made.package.folder)
-    model = load_model(found, trust=True)
+    again = load.filled(found, trust=True)
+    model = again.model
     wrong = differing(made.state, copied(model))
     expect(not wrong, f"loaded again, it has other bits in {shown(wrong)}")
-    selftest.prove(found, model, transforms.evaluation(found.manifest.preprocess))
+    selftest.prove(found, again, transforms.evaluation(found.manifest.preprocess))
     inputs = images(made.loaded)
     wrong_logits = differing({"logits": compute(made.model, inputs)}, {"logits": compute(model, inputs)})
     expect(not wrong_logits, "loaded again, it gives other logits: `adapt_head` keeps something outside of the state")

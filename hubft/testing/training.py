@@ -140,7 +140,8 @@ def _freeze(subject: Subject, loaded: Loaded, train: str) -> frozenset[str]:
 
 
 def _step(subject: Subject, loaded: Loaded, batch: Batch) -> Any:
-    return subject.pm.hook.train_step(model=loaded.model, batch=batch, criterion=nn.CrossEntropyLoss())
+    criterion = nn.CrossEntropyLoss()
+    return subject.pm.hook.train_step(model=loaded.model, batch=batch, criterion=criterion, forward=loaded.forward)
 
 
 def _gradients(subject: Subject, loaded: Loaded, batch: Batch) -> Mapping[str, Tensor]:

@@ -42,7 +42,8 @@ def save(folder: Path, state: State, meta: dict[str, Any]) -> Path:
         temporary.mkdir(parents=True)
         save_file({name: t.detach().cpu().contiguous() for name, t in _tensors(state)}, temporary / TENSORS)
         fsync(temporary / TENSORS)
-        write_json(temporary / META, {"step": state.step, "proof": state.proof, **_plain(state), **meta})
+        own = {"step": state.step, "proof": state.proof, "scaler": state.scaler.state_dict(), **_plain(state)}
+        write_json(temporary / META, own | meta)
         write_json(temporary / MANIFEST, {name: digest.of_file(temporary / name) for name in (TENSORS, META)})
         fsync(temporary)
         temporary.rename(final)
@@ -93,6 +94,7 @@ def restore(path: Path, state: State) -> dict[str, Any]:
         for name, tensor in state.average.tensors.items():
             tensor.copy_(stored["average"][name])
     _restore_optimizer(state, stored, meta)
+    state.scaler.load_state_dict(meta["scaler"])
     state.step, state.proof = meta["step"], meta["proof"]
     return meta
 

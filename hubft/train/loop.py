@@ -34,6 +34,8 @@ class State:
     loaded: Loaded
     optimizer: torch.optim.Optimizer
     average: Average | None
+    scaler: torch.amp.GradScaler
+    """Of the loss where a run computes in fp16, whose small gradients would vanish; else it does nothing."""
     classes: int
     step: int = 0
     """Steps done."""
@@ -63,7 +65,7 @@ def start(loaded: Loaded, recipe: Recipe, runtime: Runtime, classes: int) -> Sta
     """Return the state before the first step, the model on its device; `classes` is how many the targets have."""
     runtime.place(loaded.model)
     average = Average(loaded.model, recipe.averaging) if recipe.averaging else None
-    return State(loaded, optimizer(loaded, recipe), average, classes)
+    return State(loaded, optimizer(loaded, recipe), average, runtime.scaler(), classes)
 
 
 def fit(
@@ -88,7 +90,7 @@ def fit(
     sampler = batches.batch_sampler  # type: ignore[attr-defined]
     criterion = nn.CrossEntropyLoss(label_smoothing=recipe.smoothing)
     mixing = Mixing(state.classes, recipe.seed) if recipe.augment == "strong" and feed is nullcontext else None
-    model = runtime.compiled(state.model)
+    model, forward = runtime.compiled(state.model), state.loaded.forward
     for batch in batches:
         if state.step == sampler.start or state.step % sampler.per_epoch == 0:
             begin_epoch(pm, state, recipe, (state.step - state.step % sampler.per_epoch) / sampler.steps)
@@ -101,22 +103,24 @@ def fit(
         for share, (inputs, targets) in even(here, recipe.accumulate):
             with feed(inputs) as seen:
                 with runtime.autocast():
-                    result = pm.hook.train_step(model=model, batch=(seen, targets), criterion=criterion)
+                    result = pm.hook.train_step(
+                        model=model, batch=(seen, targets), criterion=criterion, forward=forward
+                    )
                 loss = _loss(result)
                 # Inside of the feed: where activations are checkpointed, this runs forward passes again.
-                runtime.scaler.scale(loss if share == 1 else loss * share).backward()
+                state.scaler.scale(loss if share == 1 else loss * share).backward()
             results.append((share, result))
-        _update(state, recipe, runtime)
+        _update(state, recipe)
         scalars = _mean(results)
         yield Step(state.step, count(batch), scalars.pop("loss").detach(), lr, scalars)
 
 
-def _update(state: State, recipe: Recipe, runtime: Runtime) -> None:
+def _update(state: State, recipe: Recipe) -> None:
     if recipe.clip:
-        runtime.scaler.unscale_(state.optimizer)
+        state.scaler.unscale_(state.optimizer)
         nn.utils.clip_grad_norm_((p for group in state.optimizer.param_groups for p in group["params"]), recipe.clip)
-    runtime.scaler.step(state.optimizer)
-    runtime.scaler.update()
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
     state.optimizer.zero_grad()
     state.step += 1
     if state.average:
@@ -166,7 +170,7 @@ def _loss(result: Any) -> Tensor:
 @torch.no_grad()
 def evaluate(
     pm: pluggy.PluginManager,
-    model: nn.Module,
+    loaded: Loaded,
     batches: Iterable[Batch],
     runtime: Runtime,
     feed: Feed = nullcontext,
@@ -175,13 +179,13 @@ def evaluate(
 
     The loss of the hook is plain cross entropy here, whatever smoothing the model was trained with.
     """
-    model.eval()
+    model, forward = loaded.model.eval(), loaded.forward
     criterion = nn.CrossEntropyLoss()
     found = []
     for batch in batches:
         inputs, targets = runtime.to_device(batch)
         with feed(inputs) as seen:
-            result = pm.hook.train_step(model=model, batch=(seen, targets), criterion=criterion)
+            result = pm.hook.train_step(model=model, batch=(seen, targets), criterion=criterion, forward=forward)
         found.append((each(result["outputs"], lambda tensor: tensor.float().cpu()), batch[1]))
     outputs, targets = zip(*found, strict=True)
     return concat(outputs), concat(targets)

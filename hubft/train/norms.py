@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hubft.families import stages
+from hubft.hookspecs import Loaded
 
 
 def live(model: nn.Module) -> dict[str, nn.Module]:
@@ -22,21 +23,21 @@ def live(model: nn.Module) -> dict[str, nn.Module]:
 
 
 @torch.no_grad()
-def estimate(model: nn.Module, norms: dict[str, nn.Module], batches: Iterable[Tensor]) -> dict[str, Tensor]:
+def estimate(loaded: Loaded, norms: dict[str, nn.Module], batches: Iterable[Tensor]) -> dict[str, Tensor]:
     """Set the running statistics of `norms` to the mean over the batches; return the buffers as they were, by name.
 
     As torch.optim.swa_utils.update_bn does, but norms that are not named stay as they are, and so does dropout: what
     is frozen is frozen here too.
     """
     before = {f"{n}.{b}".lstrip("."): t.clone() for n, m in norms.items() for b, t in m.named_buffers(recurse=False)}
-    momenta = {n: m.momentum for n, m in norms.items()}
+    model, momenta = loaded.model, {n: m.momentum for n, m in norms.items()}
     model.eval()
     for norm in norms.values():
         norm.reset_running_stats()  # type: ignore[operator]
         norm.momentum = None  # type: ignore[assignment]  # a plain mean over the batches
         norm.training = True
     for inputs in batches:
-        model(inputs)
+        loaded.forward(model, inputs)
     for name, norm in norms.items():
         norm.momentum = momenta[name]
     model.eval()

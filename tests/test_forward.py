@@ -1,0 +1,103 @@
+"""A model that takes its inputs by keyword and gives a dict: called in one way, from rehearsal to prediction."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pictures
+import pytest
+import torch
+import toy_family
+from runs import Heard, job
+from torch import Tensor, nn
+
+from hubft import Loaded, engine, hookimpl
+from hubft.families import plugins
+from hubft.families.build import build
+from hubft.hookspecs import Batch, Forward
+from hubft.share import inference, load
+
+FAMILY = """
+from hubft import Loaded, hookimpl
+import test_forward
+
+hubft_family = {"api": (1, 1), "example": "small", "weights": True}
+load = test_forward.load
+"""
+
+
+class Keyed(toy_family.Small):
+    """Fails for whoever calls it as most models are called."""
+
+    def forward(self, *, pixels: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        features = self.block(self.stem(pixels)).mean((2, 3))
+        return {"logits": self.head(self.drop(features * self.taper)), "features": features}
+
+
+def by_keyword(model: nn.Module, inputs: Tensor) -> Tensor:
+    logits: Tensor = model(pixels=inputs)["logits"]
+    return logits
+
+
+@hookimpl
+def load_(name: str, pretrained: bool) -> Loaded:
+    return replace(toy_family.build("keyed", name, pretrained, Keyed), forward=by_keyword)
+
+
+@pytest.fixture(autouse=True)
+def site(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("keyed")
+    here = Path(__file__).parent
+    (folder / "hubft_keyed.py").write_text(FAMILY.replace("test_forward.load", "test_forward.load_"))
+    info = folder / "hubft_keyed-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hubft-keyed\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[hubft.families]\nkeyed = hubft_keyed\n")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(folder), str(here))), prepend=os.pathsep)
+    yield
+
+
+@pytest.mark.parametrize("recipe", [{"train": "head", "views": 2, "epochs": 3}, {"train": "all", "accumulate": 2}])
+def test_a_run_of_it_ends_as_that_of_the_plain_model(tmp_path: Path, recipe: dict[str, Any]) -> None:
+    """Probe, cut and cached features, steps in parts, norms, compression, self-test, package: the same bits."""
+    data = pictures.folder(tmp_path / "data", train=12, val=6)
+    told = Heard()
+    states = []
+    for family in ("toy", "keyed"):
+        asked = job(data, tmp_path / family, recipe=recipe, compress="bf16")
+        result = engine.finetune(replace(asked, reference=f"{family}:small"), told)
+        states.append((load.load(result.run.package, prove=True).state_dict(), result.metrics))
+    (plain, metrics), (keyed, same) = states
+    assert metrics == same and plain.keys() == keyed.keys()
+    assert all(torch.equal(plain[name], keyed[name]) for name in plain)
+    if recipe["train"] == "head":
+        assert len([line for line in told.about("cache") if "computed once" in line]) == 2, told.lines
+    package = load.package(tmp_path / "keyed")
+    assert inference.evaluate(package, data).metrics["accuracy"] == metrics["accuracy"]
+    images = sorted((data / "val").glob("*/*"))
+    answers = [list(inference.predict(load.package(tmp_path / name), images)) for name in ("toy", "keyed")]
+    assert answers[0] == answers[1] and not any(answer.error for answer in answers[1])
+
+
+def test_the_hooks_are_given_how_the_model_is_called() -> None:
+    pm = plugins.manager("keyed")
+    loaded = build(pm, job(Path("d"), Path("o")).with_outputs(3), pretrained=True)
+    given: list[Forward] = []
+
+    class Listening:
+        @hookimpl
+        def train_step(self, model: nn.Module, batch: Batch, criterion: nn.Module, forward: Forward) -> None:
+            given.append(forward)
+
+        @hookimpl
+        def compress(self, model: nn.Module, forward: Forward) -> None:
+            given.append(forward)
+
+    pm.register(Listening())
+    batch = (torch.zeros(2, 3, 32, 32), torch.tensor([0, 1]))
+    step = pm.hook.train_step(model=loaded.model, batch=batch, criterion=nn.CrossEntropyLoss(), forward=loaded.forward)
+    pm.hook.compress(model=loaded.model, method="none", batches=(), forward=loaded.forward)
+    assert given == [by_keyword, by_keyword] and step["outputs"].shape == (2, 3)
