@@ -26,7 +26,7 @@ from hubft.base.errors import FamilyError, HubftError, Option
 from hubft.families import build, defaults, entries, heads, pooling, stages, stated, structure
 from hubft.families.build import unfilled
 from hubft.families.weightless import without_weights
-from hubft.hookspecs import Base, Loaded, Preprocess
+from hubft.hookspecs import Base, Loaded, Preprocess, call
 from hubft.job import Task
 
 hubft_family = {"api": (1, 0), "foreign_code": True}
@@ -197,11 +197,12 @@ def _analysed(name: str, model: nn.Module, ref: str) -> Loaded:
         step = None if bare else heads.in_training(model, size, seen_heads, _body(seen_heads))
     except HubftError as error:
         raise FamilyError(f"hub:{name}: ", *error.args) from error
+    forward = call if step is None else _main
     if step is not None:
         setattr(model, STEP, [_body(seen_heads), *step])
     names = list(seen_heads) or [pooling.HEAD]
     found = structure.stages(model, structure.children(model, names, order), names)
-    return Loaded(model, names[0], found, preprocess, Base(f"hub:{name}", revision=ref), forward=_main)
+    return Loaded(model, names[0], found, preprocess, Base(f"hub:{name}", revision=ref), forward=forward)
 
 
 def _body(found: Sequence[str]) -> str:

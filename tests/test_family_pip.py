@@ -46,7 +46,7 @@ def test_pip_and_timm_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (wheel.head, wheel.stages, wheel.preprocess) == (online.head, online.stages, online.preprocess)
     ours, theirs = wheel.model.state_dict(), online.model.state_dict()
     assert list(ours) == list(theirs) and all(torch.equal(ours[n], theirs[n]) for n in ours)
-    assert torch.equal(compute(wheel.model, images(wheel)), compute(online.model, images(wheel)))
+    assert torch.equal(compute(wheel, images(wheel)), compute(online, images(wheel)))
 
 
 def test_pip_without_the_wheel_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from hubft.families import plugins
 from hubft.families.build import build
 from hubft.hookspecs import Batch, Forward
 from hubft.share import inference, load
+from hubft.testing import check_family
 
 FAMILY = """
 from hubft import Loaded, hookimpl
@@ -80,6 +81,12 @@ def test_a_run_of_it_ends_as_that_of_the_plain_model(tmp_path: Path, recipe: dic
     images = sorted((data / "val").glob("*/*"))
     answers = [list(inference.predict(load.package(tmp_path / name), images)) for name in ("toy", "keyed")]
     assert answers[0] == answers[1] and not any(answer.error for answer in answers[1])
+
+
+def test_it_keeps_the_contract() -> None:
+    outcomes = check_family("keyed")
+    assert {outcome.check: outcome.reason for outcome in outcomes if outcome.status == "failed"} == {}
+    assert sum(outcome.status == "passed" for outcome in outcomes) > 30
 
 
 def test_the_hooks_are_given_how_the_model_is_called() -> None:

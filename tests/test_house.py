@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,9 @@ from hubft.base import errors
 from hubft.families.plugins import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+FAMILIES = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), ROOT / "hubft" / "README.md"]
+PAGES += sorted(ROOT.glob("benchmarks/*.md"))
 SOURCES = sorted([*ROOT.glob("hubft/**/*.py"), *ROOT.glob("plugins/*.py"), *ROOT.glob("hubconf.py")])
 TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
 HOOKS = {name: hook for name, hook in vars(hookspecs).items() if hasattr(hook, f"{hookspecs.PROJECT}_spec")}
@@ -49,22 +53,27 @@ def test_the_sources_are_found() -> None:
     assert set(HOOKS) == {"load", "adapt_head", "freeze", "train_step", "compress"}
 
 
-# --- the README tells the truth ---------------------------------------------------------------------------------
+# --- the pages tell the truth ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_the_readme_has_a_row_for_each_hook_with_its_arguments(hook: str) -> None:
+def test_the_page_on_families_has_a_row_for_each_hook_with_its_arguments(hook: str) -> None:
     """A row is `| `hook` | argument, argument | gives | default |`."""
-    rows = [line for line in README.splitlines() if line.startswith(f"| `{hook}` |")]
+    rows = [line for line in FAMILIES.splitlines() if line.startswith(f"| `{hook}` |")]
     assert len(rows) == 1
     cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", rows[0])[1:-1]]
     assert cells[1].split(", ") == list(inspect.signature(HOOKS[hook]).parameters)
     assert len(cells) == 4 and all(cells)
 
 
-def test_the_readme_names_files_that_exist() -> None:
-    named = set(re.findall(r"`((?:tests|hubft|plugins|benchmarks|\.ci)/[\w./-]*)`", README))
-    assert named and all((ROOT / name).exists() or (ROOT / f"{name}.py").exists() for name in named)
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_a_page_names_files_that_exist(page: Path) -> None:
+    named = set(re.findall(r"`((?:tests|hubft|plugins|benchmarks|docs|\.ci)/[\w./-]*)`", page.read_text("utf-8")))
+    assert all((ROOT / name).exists() or (ROOT / f"{name}.py").exists() for name in named), named
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 150 and "`hubft/README.md`" in README
 
 
 # --- names, sizes, errors ---------------------------------------------------------------------------------------
@@ -149,7 +158,7 @@ def test_results_depend_on_no_clock() -> None:
 
 
 def test_nothing_names_a_path_of_a_machine() -> None:
-    published = [*SOURCES, *ROOT.glob("benchmarks/**/*.*"), *ROOT.glob("*.md"), ROOT / "pyproject.toml"]
+    published = [*SOURCES, *ROOT.glob("benchmarks/**/*.*"), *PAGES, ROOT / "pyproject.toml"]
     for path in published:
         if path.suffix in (".py", ".md", ".toml", ".json"):
             found = re.search(r"(?<![\w.~}])/(work|home|root|Users|tmp|mnt|opt|var)/", path.read_text(encoding="utf-8"))

@@ -371,14 +371,15 @@ def test_where_hubft_has_a_repository_everything_follows(world: World, found: di
 
 
 def test_without_a_repository_nothing_that_does_not_exist_is_named(world: World) -> None:
-    for text in (*world.cards.values(), (ROOT / "README.md").read_text(encoding="utf-8"), *documentation()):
+    for text in (*world.cards.values(), *documentation()):
         assert "org/hubft" not in text and "v0.1.0" not in text
         assert not re.search(r"pip install (-U )?hubft\b(?!-)", text)
 
 
 def documentation() -> list[str]:
     own = (ROOT / "hubft" / "share" / "catalogue").glob("*/README.md")
-    return [(ROOT / "hubconf.py").read_text(encoding="utf-8"), *(path.read_text(encoding="utf-8") for path in own)]
+    pages = [ROOT / "hubconf.py", *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *own]
+    return [path.read_text(encoding="utf-8") for path in pages]
 
 
 def test_where_hubft_is_installed_without_its_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Every command of the README is run, in the order in which it stands there, by a shell, against loopback hubs."""
+"""Every command of the README and of docs/ is run, in the order of the pages, by a shell, against loopback hubs."""
 
 import os
 import re
@@ -20,30 +20,31 @@ from safetensors.torch import save
 from hubft.families import plugins
 from hubft.testing import check_family
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-SECTIONS = {part.partition("\n")[0]: part for part in README.split("\n## ")}
-HERE = "Two commands"  # its commands are what runs this test, and `hubft demo` has a test of its own
-STORIES = ("Fine-tune", "Publish", "Write a family")
+FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in FILES}
+STORIES = ("fine-tune", "publish", "families")
+HERE = {'pip install -e ".[dev]" && hubft demo', 'pip install -e ".[dev]"'}  # what runs this test, and test_demo
 COMMIT = 40 * "a"
 
 pytestmark = pytest.mark.timeout(900)
 
 
-def blocks(section: str, language: str = "") -> list[str]:
-    """Return the code blocks of a section, in order."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", SECTIONS[section], re.MULTILINE | re.DOTALL)
+def blocks(page: str, language: str = "") -> list[str]:
+    """Return the code blocks of a page, in order."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", PAGES[page], re.MULTILINE | re.DOTALL)
     return [code for kind, code in found if kind == language]
 
 
-def commands(section: str) -> list[str]:
-    """Return the command lines of a section, in order."""
-    return [line for block in blocks(section) for line in block.splitlines() if re.match(r"(hubft|pip|pytest) ", line)]
+def commands(page: str) -> list[str]:
+    """Return the command lines of a page, in order."""
+    return [line for block in blocks(page) for line in block.splitlines() if re.match(r"(hubft|pip|pytest) ", line)]
 
 
-def test_no_command_of_the_readme_is_left_out() -> None:
-    every = {line.strip() for line in README.splitlines() if re.match(r" *(hubft|pip) ", line)}
-    run = {line for section in (*STORIES, HERE) for line in commands(section)}
-    assert every == {line for line in run if not line.startswith("pytest")}
+def test_no_command_is_left_out() -> None:
+    lines = [line for text in PAGES.values() for line in text.splitlines()]
+    every = {line.strip() for line in lines if re.match(r" *(hubft|pip) ", line)}
+    run = {line for page in STORIES for line in commands(page)}
+    assert every == {line for line in run if not line.startswith("pytest")} | HERE
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def stopped(line: str, run: Path, environment: Mapping[str, str]) -> None:
 
 
 def test_fine_tune(tmp_path: Path, world: dict[str, str]) -> None:
-    lines = commands("Fine-tune")
+    lines = commands("fine-tune")
     resumed = [line.split()[-1] for line in lines if "--resume" in line]
     assert len(resumed) == 1
     for line in lines:
@@ -102,13 +103,13 @@ def test_fine_tune(tmp_path: Path, world: dict[str, str]) -> None:
 
 
 def test_publish_and_load(tmp_path: Path, world: dict[str, str]) -> None:
-    shell(commands("Fine-tune")[0] + " --epochs 1", tmp_path, world)
-    for line in commands("Publish"):
+    shell(commands("fine-tune")[0] + " --epochs 1", tmp_path, world)
+    for line in commands("publish"):
         printed = shell(line, tmp_path, world)
     assert "proved" in printed
-    codes = [code.replace('"path/to/hubft"', repr(str(ROOT))) for code in blocks("Load", "python")]
+    codes = [code.replace('"path/to/hubft"', repr(str(ROOT))) for code in blocks("publish", "python")]
     assert len(codes) == 2
-    [line] = re.findall(r"`(torch\.hub\.load\(\"OWNER/REPOSITORY\", .*?\))`", SECTIONS["Load"])
+    [line] = re.findall(r"`(torch\.hub\.load\(\"OWNER/REPOSITORY\", .*?\))`", PAGES["publish"])
     codes.append(re.sub(r"torch\.hub\.load\(.*, \"finetuned\", .*\)", line, codes[0]))
     text = (tmp_path / "runs" / "efficientnet_lite0-flowers" / "package" / "README.md").read_text(encoding="utf-8")
     preamble = re.findall(r"```python\n(import numpy\n.*?\n)image = rgb", text, re.DOTALL)[0]
@@ -139,13 +140,13 @@ def test_write_a_family(tmp_path: Path) -> None:
     environment = Environment(tmp_path / "venv")
     world = {**os.environ, "PATH": commanded(environment), "COLUMNS": "200"}
     del world["PYTHONPATH"]  # there lies a family of the tests
-    printed = {line: shell(line, tmp_path, world) for line in commands("Write a family")}
+    printed = {line: shell(line, tmp_path, world) for line in commands("families")}
     assert " passed" in printed["pytest hubft-petals"]
     assert "hubft-petals" in printed["hubft families --verify"]
 
 
 def test_the_family_of_the_readme_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [code] = [code for code in blocks("Write a family", "python") if "@hookimpl" in code]
+    [code] = [code for code in blocks("families", "python") if "@hookimpl" in code]
     (tmp_path / "hubft_lenet.py").write_text(code)
     info = tmp_path / "hubft_lenet-1.0.dist-info"
     info.mkdir()

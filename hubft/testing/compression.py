@@ -33,11 +33,11 @@ def own_methods_stay_in_tolerance(subject: Subject) -> None:
     for method, tolerance in subject.declared.methods.items():
         loaded = subject.adapted()
         inputs = images(loaded)
-        before, names = compute(loaded.model, inputs), shapes(loaded.model)
+        before, names = compute(loaded, inputs), shapes(loaded.model)
         small = subject.pm.hook.compress(
             model=loaded.model, method=method, batches=[batch(loaded)], forward=loaded.forward
         )
-        after = compute(small, inputs)
+        after = compute(loaded, inputs, small)
         expect(after.shape == before.shape, f"after {method!r} the outputs are {list(after.shape)}")
         share = float((after - before).abs().max() / before.abs().max())
         expect(share <= tolerance, f"{method!r} moves logits by {share:.2g} of the largest, and states {tolerance:.2g}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from hubft.hookspecs import call
 from hubft.testing import worker
 from hubft.testing.heads import head_fits_the_task
 from hubft.testing.loading import eval_is_deterministic
@@ -24,7 +25,7 @@ def deepcopy_computes_the_same(subject: Subject) -> None:
     twin = copy.deepcopy(loaded.model)
     wrong = differing(copied(loaded.model), copied(twin))
     expect(not wrong, f"a deep copy has other bits in {shown(wrong)}")
-    expect(torch.equal(compute(loaded.model, inputs), compute(twin, inputs)), "a deep copy computes something else")
+    expect(torch.equal(compute(loaded, inputs), compute(loaded, inputs, twin)), "a deep copy computes something else")
     places = {tensor.data_ptr() for tensor in loaded.model.state_dict().values() if tensor.numel()}
     shared = [name for name, tensor in twin.state_dict().items() if tensor.data_ptr() in places]
     expect(not shared, f"a deep copy shares {shown(shared)} with its model")
@@ -34,15 +35,17 @@ def deepcopy_computes_the_same(subject: Subject) -> None:
 def new_process_computes_the_same(subject: Subject) -> None:
     """Pickled and sent to a fresh process, the model gives equal logits there.
 
-    That process has no hubft, unless a class of the model lies in the family's own module, which imports it.
+    That process has no hubft, unless a class of the model, or what calls it, lies in the family's own module, which
+    imports it.
     """
     loaded = subject.adapted()
     inputs = images(loaded)
-    wanted = compute(loaded.model, inputs)
+    wanted = compute(loaded, inputs)
     with tempfile.TemporaryDirectory() as folder:
         sent, given = Path(folder) / "sent", Path(folder) / "given"
-        torch.save((loaded.model, inputs, torch.get_num_threads()), sent)
-        allowed = "with-hubft" if _is_own(subject, loaded.model) else "without-hubft"
+        forward = None if loaded.forward is call else loaded.forward
+        torch.save((loaded.model, forward, inputs, torch.get_num_threads()), sent)
+        allowed = "with-hubft" if forward or _is_own(subject, loaded.model) else "without-hubft"
         done = in_process(worker.__file__, str(sent), str(given), allowed)
         problem = f"a fresh process ({allowed}) cannot use the pickled model: {last_line(done.stderr)}"
         expect(not done.returncode, problem)

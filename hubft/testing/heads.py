@@ -29,7 +29,7 @@ def head_fits_the_task(subject: Subject) -> None:
     """A new head gives 1, 2 or 1000 outputs, has the hidden layers and the dropout asked for, and stays one stage."""
     for task in TASKS:
         adapted = subject.adapted(task)
-        outputs = compute(adapted.model, images(adapted))
+        outputs = compute(adapted, images(adapted))
         expect(outputs.shape == (2, task.outputs), f"with {task} two images give {list(outputs.shape)}")
         stages.stage_of(adapted)
         for head in _heads(adapted):

@@ -92,7 +92,7 @@ def preprocess_fits_the_model(subject: Subject) -> None:
     one = transforms.evaluation(loaded.preprocess)(Image.fromarray(pixels))
     wanted = (3, *loaded.preprocess.size)
     expect(tuple(one.shape) == wanted, f"the preprocessing gives {tuple(one.shape)}, not {wanted}")
-    outputs = compute(loaded.model, torch.stack([one, one.flip(2)]))
+    outputs = compute(loaded, torch.stack([one, one.flip(2)]))
     expect(isinstance(outputs, Tensor), f"the model gives a {type(outputs).__name__}, not a tensor")
     expect(outputs.ndim == 2 and len(outputs) == 2, f"two images give {list(outputs.shape)}, not [2, outputs]")
     expect(bool(outputs.isfinite().all()), "the outputs are not finite")
@@ -103,8 +103,8 @@ def eval_is_deterministic(subject: Subject) -> None:
     """In eval mode equal images give equal bits, twice, and other images other outputs."""
     loaded = subject.build()
     inputs = images(loaded)
-    outputs = compute(loaded.model, inputs)
-    expect(torch.equal(outputs, compute(loaded.model, inputs)), "a second pass in eval mode gives other outputs")
+    outputs = compute(loaded, inputs)
+    expect(torch.equal(outputs, compute(loaded, inputs)), "a second pass in eval mode gives other outputs")
     expect(not torch.equal(outputs[0], outputs[1]), "the outputs tell nothing of the images")
 
 
@@ -115,7 +115,7 @@ def filled_build_computes_the_same(subject: Subject) -> None:
     bare.model.load_state_dict(loaded.model.state_dict(), strict=True, assign=True)
     left = [n for n, buffer in bare.model.named_buffers() if buffer.is_meta]
     expect(not left, f"the buffer {shown(left)} has no values, and is not in the model's state")
-    same = torch.equal(compute(loaded.model, images(loaded)), compute(bare.model, images(bare)))
+    same = torch.equal(compute(loaded, images(loaded)), compute(bare, images(bare)))
     expect(same, "two builds with equal state compute differently: something that matters is not in the state")
 
 

@@ -81,7 +81,7 @@ def class_names_are_only_names(subject: Subject) -> None:
         found = load.model(package.read(made.package.folder), trust=True)
         facts: Any = found.hubft
         expect(facts["classes"] == list(HOSTILE), "the classes of the loaded model are not those of the package")
-        outputs = compute(found, images(made.loaded, 1))
+        outputs = compute(made.loaded, images(made.loaded, 1), found)
         expect(outputs.shape == (1, len(HOSTILE)), f"{len(HOSTILE)} classes have {list(outputs.shape)} outputs")
 
 
@@ -125,7 +125,7 @@ def _expect_equal(made: Made) -> None:
     expect(not wrong, f"loaded again, it has other bits in {shown(wrong)}")
     selftest.prove(found, again, transforms.evaluation(found.manifest.preprocess))
     inputs = images(made.loaded)
-    wrong_logits = differing({"logits": compute(made.model, inputs)}, {"logits": compute(model, inputs)})
+    wrong_logits = differing({"logits": compute(made.loaded, inputs)}, {"logits": compute(again, inputs)})
     expect(not wrong_logits, "loaded again, it gives other logits: `adapt_head` keeps something outside of the state")
 
 

@@ -61,7 +61,7 @@ def _entered(loaded: Loaded) -> list[str]:
         if any(stages.under(name, prefix) for prefix in prefixes)
     ]
     try:
-        compute(loaded.model, images(loaded, 1))
+        compute(loaded, images(loaded, 1))
     finally:
         for handle in handles:
             handle.remove()

@@ -89,7 +89,7 @@ def _settled(subject: Subject) -> dict[str, Tensor]:
     head = dict(loaded.model.named_modules()).get(loaded.head)
     if head is not None:  # whether it is there is another check
         values.draw(head)
-    values.settle(loaded.model, images(loaded, BATCH))
+    values.settle(loaded.model, images(loaded, BATCH), loaded.forward)
     return copied(loaded.model)
 
 
@@ -105,9 +105,9 @@ def batch(loaded: Loaded) -> Batch:
 
 
 @torch.no_grad()
-def compute(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Return the outputs in eval mode."""
-    outputs: Tensor = model.eval()(inputs)
+def compute(loaded: Loaded, inputs: Tensor, model: nn.Module | None = None) -> Tensor:
+    """Return the outputs in eval mode, of another model than its own where one is given, called in the same way."""
+    outputs: Tensor = loaded.forward((model or loaded.model).eval(), inputs)
     return outputs
 
 

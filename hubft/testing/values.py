@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hubft.families.heads import drawn
+from hubft.hookspecs import Forward, call
 
 
 @torch.no_grad()
@@ -21,14 +22,14 @@ def fill(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def settle(model: nn.Module, inputs: Tensor) -> None:
+def settle(model: nn.Module, inputs: Tensor, forward: Forward = call) -> None:
     """Set the statistics of norms to those of a batch: as constructed they change nothing, and in eval mode a signal
     fades on its way through such norms. The model is in training mode then."""
     norms: list[Any] = [module for module in model.modules() if getattr(module, "running_mean", None) is not None]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0
-    model.train()(inputs)
+    forward(model.train(), inputs)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 

@@ -16,10 +16,11 @@ def main(sent: str, given: str, allowed: str) -> None:
     import torch
 
     content: Any = torch.load(sent, weights_only=False)  # written a moment ago by the process that started this one
-    model, inputs, threads = content
+    model, forward, inputs, threads = content
+    model.eval()
     torch.set_num_threads(threads)  # other cuts of a sum have other bits
     with torch.no_grad():
-        torch.save(model.eval()(inputs), given)
+        torch.save(forward(model, inputs) if forward else model(inputs), given)
 
 
 if __name__ == "__main__":
