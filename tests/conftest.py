@@ -12,6 +12,8 @@ os.environ.pop("HF_TOKEN", None)  # a Hub on the loopback refuses every token bu
 
 HERE = Path(__file__).parent
 
+pytest_plugins = ["commands"]  # the fixture `hubft`
+
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:

@@ -22,3 +22,15 @@ def pixels(random: numpy.random.Generator, label: int) -> numpy.ndarray:
     noise = random.normal(110, 60, (36, 40, 3))
     noise[..., label % 3] += 40
     return noise.clip(0, 255).astype(numpy.uint8)
+
+
+def noise(seed: int, height: int = 8, width: int = 8) -> Image.Image:
+    return Image.fromarray(numpy.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=numpy.uint8))
+
+
+def fill(folder: Path, seeds: range, name: str = "{}.png") -> Path:
+    """Write an image for each seed; equal seeds make equal bytes, other seeds other bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        noise(seed).save(folder / name.format(seed))
+    return folder

@@ -17,7 +17,7 @@ from hubft.publish import package
 
 COMMIT = "POST .*/commit/"
 DATA = "PUT /_objects/"
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

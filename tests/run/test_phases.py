@@ -23,7 +23,7 @@ from hubft.engine import Result
 from hubft.images import pixels
 from hubft.share import inference, load
 
-FATAL = Path(__file__).with_name("fatal.py")
+FATAL = Path(__file__).parents[1] / "fatal.py"
 HEAD = {"train": "head", "epochs": 4, "probe": False}
 
 

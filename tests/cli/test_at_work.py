@@ -13,10 +13,10 @@ import packages
 import pictures
 import pytest
 import torch
+from commands import in_folder
 from PIL import Image
 from rich.console import Console as RichConsole
 from safetensors.torch import load_file, save_file
-from test_hostile import hubft
 
 from hubft.base import console as consoles
 from hubft.base.console import Console
@@ -68,7 +68,7 @@ def objects(text: str) -> list[dict[str, Any]]:
 
 
 def test_what_cannot_be_read_is_named_and_the_others_go_on(package: Path, folder: Path, tmp_path: Path) -> None:
-    ran = hubft(tmp_path, "predict", package, folder, "--json")
+    ran = in_folder(tmp_path, "predict", package, folder, "--json")
     lines = objects(ran.out)
     assert [Path(line["image"]).name for line in lines] == [f"{i:03}.png" for i in range(MANY) if i != 50]
     assert [Path(line["image"]).name for line in lines if "error" in line] == list(BAD)
@@ -77,7 +77,7 @@ def test_what_cannot_be_read_is_named_and_the_others_go_on(package: Path, folder
     skipped = re.escape("JPEG2000): '050.png', 'labels.txt'\n" + said)
     assert ran.code == 1 and re.fullmatch(f"hubft: not used, not an image of a known format .*{skipped}", ran.err)
 
-    ran = hubft(tmp_path, "predict", package, folder)
+    ran = in_folder(tmp_path, "predict", package, folder)
     named, (*_, last) = ran.err.splitlines()[:2], ran.err.splitlines(keepends=True)
     assert ran.code == 1 and last == said and len(ran.out.splitlines()) == MANY - 3
     assert [line.partition(": ")[0] for line in named] == [str(folder / name) for name in BAD]
@@ -86,7 +86,7 @@ def test_what_cannot_be_read_is_named_and_the_others_go_on(package: Path, folder
 
 def test_a_file_that_was_named_is_answered_for_what_it_is(package: Path, folder: Path, tmp_path: Path) -> None:
     named = [folder / "labels.txt", folder / "gone.png", "https://x.org/a.jpg", folder / "000.png"]
-    ran = hubft(tmp_path, "predict", package, *named, "--json")
+    ran = in_folder(tmp_path, "predict", package, *named, "--json")
     errors = [line.get("error") for line in objects(ran.out)]
     assert ran.code == 1 and errors[1] == "no such file" and errors[3] is None
     assert errors[0] == formats.UNKNOWN
@@ -104,7 +104,7 @@ def test_batches_say_what_single_images_say(
         return model
 
     monkeypatch.setattr(inference, "load_model", watched)
-    printed = hubft(tmp_path, "predict", package, folder).out.splitlines()
+    printed = in_folder(tmp_path, "predict", package, folder).out.splitlines()
     assert sizes == [31, 31, 5], "a file that cannot be read leaves its batch to the others"
     model = real(load.package(package))
     for line in printed:
@@ -132,9 +132,9 @@ def test_a_name_that_no_file_system_takes_is_told_of(package: Path, folder: Path
         ["evaluate", package, url],
         ["push", url, "a/b"],
     ):
-        ran = hubft(tmp_path, *command)
+        ran = in_folder(tmp_path, *command)
         assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1) and "is a URL: download it first" in ran.err
-    ran = hubft(tmp_path, "predict", package, "x" * 1000, folder / "000.png")
+    ran = in_folder(tmp_path, "predict", package, "x" * 1000, folder / "000.png")
     assert ran.code == 1 and ran.err.startswith("x" * 1000 + ": no such file\n")
 
 
@@ -165,11 +165,11 @@ def test_memory_does_not_grow_with_the_number_of_files(
 
 def test_top_is_how_many_classes_are_shown(package: Path, folder: Path, tmp_path: Path) -> None:
     image = folder / "000.png"
-    [every] = objects(hubft(tmp_path, "predict", package, image, "--json").out)
-    [two] = objects(hubft(tmp_path, "predict", package, image, "--json", "--top", 2).out)
+    [every] = objects(in_folder(tmp_path, "predict", package, image, "--json").out)
+    [two] = objects(in_folder(tmp_path, "predict", package, image, "--json", "--top", 2).out)
     assert list(two["probabilities"].items()) == list(every["probabilities"].items())[:2]
     assert len(every["probabilities"]) == 3 and two["class"] == every["class"]
-    assert hubft(tmp_path, "predict", package, image, "--top", 9).out.count(",") == 2, "as many as there are"
+    assert in_folder(tmp_path, "predict", package, image, "--top", 9).out.count(",") == 2, "as many as there are"
 
 
 NAMES = ('a,"b"', "=evil()", "-1", "@x", "2,5", "plain")
@@ -179,7 +179,7 @@ def test_csv_is_what_a_spreadsheet_reads(tmp_path: Path, folder: Path) -> None:
     packages.write(tmp_path / "p", packages.toy_job().with_outputs(len(NAMES)), NAMES)
     odd = tmp_path / 'line\n"quoted", \x1b[31m.png'
     odd.write_bytes((folder / "001.png").read_bytes())
-    ran = hubft(tmp_path, "predict", "p", folder / "000.png", folder / "009.png", odd, "--csv", "--top", 6)
+    ran = in_folder(tmp_path, "predict", "p", folder / "000.png", folder / "009.png", odd, "--csv", "--top", 6)
     rows = list(csv.DictReader(io.StringIO(ran.out)))
     assert ran.code == 1 and len(rows) == 3 and None not in rows[0]
     heads = list(rows[0])
@@ -216,11 +216,11 @@ def overflowing(tmp_path: Path) -> Path:
 
 def test_a_model_that_gives_no_numbers_has_errors_and_not_nan(overflowing: Path, folder: Path, tmp_path: Path) -> None:
     for form in ([], ["--json"], ["--csv"]):
-        ran = hubft(tmp_path, "predict", overflowing, folder / "000.png", folder / "001.png", *form)
+        ran = in_folder(tmp_path, "predict", overflowing, folder / "000.png", folder / "001.png", *form)
         assert ran.code == 1 and "the model gives numbers that are not finite" in ran.out + ran.err
         assert "nan" not in ran.out.lower() and "2 of 2 images have no answer" in ran.err
     data = pictures.folder(tmp_path / "data", packages.CLASSES, 1, 1)
-    ran = hubft(tmp_path, "evaluate", overflowing, data, "--json", "--predictions", "p.csv")
+    ran = in_folder(tmp_path, "evaluate", overflowing, data, "--json", "--predictions", "p.csv")
     assert (ran.code, ran.out) == (2, "") and "not finite for 3 of 3 images, as for" in ran.err
     assert not list(tmp_path.glob("*p.csv"))
 
@@ -247,7 +247,7 @@ def labelled(tmp_path: Path) -> Path:
 
 
 def test_evaluate_for_programs(package: Path, labelled: Path, tmp_path: Path) -> None:
-    ran = hubft(tmp_path, "evaluate", package, labelled, "--json", "--predictions", "p.jsonl")
+    ran = in_folder(tmp_path, "evaluate", package, labelled, "--json", "--predictions", "p.jsonl")
     assert (ran.code, ran.err) == (0, "")
     [found] = objects(ran.out)
     measured = inference.evaluate(load.package(package), labelled)
@@ -255,7 +255,7 @@ def test_evaluate_for_programs(package: Path, labelled: Path, tmp_path: Path) ->
     assert found["classes"] == list(packages.CLASSES) and found["accuracy"]["n"] == 15
     assert list(found["left_out"]) == ["val/ant/notes.txt"] and found["trained_on"] is None
     rows = objects((tmp_path / "p.jsonl").read_text())
-    assert hubft(tmp_path, "evaluate", package, labelled, "--predictions", "p.csv").code == 0
+    assert in_folder(tmp_path, "evaluate", package, labelled, "--predictions", "p.csv").code == 0
     table = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
     assert len(rows) == len(table) == 15
     answers = inference.predict(load.package(package), [row["image"] for row in rows])
@@ -302,7 +302,7 @@ def test_they_are_refused_in_one_line(tmp_path: Path, labelled: Path) -> None:
     packages.write(tmp_path / "p", packages.toy_job())
     enter(tmp_path / "p", WEIGHTS, "head.bias", float("nan"))
     for command in (["predict", "p", labelled], ["evaluate", "p", labelled]):
-        ran = hubft(tmp_path, *command)
+        ran = in_folder(tmp_path, *command)
         assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1) and "not finite" in ran.err
 
 
@@ -330,7 +330,7 @@ def test_weights_that_are_not_finite_are_no_base_and_no_package(
     with pytest.raises(PackageError, match=r"was not written: the tensor 'stem\.0\.weight' holds"):
         packages.write(tmp_path / "p", packages.toy_job())
     assert not (tmp_path / "p").exists()
-    ran = hubft(tmp_path, "finetune", "toy:small", labelled, "--output", "run")
+    ran = in_folder(tmp_path, "finetune", "toy:small", labelled, "--output", "run")
     assert (ran.code, ran.out) == (2, "") and "toy:small: the tensor 'stem.0.weight' holds numbers" in ran.err
     assert not (tmp_path / "run").exists()
     load.load(tmp_path / "full")
@@ -355,7 +355,7 @@ def test_class_names_that_cannot_be_told_apart_or_shown_are_refused(
 ) -> None:
     shutil.copytree(package, tmp_path / "p")
     packages.rewrite(tmp_path / "p", lambda data: data.update(classes=names))
-    ran = hubft(tmp_path, "show", "p")
+    ran = in_folder(tmp_path, "show", "p")
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1) and said in ran.err.replace("\\\\", "\\")
 
 

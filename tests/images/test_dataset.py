@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy
 import pytest
+from pictures import fill, noise
 from PIL import Image
 
 from hubft.base.errors import DataError
@@ -20,18 +21,6 @@ from hubft.images.dataset import Sample
 from hubft.images.decode import decode, peak
 
 HYMENOPTERA = plugins.ROOT.parent / "shared" / "data" / "hymenoptera"
-
-
-def noise(seed: int, height: int = 8, width: int = 8) -> Image.Image:
-    return Image.fromarray(numpy.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=numpy.uint8))
-
-
-def fill(folder: Path, seeds: range, name: str = "{}.png") -> Path:
-    """Write an image for each seed; equal seeds make equal bytes, other seeds other bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for seed in seeds:
-        noise(seed).save(folder / name.format(seed))
-    return folder
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "datasets.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "datasets.py"
 
 
 @pytest.fixture

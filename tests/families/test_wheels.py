@@ -7,7 +7,9 @@ import pictures
 import pytest
 from environments import Environment, wheel
 
-NETS = (Path(__file__).parent / "toy_family.py").read_text(encoding="utf-8")  # the good one, with hooks and a network
+NETS = (Path(__file__).parents[1] / "toy_family.py").read_text(
+    encoding="utf-8"
+)  # the good one, with hooks and a network
 HOOK = "from hubft import hookimpl\n@hookimpl\n"
 GOOD = f"{HOOK}def load(name, pretrained): return None\n"
 BAD = {  # family -> the code of its module, and what is said of it

@@ -1,12 +1,9 @@
 """Names that are traps, of a user's own folders and in a stranger's package: inert wherever they are shown."""
 
-import contextlib
-import io
 import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +11,7 @@ from typing import Any, NamedTuple
 import packages
 import pictures
 import pytest
+from commands import check_lines, in_folder
 from huggingface_hub import ModelCard
 from loopback.hub import Hub, serving
 from markdown_it import MarkdownIt
@@ -22,7 +20,6 @@ from terminal import TOKEN, Terminal, commands
 
 from hubft import Base, Job
 from hubft.base.display import visible
-from hubft.cli import main
 from hubft.publish import card, package
 from hubft.run.folder import Run
 
@@ -65,37 +62,6 @@ HEADINGS = ["Load it", "Reproduce it", "Classes"]
 KEYS = {"library_name", "license", "pipeline_tag", "tags", "model-index"}
 
 
-class Ran(NamedTuple):
-    code: object
-    out: str
-    err: str
-
-
-def hubft(folder: Path, *arguments: object) -> Ran:
-    """Run a command in a folder; what it prints is checked and returned."""
-    before, streams = Path.cwd(), (io.StringIO(), io.StringIO())
-    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
-        patch.setenv("COLUMNS", "4000")
-        patch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # main sets it where it is not set
-        patch.setattr(sys, "argv", ["hubft", *map(str, arguments)])
-        stack.callback(os.chdir, before)
-        os.chdir(folder)
-        stack.enter_context(contextlib.redirect_stdout(streams[0]))
-        stack.enter_context(contextlib.redirect_stderr(streams[1]))
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-    ran = Ran(ended.value.code, streams[0].getvalue(), streams[1].getvalue())
-    check_lines(ran.out + ran.err)
-    return ran
-
-
-def check_lines(text: str) -> None:
-    """Check that a text has no character that a terminal obeys or hides, and no line that a name began."""
-    assert {c for c in text if not c.isprintable() and c != "\n"} == set()
-    assert not {"\u034f", "💀"} & set(text)
-    assert not re.search(r"^\s*(evil|---|# )", text, re.MULTILINE)
-
-
 def check_card(text: str, keys: set[str] = KEYS) -> None:
     """Check that the metadata has only our keys, and that foreign names are in code spans and nowhere else."""
     assert {c for c in text if not c.isprintable() and c != "\n"} == set()
@@ -134,7 +100,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     work = tmp_path_factory.mktemp("work")
     data = pictures.folder(work / DATA, FOLDERS, 2, 1)
     options = ["--epochs", 1, "--batch-size", 25, "--workers", 0, "--train", "head"]
-    ran = hubft(work, "finetune", "toy:small", data, *options)
+    ran = in_folder(work, "finetune", "toy:small", data, *options)
     assert (ran.code, ran.err) == (0, "")
     [run] = (work / "runs").iterdir()
     return Trained(work, run, data, ran.out)
@@ -191,11 +157,11 @@ def test_commands_on_the_run(trained: Trained) -> None:
         ["predict", trained.run, image, "--top", len(FOLDERS)],
         ["predict", trained.run, trained.data, "--top", len(FOLDERS)],
     ):
-        ran = hubft(trained.work, *command)
+        ran = in_folder(trained.work, *command)
         assert (ran.code, ran.err) == (0, "")
         assert [name for name in FOLDERS if visible(name, 24).strip(" …") not in ran.out] == [], "nothing is swallowed"
-    assert hubft(trained.work, "show", trained.run).code == 0
-    ran = hubft(trained.work, "predict", trained.run, image, "--json")
+    assert in_folder(trained.work, "show", trained.run).code == 0
+    ran = in_folder(trained.work, "predict", trained.run, image, "--json")
     found = json.loads(ran.out)
     assert ran.out.isascii() and ran.out.count("\n") == 1
     assert set(found["probabilities"]) == set(FOLDERS) and found["image"] == str(image)
@@ -210,7 +176,7 @@ def test_errors_that_quote_names(trained: Trained) -> None:
         ["finetune", "toy:\x1b[31m\nevil", trained.data],
         ["finetune", "--resume", trained.run],
     ):
-        ran = hubft(trained.work, *command)
+        ran = in_folder(trained.work, *command)
         assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
 
 
@@ -253,7 +219,7 @@ def stranger(tmp_path: Path) -> Stranger:
 
 
 def test_no_class_of_a_stranger_is_a_path(stranger: Stranger, tmp_path: Path) -> None:
-    ran = hubft(tmp_path, "evaluate", stranger.package, stranger.data, "--matrix")
+    ran = in_folder(tmp_path, "evaluate", stranger.package, stranger.data, "--matrix")
     assert (ran.code, ran.err) == (0, "")
     assert ": 6 images" in ran.out, "two each of twice, :skull: and con; none of a folder outside, none twice"
 
@@ -262,7 +228,7 @@ def test_no_class_of_a_stranger_is_a_path(stranger: Stranger, tmp_path: Path) ->
 def test_a_stranger_s_name_that_cannot_be_shown_or_stands_twice_is_refused(tmp_path: Path, name: str) -> None:
     packages.write(tmp_path / "p", packages.toy_job(), ("ant", "bee", "twice"))
     packages.rewrite(tmp_path / "p", lambda data: data.update(classes=[name, "bee", "twice"]))
-    ran = hubft(tmp_path, "show", tmp_path / "p")
+    ran = in_folder(tmp_path, "show", tmp_path / "p")
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
     assert ran.err.startswith("hubft: hubft.json: the name of the class '") or "2 classes have the name" in ran.err
 
@@ -270,19 +236,19 @@ def test_a_stranger_s_name_that_cannot_be_shown_or_stands_twice_is_refused(tmp_p
 @pytest.mark.parametrize("name", REFUSED)
 def test_such_a_name_is_told_before_a_run_is_made(tmp_path: Path, name: str) -> None:
     data = pictures.folder(tmp_path / "data", ("ant", name), 1, 1)
-    ran = hubft(tmp_path, "finetune", "toy:small", data, "--output", "run")
+    ran = in_folder(tmp_path, "finetune", "toy:small", data, "--output", "run")
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1) and ran.err.endswith(": rename it\n")
     assert not (tmp_path / "run").exists()
 
 
 def test_predictions_name_every_class(stranger: Stranger, tmp_path: Path) -> None:
     image = stranger.data / "val" / "con" / "0.png"
-    ran = hubft(tmp_path, "predict", stranger.package, image, "--json")
+    ran = in_folder(tmp_path, "predict", stranger.package, image, "--json")
     shares = json.loads(ran.out)["probabilities"]
     assert ran.out.isascii() and set(shares) == set(stranger.classes)
     assert sum(shares.values()) == pytest.approx(1) and list(shares.values()) == sorted(shares.values(), reverse=True)
-    assert hubft(tmp_path, "predict", stranger.package, image, "--top", len(stranger.classes)).code == 0
-    assert hubft(tmp_path, "show", stranger.package).code == 0
+    assert in_folder(tmp_path, "predict", stranger.package, image, "--top", len(stranger.classes)).code == 0
+    assert in_folder(tmp_path, "show", stranger.package).code == 0
 
 
 @pytest.mark.parametrize("where", ["same_as", "reference"])
@@ -297,7 +263,7 @@ def test_a_stranger_names_no_distribution_to_install(where: str, tmp_path: Path)
     commands = [["predict", "p", image], ["evaluate", "p", pictures.folder(tmp_path / "own", packages.CLASSES, 1, 1)]]
     commands += [["show", "p"]] if where == "reference" else []
     for command in commands:
-        ran = hubft(tmp_path, *command)
+        ran = in_folder(tmp_path, *command)
         assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
         assert "Ask whoever made the package" in ran.err, ran.err
         assert not re.search(r"pip install|hubft-|evil-", ran.err), ran.err
@@ -309,7 +275,7 @@ def test_a_command_that_holds_a_stranger_s_reference_is_quoted(tmp_path: Path) -
     packages.rewrite(
         tmp_path / "p", lambda data: (data["job"].update(reference=evil), data["base"].update(reference=evil))
     )
-    ran = hubft(tmp_path, "show", "p", "--train", "match:zzz")
+    ran = in_folder(tmp_path, "show", "p", "--train", "match:zzz")
     assert ran.code == 2 and f"`hubft show '{evil}'` lists the stages" in ran.err
 
 

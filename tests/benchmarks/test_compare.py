@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 # A driver: it notes its command, and its accuracy and seconds grow with the epochs; hubft's second is half as long.
 DRIVER = """

@@ -10,7 +10,7 @@ from typing import Any
 import pictures
 import pytest
 import torch
-from test_cli import Hubft, hubft  # noqa: F401  # the fixture
+from commands import Hubft
 from torch import nn
 
 from hubft import Job, Loaded, Task, engine
@@ -20,8 +20,8 @@ from hubft.families.build import adapt, load_base
 from hubft.job import Compute, Recipe
 from hubft.share import load
 
-TRAITS = Path(__file__).parent / "traits"
-CHECKOUT = Path(__file__).parents[1]
+TRAITS = Path(__file__).parents[1] / "traits"
+CHECKOUT = Path(__file__).parents[2]
 WEIGHTS = ("depends", "always", "named_weights", "from_checkpoint")  # entries that read a file
 
 
@@ -109,7 +109,7 @@ def test_a_trait_is_trained_packaged_and_loaded_again_without_the_weights(
     insects: Path,
     weights: Path,
     tmp_path: Path,
-    hubft: Hubft,  # noqa: F811
+    hubft: Hubft,
 ) -> None:
     result = engine.finetune(job(entry, insects, tmp_path / "run", **options))
     for file in weights.iterdir():
@@ -235,7 +235,7 @@ def test_families_that_have_heads_refuse_pool(insects: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("entry", [*WEIGHTS, "by_other_means"])
-def test_show_downloads_nothing(entry: str, hubft: Hubft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_show_downloads_nothing(entry: str, hubft: Hubft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     asked: list[object] = []
     monkeypatch.setattr(socket.socket, "connect", lambda self, address: asked.append(address))
@@ -352,7 +352,7 @@ def test_arguments_that_are_none_are_refused_in_one_line(query: str, says: str) 
 def test_a_run_of_an_entry_with_arguments_has_a_decent_folder(
     insects: Path,
     tmp_path: Path,
-    hubft: Hubft,  # noqa: F811
+    hubft: Hubft,
 ) -> None:
     words = ["--size", 32, "--epochs", 1, "--workers", 0, "--device", "cpu", "--cache", 0]
     assert hubft("finetune", reference("sized?width=6&name=../x"), insects, *words).code == 0

@@ -6,8 +6,8 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from pictures import fill, noise
 from PIL import Image
-from test_data import fill, noise
 
 from hubft.base import files
 from hubft.base.display import listed, look_alike

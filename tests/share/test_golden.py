@@ -10,7 +10,7 @@ from hubft import Preprocess
 from hubft.base import digest
 from hubft.share import inference, load
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 PACKAGES = sorted(path.parent for path in GOLDEN.glob("*/*/hubft.json"))
 SUMS = [line.split() for line in (GOLDEN / "SHA256SUMS").read_text(encoding="utf-8").splitlines()]
 

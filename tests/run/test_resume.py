@@ -22,7 +22,7 @@ from hubft.run import prepare, training
 from hubft.run.folder import Run
 
 EPOCHS, PER_EPOCH = 3, 5  # 36 images in batches of at most 8
-FATAL = Path(__file__).with_name("fatal.py")
+FATAL = Path(__file__).parents[1] / "fatal.py"
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +16,8 @@ from typing import NamedTuple
 import packages
 import pictures
 import pytest
-import rich.console
-from test_job import EVERY_FIELD, leaves
+from commands import Hubft, Ran
+from jobs import EVERY_FIELD, leaves
 
 from hubft import Job
 from hubft.base.console import Console
@@ -31,36 +31,6 @@ from hubft.job import Recipe
 CLASSES = ("[red]loud[bold]", "ants", "图\u200b🐶")  # as the terminal must not take them
 TRAIN = "head,last:1@0.5"
 SCHEDULE = Job("toy:small", "-", recipe=Recipe(TRAIN, epochs=2, batch_size=12, lr=0.01))
-
-
-class Ran(NamedTuple):
-    code: object
-    out: str
-    err: str
-
-    def cells(self) -> list[list[str]]:
-        """Return the rows of the tables in the output."""
-        return [[cell.strip() for cell in line.split("│")[1:-1]] for line in self.out.splitlines() if line[:1] == "│"]
-
-
-Hubft = Callable[..., Ran]
-
-
-@pytest.fixture
-def hubft(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hubft:
-    """The command, run in an empty folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # main sets it where it is not set
-    monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.setattr(main.app, "console", rich.console.Console())  # the app keeps its first, with the width of then
-
-    def run(*arguments: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["hubft", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        return Ran(ended.value.code, *capsys.readouterr())
-
-    return run
 
 
 class Trained(NamedTuple):

@@ -19,7 +19,7 @@ from hubft.cli import main
 from hubft.families import plugins
 from hubft.testing import CHECKS, Outcome, Trial, check_family
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 IMPORTS = [name for name in CHECKS if name.startswith("import_")]
 PROCESSES = {*IMPORTS, "new_process_computes_the_same"}  # of a second or two each
 Install = Callable[..., None]

@@ -1,0 +1,52 @@
+"""A job in which every field is another than its default."""
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from hubft import Job, Task
+from hubft.job import Compute, Recipe
+
+EVERY_FIELD = Job(
+    "timm:resnet18.a1_in1k",
+    "pictures",
+    task=Task(hidden=(64, 32), dropout=0.25, outputs=7, pool="both"),
+    recipe=Recipe(
+        train="head,last:1@0.5",
+        probe=False,
+        epochs=3,
+        budget="5m",
+        batch_size=16,
+        accumulate=2,
+        optimizer="lion",
+        lr=0.01,
+        body_lr=0.5,
+        layer_decay=0.7,
+        stage_lr=("layer4=0.001", "head=0.1"),
+        weight_decay=0.1,
+        schedule="one-cycle",
+        warmup=0.2,
+        clip=2.0,
+        averaging=0.5,
+        smoothing=0.1,
+        augment="strong",
+        views=3,
+        seed=5,
+    ),
+    compute=Compute("cpu", "bf16", "channels_last", "on", 3, 2, 1.5, 50),
+    size=64,
+    holdout=0.3,
+    white=4095,
+    compress="bf16",
+    package="delta",
+    keep_anyway=True,
+    output="runs/mine",
+)
+
+
+def leaves(value: Any, path: str = "") -> dict[str, Any]:
+    """Return every field of a dataclass, those of its parts too, by dotted name."""
+    found: dict[str, Any] = {}
+    for f in fields(value):
+        its = getattr(value, f.name)
+        found |= leaves(its, f"{path}{f.name}.") if is_dataclass(its) else {path + f.name: its}
+    return found
