@@ -66,7 +66,8 @@ def finetuned(source: str, revision: str | None = None, trust: bool = False) -> 
     revision: branch, tag or commit there; a commit of 40 digits pins every byte.
     trust: also load the fine-tune of a torch.hub repository, which runs that repository's code.
     """
-    return _loader().load(source, revision=revision, trust=trust)
+    model: nn.Module = _loader().load(source, revision=revision, trust=trust)
+    return model
 
 
 _ARGUMENTS = """
@@ -84,9 +85,10 @@ def _entry(name: str, description: str) -> _Callable[..., nn.Module]:
     def entry(
         pretrained: bool = True, num_classes: int | None = None, weights: str | None = None, trust: bool = False
     ) -> nn.Module:
-        return _loader().entry(
+        model: nn.Module = _loader().entry(
             name, catalogue=_CATALOGUE, pretrained=pretrained, num_classes=num_classes, weights=weights, trust=trust
         )
+        return model
 
     card = _CATALOGUE.parent / "catalogue" / name / "README.md"
     lines = card.read_text(encoding="utf-8").splitlines() if card.exists() else []

@@ -2,7 +2,8 @@
 
 from hubft.base.errors import HubftError
 from hubft.families.torch_hub import hub_lock
-from hubft.hookspecs import Base, Loaded, Preprocess, hookimpl
+from hubft.hookspecs import Base, Loaded, hookimpl
+from hubft.inputs import Preprocess
 from hubft.job import Job, Task
 
 __version__ = "0.1.0"

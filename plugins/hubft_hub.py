@@ -26,7 +26,8 @@ from hubft.base.errors import FamilyError, HubftError, Option
 from hubft.families import build, defaults, entries, heads, pooling, stages, stated, structure
 from hubft.families.build import unfilled
 from hubft.families.weightless import without_weights
-from hubft.hookspecs import Base, Loaded, Preprocess, call
+from hubft.hookspecs import Base, Loaded, call
+from hubft.inputs import Preprocess
 from hubft.job import Task
 
 hubft_family = {"api": (1, 0), "foreign_code": True}

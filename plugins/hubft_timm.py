@@ -24,7 +24,8 @@ from hubft import hookimpl
 from hubft.base.errors import FamilyError, suggest
 from hubft.base.network import PATIENCE
 from hubft.families import defaults, stated, structure
-from hubft.hookspecs import Base, Loaded, Preprocess
+from hubft.hookspecs import Base, Loaded
+from hubft.inputs import Preprocess
 from hubft.job import Task
 from hubft.publish import hub
 

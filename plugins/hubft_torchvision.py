@@ -100,7 +100,9 @@ def _state(name: str, weights: models.WeightsEnum) -> MutableMapping[str, Tensor
         elif why := network.unreachable(weights.url):
             raise FamilyError(f"torchvision:{name}: {why}, and {file.name} is not in the cache of torch.hub")
         with redirect_stdout(sys.stderr):  # torch.hub prints there that it downloads
-            state = weights.get_state_dict(progress=True, check_hash=True, weights_only=True, map_location="cpu")
+            state: MutableMapping[str, Tensor] = weights.get_state_dict(
+                progress=True, check_hash=True, weights_only=True, map_location="cpu"
+            )
     except (OSError, RuntimeError) as error:
         raise FamilyError(
             f"torchvision:{name}: {weights.url} cannot be had: {type(error).__name__}: {error}"
@@ -117,4 +119,5 @@ def _state(name: str, weights: models.WeightsEnum) -> MutableMapping[str, Tensor
 
 def _head(model: nn.Module) -> str:
     """Return the name of the last layer with weights: in torchvision, registered last is used last."""
-    return [n for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
+    layers: list[str] = [n for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    return layers[-1]

@@ -19,7 +19,7 @@ from torch import nn
 from hubft.base import digest
 from hubft.cut.calls import PLAIN
 from hubft.cut.feed import Cut, among
-from hubft.hookspecs import Preprocess
+from hubft.inputs import Preprocess
 
 SCHEMA = 1  # of the files
 CODE = ("images/*.py", "cut/*.py", "base/draws.py", "base/keys.py", "machine/runtime.py", "train/loader.py")

@@ -134,8 +134,10 @@ def drawn(name: str, like: Tensor, random: torch.Generator | None = None) -> Ten
     if not like.is_floating_point():
         return torch.zeros_like(like, device="cpu")
     if like.ndim > 1:
-        return torch.randn(like.shape, generator=random) * (2 / like[0].numel()) ** 0.5
-    return 0.1 * torch.rand(like.shape, generator=random) + name.endswith(("var", "weight"))
+        scale: float = (2 / like[0].numel()) ** 0.5
+        return torch.randn(like.shape, generator=random) * scale
+    noise = torch.rand(like.shape, generator=random).mul(0.1)
+    return noise.add(float(name.endswith(("var", "weight"))))
 
 
 def same(one: Tensor, other: Tensor) -> bool:

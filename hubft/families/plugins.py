@@ -212,7 +212,8 @@ def imported(family: Family) -> ModuleType:
         path = CHECKOUT / f"hubft_{family.name}.py"
         if family.distribution == OWN and path.exists():
             return _import_by_path(family.module, path)
-        return importlib.metadata.EntryPoint(family.name, family.module, GROUP).load()
+        module: ModuleType = importlib.metadata.EntryPoint(family.name, family.module, GROUP).load()
+        return module
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit, and the panics of extension modules, are no Exception

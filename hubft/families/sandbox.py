@@ -21,9 +21,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import IO, NamedTuple, NoReturn
 
+from hubft.base.distributions import Family
 from hubft.base.errors import FamilyError
 from hubft.families import plugins
-from hubft.families.plugins import ROOT, Family
+from hubft.families.plugins import ROOT
 
 LIMIT = 60  # seconds that an import may take
 STARTED = 120  # seconds that the shared libraries may take beside

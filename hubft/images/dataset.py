@@ -24,8 +24,8 @@ from hubft.base.keys import key
 from hubft.data import layout, listing
 from hubft.data.layout import Part
 from hubft.data.listing import shown
-from hubft.hookspecs import Preprocess
 from hubft.images.decode import decode, peak, white_of
+from hubft.inputs import Preprocess
 
 MAX_UNREADABLE = 0.1  # share of the files; above it the folder is at fault, not a file
 

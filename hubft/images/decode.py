@@ -13,8 +13,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from hubft.base.errors import DataError
 from hubft.data.formats import UNKNOWN, opened
-from hubft.hookspecs import Preprocess
 from hubft.images.rgb import rgb
+from hubft.inputs import Preprocess
 
 LYING = (5, 6, 7, 8)  # EXIF orientations of which the width is stored as the height
 

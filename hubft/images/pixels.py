@@ -15,10 +15,10 @@ from torchvision.transforms import ToTensor, v2
 
 from hubft.base import draws
 from hubft.base.store import Scratch, Store
-from hubft.hookspecs import Preprocess
 from hubft.images import transforms
 from hubft.images.dataset import Sample
 from hubft.images.decode import decode, scaled_size
+from hubft.inputs import Preprocess
 from hubft.job import Recipe
 from hubft.machine.runtime import FORMATS, Runtime
 

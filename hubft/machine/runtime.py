@@ -58,7 +58,8 @@ class Runtime:
 
     def place(self, model: nn.Module) -> nn.Module:
         """Return the model, now on the device, its convolutions in the memory format; no value changes."""
-        return model.to(self.device, memory_format=FORMATS[self.memory_format])  # type: ignore[call-overload]
+        model.to(self.device, memory_format=FORMATS[self.memory_format])  # type: ignore[call-overload]
+        return model
 
     def compiled(self, model: nn.Module) -> nn.Module:
         """Return what a training step calls: the model, or where the run compiles, its compiled form."""

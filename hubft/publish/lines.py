@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from hubft.base.distributions import repository
 from hubft.families import plugins
 from hubft.families.plugins import ROOT
-from hubft.hookspecs import Preprocess
 from hubft.images.rgb import rgb
+from hubft.inputs import Preprocess
 from hubft.job import Reference
 from hubft.publish.manifest import Manifest
 

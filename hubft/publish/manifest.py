@@ -16,7 +16,8 @@ from hubft.base.display import quoted, unprintable
 from hubft.base.errors import DamagedPackage, HubftError, PackageError
 from hubft.base.files import MANIFEST
 from hubft.base.serialize import from_dict, to_dict
-from hubft.hookspecs import Base, Preprocess
+from hubft.hookspecs import Base
+from hubft.inputs import Preprocess
 from hubft.job import PACKAGE, Job, Reference
 from hubft.publish import tensors
 

@@ -22,11 +22,11 @@ from torch import Tensor
 
 from hubft.base import digest
 from hubft.base.errors import DamagedPackage, PackageError
-from hubft.base.files import fsync
+from hubft.base.files import MANIFEST, fsync
 from hubft.job import unplaced
 from hubft.publish import card, tensors
 from hubft.publish import manifest as manifests
-from hubft.publish.manifest import CARD, CONFIG, FILES, MANIFEST, PICTURE, SELFTEST, WEIGHTS, File, Manifest
+from hubft.publish.manifest import CARD, CONFIG, FILES, PICTURE, SELFTEST, WEIGHTS, File, Manifest
 
 __all__ = [
     "CARD",

@@ -99,4 +99,5 @@ def _draw(seed: int, side: int, shares: tuple[float, float]) -> NDArray[np.uint8
         wave = np.sin(a * x + b * y + phase)
         edge = np.where((x * a + y * b) % 1.3 > 0.6, 0.5, -0.5)
         layers.append(127.5 + 70 * wave + 60 * edge + random.normal(0, 12, (height, width)))
-    return np.clip(np.stack(layers, axis=-1), 0, 255).astype(np.uint8)
+    image: NDArray[np.uint8] = np.clip(np.stack(layers, axis=-1), 0, 255).astype(np.uint8)
+    return image

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hubft.base import digest
+from hubft.base.files import MANIFEST
 from hubft.hookspecs import Base
 from hubft.job import PACKAGE, Job, Task
 from hubft.publish import hub
 from hubft.publish import manifest as manifests
-from hubft.publish.manifest import MANIFEST, Manifest
+from hubft.publish.manifest import Manifest
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from hubft.base import digest
 from hubft.base.errors import BaseMismatch, FamilyError, HubftError, PackageError
 from hubft.base.serialize import to_dict
 from hubft.families.build import adapt, build, family_of, load_base, unfilled
-from hubft.hookspecs import Loaded, Preprocess
+from hubft.hookspecs import Loaded
 from hubft.images import transforms
+from hubft.inputs import Preprocess
 from hubft.job import PACKAGE, Job
 from hubft.publish import hub, selftest, tensors
 from hubft.publish import manifest as manifests

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from hubft.base.errors import HubftError
 from hubft.families import plugins
 from hubft.families.build import unfilled
-from hubft.hookspecs import Base, Loaded, Preprocess
+from hubft.hookspecs import Base, Loaded
 from hubft.images import transforms
+from hubft.inputs import Preprocess
 from hubft.job import Reference
 from hubft.publish import tensors
 from hubft.testing.announced import entry_point
