@@ -15,6 +15,16 @@ HERE = Path(__file__).parent
 pytest_plugins = ["commands"]  # the fixture `hubft`
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that may take longest: at the end no process waits for one of them."""
+
+    def longest_first(item: pytest.Item) -> float:
+        marker = item.get_closest_marker("timeout")
+        return -marker.args[0] if marker else 0.0
+
+    items.sort(key=longest_first)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     import torch
