@@ -18,6 +18,7 @@ from PIL import Image
 from rich.console import Console as RichConsole
 from safetensors.torch import load_file, save_file
 
+from hubft import Loaded
 from hubft.base import console as consoles
 from hubft.base.console import Console
 from hubft.base.display import csv_line, unprintable, visible
@@ -96,17 +97,17 @@ def test_a_file_that_was_named_is_answered_for_what_it_is(package: Path, folder:
 def test_batches_say_what_single_images_say(
     package: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, sizes = load.model, []
+    real, sizes = load.filled, []
 
-    def watched(*its: Any) -> torch.nn.Module:
-        model = real(*its)
-        model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-        return model
+    def watched(*its: Any) -> Loaded:
+        loaded = real(*its)
+        loaded.model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+        return loaded
 
-    monkeypatch.setattr(inference, "load_model", watched)
+    monkeypatch.setattr(inference, "filled", watched)
     printed = in_folder(tmp_path, "predict", package, folder).out.splitlines()
     assert sizes == [31, 31, 5], "a file that cannot be read leaves its batch to the others"
-    model = real(load.package(package))
+    model = load.model(load.package(package))
     for line in printed:
         file = Path(line.partition(": ")[0])
         with torch.inference_mode():
@@ -145,7 +146,7 @@ def test_nothing_to_read_is_told_before_the_model_is_loaded(
     (tmp_path / "EMPTY").mkdir()
     (tmp_path / "EMPTY" / "notes.txt").write_text("nothing here")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delattr(inference, "load_model")
+    monkeypatch.delattr(inference, "filled")
     with pytest.raises(DataError, match=r"'gone' does not exist(, nor do 1 more)?$|no images in ('EMPTY'|nothing)"):
         inference.predict(load.package(package), paths)
 
