@@ -6,6 +6,6 @@ from hubft.hookspecs import Base, Loaded, hookimpl
 from hubft.inputs import Preprocess
 from hubft.job import Job, Task
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["Base", "HubftError", "Job", "Loaded", "Preprocess", "Task", "hookimpl", "hub_lock"]
