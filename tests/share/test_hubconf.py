@@ -228,7 +228,7 @@ torch.hub.load("org/hubft:v1.0", "resnet50_ft", trust_repo=True, pretrained=Fals
 print("\\n" + sys.modules["hubft.share.load"].__file__)
 """
     output = run(code, [tmp_path / "other", bare], tmp_path, served.environment)
-    assert output.splitlines()[-1] == str(tmp_path / "other" / "hubft" / "load.py")
+    assert output.splitlines()[-1] == str(tmp_path / "other" / "hubft" / "share" / "load.py")
 
 
 def test_an_older_version_does_not_serve_a_newer_checkout(
