@@ -52,17 +52,15 @@ def concat(trees: Sequence[Any]) -> Any:
     if isinstance(first, dict):
         return type(first)((name, concat([tree[name] for tree in trees])) for name in first)
     if isinstance(first, tuple):
-        return _tuple(first, [concat(parts) for parts in zip(*trees, strict=True)])
+        return _sequence(first, [concat(parts) for parts in zip(*trees, strict=True)])
     return first
 
 
-def each(tree: Any, function: Callable[[Tensor], Any]) -> Any:
-    """Return a tree with `function` applied to every tensor of it, those of single samples too."""
-    if isinstance(tree, Tensor):
+def each(tree: Any, function: Callable[[Any], Any], kind: type = Tensor) -> Any:
+    """Return a tree with `function` applied to every tensor of it, or leaf of another kind, in single samples too."""
+    if isinstance(tree, kind):
         return function(tree)
-    if isinstance(tree, list):
-        return [each(sample, function) for sample in tree]
-    return _rebuilt(tree, lambda part: each(part, function))
+    return _rebuilt(tree, lambda part: each(part, function, kind))
 
 
 def to(tree: Any, device: torch.device, images: torch.memory_format = torch.preserve_format) -> Any:
@@ -101,10 +99,10 @@ def _parts(tree: Any) -> list[Any]:
 def _rebuilt(tree: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(tree, dict):
         return type(tree)((name, function(part)) for name, part in tree.items())
-    if isinstance(tree, tuple):
-        return _tuple(tree, [function(part) for part in tree])
+    if isinstance(tree, tuple | list):
+        return _sequence(tree, [function(part) for part in tree])
     return tree
 
 
-def _tuple(like: tuple[Any, ...], parts: list[Any]) -> tuple[Any, ...]:
-    return type(like)(*parts) if hasattr(like, "_fields") else tuple(parts)
+def _sequence(like: Any, parts: list[Any]) -> Any:
+    return type(like)(*parts) if hasattr(like, "_fields") else type(like)(parts)

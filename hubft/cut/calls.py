@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hubft.base.batches import each
 from hubft.hookspecs import Loaded
 
 PLAIN = (str, int, float, bool, torch.dtype, torch.device, type(None))
@@ -75,7 +76,7 @@ def record(loaded: Loaded, inputs: Tensor) -> list[Call]:
 
     def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         call = stack.pop()
-        call.end, call.output = next(events), rebuild(Tensor, lambda tensor: Blank.of(tensor, len(inputs)), output)
+        call.end, call.output = next(events), each(output, lambda tensor: Blank.of(tensor, len(inputs)))
 
     handles = []
     try:
@@ -87,18 +88,6 @@ def record(loaded: Loaded, inputs: Tensor) -> list[Call]:
         for handle in handles:
             handle.remove()
     return calls
-
-
-def rebuild(kind: type, function: Callable[[Any], Any], value: Any) -> Any:
-    """Return `value` (in tuples, lists and dicts, however deep) with `function` applied to each leaf of a kind."""
-    if isinstance(value, kind):
-        return function(value)
-    if isinstance(value, tuple | list):
-        items = [rebuild(kind, function, item) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    if isinstance(value, dict):
-        return type(value)((key, rebuild(kind, function, item)) for key, item in value.items())
-    return value
 
 
 def leaves(value: Any) -> Iterator[Any]:

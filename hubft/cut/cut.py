@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from hubft.base import draws
-from hubft.cut.calls import PLAIN, Blank, Call, in_eval, leaves, rebuild, record
+from hubft.base.batches import each
+from hubft.cut.calls import PLAIN, Blank, Call, in_eval, leaves, record
 from hubft.cut.feed import Cut, among
 from hubft.hookspecs import Batch, Loaded
 
@@ -150,7 +151,7 @@ def _tried(cut: Cut, features: Tensor, others: dict[Any, tuple[int, ...]]) -> Cu
         def mark(blank: Blank, tensors: Iterator[Tensor] = tensors) -> Blank:
             return replace(blank, written=next(tensors)._version > 0)
 
-        stubs[name] = rebuild(Blank, mark, outputs)
+        stubs[name] = each(outputs, mark, Blank)
     return replace(cut, stubs=stubs)
 
 

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hubft.cut.calls import Blank, in_eval, rebuild
+from hubft.base.batches import each
+from hubft.cut.calls import Blank, in_eval
 from hubft.families.stages import under
 from hubft.hookspecs import Loaded
 
@@ -129,7 +130,7 @@ def _stubbed(cut: Cut, batch: int, device: torch.device) -> Iterator[None]:
 
 def _stub(outputs: tuple[Any, ...], batch: int, device: torch.device) -> Callable[..., Any]:
     calls = cycle(outputs)
-    return lambda *_, **__: rebuild(Blank, lambda blank: blank.make(batch, device), next(calls))
+    return lambda *_, **__: each(next(calls), lambda blank: blank.make(batch, device), Blank)
 
 
 def _eager() -> AbstractContextManager[Any]:

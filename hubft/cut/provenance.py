@@ -22,7 +22,10 @@ from hubft.cut.feed import Cut, among
 from hubft.inputs import Preprocess
 
 SCHEMA = 1  # of the files
-CODE = ("images/*.py", "cut/*.py", "base/draws.py", "base/keys.py", "machine/runtime.py", "train/loader.py")
+CODE = (
+    *("images/*.py", "cut/*.py", "train/loader.py", "machine/runtime.py"),
+    *("base/batches.py", "base/draws.py", "base/keys.py", "base/store.py"),
+)
 """What the bits of features depend on, below `hubft/`: pixels, transforms, draws, batches, and where all that runs."""
 
 

@@ -29,13 +29,8 @@ from hubft.families.plugins import ROOT
 LIMIT = 60  # seconds that an import may take
 STARTED = 120  # seconds that the shared libraries may take beside
 TOLD = "hubft tells "  # before the line that `verified` reads
-SHARED = (
-    "torch",
-    "torchvision",
-    "timm",
-    "timm.optim",
-    "hubft.families.defaults",
-)  # what most families import, and takes long
+SHARED = ("torch", "torchvision", "timm", "timm.optim", "hubft.families.defaults")
+"""What most families import, and takes long."""
 FORKS = sys.platform == "linux"  # elsewhere a fork of a process with torch in it is no safe one
 
 
