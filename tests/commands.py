@@ -28,19 +28,24 @@ class Ran(NamedTuple):
 Hubft = Callable[..., Ran]
 
 
+def exit_code(*arguments: object) -> object:
+    """Return the exit code of a command that runs in this process."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # main sets it where it is not set
+        patch.setattr(sys, "argv", ["hubft", *map(str, arguments)])
+        main.main()
+    return ended.value.code
+
+
 @pytest.fixture
 def hubft(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hubft:
     """The command, run in an empty folder of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # main sets it where it is not set
     monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.setattr(main.app, "console", rich.console.Console())  # the app keeps its first, with the width of then
 
     def run(*arguments: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["hubft", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        return Ran(ended.value.code, *capsys.readouterr())
+        return Ran(exit_code(*arguments), *capsys.readouterr())
 
     return run
 
@@ -50,15 +55,12 @@ def in_folder(folder: Path, *arguments: object) -> Ran:
     before, streams = Path.cwd(), (io.StringIO(), io.StringIO())
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         patch.setenv("COLUMNS", "4000")
-        patch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # main sets it where it is not set
-        patch.setattr(sys, "argv", ["hubft", *map(str, arguments)])
         stack.callback(os.chdir, before)
         os.chdir(folder)
         stack.enter_context(contextlib.redirect_stdout(streams[0]))
         stack.enter_context(contextlib.redirect_stderr(streams[1]))
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-    ran = Ran(ended.value.code, streams[0].getvalue(), streams[1].getvalue())
+        code = exit_code(*arguments)
+    ran = Ran(code, streams[0].getvalue(), streams[1].getvalue())
     check_lines(ran.out + ran.err)
     return ran
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from environments import announced
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read at the import of huggingface_hub, so before any test module
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -46,10 +47,7 @@ def toy_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder on the path in which the family `toy` is installed, as pip would leave it."""
     site = tmp_path_factory.mktemp("site")
     (site / "hubft_toy.py").symlink_to(HERE / "toy_family.py")
-    info = site / "hubft_toy-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hubft-toy\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[hubft.families]\ntoy = hubft_toy\n")
+    announced(site, "hubft-toy", "toy = hubft_toy\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(site)
         patch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)

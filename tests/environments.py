@@ -44,6 +44,14 @@ class Environment:
         return self.run("-m", "hubft", *arguments, cwd=cwd, **environ)
 
 
+def announced(site: Path, distribution: str, entry_points: str) -> None:
+    """Leave in a folder what pip leaves of a distribution that announces these families, but for its modules."""
+    info = site / f"{distribution.replace('-', '_')}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[hubft.families]\n{entry_points}")
+
+
 def wheel(folder: Path, distribution: str, module: str, code: str, entry_points: str, version: str = "1.0") -> Path:
     """Write a valid wheel of one module, as a build backend would, and return its path."""
     stem = f"{distribution.replace('-', '_')}-{version}"

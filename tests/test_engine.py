@@ -9,6 +9,7 @@ import numpy
 import pictures
 import pytest
 import torch
+from commands import exit_code
 from PIL import Image
 from runs import heard, job, listening
 from torch import nn
@@ -16,7 +17,6 @@ from torch import nn
 from hubft import HubftError, Job, Loaded, Preprocess, engine
 from hubft.base import digest
 from hubft.base.errors import FamilyError, JobError, TrainingError
-from hubft.cli import main
 from hubft.families import plugins
 from hubft.images import transforms
 from hubft.images.decode import decode
@@ -259,8 +259,5 @@ def test_the_fine_tune_of_a_hub_repository_runs_its_code_only_on_request(
     commands.append(["predict", str(tmp_path / "run"), str(insects / "val")])
     for command in commands:
         for trusted, code in (([], 2), (["--trust"], 0)):
-            monkeypatch.setattr("sys.argv", ["hubft", *command, *trusted])
-            with pytest.raises(SystemExit) as exit:
-                main.main()
-            assert exit.value.code == code
+            assert exit_code(*command, *trusted) == code
             assert ("runs the code of hub:" in capsys.readouterr().err) == bool(code)

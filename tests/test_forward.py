@@ -9,6 +9,7 @@ from typing import Any
 import pictures
 import pytest
 import torch
+from environments import announced
 from runs import Heard, job
 from torch import nn
 
@@ -25,10 +26,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     folder = tmp_path_factory.mktemp("keyed")
     here = Path(__file__).parent
     (folder / "hubft_keyed.py").symlink_to(here / "keyed_family.py")
-    info = folder / "hubft_keyed-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hubft-keyed\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[hubft.families]\nkeyed = hubft_keyed\n")
+    announced(folder, "hubft-keyed", "keyed = hubft_keyed\n")
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(folder), str(here))), prepend=os.pathsep)
     yield

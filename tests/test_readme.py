@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pictures
 import pytest
-from environments import Environment
+from environments import Environment, announced
 from loopback import github, hub
 from loopback.stranger import ROOT, checkout
 from PIL import ExifTags, Image
@@ -148,10 +148,7 @@ def test_write_a_family(tmp_path: Path) -> None:
 def test_the_family_of_the_readme_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [code] = [code for code in blocks("families", "python") if "@hookimpl" in code]
     (tmp_path / "hubft_lenet.py").write_text(code)
-    info = tmp_path / "hubft_lenet-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hubft-lenet\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[hubft.families]\nlenet = hubft_lenet\n")
+    announced(tmp_path, "hubft-lenet", "lenet = hubft_lenet\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     outcomes = check_family("lenet")

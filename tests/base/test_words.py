@@ -1,12 +1,11 @@
 """Hints: near misses are answered with the word that was meant, and what is far from all words with none."""
 
 import re
-import sys
 
 import pytest
+from commands import exit_code
 
 from hubft.base.errors import suggest
-from hubft.cli import main
 
 COMMANDS = ("finetune", "evaluate", "predict", "show", "demo", "push", "pull", "families", "publish", "catalogue")
 OPTIONS = (
@@ -80,11 +79,6 @@ def test_what_is_far_from_all_words_gets_no_hint(known: tuple[str, ...], word: s
         ("finetune timm:x d --augment norm", '"auto", "none", "light", "standard", "strong".'),
     ],
 )
-def test_the_command_line_hints_no_further(
-    line: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["hubft", *line.split()])
-    with pytest.raises(SystemExit) as ended:
-        main.main()
-    told = capsys.readouterr().err
-    assert ended.value.code == 2 and re.search(re.escape(said) + r"\s+(Available|$)", told), told
+def test_the_command_line_hints_no_further(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = exit_code(*line.split()), capsys.readouterr().err
+    assert code == 2 and re.search(re.escape(said) + r"\s+(Available|$)", told), told

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import sklearn.datasets
+from commands import exit_code
 
 from hubft import HubftError
 from hubft.base import files
 from hubft.base.console import Console
-from hubft.cli import demo, main
+from hubft.cli import demo
 
 
 @pytest.fixture
@@ -49,8 +50,5 @@ def test_the_demo_notices_a_package_with_other_logits(
 
 
 def test_the_demo_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exit, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["hubft", "demo", "--output", str(tmp_path)])
-        main.main()
-    assert exit.value.code == 2
+    assert exit_code("demo", "--output", tmp_path) == 2
     assert capsys.readouterr().err == f"hubft: {str(tmp_path)!r} exists: remove it, or give another --output\n"

@@ -7,13 +7,12 @@ import sys
 import tomllib
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
 
 import pictures
 import pytest
+from commands import Ran, exit_code
 from environments import Environment
 
-from hubft.cli import main
 from hubft.families import plugins
 from hubft.families.plugins import ROOT
 
@@ -21,20 +20,12 @@ NAME = "my_nets"
 FILES = ["README.md", "hubft_my_nets.py", "pyproject.toml", "tests/test_hubft_my_nets.py"]
 
 
-class Ran(NamedTuple):
-    code: object
-    out: str
-    err: str
-
-
 def new(*arguments: object) -> Ran:
     """Run `hubft families new` in this process."""
     out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["hubft", "families", "new", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-    return Ran(ended.value.code, out.getvalue(), err.getvalue())
+    with redirect_stdout(out), redirect_stderr(err):
+        code = exit_code("families", "new", *arguments)
+    return Ran(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ import numpy
 import packages
 import pytest
 import torch
+from commands import exit_code
 from huggingface_hub import ModelCard
 from loopback import github, hub
 from loopback.stranger import checkout, start
@@ -29,7 +30,6 @@ from terminal import TOKEN, Terminal, commands
 from torch import Tensor
 
 from hubft import Job, Preprocess
-from hubft.cli import main
 from hubft.families import plugins
 from hubft.families.plugins import ROOT
 from hubft.images.decode import decode
@@ -166,6 +166,7 @@ def blocks(text: str, language: str = "python") -> list[str]:
 STRANGER = """
 import json, sys, warnings
 import torch
+from commands import exit_code
 from safetensors.torch import save_file
 torch.set_num_threads(1)
 todo, found = json.load(open("todo.json")), {}
@@ -331,7 +332,6 @@ def test_what_finetune_says_to_try_can_be_typed(
 
     data = pictures.folder(tmp_path / "data", ("ants", "bees"), 4, 2)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     net = nets.checkout(folder_of(tmp_path / "nets"))
     options = ["--epochs", "0", "--size", "32", "--device", "cpu", "--workers", "0", "--output", "a run"]
     out = command(capsys, "finetune", f"hub:{net}:small", str(data), *options)
@@ -342,11 +342,9 @@ def test_what_finetune_says_to_try_can_be_typed(
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr(sys, "argv", ["hubft", *arguments])
-        main.main()
+    code = exit_code(*arguments)
     shown = capsys.readouterr()
-    assert ended.value.code == 0, shown.err
+    assert code == 0, shown.err
     return shown.out
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import packages
 import pictures
 import pytest
+from commands import exit_code
 from runs import job
 
 from hubft import engine
 from hubft.base.errors import WriteError
-from hubft.cli import main
 from hubft.publish import tensors
 from hubft.run.folder import Run
 from hubft.share import catalogue, organisation, transfer
@@ -103,13 +103,10 @@ def test_a_run_that_cannot_begin_leaves_nothing(data: Path, tmp_path: Path, name
     assert list(tmp_path.iterdir()) == []
 
 
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> str:
+def command(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     """Return the one line in which a command that cannot write ends, with exit code 2."""
-    monkeypatch.setattr(sys, "argv", ["hubft", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        main.main()
-    said = capsys.readouterr()
-    assert ended.value.code == 2 and said.err.count("\n") == 1 and "Traceback" not in said.err, said.err
+    code, said = exit_code(*words), capsys.readouterr()
+    assert code == 2 and said.err.count("\n") == 1 and "Traceback" not in said.err, said.err
     return said.err
 
 
@@ -126,9 +123,7 @@ def test_what_lies_below_a_file_is_told(
         ["init-hub", "file/hub"],
         ["demo", "--output", "file/demo"],
     ):
-        assert re.search(r"'file/.*' cannot be written: (Not a dir|File e)", command(monkeypatch, capsys, *words)), (
-            words
-        )
+        assert re.search(r"'file/.*' cannot be written: (Not a dir|File e)", command(capsys, *words)), words
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "package"]
     with pytest.raises(WriteError, match=r"'file/copy' cannot be written: .*'file'; nothing was written"):
         transfer._copied(transfer.packages.read(tmp_path / "package"), Path("file/copy"))

@@ -1,7 +1,6 @@
 """What a run checks at its end: norm statistics fit the weights, and training did not lose what the probe had."""
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pictures
 import pytest
 import torch
 import toy_family
+from commands import exit_code
 from runs import Heard, heard, job, killed, listening
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -17,7 +17,6 @@ from torchvision.models import mobilenet_v3_small
 
 from hubft import Base, Loaded, Preprocess, engine
 from hubft.base.errors import Diverged
-from hubft.cli import main
 from hubft.engine import Result
 from hubft.run.folder import Run
 from hubft.share import inference, load
@@ -119,13 +118,11 @@ def test_without_a_probe_a_training_that_diverged_is_not_packaged(
 
 
 def test_the_command_that_diverged_exits_with_one(
-    insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    insects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = f"--no-probe --lr 100 --epochs 1 --workers 0 --device cpu --output {tmp_path / 'run'}"
-    monkeypatch.setattr(sys, "argv", ["hubft", "finetune", "toy:small", str(insects), *options.split()])
-    with pytest.raises(SystemExit) as ended:
-        main.main()
-    assert ended.value.code == 1 and re.fullmatch(f"hubft: {SAID}.*\n", capsys.readouterr().err)
+    assert exit_code("finetune", "toy:small", insects, *options.split()) == 1
+    assert re.fullmatch(f"hubft: {SAID}.*\n", capsys.readouterr().err)
 
 
 def test_weights_that_are_no_numbers_are_not_packaged_by_any_option(

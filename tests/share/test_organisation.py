@@ -15,6 +15,7 @@ import packages
 import pytest
 import rich.console
 import torch
+from commands import exit_code
 from loopback import github, hub
 from loopback.stranger import ROOT, checkout, files, run, site
 from torch import nn
@@ -42,10 +43,7 @@ def ended(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(main.app, "console", rich.console.Console())
 
     def run(*arguments: object) -> tuple[object, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hubft", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        return ended.value.code, *capsys.readouterr()
+        return exit_code(*arguments), *capsys.readouterr()
 
     return run
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import exit_code
+from environments import announced
 from mutants import AT_IMPORT, FAMILIES, MUTANTS
 
 from hubft import testing
 from hubft.base.errors import FamilyError
-from hubft.cli import main
-from hubft.families import plugins
 from hubft.testing import CHECKS, Outcome, Trial, check_family
 
 HERE = Path(__file__).parents[1]
@@ -32,7 +32,7 @@ def mutants_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     site = tmp_path_factory.mktemp("mutants")
     entries = "".join(f"{name} = mutants:FAMILIES.{name}\n" for name in vars(FAMILIES))
     with pytest.MonkeyPatch.context() as patch:
-        distribution(site, "hubft-mutants", entries)
+        announced(site, "hubft-mutants", entries)
         patch.syspath_prepend(site)
         patch.setenv("PYTHONPATH", f"{site}{os.pathsep}{HERE}", prepend=os.pathsep)
         yield
@@ -50,19 +50,12 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     def add(code: str, by: str = "hubft-own") -> None:
         module = by.replace("-", "_")
         (site / f"{module}.py").write_text(code)
-        distribution(site, by, f"own = {module}\n")
+        announced(site, by, f"own = {module}\n")
         importlib.invalidate_caches()
 
     yield add
     torch.set_grad_enabled(True)
     sys.modules.pop("hubft_own", None)
-
-
-def distribution(site: Path, name: str, entries: str) -> None:
-    info = site / f"{name.replace('-', '_')}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{plugins.GROUP}]\n{entries}")
 
 
 def outcomes(family: str, without: set[str]) -> list[Outcome]:
@@ -243,14 +236,10 @@ def test_excused(check):
 @pytest.fixture
 def hubft(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Hubft:
     """The command; it gives its exit code and what it printed."""
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # main sets it where it is not set
     monkeypatch.setenv("COLUMNS", "300")
 
     def run(*arguments: str) -> tuple[object, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hubft", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        return (ended.value.code, *capsys.readouterr())
+        return exit_code(*arguments), *capsys.readouterr()
 
     return run
 
