@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from hubft import Job
 from hubft.families import plugins
 from hubft.families.build import build
-from hubft.job import Compute, Recipe, Task
+from hubft.job import Compute, Recipe, Head
 from hubft.machine.runtime import Runtime
 from hubft.train import loop, recipe
 
@@ -71,7 +71,7 @@ def main() -> None:
     job = Job(
         arguments.model,
         "-",
-        task=Task(outputs=10),
+        head=Head(outputs=10),
         recipe=Recipe(train="all", averaging=0.0),
         compute=Compute(device="cpu"),
     )

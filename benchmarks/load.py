@@ -22,7 +22,7 @@ from machine import processor
 from torch import nn
 from torchvision import models
 
-from hubft import Job, Task
+from hubft import Job, Head
 from hubft.families import plugins
 from hubft.families.build import build
 from hubft.images import transforms
@@ -47,7 +47,7 @@ def main() -> None:
 def ways(name: str, folder: Path) -> Ways:
     """Return the ways to load one and the same model, its files written to a folder."""
     pm = plugins.manager("torchvision")
-    job = Job(f"torchvision:{name}", "none", task=Task(outputs=1000))
+    job = Job(f"torchvision:{name}", "none", head=Head(outputs=1000))
     loaded = build(pm, job, pretrained=False)
     manifest = package.Manifest(job, tuple(map(str, range(1000))), loaded.preprocess, loaded.base)
     test = selftest.make(loaded, transforms.evaluation(loaded.preprocess))

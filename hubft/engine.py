@@ -141,7 +141,7 @@ def _fit(prepared: Prepared, run: Run, plan: Plan, console: Console) -> tuple[di
     """Train to the end; return the metrics of the last state, and the proof of what was frozen to the end."""
     job, model = prepared.job, prepared.loaded.model
     solved = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    state = loop.start(prepared.loaded, job.recipe, prepared.runtime, job.task.outputs)
+    state = loop.start(prepared.loaded, job.recipe, prepared.runtime, job.head.outputs)
     if job.recipe.epochs:
         metrics = train(prepared, run, state, console)
     else:  # all but the head is as it was loaded

@@ -20,10 +20,10 @@ from hubft.inputs import Preprocess
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hubft.job import Task
+    from hubft.job import Head
 
 PROJECT = "hubft"
-API = (1, 1)
+API = (1, 2)
 """Of the hooks, major and minor: a new argument or field raises the minor, a removed one the major."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -126,13 +126,14 @@ def load(name: str, pretrained: bool) -> Loaded:  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def adapt_head(loaded: Loaded, task: Task) -> Loaded:  # type: ignore[empty-body]
-    """Return `loaded` with a fresh head that gives `task.outputs` numbers; all other tensors keep their bits.
+def adapt_head(loaded: Loaded, head: Head, task: Head) -> Loaded:  # type: ignore[empty-body]
+    """Return `loaded` with a fresh head that gives `head.outputs` numbers; all other tensors keep their bits.
 
-    :param task: `outputs`, `hidden` (widths of hidden layers) and `dropout` (probability before each Linear).
+    :param head: `outputs`, `hidden` (widths of hidden layers) and `dropout` (probability before each Linear).
+    :param task: the same, by the name that it had in version 1.1 of these hooks.
 
     Default: the `Linear` at `loaded.head` becomes a fresh `Linear`, or an MLP, of the same input width; an
-    `nn.Identity` there becomes one that fits the features it is given, as `task.pool` has them.
+    `nn.Identity` there becomes one that fits the features it is given, as `head.pool` has them.
     Anything but a `Linear` there is an error that names this hook.
     """
 

@@ -52,7 +52,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Task:
+class Head:
     """What the new head must give."""
 
     hidden: tuple[int, ...] = ()
@@ -72,6 +72,33 @@ class Task:
             check_bounds("hidden", width, 1, 65536)
         check_bounds("dropout", self.dropout, 0.0, 0.99)
         check_bounds("outputs", self.outputs, 0, 1_000_000)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Which columns of a table hold what, and what they mean."""
+
+    input: str = ""
+    """Column with the paths of the images, or their bytes; found, where one column alone holds such."""
+    target: tuple[str, ...] = ()
+    """Column with the labels, or several; found, where one column alone is called as such."""
+    split: str = ""
+    """Column that says of each row whether it is to train, to validate or to test."""
+    group: str = ""
+    """Column of which rows with one value stay on one side of a split: a patient, a video, a product."""
+    images: str = ""
+    """Folder where relative paths begin; that of the table, if none is given."""
+    task: Literal["auto", "classification", "multilabel", "regression", "several"] = "auto"
+    """What the labels mean: one class, several labels, numbers, several heads; auto is found from the data and shown."""
+    separator: str = ""
+    """Between the labels of one cell, as , or ; or |; found, where every label recurs."""
+    empty: Literal["", "none", "unlabelled"] = ""
+    """What an empty cell says where a cell holds several labels: that it has none, or that nobody looked."""
+
+    def __post_init__(self) -> None:
+        settle(self)
+        check(len(self.separator) <= 8, "separator", self.separator, "a few characters")
+        check(len(set(self.target)) == len(self.target), "target", self.target, "each column once")
 
 
 @dataclass(frozen=True)
@@ -198,9 +225,11 @@ class Job:
     reference: str
     """Pretrained model, as family:name."""
     data: str | Path
-    """Folder: train/CLASS/* with val/CLASS/* or test/CLASS/* (or both), or one folder of class folders."""
+    """Folder: train/CLASS/* with val/CLASS/* or test/CLASS/* (or both), or one folder of class folders. Or a table: CSV,
+    TSV, JSON Lines or Parquet; or datasets:owner/name[@revision] of the Hugging Face Hub."""
     _: KW_ONLY
-    task: Task = field(default_factory=Task)
+    labels: Labels = field(default_factory=Labels)
+    head: Head = field(default_factory=Head)
     recipe: Recipe = field(default_factory=Recipe)
     compute: Compute = field(default_factory=Compute)
     size: int = 0
@@ -236,7 +265,7 @@ class Job:
 
     def with_outputs(self, outputs: int) -> Job:
         """Return the job for a head of that many outputs."""
-        return dataclasses.replace(self, task=dataclasses.replace(self.task, outputs=outputs))
+        return dataclasses.replace(self, head=dataclasses.replace(self.head, outputs=outputs))
 
     def published(self) -> Job:
         """Return the job as a package states it: without the paths of this machine, or the name of its user."""

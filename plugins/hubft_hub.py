@@ -28,7 +28,7 @@ from hubft.families.build import unfilled
 from hubft.families.weightless import without_weights
 from hubft.hookspecs import Base, Loaded, call
 from hubft.inputs import Preprocess
-from hubft.job import Task
+from hubft.job import Head
 
 hubft_family = {"api": (1, 0), "foreign_code": True}
 
@@ -57,15 +57,15 @@ def load(name: str, pretrained: bool) -> Loaded:
 
 
 @hookimpl
-def adapt_head(loaded: Loaded, task: Task) -> Loaded:
+def adapt_head(loaded: Loaded, head: Head) -> Loaded:
     """Give every head whose mean is the output its own fresh layers, and see that they make the outputs."""
     names = loaded.stages[list(loaded.stages)[-1]]
     for name in names:
         old = loaded.model.get_submodule(name)
         if isinstance(old, nn.Conv2d):  # what follows may be a ReLU, which passes no gradient at zero
-            loaded.model.set_submodule(name, defaults.convolution(old.in_channels, task, std=0.01))
+            loaded.model.set_submodule(name, defaults.convolution(old.in_channels, head, std=0.01))
         else:
-            defaults.adapt_head(replace(loaded, head=name), task)
+            defaults.adapt_head(replace(loaded, head=name), head)
     if not any(parameter.is_meta for parameter in loaded.model.parameters()):  # it is to be trained
         layers = [_last(loaded.model, name) for name in names]
         try:
@@ -73,7 +73,7 @@ def adapt_head(loaded: Loaded, task: Task) -> Loaded:
                 raise FamilyError("something changes what the new head gives")
             heads.in_training(loaded.model, loaded.preprocess.size, layers, getattr(loaded.model, STEP, [""])[0])
         except Exception as error:  # anyone's code
-            how = f"with a head of {task.outputs} outputs on images of {' x '.join(map(str, loaded.preprocess.size))}"
+            how = f"with a head of {head.outputs} outputs on images of {' x '.join(map(str, loaded.preprocess.size))}"
             reason = error if isinstance(error, HubftError) else entries.why(error)
             raise FamilyError(f"{loaded.base.reference} fails {how}: {reason}") from error
     return loaded

@@ -13,9 +13,9 @@ from dataclasses import replace
 
 from hubft import hookimpl
 from hubft.families import plugins
-from hubft.families.build import build, unfilled
+from hubft.families.build import build, headed, unfilled
 from hubft.hookspecs import Loaded
-from hubft.job import Reference, Task
+from hubft.job import Reference, Head
 from hubft.publish import hub
 from hubft.run import parent
 from hubft.share.load import model as load_model
@@ -40,14 +40,13 @@ def load(name: str, pretrained: bool) -> Loaded:
 
 
 @hookimpl(tryfirst=True)
-def adapt_head(loaded: Loaded, task: Task) -> Loaded:
+def adapt_head(loaded: Loaded, head: Head) -> Loaded:
     """Have the family that builds the model make the head: it gets the pretrained model's own, whatever there was."""
     inner = Reference.parse(loaded.base.architecture)
-    hooks = plugins.manager(inner.family).hook
-    original = unfilled(lambda: hooks.load(name=inner.name, pretrained=False))
+    pm = plugins.manager(inner.family)
+    original = unfilled(lambda: pm.hook.load(name=inner.name, pretrained=False))
     modules = dict(original.model.named_modules())
-    for head in original.stages[list(original.stages)[-1]]:
-        if head in modules:
-            loaded.model.set_submodule(head, modules[head])
-    adapted: Loaded = hooks.adapt_head(loaded=replace(loaded, head=original.head, stages=original.stages), task=task)
-    return adapted
+    for name in original.stages[list(original.stages)[-1]]:
+        if name in modules:
+            loaded.model.set_submodule(name, modules[name])
+    return headed(pm, replace(loaded, head=original.head, stages=original.stages), head)

@@ -24,9 +24,10 @@ from torch import Tensor
 from hubft import hookimpl
 from hubft.base import digest
 from hubft.base.errors import FamilyError, suggest
+from hubft.families.build import headed
 from hubft.families import plugins
 from hubft.hookspecs import Base, Loaded
-from hubft.job import Task
+from hubft.job import Head
 
 EXAMPLE = "efficientnet_lite0"
 hubft_family = {
@@ -82,10 +83,9 @@ def load(name: str, pretrained: bool) -> Loaded:
 
 
 @hookimpl
-def adapt_head(loaded: Loaded, task: Task) -> Loaded:
+def adapt_head(loaded: Loaded, head: Head) -> Loaded:
     """Do what timm's family does: it is timm's model."""
-    adapted: Loaded = plugins.manager("timm").hook.adapt_head(loaded=loaded, task=task)
-    return adapted
+    return headed(plugins.manager("timm"), loaded, head)
 
 
 def renamed(weights: Mapping[str, Tensor], blocks: list[str]) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from hubft.base.network import PATIENCE
 from hubft.families import defaults, stated, structure
 from hubft.hookspecs import Base, Loaded
 from hubft.inputs import Preprocess
-from hubft.job import Task
+from hubft.job import Head
 from hubft.publish import hub
 
 hubft_family = {"api": (1, 0), "example": "test_efficientnet"}
@@ -59,18 +59,18 @@ def load(name: str, pretrained: bool) -> Loaded:
 
 
 @hookimpl
-def adapt_head(loaded: Loaded, task: Task) -> Loaded:
+def adapt_head(loaded: Loaded, head: Head) -> Loaded:
     """Give every head of a distilled model its own fresh layers; a head that is a convolution stays one."""
     model: Any = loaded.model
     for name in _heads(model):
         old = model.get_submodule(name)
         if isinstance(old, nn.Conv2d):
-            model.set_submodule(name, defaults.convolution(old.in_channels, task))
+            model.set_submodule(name, defaults.convolution(old.in_channels, head))
         else:
             assert isinstance(old, nn.Linear)
-            model.set_submodule(name, defaults.head(old.in_features, task))
-    model.num_classes = task.outputs
-    plain = not task.hidden and not task.dropout  # timm builds one layer a head
+            model.set_submodule(name, defaults.linear(old.in_features, head))
+    model.num_classes = head.outputs
+    plain = not head.hidden and not head.dropout  # timm builds one layer a head
     return replace(loaded, config=_hub_config(model, loaded.preprocess) if plain else {})
 
 

@@ -24,7 +24,7 @@ from hubft.base import digest, network
 from hubft.base.errors import FamilyError, suggest
 from hubft.families import defaults, stated, structure
 from hubft.hookspecs import Base, Loaded
-from hubft.job import Task
+from hubft.job import Head
 
 hubft_family = {"api": (1, 0), "example": "shufflenet_v2_x0_5"}
 
@@ -53,7 +53,7 @@ def load(name: str, pretrained: bool) -> Loaded:
 
 
 @hookimpl
-def adapt_head(loaded: Loaded, task: Task) -> Loaded | None:
+def adapt_head(loaded: Loaded, head: Head) -> Loaded | None:
     """Replace the head of SqueezeNet, a convolution, by convolutions; leave every Linear to the core.
 
     A ReLU follows it, which passes no gradient at zero: so it starts near zero, as torchvision starts it.
@@ -61,7 +61,7 @@ def adapt_head(loaded: Loaded, task: Task) -> Loaded | None:
     old = loaded.model.get_submodule(loaded.head)
     if not isinstance(old, nn.Conv2d):
         return None
-    loaded.model.set_submodule(loaded.head, defaults.convolution(old.in_channels, task, std=0.01))
+    loaded.model.set_submodule(loaded.head, defaults.convolution(old.in_channels, head, std=0.01))
     return loaded
 
 

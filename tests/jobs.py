@@ -3,13 +3,13 @@
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from hubft import Job, Task
+from hubft import Job, Head
 from hubft.job import Compute, Recipe
 
 EVERY_FIELD = Job(
     "timm:resnet18.a1_in1k",
     "pictures",
-    task=Task(hidden=(64, 32), dropout=0.25, outputs=7, pool="both"),
+    head=Head(hidden=(64, 32), dropout=0.25, outputs=7, pool="both"),
     recipe=Recipe(
         train="head,last:1@0.5",
         probe=False,

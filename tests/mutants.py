@@ -15,7 +15,7 @@ import toy_family
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hubft import Loaded, Task, hookimpl
+from hubft import Loaded, Head, hookimpl
 from hubft.compress import quantize
 from hubft.families import defaults, stages
 from hubft.hookspecs import Batch, call
@@ -163,16 +163,16 @@ class Headless(Correct):
 @fails("head_fits_the_task")
 class Shallow(Correct):
     @hookimpl
-    def adapt_head(self, loaded: Loaded, task: Task) -> Loaded:
-        return defaults.adapt_head(loaded, Task(outputs=task.outputs))
+    def adapt_head(self, loaded: Loaded, head: Head) -> Loaded:
+        return defaults.adapt_head(loaded, Head(outputs=head.outputs))
 
 
 @fails("new_head_leaves_the_rest")
 class Reset(Correct):
     @hookimpl
-    def adapt_head(self, loaded: Loaded, task: Task) -> Loaded:
+    def adapt_head(self, loaded: Loaded, head: Head) -> Loaded:
         nn.init.ones_(loaded.model.get_parameter("stem.1.bias"))
-        return defaults.adapt_head(loaded, task)
+        return defaults.adapt_head(loaded, head)
 
 
 @fails("hooks_return_their_result")
@@ -300,9 +300,9 @@ class Beside(Correct):
     net = Gain
 
     @hookimpl
-    def adapt_head(self, loaded: Loaded, task: Task) -> Loaded:
+    def adapt_head(self, loaded: Loaded, head: Head) -> Loaded:
         loaded.model.gain = next(COUNT)  # type: ignore[assignment]
-        return defaults.adapt_head(loaded, task)
+        return defaults.adapt_head(loaded, head)
 
 
 @fails("delta_rebuilds_equal_bits")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hubft import Base, Job, Task, engine
+from hubft import Base, Job, Head, engine
 from hubft.base import digest
 from hubft.families import plugins
 from hubft.families.build import adapt, load_base
@@ -23,7 +23,7 @@ ACCURACY = {"accuracy": {"value": 0.9, "low": 0.8, "high": 0.95, "n": 40}}
 
 def toy_job(**options: Any) -> Job:
     """Return the job of a toy run on three classes."""
-    return Job("toy:small", "pictures/of/mine", task=Task(outputs=len(CLASSES)), **options)
+    return Job("toy:small", "pictures/of/mine", head=Head(outputs=len(CLASSES)), **options)
 
 
 def write(

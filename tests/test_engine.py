@@ -20,7 +20,7 @@ from hubft.base.errors import FamilyError, JobError, TrainingError
 from hubft.families import plugins
 from hubft.images import transforms
 from hubft.images.decode import decode
-from hubft.job import Compute, Recipe, Task
+from hubft.job import Compute, Recipe, Head
 from hubft.share import inference, load
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -62,7 +62,7 @@ def test_the_package_gives_the_logits_that_were_measured(
 ) -> None:
     """The reported accuracy is the packaged model's: measured again from the package, picture by picture."""
     options = {"train": "last:1", "averaging": averaging}
-    result = engine.finetune(job(insects, tmp_path / "run", recipe=options, package=kind, task=Task(dropout=0.2)))
+    result = engine.finetune(job(insects, tmp_path / "run", recipe=options, package=kind, head=Head(dropout=0.2)))
     model = load.load(str(tmp_path / "run"), prove=True)
     paths = sorted((insects / "val").rglob("*.png"))
     with torch.inference_mode():

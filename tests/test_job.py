@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from jobs import EVERY_FIELD, leaves
 
-from hubft import HubftError, Job, Preprocess, Task
+from hubft import HubftError, Job, Preprocess, Head
 from hubft.base.errors import JobError
 from hubft.base.serialize import from_dict, to_dict
 from hubft.job import Compute, Recipe, Reference
@@ -50,14 +50,14 @@ def test_json_brings_back_every_field() -> None:
         assert from_dict(Job, json.loads(json.dumps(to_dict(job)))) == job
 
 
-@pytest.mark.parametrize("left_out", [None, "task", "recipe", "compute", "size", "holdout", "compress", "package"])
+@pytest.mark.parametrize("left_out", [None, "head", "recipe", "compute", "size", "holdout", "compress", "package"])
 def test_what_json_leaves_out_is_the_default(left_out: str | None) -> None:
     data = {"reference": "toy:small", "data": "flowers"}
     if left_out:
         data = to_dict(JOB)
         del data[left_out]
     assert from_dict(Job, data) == JOB
-    assert from_dict(Job, data | {"recipe": {}, "task": {}, "compute": {}}) == JOB
+    assert from_dict(Job, data | {"recipe": {}, "head": {}, "compute": {}}) == JOB
 
 
 def altered(path: str, value: object) -> Any:
@@ -76,7 +76,7 @@ def altered(path: str, value: object) -> Any:
     [
         ("sise", "job: unknown key 'sise'. Did you mean 'size'?"),
         ("recipe.epoch", "job.recipe: unknown key 'epoch'. Did you mean 'epochs'?"),
-        ("task.zzz", "job.task: unknown key 'zzz'."),
+        ("head.zzz", "job.head: unknown key 'zzz'."),
     ],
 )
 def test_an_unknown_key_is_named_with_the_nearest(path: str, message: str) -> None:
@@ -111,9 +111,9 @@ def test_a_missing_key_is_named(key: str) -> None:
         ("recipe.epochs", 1.5),
         ("recipe.augment", "heavy"),
         ("compute.precision", "fp8"),
-        ("task.hidden", "64"),
-        ("task.hidden", [64, "32"]),
-        ("task.hidden", {"64": 1}),
+        ("head.hidden", "64"),
+        ("head.hidden", [64, "32"]),
+        ("head.hidden", {"64": 1}),
     ],
 )
 def test_a_value_of_the_wrong_type_is_named_by_its_path(path: str, value: object) -> None:
@@ -144,9 +144,9 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {  # field: (accepted, refused)
     "size": ([0, 8, 4096], [-1, 1, 7, 4097, 10**400]),
     "holdout": ([0.01, 0.9], [0.0, 0.95, float("nan")]),
     "white": ([0, 1, 65535], [-1, 65536]),
-    "task.hidden": ([[], [1], [65536] * 8], [[0], [65537], [1] * 9]),
-    "task.dropout": ([0.0, 0.99], [-0.1, 1.0, float("nan")]),
-    "task.outputs": ([0, 1_000_000], [-1, 1_000_001]),
+    "head.hidden": ([[], [1], [65536] * 8], [[0], [65537], [1] * 9]),
+    "head.dropout": ([0.0, 0.99], [-0.1, 1.0, float("nan")]),
+    "head.outputs": ([0, 1_000_000], [-1, 1_000_001]),
     "recipe.epochs": ([0, 1, 100_000], [-1, 100_001]),
     "recipe.batch_size": ([1, 65536], [0, 65537]),
     "recipe.accumulate": ([1, 32], [0, 33]),  # at most the batch
@@ -209,11 +209,11 @@ def test_what_python_has_in_place_of_plain_values_is_taken(tmp_path: Path) -> No
             return "LOUD"
 
     recipe = Recipe(epochs=np.int64(3), lr=np.float64(0.5), clip=2, stage_lr=["a=1"])  # type: ignore[arg-type]
-    task = Task(hidden=[np.int64(8)])  # type: ignore[arg-type]
-    job = Job(Loud("toy:small"), tmp_path / "flowers", task=task, recipe=recipe, output=tmp_path)
+    head = Head(hidden=[np.int64(8)])  # type: ignore[arg-type]
+    job = Job(Loud("toy:small"), tmp_path / "flowers", head=head, recipe=recipe, output=tmp_path)
     assert job == from_dict(Job, json.loads(json.dumps(to_dict(job))))
     types = {type(value) for value in leaves(job).values()}
-    assert types == {str, int, float, bool, tuple} and type(job.task.hidden[0]) is int
+    assert types == {str, int, float, bool, tuple} and type(job.head.hidden[0]) is int
     assert (job.reference, job.data, job.output) == ("toy:small", str(tmp_path / "flowers"), str(tmp_path))
     assert (job.recipe.epochs, job.recipe.lr, job.recipe.clip, job.recipe.stage_lr) == (3, 0.5, 2.0, ("a=1",))
 
@@ -265,8 +265,8 @@ def test_a_published_job_keeps_no_path_of_this_machine() -> None:
 
 
 def test_outputs_are_set_on_a_copy() -> None:
-    assert EVERY_FIELD.with_outputs(9).task == Task((64, 32), 0.25, 9, "both")
-    assert EVERY_FIELD.task.outputs == 7
+    assert EVERY_FIELD.with_outputs(9).head == Head((64, 32), 0.25, 9, "both")
+    assert EVERY_FIELD.head.outputs == 7
 
 
 @pytest.mark.parametrize(

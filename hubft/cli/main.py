@@ -19,14 +19,14 @@ from hubft.cli import catalogue, families, package, share
 from hubft.cli.options import Trust
 from hubft.cli.printing import print_metrics
 from hubft.families import plugins
-from hubft.job import Compute, Job, Recipe, Task
+from hubft.job import Compute, Job, Recipe, Head
 from hubft.machine import process_setup
 
 if TYPE_CHECKING:
     from hubft.engine import Result
 
 # The parts of a job are flags of their own, without a prefix, each part a group of the help.
-for part, title in ((Task, "Head"), (Recipe, "Recipe"), (Compute, "Machine")):
+for part, title in ((Head, "Head"), (Recipe, "Recipe"), (Compute, "Machine")):
     Parameter(name="*", group=Group(title, sort_key=len(title)), parse=r"^(?!outputs$)")(part)
 
 ALONE = "--resume takes everything from the run's job.json, and no other option than --data and --keep-anyway"

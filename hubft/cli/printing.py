@@ -160,10 +160,10 @@ def print_facts(console: Console, package: Package) -> None:
     manifest = package.manifest
     job, base, delta = manifest.job, manifest.base, manifest.delta
     size = sum(file.size for file in manifest.files.values()) + (package.folder / MANIFEST).stat().st_size
-    hidden = "".join(f"{width} hidden, " for width in job.task.hidden)
+    hidden = "".join(f"{width} hidden, " for width in job.head.hidden)
     kind = "full" if delta is None else f"delta: {len(delta):,} tensors are those of the base"
     facts = {
-        "head": f"{hidden}{job.task.outputs:,} outputs",
+        "head": f"{hidden}{job.head.outputs:,} outputs",
         "classes": f"{len(manifest.classes):,}: {listed(manifest.classes)}",
         "accuracy": card.accuracy(manifest.metrics) or "not measured",
         "size": f"{size / 1e6:,.2f} MB",

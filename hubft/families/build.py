@@ -15,7 +15,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from hubft.base.errors import FamilyError, JobError, Option, PackageError
 from hubft.families import plugins, stages
 from hubft.hookspecs import Loaded
-from hubft.job import Job
+from hubft.job import Head, Job
 
 ASKED: ContextVar[int] = ContextVar("size", default=0)
 """`--size` of the job whose model is loaded: for a family that must run a model to know it. Loading depends on it in
@@ -53,16 +53,22 @@ def adapt(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> Loaded:
 
     :raises JobError: `--pool`, for a model that has a head.
     """
-    if job.task.pool != "auto" and not isinstance(loaded.model.get_submodule(loaded.head), nn.Identity):
+    if job.head.pool != "auto" and not isinstance(loaded.model.get_submodule(loaded.head), nn.Identity):
         raise JobError(
             Option("pool"),
-            f" {job.task.pool}: {job.reference} has a head of its own, {loaded.head!r}, and what that is put on is "
+            f" {job.head.pool}: {job.reference} has a head of its own, {loaded.head!r}, and what that is put on is "
             "settled: leave it out",
         )
-    adapted = pm.hook.adapt_head(loaded=loaded, task=job.task)
+    adapted = headed(pm, loaded, job.head)
     if not isinstance(adapted, Loaded):
         got = type(adapted).__name__
         raise FamilyError(f"family {job.family!r}: the hook `adapt_head` gave {got}, not hubft.Loaded")
+    return adapted
+
+
+def headed(pm: pluggy.PluginManager, loaded: Loaded, head: Head) -> Loaded:
+    """Return what the hook `adapt_head` gives, called by both names of its second argument."""
+    adapted: Loaded = pm.hook.adapt_head(loaded=loaded, head=head, task=head)
     return adapted
 
 

@@ -13,30 +13,30 @@ from hubft.base.errors import FamilyError, JobError, Option, suggest
 from hubft.compress import quantize
 from hubft.families import pooling, stages
 from hubft.hookspecs import Batch, Forward, Loaded, hookimpl
-from hubft.job import Task
+from hubft.job import Head
 
 Layer = Callable[[int, int], Any]
 METHODS: dict[str, Callable[[nn.Module], nn.Module]] = {"none": lambda model: model, "bf16": quantize.bf16}
 
 
 @hookimpl
-def adapt_head(loaded: Loaded, task: Task) -> Loaded:
+def adapt_head(loaded: Loaded, head: Head) -> Loaded:
     old = loaded.model.get_submodule(loaded.head)
     if isinstance(old, nn.Identity):  # the model gives features
-        width = pooling.put(loaded, task)
-        loaded.model.set_submodule(loaded.head, head(width, task))
+        width = pooling.put(loaded, head)
+        loaded.model.set_submodule(loaded.head, linear(width, head))
         return loaded
     if not isinstance(old, nn.Linear):
         raise FamilyError(
             f"{loaded.base.reference}: its head {loaded.head!r} is a {type(old).__name__}, and the core replaces only "
             f"a Linear; the family {loaded.base.reference.partition(':')[0]!r} must implement the hook `adapt_head`"
         )
-    loaded.model.set_submodule(loaded.head, head(old.in_features, task))
+    loaded.model.set_submodule(loaded.head, linear(old.in_features, head))
     return loaded
 
 
-def head(inputs: int, task: Task, layer: Layer = nn.Linear, std: float = 0.0) -> nn.Module:
-    """Return a layer from `inputs` to `task.outputs`, or an MLP (GELU) where the task has hidden sizes.
+def linear(inputs: int, head: Head, layer: Layer = nn.Linear, std: float = 0.0) -> nn.Module:
+    """Return a layer from `inputs` to `head.outputs`, or an MLP (GELU) where the head has hidden sizes.
 
     The last layer starts at zero, so that a fresh head sends no noise into pretrained features
     (as in Big Transfer, https://arxiv.org/abs/1912.11370).
@@ -45,18 +45,18 @@ def head(inputs: int, task: Task, layer: Layer = nn.Linear, std: float = 0.0) ->
     :param std: of the last layer's first weights, where what follows it forbids zeros.
     """
     layers: list[nn.Module] = []
-    for width, following in pairwise([inputs, *task.hidden, task.outputs]):
+    for width, following in pairwise([inputs, *head.hidden, head.outputs]):
         layers += [nn.GELU()] if layers else []
-        layers += [nn.Dropout(task.dropout)] if task.dropout else []
+        layers += [nn.Dropout(head.dropout)] if head.dropout else []
         layers.append(last := layer(width, following))
     nn.init.normal_(last.weight, std=std) if std else nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
 
 
-def convolution(inputs: int, task: Task, std: float = 0.0) -> nn.Module:
-    """Return `head` as 1x1 convolutions, for heads that see a feature map."""
-    return head(inputs, task, partial(nn.Conv2d, kernel_size=1), std)
+def convolution(inputs: int, head: Head, std: float = 0.0) -> nn.Module:
+    """Return `linear` as 1x1 convolutions, for heads that see a feature map."""
+    return linear(inputs, head, partial(nn.Conv2d, kernel_size=1), std)
 
 
 @hookimpl

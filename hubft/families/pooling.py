@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from hubft.base.errors import FamilyError, Option
 from hubft.families import heads
 from hubft.hookspecs import Loaded
-from hubft.job import Task
+from hubft.job import Head
 
 BODY, POOL, HEAD = "body", "pool", "head"
 
@@ -94,21 +94,21 @@ def _is_row(outputs: Any) -> bool:
     return isinstance(outputs, tuple | list)
 
 
-def put(loaded: Loaded, task: Task) -> int:
+def put(loaded: Loaded, asked: Head) -> int:
     """Return the width of what the head of a model that gives features will be given, once it gives what is asked.
 
-    :param task: its `pool` says what the head is put on; what the model does not give in its forward pass is asked
+    :param asked: its `pool` says what the head is put on; what the model does not give in its forward pass is asked
         of its method `forward_features`, if that shows the same features.
     :raises FamilyError: the model does not give that.
     """
     seen = heads.run(loaded.model, loaded.preprocess.size, watched=loaded.head)
-    if isinstance(seen.given, Tensor) and seen.given.ndim == 2 and task.pool == "auto":
+    if isinstance(seen.given, Tensor) and seen.given.ndim == 2 and asked.pool == "auto":
         return seen.given.shape[1]
     views = features(seen.given, seen.positions)
-    if task.pool == "auto":
+    if asked.pool == "auto":
         wanted = ["token"] if "token" in views else ["patches"]
     else:
-        wanted = ["token", "patches"] if task.pool == "both" else [task.pool]
+        wanted = ["token", "patches"] if asked.pool == "both" else [asked.pool]
     if isinstance(seen.given, Tensor) and seen.given.ndim == 2:
         views = _inside(loaded, seen.given)
     if not set(wanted) <= set(views) or not isinstance(loaded.model, nn.Sequential):
@@ -116,7 +116,7 @@ def put(loaded: Loaded, task: Task) -> int:
             f"{loaded.base.reference} gives {heads.described(seen.given)}, in which no {' and no '.join(wanted)} can "
             "be told apart: leave ",
             Option("pool"),
-            f" {task.pool} out",
+            f" {asked.pool} out",
         )
     head = loaded.model.get_submodule(loaded.head)
     delattr(loaded.model, loaded.head)

@@ -139,7 +139,7 @@ def _unsealed(text: bytes) -> dict[str, Any]:
 
 def _check(manifest: Manifest) -> None:
     """Check what the fields of the manifest say of each other."""
-    task, base, files = manifest.job.task, manifest.base, manifest.files
+    task, base, files = manifest.job.head, manifest.base, manifest.files
     if len(manifest.classes) != task.outputs:
         raise PackageError(f"{len(manifest.classes)} classes for {task.outputs} outputs")
     for name, times in Counter(manifest.classes).items():
@@ -173,6 +173,6 @@ def check_head(manifest: Manifest) -> None:
 
     :raises PackageError: too large a head.
     """
-    task, file = manifest.job.task, manifest.weights
+    task, file = manifest.job.head, manifest.weights
     if 2 * sum(a * b for a, b in pairwise((*task.hidden, task.outputs))) > manifest.files[file].size:
         raise PackageError(f"hidden {list(task.hidden)} needs more numbers than {file} holds")

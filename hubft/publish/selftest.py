@@ -65,7 +65,7 @@ def _read(package: Package) -> tuple[dict[str, Tensor], Tensor]:
     tensors.same_names(SELFTEST, header, ["logits", *(f"image.{i}" for i in range(number))])
     for name, (dtype, shape) in header.items():
         if name == "logits":
-            good = dtype in (torch.float32, torch.bfloat16) and shape == (number, package.manifest.job.task.outputs)
+            good = dtype in (torch.float32, torch.bfloat16) and shape == (number, package.manifest.job.head.outputs)
         else:
             good = dtype == torch.uint8 and len(shape) == 3 and shape[2] == 3 and 0 not in shape
         if not good or not number:

@@ -8,7 +8,7 @@ from pathlib import Path
 from hubft.base import digest
 from hubft.base.files import MANIFEST
 from hubft.hookspecs import Base
-from hubft.job import PACKAGE, Job, Task
+from hubft.job import PACKAGE, Job, Head
 from hubft.publish import hub
 from hubft.publish import manifest as manifests
 from hubft.publish.manifest import Manifest
@@ -42,9 +42,9 @@ class Parent:
 
         None where the head is a new one: for other classes, or with layers that were asked for and are not the old.
         """
-        task = self.manifest.job.task
-        asked = replace(job.task, outputs=task.outputs)
-        if classes != self.manifest.classes or asked not in (task, Task(outputs=task.outputs)):
+        task = self.manifest.job.head
+        asked = replace(job.head, outputs=task.outputs)
+        if classes != self.manifest.classes or asked not in (task, Head(outputs=task.outputs)):
             return None
         return replace(job, task=task)
 

@@ -118,8 +118,8 @@ def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> None:
             shape = tuple(loaded.forward(loaded.model, torch.zeros(2, 3, height, width)).shape)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise JobError(f"{job.reference} does not take images of {height} x {width}: {reason(error)}") from error
-    if shape != (2, job.task.outputs):
-        raise FamilyError(f"{job.reference} gives outputs {shape} for 2 images, not (2, {job.task.outputs})")
+    if shape != (2, job.head.outputs):
+        raise FamilyError(f"{job.reference} gives outputs {shape} for 2 images, not (2, {job.head.outputs})")
 
 
 def _versions(families: Iterable[str]) -> dict[str, str]:

@@ -46,13 +46,13 @@ def images(run: Run, asked: Job) -> Images:
     then, now = run.facts(), found.facts()
     if then and all(now[part]["sha256"] == then.get(part, {}).get("sha256") for part in found.fingerprint()):
         return found
-    if not then and asked.task.outputs == len(found.classes):  # an older hubft began it: its checkpoints know them
+    if not then and asked.head.outputs == len(found.classes):  # an older hubft began it: its checkpoints know them
         return found
     before, after = then.get("classes", []), now["classes"]
     told = [f"the class {quoted(name)} is new" for name in after if name not in before and then]
     told += [f"the class {quoted(name)} is not there" for name in before if name not in after]
     if not then:
-        told = [f"it had {asked.task.outputs} classes, and there are {len(after)}"]
+        told = [f"it had {asked.head.outputs} classes, and there are {len(after)}"]
     for part, title in (("train", "training"), ("val", "validation"), ("test", "test")):
         old, new = (facts.get(part, {}).get("samples") for facts in (then, now))
         told += [f"it had {old or 0:,} {title} images, and there are {new or 0:,}"] if then and old != new else []

@@ -180,7 +180,7 @@ def _check_parent(manifest: Manifest, reference: str) -> None:
     below = package(name).manifest
     if len(below.base.below) >= len(manifest.base.below):
         raise PackageError(f"{reference} leads no nearer to {manifest.base.architecture}, as {MANIFEST} says it does")
-    if below.job.task != manifest.job.task:
+    if below.job.head != manifest.job.head:
         manifests.check_head(manifest)
 
 

@@ -31,13 +31,13 @@ Ids = dict[str, str]  # path -> sha256, or git's blob id of a file that the Hub 
 
 
 @dataclass(frozen=True)
-class Head:
+class Tip:
     commit: str
     tree: Ids
     private: bool
 
 
-def upload(package: Package, name: str, private: bool | None, branch: str, message: str) -> Head:
+def upload(package: Package, name: str, private: bool | None, branch: str, message: str) -> Tip:
     """Return the head that holds the package, on a branch of the repository `name`, owner/name.
 
     :param private: a new repository is private unless this is False; one that is there is changed only if it is given.
@@ -88,7 +88,7 @@ def _failing_well(name: str) -> Iterator[None]:
         raise HubError(f"{explained(error, name)} ({GO_ON})") from error
 
 
-def _opened(api: HfApi, name: str, private: bool | None, branch: str) -> Head:
+def _opened(api: HfApi, name: str, private: bool | None, branch: str) -> Tip:
     """Return the branch's head; the repository and the branch are made where they are not there."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
@@ -108,7 +108,7 @@ def _opened(api: HfApi, name: str, private: bool | None, branch: str) -> Head:
     return head
 
 
-def _head(api: HfApi, name: str, branch: str) -> Head | None:
+def _head(api: HfApi, name: str, branch: str) -> Tip | None:
     from huggingface_hub.errors import RevisionNotFoundError
     from huggingface_hub.hf_api import RepoFile
 
@@ -118,10 +118,10 @@ def _head(api: HfApi, name: str, branch: str) -> Head | None:
         return None
     files = [file for file in api.list_repo_tree(name, revision=info.sha, recursive=True) if isinstance(file, RepoFile)]
     tree = {file.path: file.lfs.sha256 if file.lfs else file.blob_id for file in files}
-    return Head(str(info.sha), tree, bool(info.private))
+    return Tip(str(info.sha), tree, bool(info.private))
 
 
-def _refuse_others(head: Head, name: str) -> None:
+def _refuse_others(head: Tip, name: str) -> None:
     others = sorted(set(head.tree) - {CARD, ".gitattributes"})
     if others and MANIFEST not in head.tree:
         raise HubError(f"{name} holds something that is no package of hubft ({', '.join(others[:3])}): push elsewhere")
@@ -142,15 +142,15 @@ def _blob_id(path: Path) -> str:
     return blob.hexdigest()
 
 
-def _holds(head: Head, ids: Mapping[str, tuple[str, str]]) -> bool:
+def _holds(head: Tip, ids: Mapping[str, tuple[str, str]]) -> bool:
     """Return whether a head's tree has the package's files, and no other file that a package may have."""
     equal = all(head.tree.get(path) in known for path, known in ids.items())
     return equal and not [path for path in FILES if path in head.tree and path not in ids]
 
 
 def _committed(
-    api: HfApi, package: Package, name: str, branch: str, parent: Head, ids: Mapping[str, tuple[str, str]], message: str
-) -> Head:
+    api: HfApi, package: Package, name: str, branch: str, parent: Tip, ids: Mapping[str, tuple[str, str]], message: str
+) -> Tip:
     """Return the head after one commit on `parent`, whichever way the answer to it went."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 

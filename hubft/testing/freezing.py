@@ -6,12 +6,12 @@ import re
 
 from hubft.families import stages
 from hubft.hookspecs import Loaded
-from hubft.job import Task
+from hubft.job import Head
 from hubft.testing.heads import head_fits_the_task
 from hubft.testing.subject import Subject, expect, in_stage, shown
 from hubft.testing.trial import check
 
-TWO = Task(outputs=2)
+TWO = Head(outputs=2)
 
 
 @check(head_fits_the_task)

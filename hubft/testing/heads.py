@@ -9,36 +9,36 @@ from torch import nn
 from hubft.base import digest
 from hubft.families import build, stages
 from hubft.hookspecs import Loaded
-from hubft.job import Task
+from hubft.job import Head
 from hubft.testing.loading import preprocess_fits_the_model
 from hubft.testing.structure import head_is_the_last_stage
 from hubft.testing.subject import Subject, batch, compute, copied, differing, expect, images, shown
 from hubft.testing.trial import check
 
-TASKS = (
-    Task(outputs=1),
-    Task(outputs=2),
-    Task(outputs=1000),
-    Task(outputs=3, hidden=(5, 4), dropout=0.25),
-    Task(outputs=3, dropout=0.5),
+HEADS = (
+    Head(outputs=1),
+    Head(outputs=2),
+    Head(outputs=1000),
+    Head(outputs=3, hidden=(5, 4), dropout=0.25),
+    Head(outputs=3, dropout=0.5),
 )
 
 
 @check(head_is_the_last_stage, preprocess_fits_the_model)
 def head_fits_the_task(subject: Subject) -> None:
     """A new head gives 1, 2 or 1000 outputs, has the hidden layers and the dropout asked for, and stays one stage."""
-    for task in TASKS:
-        adapted = subject.adapted(task)
+    for asked in HEADS:
+        adapted = subject.adapted(asked)
         outputs = compute(adapted, images(adapted))
-        expect(outputs.shape == (2, task.outputs), f"with {task} two images give {list(outputs.shape)}")
+        expect(outputs.shape == (2, asked.outputs), f"with {asked} two images give {list(outputs.shape)}")
         stages.stage_of(adapted)
         for head in _heads(adapted):
             layers = list(adapted.model.get_submodule(head).modules())
             widths = [layer.weight.shape[0] for layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)]
-            wanted = [*task.hidden, task.outputs]
-            expect(widths[-len(wanted) :] == wanted, f"with {task} the layers of {head} have the widths {widths}")
+            wanted = [*asked.hidden, asked.outputs]
+            expect(widths[-len(wanted) :] == wanted, f"with {asked} the layers of {head} have the widths {widths}")
             drops = {layer.p for layer in layers if isinstance(layer, nn.Dropout)}
-            expect(not task.dropout or task.dropout in drops, f"with {task} {head} has no such dropout")
+            expect(not asked.dropout or asked.dropout in drops, f"with {asked} {head} has no such dropout")
 
 
 @check(head_fits_the_task)
@@ -74,7 +74,7 @@ def hooks_return_their_result(subject: Subject) -> None:
 def _calls(subject: Subject, hook: str) -> list[dict[str, Any]]:
     """Return the arguments of some calls of a hook."""
     if hook == "adapt_head":
-        return [{"loaded": subject.build(), "task": task} for task in TASKS]
+        return [{"loaded": subject.build(), "head": head, "task": head} for head in HEADS]
     loaded = subject.adapted()
     if hook == "freeze":
         return [{"loaded": loaded, "train": train, "progress": 0.5} for train in ("head", "all", "all,-norms")]

@@ -25,7 +25,7 @@ from hubft.testing import values
 from hubft.testing.copies import deepcopy_computes_the_same
 from hubft.testing.heads import new_head_leaves_the_rest
 from hubft.testing.loading import filled_build_computes_the_same, reference_loads_it_again
-from hubft.testing.subject import TASK, Subject, compute, copied, differing, expect, images, shown
+from hubft.testing.subject import HEAD, Subject, compute, copied, differing, expect, images, shown
 from hubft.testing.trial import check
 from hubft.train import checkpoint, loop
 
@@ -103,7 +103,7 @@ def _packaged(
     subject: Subject, classes: tuple[str, ...] = CLASSES, kind: Literal["full", "delta"] = "full"
 ) -> Iterator[Made]:
     """Give a package of the model with a head for the classes: for a delta, on its pretrained weights."""
-    job = replace(subject.job(replace(TASK, outputs=len(classes))), package=kind)
+    job = replace(subject.job(replace(HEAD, outputs=len(classes))), package=kind)
     loaded = subject.build() if kind == "full" else subject.load(pretrained=True)
     base = digest.of_tensors(loaded.model.state_dict())
     loaded = build.adapt(subject.pm, job, loaded)

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from hubft.families import build, plugins, stages
 from hubft.hookspecs import Batch, Declared, Loaded
-from hubft.job import Job, Task
+from hubft.job import Job, Head
 from hubft.testing import values
 
 T = TypeVar("T")
 
-TASK = Task(outputs=3)
+HEAD = Head(outputs=3)
 BATCH = 4
 
 
@@ -50,9 +50,9 @@ class Subject:
         """The family's module."""
         return self.pm.get_plugin(self.family)
 
-    def job(self, task: Task = TASK) -> Job:
+    def job(self, head: Head = HEAD) -> Job:
         """Return the job of a run on this model."""
-        return Job(f"{self.family}:{self.model}", "data", task=task)
+        return Job(f"{self.family}:{self.model}", "data", head=head)
 
     def load(self, pretrained: bool = False) -> Loaded:
         """Return what the family's `load` gives, as it is."""
@@ -67,9 +67,9 @@ class Subject:
         loaded.model.load_state_dict(state, assign=True)
         return loaded
 
-    def adapted(self, task: Task = TASK, fresh: bool = False) -> Loaded:
-        """Return the model with a head for `task`; unless that is to be `fresh`, with values by which images differ."""
-        loaded = build.adapt(self.pm, self.job(task), self.build())
+    def adapted(self, head: Head = HEAD, fresh: bool = False) -> Loaded:
+        """Return the model with this head; unless that is to be `fresh`, with values by which images differ."""
+        loaded = build.adapt(self.pm, self.job(head), self.build())
         if not fresh:
             values.draw(loaded.model.get_submodule(loaded.head))
         return loaded

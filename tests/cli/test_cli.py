@@ -66,7 +66,7 @@ def test_flags_are_the_fields_of_the_job_with_their_defaults(hubft: Hubft) -> No
     whole = re.sub(r" *│\n│ {8,}", " ", hubft("finetune", "--help").out)  # a text goes on in a line that names no flag
     rows = re.findall(r"^│ (.+?) {2,}(.*?) *│$", whole, re.MULTILINE)
     shown = {name: text for names, text in rows for name in re.findall(r"--[a-z-]+", names)}
-    fields = {flag(path): value for path, value in leaves(Job("r:r", "d")).items() if path != "task.outputs"}
+    fields = {flag(path): value for path, value in leaves(Job("r:r", "d")).items() if path != "head.outputs"}
     assert (
         shown.keys() - {"--resume", "--empty-hidden", "--empty-stage-lr", "--no-probe", "--no-keep-anyway", "--trust"}
         == fields.keys()
@@ -85,7 +85,7 @@ def test_flags_make_the_job(hubft: Hubft) -> None:
     for path, value in leaves(EVERY_FIELD).items():
         if isinstance(value, bool):
             given.append(flag(path) if value else flag(path).replace("--", "--no-"))
-        elif path != "task.outputs":
+        elif path != "head.outputs":
             for item in value if isinstance(value, tuple) else [value]:
                 given += [flag(path), str(item)]
     assert parsed("toy:small", "flowers") == Job("toy:small", "flowers")
@@ -282,7 +282,7 @@ def test_finetune_leaves_a_run(trained: Trained) -> None:
     }
     assert any(name.startswith("checkpoints/") for name in files)
     job = from_dict(Job, json.loads((trained.folder / "job.json").read_text()))
-    assert job.recipe == SCHEDULE.recipe and (job.task.outputs, job.compute.workers) == (3, 0)
+    assert job.recipe == SCHEDULE.recipe and (job.head.outputs, job.compute.workers) == (3, 0)
     assert (job.reference, job.data, job.output) == ("toy:small", str(trained.data), str(trained.folder))
     lines = [json.loads(line) for line in (trained.folder / "metrics.jsonl").read_text().splitlines()]
     assert [(line["epoch"], line["step"]) for line in lines] == [(1, 3), (2, 6)]
@@ -399,7 +399,7 @@ def test_show_tells_what_a_package_is(hubft: Hubft, trained: Trained) -> None:
 def test_show_tells_of_a_delta_and_cuts_a_long_list(hubft: Hubft, tmp_path: Path) -> None:
     names = tuple(f"class {i}" for i in range(1000))
     job = packages.toy_job(package="delta", compress="bf16").with_outputs(len(names))
-    packages.write(tmp_path / "p", replace(job, task=replace(job.task, hidden=(8,))), names)
+    packages.write(tmp_path / "p", replace(job, head=replace(job.head, hidden=(8,))), names)
     facts = dict(hubft("show", tmp_path / "p").cells()[:6])
     assert facts["head"] == "8 hidden, 1,000 outputs"
     assert facts["classes"].endswith("'class 7' and 992 more")

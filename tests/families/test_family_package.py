@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hubft import Job, engine, testing
 from hubft.base.errors import BaseMismatch, PackageError
-from hubft.job import Task
+from hubft.job import Head
 from hubft.publish.manifest import Manifest
 from hubft.share import inference, load, transfer
 
@@ -110,7 +110,7 @@ def test_other_classes_get_a_fresh_head_on_the_same_body(parent: Path, pets: Pat
 
 
 PARENTS: dict[str, dict[str, Any]] = {
-    "hidden": {"task": Task(hidden=(8,), dropout=0.25)},
+    "hidden": {"head": Head(hidden=(8,), dropout=0.25)},
     "bf16": {"compress": "bf16"},
     "sized": {"size": 48},
     "delta": {"package": "delta"},
@@ -132,7 +132,7 @@ def test_every_kind_of_package_can_be_trained_further(
     assert same(before, after) - heads == before.keys() - heads
     assert (same(before, after) >= heads) == (classes == "the same")
     assert its.preprocess == manifest(first).preprocess
-    assert its.job.task.hidden == ((8,) if kind == "hidden" and classes == "the same" else ())
+    assert its.job.head.hidden == ((8,) if kind == "hidden" and classes == "the same" else ())
     assert load.load(more, prove=True).hubft["base"]["below"] == ("toy:small",)
     again = engine.finetune(further(more, insects, tmp_path / "again", package=package))
     assert load.load(again.run.folder, prove=True) is not None

@@ -13,7 +13,7 @@ from nets import check_same_bits, on_meta
 from torch import Tensor
 from torchvision import models
 
-from hubft import Task
+from hubft import Head
 from hubft.base import digest
 from hubft.base.errors import FamilyError, PackageError
 from hubft.families import plugins
@@ -86,7 +86,7 @@ def test_torchvision_loads_what_torchvision_loads(
         assert not torch.equal(*wanted), "the outputs tell nothing of the images"
         assert torch.equal(loaded.model.eval()(images(loaded)[:2]), wanted)
         assert torch.equal(bare.model.eval()(images(loaded)[:2]), wanted)
-    adapted = pm.hook.adapt_head(loaded=loaded, task=Task(outputs=3))
+    adapted = pm.hook.adapt_head(loaded=loaded, head=Head(outputs=3))
     assert adapted.model.train()(images(loaded)[:2]).shape == (2, 3)  # no tuple: no auxiliary head
 
 

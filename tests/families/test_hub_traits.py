@@ -13,7 +13,7 @@ import torch
 from commands import Hubft
 from torch import nn
 
-from hubft import Job, Loaded, Task, engine
+from hubft import Job, Loaded, Head, engine
 from hubft.base.errors import FamilyError, HubftError, JobError
 from hubft.families import heads, plugins
 from hubft.families.build import adapt, load_base
@@ -52,11 +52,11 @@ def reference(entry: str) -> str:
     return f"hub:{TRAITS}:{entry}"
 
 
-def job(entry: str, data: Path, output: Path, size: int = 64, **task: Any) -> Job:
+def job(entry: str, data: Path, output: Path, size: int = 64, **head: Any) -> Job:
     return Job(
         reference(entry),
         str(data),
-        task=Task(**task),
+        head=Head(**head),
         recipe=Recipe(epochs=2, lr=0.01, batch_size=8),
         compute=Compute(device="cpu", workers=0, cache=0.01),
         size=size,
@@ -68,8 +68,8 @@ def loaded(entry: str, size: int = 64, pretrained: bool = True) -> Loaded:
     return load_base(plugins.manager("hub"), Job(reference(entry), "-", size=size), pretrained)
 
 
-def adapted(entry: str, size: int = 64, **task: Any) -> Loaded:
-    asked = Job(reference(entry), "-", size=size, task=Task(outputs=3, **task))
+def adapted(entry: str, size: int = 64, **head: Any) -> Loaded:
+    asked = Job(reference(entry), "-", size=size, head=Head(outputs=3, **head))
     return adapt(plugins.manager("hub"), asked, load_base(plugins.manager("hub"), asked, True))
 
 
@@ -225,7 +225,7 @@ def test_what_pool_cannot_have_is_refused(entry: str, pool: str, says: str) -> N
 
 
 def test_families_that_have_heads_refuse_pool(insects: Path, tmp_path: Path) -> None:
-    asked = Job("toy:small", str(insects), task=Task(pool="patches"), output=str(tmp_path / "run"))
+    asked = Job("toy:small", str(insects), head=Head(pool="patches"), output=str(tmp_path / "run"))
     with pytest.raises(JobError, match=r"pool patches: toy:small has a head of its own, 'head'.*leave it out"):
         engine.finetune(asked)
     assert not (tmp_path / "run").exists()

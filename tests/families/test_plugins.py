@@ -16,7 +16,7 @@ from hubft.base.errors import FamilyError, JobError
 from hubft.families import plugins, sandbox
 from hubft.families.build import load_base
 from hubft.hookspecs import call
-from hubft.job import Job, Task
+from hubft.job import Job, Head
 
 OWN = {path.stem.removeprefix("hubft_") for path in plugins.CHECKOUT.glob("hubft_*.py")}
 GOOD = "from hubft import hookimpl\n@hookimpl\ndef load(name, pretrained): return None\n"
@@ -267,14 +267,14 @@ NEWER = "hubft_family = {'api': (1, 9), 'colour': 1}\n" + GOOD + "@hookimpl\ndef
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        (NEWER, "is written for version 1.9 of the hooks, and hubft has 1.1; try: update hubft, or pip un"),
-        (NEWER.replace("1, 9", "2, 0"), "is written for version 2.0 of the hooks, and hubft has 1.1; try: update"),
+        (NEWER, "is written for version 1.9 of the hooks, and hubft has 1.2; try: update hubft, or pip un"),
+        (NEWER.replace("1, 9", "2, 0"), "is written for version 2.0 of the hooks, and hubft has 1.2; try: update"),
         (
             NEWER.replace("1, 9", "0, 9"),
-            "version 0.9 of the hooks, and hubft has 1.1; try: pip install -U hubft-it, or",
+            "version 0.9 of the hooks, and hubft has 1.2; try: pip install -U hubft-it, or",
         ),
-        (NEWER.replace("(1, 9)", "'1.9'"), "says api '1.9' in hubft_family; write it as (1, 1); try: pip uninstall"),
-        (NEWER.replace("(1, 9)", "(1, True)"), "says api (1, True) in hubft_family; write it as (1, 1); try: pip uni"),
+        (NEWER.replace("(1, 9)", "'1.9'"), "says api '1.9' in hubft_family; write it as (1, 2); try: pip uninstall"),
+        (NEWER.replace("(1, 9)", "(1, True)"), "says api (1, True) in hubft_family; write it as (1, 2); try: pip uni"),
         (GOOD + "hubft_family = {'api': (1, 0), 'exmaple': 'x'}", "unknown key 'exmaple'. Did you mean 'example'?"),
         (GOOD + "hubft_family = 'me'", "hubft_family: expected an object, got str"),
     ],
@@ -445,7 +445,7 @@ def test_a_family_overrides_what_differs_and_inherits_the_rest(install: Install)
     assert pm.hook.compress(model=loaded.model, method="mine", batches=(), forward=call) is loaded.model.head
     with pytest.raises(JobError, match=r"^compress 'bf61': known methods are none, bf16\. Did you mean 'bf16'"):
         pm.hook.compress(model=loaded.model, method="bf61", batches=(), forward=call)
-    adapted = pm.hook.adapt_head(loaded=loaded, task=Task(outputs=3))
+    adapted = pm.hook.adapt_head(loaded=loaded, head=Head(outputs=3))
     assert adapted.model.head.out_features == 3
     batch = (torch.zeros(2, 3, 32, 32), torch.tensor([0, 1]))
     result = pm.hook.train_step(

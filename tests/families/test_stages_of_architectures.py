@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from hubft import Loaded, Task
+from hubft import Loaded, Head
 from hubft.families import plugins
 from hubft.families.build import unfilled
 from hubft.families.stages import stage_of, under
@@ -42,7 +42,7 @@ def build(family: str, name: str) -> Loaded:
     """Return the model with a head of seven outputs, and no memory for its parameters where that can be."""
     pm = plugins.manager(family)
     loaded = unfilled(lambda: pm.hook.load(name=name, pretrained=False))
-    adapted: Loaded = pm.hook.adapt_head(loaded=loaded, task=Task(outputs=7))
+    adapted: Loaded = pm.hook.adapt_head(loaded=loaded, head=Head(outputs=7))
     return adapted
 
 

@@ -24,7 +24,7 @@ BAD = {  # family -> the code of its module, and what is said of it
     "argument": (f"{GOOD}@hookimpl\ndef freeze(trian): pass", "Argument(s) {'trian'} are declared in the hookimpl"),
     "newer": (
         f"{GOOD}hubft_family = {{'api': (1, 99), 'colour': 'red'}}\n@hookimpl\ndef paint(colour): pass",
-        "is written for version 1.99 of the hooks, and hubft has 1.1; try: update hubft, or",
+        "is written for version 1.99 of the hooks, and hubft has 1.2; try: update hubft, or",
     ),
     "hookless": ("def load(name, pretrained): pass", "implements no hook; mark them with hubft.hookimpl"),
     "loadless": (f"{HOOK}def freeze(train): pass", "does not implement the hook `load`"),

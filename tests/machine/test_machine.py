@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hubft import HubftError, Job, Loaded
 from hubft.families import plugins
 from hubft.families.build import build
-from hubft.job import Compute, Recipe, Task
+from hubft.job import Compute, Recipe, Head
 from hubft.machine import bench, timings
 from hubft.machine import choose as machine
 from hubft.machine.choose import Choice, Work
@@ -71,7 +71,7 @@ def measured_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def toy(odd: nn.Module) -> Loaded:
     torch.manual_seed(0)
-    loaded = build(plugins.manager("toy"), Job("toy:small", "-", task=Task(outputs=3)), pretrained=True)
+    loaded = build(plugins.manager("toy"), Job("toy:small", "-", head=Head(outputs=3)), pretrained=True)
     loaded.model.stem.append(odd)  # type: ignore[union-attr,operator]
     return loaded
 

@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 from safetensors.torch import load_file
 
-from hubft import Base, Preprocess, Task
+from hubft import Base, Preprocess, Head
 from hubft.cli.main import app
 from hubft.families.plugins import ROOT
 from hubft.job import Job
@@ -186,7 +186,7 @@ def test_the_ways_to_load_a_folder_load_it(tmp_path: Path) -> None:
 
 
 def test_a_delta_says_what_it_needs() -> None:
-    job = replace(packages.toy_job(package="delta"), task=Task(outputs=3))
+    job = replace(packages.toy_job(package="delta"), head=Head(outputs=3))
     text = card.text(manifest(job=job, delta={}, base=replace(BASE, requires="toy-model")))
     needed = "This package holds only what differs from its base `toy:small`, which is needed"
     assert f"{needed}; its weights come with the distribution `toy-model`." in text

@@ -59,7 +59,7 @@ def test_nothing_is_left_to_choose(insects: Path, tmp_path: Path) -> None:
     steps = recipe["epochs"] * -(-60 // recipe["batch_size"])
     assert recipe["lr"] == probing.learning_rate(Probe(**its["probe"]), 60, steps) > 0 and recipe["epochs"] == 2
     assert its["machine"]["notes"] == [f"not measured: in fp32 the run would compute for {_predicted(its)} s"]
-    assert result.run.job() == replace(asked, data=str(insects), task=replace(asked.task, outputs=3)), "as it was asked"
+    assert result.run.job() == replace(asked, data=str(insects), head=replace(asked.head, outputs=3)), "as it was asked"
     assert len(console.about("machine ")) == len(console.about("probe ")) == len(console.about("recipe ")) == 1
     peak = max(line["lr"] for line in result.run.history())
     assert 0 < peak <= recipe["lr"]

@@ -22,7 +22,7 @@ from loopback import github, hub
 from loopback.stranger import HIDDEN, NOT_INSTALLED, ROOT, altered, checkout, run, site
 
 import hubft
-from hubft import Job, Task
+from hubft import Job, Head
 from hubft.base import digest
 from hubft.base.errors import HubftError
 from hubft.publish import package
@@ -115,7 +115,7 @@ print("\\n" + json.dumps(found))
 
 def test_a_published_entry_by_branch_tag_and_sha(bare: Path, tmp_path: Path) -> None:
     """`torch.hub.load("org/hubft", "resnet50_ft", trust_repo=True)`, as it stands in the documentation."""
-    job = Job("torchvision:resnet50", "d", task=Task(outputs=3), compress="bf16")
+    job = Job("torchvision:resnet50", "d", head=Head(outputs=3), compress="bf16")
     trained = packages.write(tmp_path / "resnet50_ft", job, pretrained=False)
     where = "hubft/share/catalogue/resnet50_ft"
     files = checkout() | {f"{where}/{p.name}": p.read_bytes() for p in (tmp_path / "resnet50_ft").iterdir()}
@@ -164,7 +164,7 @@ def compare(rank, model, expected):
 
 def test_what_is_loaded_needs_no_hubft_any_more(served: github.GitHub, bare: Path, tmp_path: Path) -> None:
     """The module goes by pickle and to spawned workers, `hubft` and `preprocess` with it; the checkout is gone."""
-    job = Job("torchvision:mobilenet_v3_small", "d", task=Task(outputs=3))
+    job = Job("torchvision:mobilenet_v3_small", "d", head=Head(outputs=3))
     trained = packages.write(tmp_path / "p", job, pretrained=False)
     (tmp_path / "worker.py").write_text(WORKER)
     code = (
@@ -327,7 +327,7 @@ print("\\n" + json.dumps(found))
 
 
 def test_arguments_of_an_entry(tmp_path: Path) -> None:
-    job = Job("torchvision:resnet50", "d", task=Task(outputs=3))
+    job = Job("torchvision:resnet50", "d", head=Head(outputs=3))
     trained = packages.write(tmp_path / "p", job, pretrained=False)
     given = entry("resnet50_ft", weights=str(tmp_path / "p"))
     assert digest.of_tensors(given.state_dict()) == digest.of_tensors(trained.state_dict())

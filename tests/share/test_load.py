@@ -13,7 +13,7 @@ import torch
 from PIL import ExifTags, Image
 from torch import nn
 
-from hubft import Base, Job, Preprocess, Task
+from hubft import Base, Job, Preprocess, Head
 from hubft.base import digest
 from hubft.base.errors import BaseMismatch, FamilyError, PackageError
 from hubft.families import plugins
@@ -198,7 +198,7 @@ def test_only_this_threads_parameters_go_to_the_meta_device() -> None:
 def test_what_cannot_be_built_without_memory_is_built_whole(name: str) -> None:
     """A hybrid runs its parameters while it is built; Swin computes a mask with them that is not saved."""
     pm = plugins.manager("timm")
-    job = Job(f"timm:{name}", "-", task=Task(outputs=2))
+    job = Job(f"timm:{name}", "-", head=Head(outputs=2))
     model = unfilled(lambda: build(pm, job, pretrained=False)).model
     assert not any(buffer.is_meta for buffer in model.buffers())
     with torch.no_grad():
@@ -240,7 +240,7 @@ def test_the_fine_tune_of_foreign_code_is_loaded_on_request_only(tmp_path: Path)
         "from torch import nn\n\ndef tiny(pretrained=False):\n"
         "    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 10))\n"
     )
-    job = Job(f"hub:{tmp_path / 'repo'}:tiny", "d", task=Task(outputs=len(packages.CLASSES)))
+    job = Job(f"hub:{tmp_path / 'repo'}:tiny", "d", head=Head(outputs=len(packages.CLASSES)))
     trained = packages.write(tmp_path / "p", job)
     with pytest.raises(PackageError, match=r"runs the code of hub:.*trust=True"):
         load.load(str(tmp_path / "p"))

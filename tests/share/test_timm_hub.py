@@ -21,7 +21,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hubft import Job, Preprocess, Task, engine
+from hubft import Job, Preprocess, Head, engine
 from hubft.families import plugins, stated
 from hubft.job import Compute, Recipe
 from hubft.publish import package
@@ -132,7 +132,7 @@ def test_from_the_hub_timm_needs_no_hubft(tmp_path: Path, picture: Path) -> None
     assert [json.loads(line) for line in done.stdout.splitlines()] == [list(CLASSES)] * len(kinds)
 
 
-@pytest.mark.parametrize("change", [{"task": Task(hidden=(8,))}, {"task": Task(dropout=0.1)}, {"package": "delta"}])
+@pytest.mark.parametrize("change", [{"head": Head(hidden=(8,))}, {"head": Head(dropout=0.1)}, {"package": "delta"}])
 def test_what_timm_could_not_build_has_no_config(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
 ) -> None:

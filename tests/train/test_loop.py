@@ -20,7 +20,7 @@ from hubft.families.build import build
 from hubft.images import dataset, mixing, transforms
 from hubft.images.decode import decode
 from hubft.images.pixels import Views
-from hubft.job import Compute, Recipe, Task
+from hubft.job import Compute, Recipe, Head
 from hubft.machine.runtime import Runtime
 from hubft.train import frozen, loader, loop, recipe
 
@@ -62,7 +62,7 @@ def begin(images: dataset.Images, pm: pluggy.PluginManager) -> Callable[..., Tra
     def begun(compute: Compute = CPU, **options: Any) -> Training:
         recipe = Recipe(**{"epochs": 2, "batch_size": 9, "lr": 0.02, "body_lr": 0.1, "seed": 3} | options)
         torch.manual_seed(0)
-        loaded = build(pm, Job("toy:small", "-", task=Task(outputs=3, dropout=0.1)), pretrained=True)
+        loaded = build(pm, Job("toy:small", "-", head=Head(outputs=3, dropout=0.1)), pretrained=True)
         runtime = Runtime(compute)
         views = Views(images.folder, images.train, loaded.preprocess, recipe)
         return Training(pm, loop.start(loaded, recipe, runtime, 3), recipe, views, runtime)
@@ -94,7 +94,7 @@ def tensors(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def fresh(pm: pluggy.PluginManager) -> dict[str, torch.Tensor]:
-    return tensors(build(pm, Job("toy:small", "-", task=Task(outputs=3, dropout=0.1)), pretrained=True).model)
+    return tensors(build(pm, Job("toy:small", "-", head=Head(outputs=3, dropout=0.1)), pretrained=True).model)
 
 
 def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
@@ -166,7 +166,7 @@ def test_a_thaw_by_stage_names_rebuilds_nothing_and_loses_nothing(begin) -> None
 
 
 def test_a_word_that_is_neither_stage_nor_rule_is_said_with_both(pm) -> None:
-    loaded = build(pm, Job("toy:small", "-", task=Task(outputs=3)), pretrained=True)
+    loaded = build(pm, Job("toy:small", "-", head=Head(outputs=3)), pretrained=True)
     assert stages.trainable(loaded, "block", 0) == stages.trainable(loaded, "head, stage:block", 0)
     for word, near in (("blok", "block"), ("hed", "head"), ("norm", "norms")):
         with pytest.raises(JobError) as caught:
@@ -331,7 +331,7 @@ def test_dropout_goes_with_the_layer_that_it_feeds() -> None:
 
 
 def test_evaluation_is_fp32_in_eval_mode_and_in_order(images: dataset.Images, pm: pluggy.PluginManager) -> None:
-    loaded = build(pm, Job("toy:small", "-", task=Task(outputs=3, dropout=0.5)), pretrained=True)
+    loaded = build(pm, Job("toy:small", "-", head=Head(outputs=3, dropout=0.5)), pretrained=True)
     nn.init.normal_(loaded.model.get_parameter("head.1.weight"))
     transform = transforms.evaluation(loaded.preprocess)
     runtime = Runtime(Compute(device="cpu", precision="bf16", workers=0))

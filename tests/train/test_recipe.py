@@ -12,7 +12,7 @@ from hubft import Job, Loaded
 from hubft.base.errors import JobError
 from hubft.families import plugins, stages
 from hubft.families.build import build
-from hubft.job import Compute, Recipe, Task
+from hubft.job import Compute, Recipe, Head
 from hubft.machine.runtime import Runtime
 from hubft.train import checkpoint, loop, recipe
 
@@ -31,7 +31,7 @@ NAMES = [name for name in timm.optim.list_optimizers() if accepted(name)]
 @pytest.fixture
 def loaded() -> Loaded:
     torch.manual_seed(0)
-    return build(plugins.manager("toy"), Job("toy:small", "-", task=Task(outputs=3)), pretrained=True)
+    return build(plugins.manager("toy"), Job("toy:small", "-", head=Head(outputs=3)), pretrained=True)
 
 
 def by_name(loaded: Loaded, optimizer: torch.optim.Optimizer, key: str) -> dict[str, Any]:
@@ -130,7 +130,7 @@ RUNTIME = Runtime(Compute(device="cpu", memory_format="channels_last"))
 
 def started(name: str, train: str = "head,block") -> loop.State:
     """Return a state of `toy:small`, in channels_last, so that a restored tensor of another order is seen."""
-    loaded = build(plugins.manager("toy"), Job("toy:small", "-", task=Task(outputs=3)), pretrained=True)
+    loaded = build(plugins.manager("toy"), Job("toy:small", "-", head=Head(outputs=3)), pretrained=True)
     nn.init.normal_(loaded.model.get_parameter("head.weight"), generator=torch.Generator().manual_seed(0))
     state = loop.start(loaded, Recipe(optimizer=name, lr=0.01, weight_decay=0.1), RUNTIME, 3)
     stages.set_trainable(loaded.model, stages.trainable(loaded, train, 0))
