@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from hubft import Job
 from hubft.families import plugins
 from hubft.families.build import build
-from hubft.job import Compute, Recipe, Head
+from hubft.job import Compute, Head, Recipe
 from hubft.machine.runtime import Runtime
 from hubft.train import loop, recipe
 

@@ -22,7 +22,7 @@ from machine import processor
 from torch import nn
 from torchvision import models
 
-from hubft import Job, Head
+from hubft import Head, Job
 from hubft.families import plugins
 from hubft.families.build import build
 from hubft.images import transforms

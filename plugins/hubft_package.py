@@ -15,7 +15,7 @@ from hubft import hookimpl
 from hubft.families import plugins
 from hubft.families.build import build, headed, unfilled
 from hubft.hookspecs import Loaded
-from hubft.job import Reference, Head
+from hubft.job import Head, Reference
 from hubft.publish import hub
 from hubft.run import parent
 from hubft.share.load import model as load_model

@@ -24,8 +24,8 @@ from torch import Tensor
 from hubft import hookimpl
 from hubft.base import digest
 from hubft.base.errors import FamilyError, suggest
-from hubft.families.build import headed
 from hubft.families import plugins
+from hubft.families.build import headed
 from hubft.hookspecs import Base, Loaded
 from hubft.job import Head
 

@@ -3,7 +3,7 @@
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from hubft import Job, Head
+from hubft import Head, Job
 from hubft.job import Compute, Recipe
 
 EVERY_FIELD = Job(

@@ -15,7 +15,7 @@ import toy_family
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hubft import Loaded, Head, hookimpl
+from hubft import Head, Loaded, hookimpl
 from hubft.compress import quantize
 from hubft.families import defaults, stages
 from hubft.hookspecs import Batch, call

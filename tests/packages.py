@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hubft import Base, Job, Head, engine
+from hubft import Base, Head, Job, engine
 from hubft.base import digest
 from hubft.families import plugins
 from hubft.families.build import adapt, load_base

@@ -20,7 +20,7 @@ from hubft.base.errors import FamilyError, JobError, TrainingError
 from hubft.families import plugins
 from hubft.images import transforms
 from hubft.images.decode import decode
-from hubft.job import Compute, Recipe, Head
+from hubft.job import Compute, Head, Recipe
 from hubft.share import inference, load
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

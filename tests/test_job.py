@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from jobs import EVERY_FIELD, leaves
 
-from hubft import HubftError, Job, Preprocess, Head
+from hubft import Head, HubftError, Job, Preprocess
 from hubft.base.errors import JobError
 from hubft.base.serialize import from_dict, to_dict
 from hubft.job import Compute, Recipe, Reference

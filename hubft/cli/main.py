@@ -19,7 +19,7 @@ from hubft.cli import catalogue, families, package, share
 from hubft.cli.options import Trust
 from hubft.cli.printing import print_metrics
 from hubft.families import plugins
-from hubft.job import Compute, Job, Recipe, Head
+from hubft.job import Compute, Head, Job, Recipe
 from hubft.machine import process_setup
 
 if TYPE_CHECKING:

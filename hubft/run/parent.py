@@ -8,7 +8,7 @@ from pathlib import Path
 from hubft.base import digest
 from hubft.base.files import MANIFEST
 from hubft.hookspecs import Base
-from hubft.job import PACKAGE, Job, Head
+from hubft.job import PACKAGE, Head, Job
 from hubft.publish import hub
 from hubft.publish import manifest as manifests
 from hubft.publish.manifest import Manifest

@@ -1,36 +1,114 @@
-"""What a classifier reached on held-out images, with intervals."""
+"""What a model reached on samples that it was not trained on: numbers, each with its interval and its direction."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
+import numpy
+from numpy.typing import NDArray
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix
-from torch import Tensor, nn
+
+RESAMPLES = 200  # of a bootstrap: the ends of a 95 % interval are then known to about a tenth of its length
+TITLES = {
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "mean_average_precision": "mean average precision",
+    "f1_macro": "macro F1",
+    "f1_micro": "micro F1",
+    "f1_samples": "sample F1",
+    "mae": "MAE",
+    "r2": "R2",
+    "rmse": "RMSE",
+    "top_5": "top-5 accuracy",
+}
 
 
-def proportion(hits: int, n: int) -> dict[str, float | int]:
-    """Return value, low, high and n of a share, with the 95 % Wilson score interval (Wilson 1927,
-    https://doi.org/10.1080/01621459.1927.10502953)."""
+@dataclass(frozen=True)
+class Measured:
+    """A number with its 95 % interval."""
+
+    value: float
+    low: float | None = None
+    """None where no interval was asked for, or none can be had."""
+    high: float | None = None
+    n: int = 0
+    """Samples, or labels, that it was measured on."""
+    better: Literal["higher", "lower"] = "higher"
+
+    def beats(self, other: Measured) -> bool:
+        """Tell whether this is the better number."""
+        return self.value > other.value if self.better == "higher" else self.value < other.value
+
+    def __str__(self) -> str:
+        """Return `0.948 [0.901, 0.974]`, in four digits where the number is large."""
+        interval = "" if self.low is None or self.high is None else f" [{number(self.low)}, {number(self.high)}]"
+        return f"{number(self.value)}{interval}"
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """All that was measured on some samples."""
+
+    headline: str
+    """Name of the one number by which models are compared."""
+    values: Mapping[str, Measured]
+    loss: float
+    """Of the task's plain loss: mean over the labels that are there."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """Further facts, JSON types: of each class, a matrix."""
+
+    @property
+    def head(self) -> Measured:
+        """The headline's number."""
+        return self.values[self.headline]
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as one object of JSON types, each number under its name; `read` is the reverse."""
+        values = {name: asdict(measured) for name, measured in self.values.items()}
+        return {"headline": self.headline, **values, "loss": self.loss, **self.details}
+
+
+def read(data: Mapping[str, Any]) -> Metrics:
+    """Return the metrics that `plain` gave; those of schema 1 have accuracy as their headline."""
+    values = {name: Measured(**one) for name, one in data.items() if isinstance(one, Mapping) and "value" in one}
+    others = {name: one for name, one in data.items() if name not in values and name not in ("headline", "loss")}
+    return Metrics(data.get("headline", "accuracy"), values, data["loss"], others)
+
+
+def title(name: str) -> str:
+    """Return the name of a metric as people write it."""
+    return TITLES.get(name, name.replace("_", " "))
+
+
+def number(value: float) -> str:
+    """Return a number for people: three decimals, or four digits where it is large or small."""
+    return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 100 else f"{value:.4g}"
+
+
+def proportion(hits: int, n: int) -> Measured:
+    """Return a share with its 95 % Wilson score interval (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953)."""
     interval = binomtest(hits, n).proportion_ci(0.95, method="wilson")
-    return {"value": hits / n, "low": float(interval.low), "high": float(interval.high), "n": n}
+    return Measured(hits / n, float(interval.low), float(interval.high), n)
 
 
-def classification(outputs: Tensor, targets: Tensor, classes: Sequence[str]) -> dict[str, Any]:
-    """Return accuracy, loss (mean cross entropy, nats), recall of each class and the confusion matrix as JSON types.
+Statistic = Callable[[NDArray[numpy.float64]], float]
+"""Of how often each sample counts, float64 `[n]`; NaN where it is not defined for that."""
 
-    :param outputs: logits float32 `[n, classes]`.
-    :param targets: int64 `[n]`.
-    `confusion[i][j]` counts images of class i that were taken for class j; `recall` is None for a class
-    without images.
+
+def bootstrap(
+    statistic: Statistic, n: int, *, better: Literal["higher", "lower"] = "higher", resamples: int = RESAMPLES
+) -> Measured:
+    """Return a statistic of n samples with its 95 % percentile interval (Efron and Tibshirani 1993, chapter 13).
+
+    The resamples are the same for every statistic of n samples, and from one call to the next.
     """
-    predicted = outputs.argmax(1)
-    matrix = confusion_matrix(targets, predicted, labels=range(len(classes)))
-    totals = matrix.sum(1)
-    return {
-        "accuracy": proportion(int(matrix.trace()), len(targets)),
-        "loss": float(nn.functional.cross_entropy(outputs, targets)),
-        "recall": [proportion(int(matrix[i, i]), int(n)) if n else None for i, n in enumerate(totals)],
-        "confusion": matrix.tolist(),
-    }
+    value = statistic(numpy.ones(n))
+    random = numpy.random.default_rng(0)
+    drawn = [statistic(random.multinomial(n, numpy.full(n, 1 / n)).astype(float)) for _ in range(resamples)]
+    known = numpy.array([one for one in drawn if numpy.isfinite(one)])
+    if len(known) < resamples / 2 or not len(known):
+        return Measured(value, None, None, n, better)
+    low, high = numpy.quantile(known, (0.025, 0.975))
+    return Measured(value, float(low), float(high), n, better)

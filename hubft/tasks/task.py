@@ -5,16 +5,17 @@ from __future__ import annotations
 import importlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from hubft.base.errors import PackageError, suggest
 from hubft.base.serialize import from_dict, to_dict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from hubft.job import Labels, Recipe
+    from hubft.tasks.losses import Loss
     from hubft.tasks.metrics import Metrics
 
 KINDS = {
@@ -24,9 +25,6 @@ KINDS = {
     "several": "Several",
 }
 """Kind of a task -> its class, in the file of that name. A new task is a file and a line here."""
-
-Probed = Literal["logistic", "sigmoid", "ridge"]
-"""How a head is solved: by L-BFGS on the task's loss, or in closed form."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,11 @@ class Task(Protocol):
     pipeline: ClassVar[str] = "image-classification"
     """`pipeline_tag` of the Hugging Face Hub for images."""
     mixes: ClassVar[bool] = False
-    """Whether Mixup and CutMix have a meaning: targets may be class probabilities."""
+    """Whether targets may be class probabilities, as Mixup and CutMix make them."""
+    tunes: ClassVar[bool] = False
+    """Whether some training rows are held out of training, for `tuned`."""
+
+    # ---- what it is ----
 
     @property
     def outputs(self) -> int:
@@ -62,10 +64,17 @@ class Task(Protocol):
         """Of the outputs, in order: each once, and each can be shown."""
         ...
 
+    def summary(self) -> str:
+        """Return what it is in a phrase, after `images`: `of 3 classes`, `with any of 20 labels`."""
+        ...
+
+    # ---- from the data; without torch ----
+
     @classmethod
     def fit(cls, columns: Sequence[Column], labels: Labels) -> Self:
-        """Return the task that these columns state, of all rows that have a label.
+        """Return the task that these columns state.
 
+        :param columns: of the rows to train and to validate on.
         :param labels: what the user said of them.
         :raises DataError: they cannot be of this task; says why, and what to type.
         """
@@ -79,27 +88,91 @@ class Task(Protocol):
         ...
 
     def settled(self, targets: Sequence[Any]) -> Self:
-        """Return the task with what the training rows tell: how many there are of each class, a mean, a scale."""
+        """Return the task with what the training rows tell: how many there are of each class, a mean, a scale.
+
+        :raises DataError: there is nothing to learn from them.
+        """
         ...
+
+    def strata(self, target: Any) -> Iterable[Hashable]:
+        """Return what a split keeps even: the strata that a sample is of, the rarest first."""
+        ...
+
+    # ---- training ----
 
     def collate(self, targets: Sequence[Any]) -> Any:
         """Return encoded targets as a tree of tensors with a row for each sample."""
         ...
 
-    def strata(self, target: Any) -> Iterable[Hashable]:
-        """Return what a split keeps even: the strata that a sample is of."""
+    def criterion(self, recipe: Recipe | None = None) -> Loss:
+        """Return the loss, called as `criterion(outputs, targets)`.
+
+        :param recipe: of training; without one it is the plain loss that evaluation states.
+        :raises JobError: an option of the recipe that has no meaning for this task.
+        """
         ...
 
-    def criterion(self, recipe: Recipe | None = None) -> nn.Module:
-        """Return the loss, called as `criterion(outputs, targets)`: a mean over the labels that are there.
+    def errors(self, outputs: Tensor, targets: Any) -> Tensor:
+        """Return how wrong each sample is, float32 `[n]`, from 0, right, to 1, as wrong as knowing nothing."""
+        ...
 
-        :param recipe: of training; without one it is what evaluation measures.
+    @property
+    def ignorance(self) -> float:
+        """The plain loss of a model that knows nothing and says so."""
+        ...
+
+    def constant(self) -> float:
+        """Return the least mean of `errors` on the training rows that one answer for all of them could have."""
+        ...
+
+    # ---- measuring ----
+
+    def score(self, outputs: Tensor, targets: Any) -> Metrics:
+        """Return loss and headline alone, for an epoch: takes no longer than the pass did.
+
+        :param outputs: float32 `[n, outputs]`, on the CPU.
+        :param targets: as `collate` makes them.
         """
         ...
 
     def measure(self, outputs: Tensor, targets: Any) -> Metrics:
-        """Return what outputs float32 `[n, outputs]` reached on targets as `collate` makes them, both on the CPU."""
+        """Return all that can be measured, with intervals."""
         ...
+
+    def no_better(self, metrics: Metrics, targets: Any) -> str:
+        """Return in a sentence that one answer for all would do as well, or nothing.
+
+        :param targets: those that the metrics are of.
+        """
+        return ""
+
+    def figures(self, metrics: Metrics) -> Mapping[str, Figure]:
+        """Return the pictures of a report by the names of their files; the first stands on the card."""
+        ...
+
+    def tables(self, metrics: Metrics) -> Iterable[Table]:
+        """Return the tables of single classes, labels or columns that `evaluate` and the card show."""
+        ...
+
+    # ---- the package ----
+
+    def tuned(self, outputs: Tensor, targets: Any) -> Self:
+        """Return the task with what held-out training rows tell, such as thresholds."""
+        return self
+
+    def folded(self, weight: Tensor, bias: Tensor) -> Self:
+        """Return the task of a model whose outputs are in the user's unit, and make it so.
+
+        :param weight: of the head's last layer, float32 `[outputs, ...]`, changed in place.
+        :param bias: of it, `[outputs]`, too.
+        """
+        return self
+
+    def unfolded(self, weight: Tensor, bias: Tensor) -> Self:
+        """Undo `folded`: return the task of a model that is trained further."""
+        return self
+
+    # ---- predicting ----
 
     def decode(self, outputs: Tensor) -> list[dict[str, Any]]:
         """Return what `predict` says of each row of outputs float32 `[n, outputs]`, JSON types."""
@@ -108,6 +181,38 @@ class Task(Protocol):
     def state(self, target: Any) -> dict[str, Any]:
         """Return an encoded target in the words of `decode`, for a table of predictions."""
         ...
+
+    def words(self, said: Mapping[str, Any], top: int) -> str:
+        """Return what `decode` said of a sample as a line for people.
+
+        :param top: how many classes to name at most, where they have an order.
+        """
+        ...
+
+    def cells(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
+        """Return what `decode` said of a sample as the cells of a table: column -> text or number."""
+        ...
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for people."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[Any]]
+    """Names are foreign text, for the reader's side to escape; a `Measured` shows its interval."""
+
+    @classmethod
+    def of_names(cls, what: str, names: Sequence[str], metrics: Metrics, columns: Sequence[str]) -> Self:
+        """Return what was measured of each name, a row each: details that are a list of `Measured` as JSON, or None.
+
+        :param what: the names are, as the head of their column.
+        """
+        from hubft.tasks.metrics import Measured
+
+        found = [metrics.details.get(column, [None] * len(names)) for column in columns]
+        cells = [[one and Measured(**one) for one in column] for column in found]
+        return cls((what, *columns), [(name, *row) for name, *row in zip(names, *cells, strict=True)])
 
 
 def plain(task: Task) -> dict[str, Any]:

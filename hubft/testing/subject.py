@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hubft.families import build, plugins, stages
 from hubft.hookspecs import Batch, Declared, Loaded
-from hubft.job import Job, Head
+from hubft.job import Head, Job
 from hubft.testing import values
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hubft import Base, Loaded, Preprocess, Head, hookimpl
+from hubft import Base, Head, Loaded, Preprocess, hookimpl
 from hubft.cut import cut
 from hubft.cut.feed import Cut
 from hubft.families import plugins, stages

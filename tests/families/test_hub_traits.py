@@ -13,7 +13,7 @@ import torch
 from commands import Hubft
 from torch import nn
 
-from hubft import Job, Loaded, Head, engine
+from hubft import Head, Job, Loaded, engine
 from hubft.base.errors import FamilyError, HubftError, JobError
 from hubft.families import heads, plugins
 from hubft.families.build import adapt, load_base

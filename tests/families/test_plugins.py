@@ -16,7 +16,7 @@ from hubft.base.errors import FamilyError, JobError
 from hubft.families import plugins, sandbox
 from hubft.families.build import load_base
 from hubft.hookspecs import call
-from hubft.job import Job, Head
+from hubft.job import Head, Job
 
 OWN = {path.stem.removeprefix("hubft_") for path in plugins.CHECKOUT.glob("hubft_*.py")}
 GOOD = "from hubft import hookimpl\n@hookimpl\ndef load(name, pretrained): return None\n"

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from hubft import Loaded, Head
+from hubft import Head, Loaded
 from hubft.families import plugins
 from hubft.families.build import unfilled
 from hubft.families.stages import stage_of, under

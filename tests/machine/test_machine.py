@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hubft import HubftError, Job, Loaded
 from hubft.families import plugins
 from hubft.families.build import build
-from hubft.job import Compute, Recipe, Head
+from hubft.job import Compute, Head, Recipe
 from hubft.machine import bench, timings
 from hubft.machine import choose as machine
 from hubft.machine.choose import Choice, Work

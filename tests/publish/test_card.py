@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 from safetensors.torch import load_file
 
-from hubft import Base, Preprocess, Head
+from hubft import Base, Head, Preprocess
 from hubft.cli.main import app
 from hubft.families.plugins import ROOT
 from hubft.job import Job

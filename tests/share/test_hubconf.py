@@ -22,7 +22,7 @@ from loopback import github, hub
 from loopback.stranger import HIDDEN, NOT_INSTALLED, ROOT, altered, checkout, run, site
 
 import hubft
-from hubft import Job, Head
+from hubft import Head, Job
 from hubft.base import digest
 from hubft.base.errors import HubftError
 from hubft.publish import package

@@ -13,7 +13,7 @@ import torch
 from PIL import ExifTags, Image
 from torch import nn
 
-from hubft import Base, Job, Preprocess, Head
+from hubft import Base, Head, Job, Preprocess
 from hubft.base import digest
 from hubft.base.errors import BaseMismatch, FamilyError, PackageError
 from hubft.families import plugins

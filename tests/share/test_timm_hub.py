@@ -21,7 +21,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hubft import Job, Preprocess, Head, engine
+from hubft import Head, Job, Preprocess, engine
 from hubft.families import plugins, stated
 from hubft.job import Compute, Recipe
 from hubft.publish import package

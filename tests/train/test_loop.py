@@ -20,7 +20,7 @@ from hubft.families.build import build
 from hubft.images import dataset, mixing, transforms
 from hubft.images.decode import decode
 from hubft.images.pixels import Views
-from hubft.job import Compute, Recipe, Head
+from hubft.job import Compute, Head, Recipe
 from hubft.machine.runtime import Runtime
 from hubft.train import frozen, loader, loop, recipe
 

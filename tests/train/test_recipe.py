@@ -12,7 +12,7 @@ from hubft import Job, Loaded
 from hubft.base.errors import JobError
 from hubft.families import plugins, stages
 from hubft.families.build import build
-from hubft.job import Compute, Recipe, Head
+from hubft.job import Compute, Head, Recipe
 from hubft.machine.runtime import Runtime
 from hubft.train import checkpoint, loop, recipe
 

@@ -1,0 +1,143 @@
+"""One class a sample: softmax and cross entropy."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from hubft.base.display import visible
+from hubft.tasks import vocabulary
+from hubft.tasks.task import Column, Table, Task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from hubft.job import Labels, Recipe
+    from hubft.tasks.losses import Loss
+    from hubft.tasks.metrics import Metrics
+
+LOSSES = ("cross-entropy", "focal")
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """One of some classes."""
+
+    kind: ClassVar[str] = "classification"
+    mixes: ClassVar[bool] = True
+
+    classes: tuple[str, ...]
+    """Names, in the order of the outputs."""
+    counts: tuple[int, ...] = ()
+    """Training rows of each class."""
+
+    @property
+    def outputs(self) -> int:
+        return len(self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.classes
+
+    def summary(self) -> str:
+        return f"of {len(self.classes):,} classes"
+
+    @classmethod
+    def fit(cls, columns: Sequence[Column], labels: Labels) -> Self:
+        (column,) = columns
+        found = [vocabulary.name(value) for value in column.values if value not in (None, "")]
+        return cls(vocabulary.of(column, found, "class"))
+
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """Output of each class."""
+        return {name: place for place, name in reversed(tuple(enumerate(self.classes)))}
+
+    def encode(self, values: Sequence[Any]) -> int | None:
+        (value,) = values
+        return vocabulary.index(value, self.classes, self.positions, "class")
+
+    def settled(self, targets: Sequence[int]) -> Self:
+        counts = Counter(targets)
+        return replace(self, counts=tuple(counts[label] for label in range(len(self.classes))))
+
+    def strata(self, target: int) -> Iterable[Hashable]:
+        return (target,)
+
+    def collate(self, targets: Sequence[int | None]) -> Tensor:
+        import torch
+
+        from hubft.tasks.losses import MISSING
+
+        return torch.tensor([MISSING if target is None else target for target in targets], dtype=torch.int64)
+
+    def criterion(self, recipe: Recipe | None = None) -> Loss:
+        from hubft.tasks import losses
+
+        if recipe is None:
+            return losses.CrossEntropy()
+        focus = 2.0 if losses.chosen(recipe.loss, LOSSES, self.kind) == "focal" else 0.0
+        weight = losses.class_weights(recipe.class_weights, self.classes, self.counts)
+        return losses.CrossEntropy(weight, recipe.smoothing, focus)
+
+    def errors(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return ((outputs.argmax(1) != targets) | outputs.isnan().any(1)).float()
+
+    @property
+    def ignorance(self) -> float:
+        return math.log(len(self.classes))
+
+    def constant(self) -> float:
+        return 1 - max(self.counts) / sum(self.counts)
+
+    def score(self, outputs: Tensor, targets: Tensor) -> Metrics:
+        from hubft.tasks import classified
+
+        return classified.score(outputs, targets)
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> Metrics:
+        from hubft.tasks import classified
+
+        return classified.measure(outputs, targets, len(self.classes))
+
+    def no_better(self, metrics: Metrics, targets: Tensor) -> str:
+        (label, count), *_ = Counter(targets.tolist()).most_common(1)
+        if metrics.head.value > count / len(targets):
+            return ""
+        return f"it gets no more right than a model that always says {self.classes[label]!r}, the most frequent class"
+
+    def figures(self, metrics: Metrics) -> Mapping[str, Figure]:
+        from hubft.tasks import pictures
+
+        return {"confusion.png": pictures.confusion(metrics.details["confusion"], self.classes)}
+
+    def tables(self, metrics: Metrics) -> Iterable[Table]:
+        yield Table.of_names("class", self.classes, metrics, ("recall", "precision"))
+
+    def decode(self, outputs: Tensor) -> list[dict[str, Any]]:
+        said = []
+        for shares in outputs.softmax(1).tolist():
+            found = dict(sorted(zip(self.classes, shares, strict=True), key=lambda one: -one[1]))
+            name, share = next(iter(found.items()))
+            said.append({"class": name, "probability": share, "probabilities": found})
+        return said
+
+    def state(self, target: int | None) -> dict[str, Any]:
+        return {"class": None if target is None else self.classes[target]}
+
+    def words(self, said: Mapping[str, Any], top: int) -> str:
+        best = islice(said["probabilities"].items(), top)
+        return ", ".join(f"{visible(name, 24)} {share:.3f}" for name, share in best)
+
+    def cells(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
+        cells: dict[str, Any] = {}
+        for rank, (name, share) in enumerate(islice(said["probabilities"].items(), top), 1):
+            behind = f"_{rank}" if rank > 1 else ""
+            cells |= {f"class{behind}": name, f"probability{behind}": share}
+        return cells

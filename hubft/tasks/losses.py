@@ -1,0 +1,153 @@
+"""Losses: means over the labels that are there. One that is missing counts in neither the sum nor its denominator."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hubft.base.display import listed
+from hubft.base.errors import JobError, Option, suggest
+
+MISSING = -100  # of a class: `ignore_index` of torch's cross entropy; elsewhere a missing label is NaN
+LEAST = 1e-12  # of a denominator
+
+Each = Callable[[Tensor, Tensor], Tensor]
+"""(outputs, targets) -> the loss of each label, `[n]` or `[n, labels]`."""
+
+
+class Loss(nn.Module):
+    """A weighted mean of the losses of labels, called as `loss(outputs, targets)`."""
+
+    total: Tensor | float | None = None
+    """The denominator; without one it is the sum of the weights."""
+
+    def losses(self, outputs: Tensor, targets: Any) -> Tensor:
+        """Return the loss of each label, `[n]` or `[n, labels]`; of a missing one any finite number."""
+        raise NotImplementedError
+
+    def weights(self, targets: Any) -> Tensor:
+        """Return the weight of each label in the mean, of the same shape: 0 where it is missing."""
+        raise NotImplementedError
+
+    def forward(self, outputs: Tensor, targets: Any) -> Tensor:
+        """Return the mean; 0 where no label is there."""
+        weights = self.weights(targets)
+        total = weights.sum().clamp(min=LEAST) if self.total is None else self.total
+        return (self.losses(outputs, targets) * weights).sum() / total
+
+    def samples(self, outputs: Tensor, targets: Any) -> Tensor:
+        """Return the mean of each sample, `[n]`; 0 where it has no label."""
+        weights, losses = self.weights(targets), self.losses(outputs, targets)
+        if weights.ndim == 1:
+            return losses * (weights > 0)
+        return (losses * weights).sum(1) / weights.sum(1).clamp(min=LEAST)
+
+    def part(self, targets: Any, share: float) -> Self:
+        """Return the loss of a part of a batch, so that the parts' means, weighted by their shares, give the batch's.
+
+        :param targets: of the whole batch.
+        :param share: of its samples that the part has.
+        """
+        part = copy.copy(self)
+        part.total = self.weights(targets).sum().clamp(min=LEAST) * share
+        return part
+
+
+class CrossEntropy(Loss):
+    """Cross entropy of one class a sample: targets int64 `[n]`, or class probabilities float32 `[n, classes]`."""
+
+    def __init__(self, weight: Tensor | None = None, smoothing: float = 0.0, focus: float = 0.0) -> None:
+        """:param weight: of each class, `[classes]`.
+        :param smoothing: share of the target that is spread over all classes.
+        :param focus: exponent of the focal loss (https://arxiv.org/abs/1708.02002, equation 4)."""
+        super().__init__()
+        self.weight, self.smoothing, self.focus = weight, smoothing, focus
+
+    def forward(self, outputs: Tensor, targets: Any) -> Tensor:
+        """Return the mean, where nothing is weighted by torch's own reduction."""
+        if self.weight is None and self.total is None and not self.focus:
+            mean: Tensor = functional.cross_entropy(outputs, targets, label_smoothing=self.smoothing)
+            return mean
+        return super().forward(outputs, targets)
+
+    def losses(self, outputs: Tensor, targets: Any) -> Tensor:
+        """Return the cross entropy of each sample, `[n]`."""
+        losses = functional.cross_entropy(outputs, targets, reduction="none", label_smoothing=self.smoothing)
+        if self.focus:
+            losses = losses * (1 - torch.exp(-losses)) ** self.focus
+        return losses
+
+    def weights(self, targets: Any) -> Tensor:
+        """Return the weight of each sample's class, `[n]`."""
+        weights: Tensor
+        if targets.is_floating_point():  # probabilities of classes that were mixed
+            weights = targets.sum(1) if self.weight is None else targets @ self.weight.to(targets)
+            return weights
+        weights = (targets != MISSING).float()
+        return weights if self.weight is None else weights * self.weight.to(targets.device)[targets.clamp(min=0)]
+
+
+class Masked(Loss):
+    """The mean of a loss over the labels that are not NaN: targets float32 `[n, labels]`."""
+
+    def __init__(self, each: Each, weight: Tensor | None = None) -> None:
+        """:param weight: of each label, `[labels]`."""
+        super().__init__()
+        self.each, self.weight = each, weight
+
+    def losses(self, outputs: Tensor, targets: Any) -> Tensor:
+        """Return the loss of each label, `[n, labels]`."""
+        return self.each(outputs, targets.nan_to_num(0.0))
+
+    def weights(self, targets: Any) -> Tensor:
+        """Return 1, or its label's weight, where a label is there, `[n, labels]`."""
+        weights: Tensor = (~targets.isnan()).float()
+        return weights if self.weight is None else weights * self.weight.to(targets.device)
+
+
+def asymmetric(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the asymmetric loss of several labels (https://arxiv.org/abs/2009.14119), `[n, labels]`.
+
+    With the authors' values: an exponent of 1 for positives and 4 for negatives, whose probability is cut by 0.05.
+    """
+    logs, shares = functional.logsigmoid(outputs), (outputs.sigmoid() - 0.05).clamp(min=0)
+    return -(targets * (1 - logs.exp()) * logs + (1 - targets) * shares**4 * torch.log1p(-shares))
+
+
+def chosen(asked: str, known: Sequence[str], kind: str) -> str:
+    """Return the loss of a task: the one that was asked for, or the first that is known.
+
+    :raises JobError: it is none of those of this task.
+    """
+    if asked == "auto":
+        return known[0]
+    if asked not in known:
+        raise JobError(Option("loss"), f" {asked}: the losses of {kind} are {', '.join(known)}.{suggest(asked, known)}")
+    return asked
+
+
+def class_weights(asked: Sequence[str], names: Sequence[str], counts: Sequence[int]) -> Tensor | None:
+    """Return what `--class-weights` says, float32 `[names]`; None where it says nothing.
+
+    :param asked: `balanced`: samples over classes times count, so that each class has the same part in the loss; or
+        NAME=WEIGHT for single classes, 1 for the others.
+    :param counts: training rows of each name.
+    :raises JobError: an unknown name.
+    """
+    if not asked:
+        return None
+    if tuple(asked) == ("balanced",):
+        rows = torch.tensor(counts, dtype=torch.float32).clamp(min=1)
+        return rows.sum() / (len(rows) * rows)
+    weight = torch.ones(len(names))
+    for text in asked:
+        name, _, number = text.rpartition("=")
+        if name not in names:
+            raise JobError(Option("class_weights"), f": {name!r} is none of {listed(names)}.{suggest(name, names)}")
+        weight[list(names).index(name)] = float(number)
+    return weight

@@ -1,0 +1,75 @@
+"""Names of classes and labels: from the values of a column, checked, found again. Without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hubft.base.display import listed, look_alike, quoted, unprintable
+from hubft.base.errors import DataError, suggest
+
+if TYPE_CHECKING:
+    from hubft.tasks.task import Column
+
+MOST = 100_000  # names; a head with more is asked for by mistake
+
+
+def name(value: Any) -> str:
+    """Return a cell's value as the name of a class: 3 and 3.0 are `3`, blanks around a text do not count."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value.strip() if isinstance(value, str) else str(value)
+
+
+def of(column: Column, found: Iterable[str], what: str) -> tuple[str, ...]:
+    """Return the names of a column in the order of the outputs: as the data says it, else sorted, numbers as numbers.
+
+    :param found: the names that are there, each as often as it is there.
+    :param what: they are: `class`, `label`.
+    :raises DataError: fewer than two, all different, or some that cannot be told apart.
+    """
+    found = list(found)
+    names = list(column.names) or sorted(set(found), key=_order)
+    where = f"column {quoted(column.name)}"
+    if not found:
+        raise DataError(f"{where} has no {what} in any row: name another --target")
+    if len(names) < 2:
+        raise DataError(f"{where} has one {what} only, {quoted(names[0])}: there is nothing to tell apart")
+    if len(names) > MOST or (len(names) == len(found) > 8 and not column.names):
+        raise DataError(
+            f"{where} has {len(names):,} values, all different, as {listed(names, 3)}: that is no {what}; for numbers "
+            "give --task regression, or name another --target"
+        )
+    for one in names:
+        if problem := unprintable(one):
+            raise DataError(f"{where}: the {what} {quoted(one)} {problem}")
+    if twins := look_alike(names):
+        raise DataError(f"{where}: two {what} names, {twins}: give them one name")
+    return tuple(names)
+
+
+def _order(name: str) -> tuple[int, float, str]:
+    try:
+        return 0, float(name), name
+    except ValueError:
+        return 1, 0.0, name
+
+
+def index(value: Any, names: Sequence[str], positions: dict[str, int], what: str) -> int | None:
+    """Return the place of a value among the names; None for a gap, as -1 is where the data numbers its classes.
+
+    :param positions: of each name.
+    :raises DataError: it is none of them; says which are known.
+    """
+    if value is None or value == -1:
+        return None
+    if (found := positions.get(name(value))) is not None:
+        return found
+    if type(value) is int and 0 <= value < len(names):  # a number of the data's own list
+        return value
+    raise DataError(f"unknown {what} {quoted(name(value))}; known are {listed(names)}.{suggest(name(value), names)}")
+
+
+def rarest_first(keys: Iterable[Hashable], counts: Sequence[int]) -> list[Hashable]:
+    """Return strata that are indices into `counts`, those of few rows first."""
+    return sorted(keys, key=lambda key: (counts[key] if counts else 0, key))  # type: ignore[call-overload]
