@@ -54,7 +54,7 @@ class Ends:
     def __init__(self, prepared: Prepared, run: Run) -> None:
         self.prepared, recipe = prepared, prepared.job.recipe
         model = prepared.loaded.model
-        state = loop.start(prepared.loaded, recipe, prepared.runtime, prepared.job.head.outputs)
+        state = loop.start(prepared.loaded, recipe, prepared.runtime, prepared.data.task)
         self.weights = {"probe": _copy(model)}
         averages = {"averaged by 0.9": Average(model, 0.9), "averaged over all": Whole(model, 0.0)}
         for average in averages.values():

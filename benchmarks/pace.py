@@ -74,7 +74,7 @@ def settled(given: argparse.Namespace, folder: str) -> tuple[Prepared, Plan]:
 def ours(prepared: Prepared) -> Iterator[int]:
     """Train as the run does, and yield the number of images after each step."""
     recipe, runtime = prepared.job.recipe, prepared.runtime
-    state = loop.start(prepared.loaded, recipe, runtime, prepared.job.head.outputs)
+    state = loop.start(prepared.loaded, recipe, runtime, prepared.data.task)
     seen = inputs(prepared, phases(prepared)[0], 0)
     for step in loop.fit(prepared.pm, state, recipe, seen.batches, runtime, seen.feed):
         yield step.images

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,18 @@ from hubft.base.files import writing
 from hubft.data import seen
 from hubft.families import plugins
 from hubft.hookspecs import Loaded
-from hubft.images import transforms
-from hubft.images.dataset import Images
+from hubft.images import samples, transforms
 from hubft.job import Job
 from hubft.publish import package, selftest
-from hubft.run import report, resuming
+from hubft.run import outputs, report, resuming, training
+from hubft.run.data import Data
 from hubft.run.folder import Run
-from hubft.run.phases import testing
+from hubft.run.phases import testing, unseen
 from hubft.run.plan import Plan, settle
 from hubft.run.prepare import Prepared, prepare
-from hubft.run.safeguard import diverged, few, mend, no_better_than
-from hubft.run.training import measure, train
+from hubft.run.safeguard import diverged, few, mend
 from hubft.share import load
+from hubft.tasks.metrics import Metrics
 from hubft.train import frozen, loop
 
 CALIBRATION = 256  # training images that `compress` may look at
@@ -39,18 +40,18 @@ CALIBRATION = 256  # training images that `compress` may look at
 @dataclass(frozen=True)
 class Result:
     run: Run
-    metrics: dict[str, Any]
-    """Of the packaged model on the validation images, as `metrics.classification` gives them."""
-    uncompressed: dict[str, Any] | None
+    metrics: Metrics
+    """Of the packaged model on the validation images."""
+    uncompressed: Metrics | None
     """The same before compression, where there was one."""
-    test: dict[str, Any] | None = None
+    test: Metrics | None = None
     """The same on the test part of the data, where there is one: measured once, when all is done."""
 
 
-def finetune(job: Job, console: Console | None = None, images: Images | None = None, *, trust: bool = False) -> Result:
+def finetune(job: Job, console: Console | None = None, data: Data | None = None, *, trust: bool = False) -> Result:
     """Return a finished run: trained, measured, reported, packaged.
 
-    :param images: of the job, where they were read already.
+    :param data: of the job, where it was read already.
     :param trust: also start from a package that is the fine-tune of a torch.hub repository, which runs its code.
     :raises HubftError: bad input, before anything is written; a run that must not go on.
     :raises Diverged: training left a model that is worse than none; the run is there, without a package.
@@ -59,32 +60,32 @@ def finetune(job: Job, console: Console | None = None, images: Images | None = N
     plugins.find(job.family, typed=True)
     with draws.preserved():
         with writing(Path(job.output or "runs"), "nothing was written; make room, or name another --output"):
-            prepared = prepare(job, images, trust)
-            run = Run.create(prepared.job, prepared.images.facts())
+            prepared = prepare(job, data, trust)
+            run = Run.create(prepared.job, prepared.data.facts())
         return _run(prepared, run, console or Console(quiet=True))
 
 
 def resume(
     folder: Path,
     console: Console | None = None,
-    images: Images | None = None,
+    data: Data | None = None,
     *,
-    data: Path | None = None,
+    moved_to: Path | None = None,
     keep_anyway: bool = False,
 ) -> Result:
     """Return the finished run of a folder, gone on with from its newest intact checkpoint, to the same bits.
 
-    :param images: of the run, where `resuming.images` gave them already.
-    :param data: where the images are now, if they were moved; written to its job.json.
+    :param data: of the run, where `resuming.data` gave it already.
+    :param moved_to: where the data is now, if it was moved; written to its job.json.
     :param keep_anyway: make the package although training diverged; written there too.
     :raises CheckpointError: no run, one that is finished, or one whose data changed.
     """
     run = Run(folder)
-    job = resuming.job(run, data, keep_anyway)
-    images = images or resuming.images(run, job)
+    job = resuming.job(run, moved_to, keep_anyway)
+    data = data or resuming.data(run, job)
     with draws.preserved():
         with writing(run.folder, f"make room, or mend that, and type it again: {run.resumed_by()}"):
-            prepared = prepare(job, images, trust=True)  # given when the run was begun
+            prepared = prepare(job, data, trust=True)  # given when the run was begun
             if job != run.job():
                 run.write_job(job)
         return _run(prepared, run, console or Console(quiet=True))
@@ -101,26 +102,23 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
     began, asked = time.perf_counter(), prepared.job
     prepared, plan = settle(prepared, run, console)
     with prepared.runtime.using_threads():
-        metrics, proof = _fit(prepared, run, plan, console)
-        problem = "" if plan.probe else diverged(prepared, run.history(), metrics["loss"])
+        outcome, proof = _fit(prepared, run, plan, console)
+        metrics = prepared.data.task.measure(*outcome)
+        problem = "" if plan.probe else diverged(prepared, run.history(), metrics.loss)
         seconds = time.perf_counter() - began
+        prepared, outcome = _in_units(prepared, outcome)
+        task, targets = prepared.data.task, outcome[1]
+        metrics = task.measure(*outcome)
         model, forward = prepared.loaded.model, prepared.loaded.forward
         calibration = few(prepared, CALIBRATION, prepared.exact)
         model = prepared.pm.hook.compress(model=model, method=asked.compress, batches=calibration, forward=forward)
         uncompressed = metrics if asked.compress != "none" else None
         if uncompressed:
-            metrics = measure(prepared, model)
-        tested = measure(prepared, model, testing(prepared)) if prepared.images.test else None
+            metrics = task.measure(*training.outcome(prepared, model))
+        tested = task.measure(*training.outcome(prepared, model, testing(prepared))) if prepared.data.test else None
     result = Result(run, metrics, uncompressed, tested)
-    numbers = {
-        "metrics": metrics,
-        "uncompressed": uncompressed,
-        "test": tested,
-        "probe": plan.probed,
-        "seconds": seconds,
-        "quarantined": prepared.images.quarantined,
-    }
-    report.write(run.report, run.history(), prepared.images.classes, numbers)
+    results = _results(prepared, result, plan, seconds)
+    pictures = report.write(run.report, run.history(), task, results, metrics)
     if problem and not asked.keep_anyway:
         raise Diverged(
             f"{problem}. No package was made; try a lower ",
@@ -130,62 +128,94 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
         )
     if problem:
         console.say(f"note: {problem}; it is packaged because of --keep-anyway")
-    elif usual := no_better_than(prepared, metrics):
-        console.say(f"note: it gets no more right than a model that always says {usual!r}, the most frequent class")
+    elif usual := task.no_better(metrics, targets):
+        console.say(f"note: {usual}")
     model = model.cpu().to(memory_format=torch.contiguous_format)
-    _package(replace(prepared, job=asked), result, plan, model, proof)
+    _package(replace(prepared, job=asked), result, plan, model, proof, pictures)
     return result
 
 
-def _fit(prepared: Prepared, run: Run, plan: Plan, console: Console) -> tuple[dict[str, Any], dict[str, str]]:
-    """Train to the end; return the metrics of the last state, and the proof of what was frozen to the end."""
+def _results(prepared: Prepared, result: Result, plan: Plan, seconds: float) -> dict[str, Any]:
+    """Return what results.json holds, JSON types."""
+    return {
+        "classes": list(prepared.data.task.names),
+        "metrics": result.metrics.plain(),
+        "uncompressed": result.uncompressed and result.uncompressed.plain(),
+        "test": result.test and result.test.plain(),
+        "probe": plan.probed,
+        "seconds": seconds,
+        "quarantined": dict(prepared.data.quarantined),
+    }
+
+
+def _in_units(prepared: Prepared, outcome: training.Outcome) -> tuple[Prepared, training.Outcome]:
+    """Return what was prepared with the task and the model that a package holds, and what that gives.
+
+    What the training rows tell that were held out is settled here, and the outputs get the user's unit.
+    """
+    data, loaded = prepared.data, prepared.loaded
+    task = data.task
+    if data.tune:
+        task = task.tuned(*training.outcome(prepared, loaded.model, unseen(prepared)))
+    folded = outputs.fold(loaded, task)
+    changed = folded != task
+    prepared = replace(prepared, data=replace(data, task=folded))
+    return prepared, training.outcome(prepared, loaded.model) if changed else outcome
+
+
+def _fit(prepared: Prepared, run: Run, plan: Plan, console: Console) -> tuple[training.Outcome, dict[str, str]]:
+    """Train to the end; return what the last state gives for the validation images, and the proof of what was frozen
+    to the end."""
     job, model = prepared.job, prepared.loaded.model
     solved = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    state = loop.start(prepared.loaded, job.recipe, prepared.runtime, job.head.outputs)
+    state = loop.start(prepared.loaded, job.recipe, prepared.runtime, prepared.data.task)
+    outcome = None
     if job.recipe.epochs:
-        metrics = train(prepared, run, state, console)
+        outcome = training.train(prepared, run, state, console)
     else:  # all but the head is as it was loaded
         loop.begin_epoch(prepared.pm, state, replace(job.recipe, train="head"), 0.0)
-        metrics = plan.probed
     if state.average:
         state.average.keep()
     if mend(prepared, run.history(), plan.probe, solved, console):
-        metrics = None
+        outcome = None
     frozen.verify(model, state.proof)
     if state.proof:
         console.say(f"proved   not a bit moved in the {len(state.proof)} tensors that were frozen to the end")
-    metrics = metrics or measure(prepared, model)
-    if not math.isfinite(metrics["loss"]):
+    outcome = outcome or training.outcome(prepared, model)
+    if not math.isfinite(prepared.data.task.score(*outcome).loss):
         raise Diverged("training diverged: the model gives no finite numbers; no package was made: try a lower --lr")
-    return metrics, state.proof
+    return outcome, state.proof
 
 
 def _introduce(prepared: Prepared, run: Run, console: Console) -> None:
-    images, job = prepared.images, prepared.job
+    data, job = prepared.data, prepared.job
     console.say(
-        f"{job.reference} on {len(images.train)} training and {len(images.val)} validation images"
-        f"{f', and {len(images.test)} test images,' if images.test else ''} of {len(images.classes)} classes, "
+        f"{job.reference} on {len(data.train)} training and {len(data.val)} validation images"
+        f"{f', and {len(data.test)} test images,' if data.test else ''} {data.task.summary()}, "
         f"{prepared.runtime.device} -> {run.folder}"
     )
-    for path, reason in list(images.quarantined.items())[:5]:
-        console.say(f"left out {path!r}: {reason}")
-    if len(images.quarantined) > 5:
-        console.say(f"and {len(images.quarantined) - 5} more, listed in {run.report / 'results.json'}")
-    for note in images.notes:
+    for place, reason in list(data.quarantined.items())[:5]:
+        console.say(f"left out {place!r}: {reason}")
+    if len(data.quarantined) > 5:
+        console.say(f"and {len(data.quarantined) - 5} more, listed in {run.report / 'results.json'}")
+    for note in data.notes:
         console.say(f"note: {note}")
-    if images.white:
+    if samples.white(data.train):
         console.say(f"16-bit grey from 0, black, to {prepared.loaded.preprocess.white}, white; --white sets it")
 
 
-def _package(prepared: Prepared, result: Result, plan: Plan, model: nn.Module, frozen: dict[str, str]) -> None:
+def _package(
+    prepared: Prepared, result: Result, plan: Plan, model: nn.Module, frozen: dict[str, str], pictures: Sequence[Path]
+) -> None:
     loaded = prepared.loaded
     others = {"uncompressed": result.uncompressed, "test": result.test}
+    task = prepared.data.task
     manifest = package.Manifest(
         job=prepared.job,
-        classes=prepared.images.classes,
+        task=task,
         preprocess=loaded.preprocess,
         base=loaded.base,
-        metrics=result.metrics | {name: found for name, found in others.items() if found},
+        metrics=result.metrics.plain() | {name: found.plain() for name, found in others.items() if found},
         data=_data(prepared),
         frozen={"tensors": len(frozen), "sha256": digest.of_state(frozen)},
         settled=plan.settled(),
@@ -193,7 +223,7 @@ def _package(prepared: Prepared, result: Result, plan: Plan, model: nn.Module, f
     )
     transform = transforms.evaluation(loaded.preprocess)
     proof = selftest.make(replace(loaded, model=model), transform)
-    files = {package.PICTURE: (result.run.report / report.MATRIX).read_bytes(), **extras(loaded, manifest)}
+    files = {**extras(loaded, manifest), **({package.PICTURE: pictures[0].read_bytes()} if pictures else {})}
     manifest = package.write(result.run.package, manifest, model.state_dict(), proof, prepared.base, files)
     found = package.Package(result.run.package, manifest)  # written, read back and hashed a moment ago
     load.proved(found, trust=True)
@@ -201,13 +231,13 @@ def _package(prepared: Prepared, result: Result, plan: Plan, model: nn.Module, f
 
 def _data(prepared: Prepared) -> dict[str, Any]:
     """Return the fingerprints of the images, with a record of those that were trained on, here or in packages below."""
-    train = seen.record((sample.sha256 for sample in prepared.images.train), prepared.seen)
-    return {**prepared.data, "train": {**prepared.data["train"], **train}}
+    train = seen.record((sample.sha256 for sample in prepared.data.train), prepared.seen)
+    return {**prepared.fingerprint, "train": {**prepared.fingerprint["train"], **train}}
 
 
 def extras(loaded: Loaded, manifest: package.Manifest) -> dict[str, bytes]:
     """Return config.json with its bytes, where the library of the family loads such a package without hubft."""
     if not loaded.config or manifest.job.package != "full":
         return {}
-    labels = {"label_names": list(manifest.classes)} if "label_names" in loaded.config else {}
+    labels = {"label_names": list(manifest.task.names)} if "label_names" in loaded.config else {}
     return {package.CONFIG: (json.dumps({**loaded.config, **labels}, indent=1, allow_nan=False) + "\n").encode()}

@@ -32,9 +32,11 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 Forward = Callable[["nn.Module", Any], Any]
 """(model, inputs) -> outputs, a tree of tensors."""
 
-Batch = tuple[Any, "Tensor"]
-"""(inputs, targets) on the device. Targets are class indices, int64 `[batch]`; where Mixup or CutMix is on (training
-with `--augment strong`), class probabilities, float32 `[batch, classes]`. The criterion takes both."""
+Batch = tuple[Any, Any]
+"""(inputs, targets) on the device, each a tree of tensors with a row for each sample. The targets are the task's:
+class indices, int64 `[batch]`, or where Mixup or CutMix is on (training with `--augment strong`), class
+probabilities, float32 `[batch, classes]`; of several labels, and of numbers, float32 `[batch, outputs]`, NaN where one
+is missing; of several heads a dict of these. The criterion takes all of them."""
 
 
 @dataclass(frozen=True)
@@ -155,9 +157,9 @@ def train_step(  # type: ignore[empty-body]
 ) -> dict[str, Tensor]:
     """Return `loss` (scalar, differentiable), `outputs` (`[batch, outputs]`), and scalars to log.
 
-    :param batch: inputs and targets on the model's device: class indices, or class probabilities (see `Batch`).
+    :param batch: inputs and targets on the model's device (see `Batch`).
         With `--accumulate` it is a part of the batch, and the loop adds up the gradients.
-    :param criterion: the task's loss, called as `criterion(outputs, targets)`; smooths labels where the recipe says.
+    :param criterion: the task's loss, called as `criterion(outputs, targets)`: a mean over the labels that are there.
     :param forward: how the model is called, `forward(model, inputs)`: what `load` stated as `Loaded.forward`.
 
     Default: one forward pass and the criterion. Evaluation calls the same hook in eval mode without

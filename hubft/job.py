@@ -12,7 +12,7 @@ from hubft.base.errors import JobError
 from hubft.base.serialize import settle
 from hubft.recipe import Recipe
 
-__all__ = ["PACKAGE", "Compute", "Head", "Job", "Labels", "Recipe", "Reference", "unplaced"]
+__all__ = ["PACKAGE", "Columns", "Compute", "Head", "Job", "Labels", "Recipe", "Reference", "unplaced"]
 
 SMALLEST = 8  # pixels a side: the smallest images that are in use, of digits; what a model asks for is `train.sizes`
 
@@ -67,8 +67,8 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Labels:
-    """Which columns of a table hold what, and what they mean."""
+class Columns:
+    """Which columns of a table hold what."""
 
     input: str = ""
     """Column with the paths of the images, or their bytes; found, where one column alone holds such."""
@@ -80,6 +80,16 @@ class Labels:
     """Column of which rows with one value stay on one side of a split: a patient, a video, a product."""
     images: str = ""
     """Folder where relative paths begin; that of the table, if none is given."""
+
+    def __post_init__(self) -> None:
+        settle(self)
+        check(len(set(self.target)) == len(self.target), "target", self.target, "each column once")
+
+
+@dataclass(frozen=True)
+class Labels(Columns):
+    """Which columns of a table hold what, and what they mean."""
+
     task: Literal["auto", "classification", "multilabel", "regression", "several"] = "auto"
     """What labels mean: one class, several labels, numbers, several heads; auto is found from the data and shown."""
     separator: str = ""
@@ -88,9 +98,8 @@ class Labels:
     """What an empty cell says where a cell holds several labels: that it has none, or that nobody looked."""
 
     def __post_init__(self) -> None:
-        settle(self)
+        super().__post_init__()
         check(len(self.separator) <= 8, "separator", self.separator, "a few characters")
-        check(len(set(self.target)) == len(self.target), "target", self.target, "each column once")
 
 
 @dataclass(frozen=True)
@@ -179,7 +188,9 @@ class Job:
         """Return the job as a package states it: without the paths of this machine, or the name of its user."""
         needed = self.package == "delta"  # then the package that it starts from must be found again
         reference = self.reference if needed else unplaced(self.reference)
-        return dataclasses.replace(self, reference=reference, data=_named(Path(self.data), "data"), output="")
+        labels = dataclasses.replace(self.labels, images="")
+        data = _named(Path(self.data), "data")
+        return dataclasses.replace(self, reference=reference, data=data, labels=labels, output="")
 
 
 def unplaced(reference: str) -> str:

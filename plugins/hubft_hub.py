@@ -67,7 +67,7 @@ def adapt_head(loaded: Loaded, head: Head) -> Loaded:
         else:
             defaults.adapt_head(replace(loaded, head=name), head)
     if not any(parameter.is_meta for parameter in loaded.model.parameters()):  # it is to be trained
-        layers = [_last(loaded.model, name) for name in names]
+        layers = [heads.last(loaded.model, name) for name in names]
         try:
             if not heads.run(loaded.model, loaded.preprocess.size).made_by(layers):
                 raise FamilyError("something changes what the new head gives")
@@ -233,9 +233,3 @@ def _ended(model: nn.Module) -> tuple[tuple[int, int], tuple[str, ...], heads.Se
         "if it takes another size, say so by ",
         Option("size"),
     ) from first
-
-
-def _last(model: nn.Module, head: str) -> str:
-    """Return the name of the layer in a head that makes its outputs."""
-    layers = [name for name, module in model.get_submodule(head).named_modules() if isinstance(module, heads.LAYERS)]
-    return f"{head}.{layers[-1]}".rstrip(".")

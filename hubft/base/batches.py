@@ -42,6 +42,15 @@ def rows(tree: Any, start: int, stop: int) -> Any:
     return _rebuilt(tree, lambda part: rows(part, start, stop))
 
 
+def take(tree: Any, index: Tensor) -> Any:
+    """Return the samples of an index, int64, in its order."""
+    if isinstance(tree, Tensor):
+        return tree[index] if tree.ndim else tree
+    if isinstance(tree, list):
+        return [tree[place] for place in index.tolist()]
+    return _rebuilt(tree, lambda part: take(part, index))
+
+
 def concat(trees: Sequence[Any]) -> Any:
     """Return batches of one structure as one, their samples in order."""
     first = trees[0]

@@ -87,11 +87,14 @@ class Console:
         """Return the progress bar of a run of `steps` steps of which `done` are done."""
         return Bar(self.rich, steps, done)
 
-    def epoch(self, line: dict[str, Any], epochs: int) -> None:
-        """Print the line of an epoch that is over, from metrics.jsonl."""
+    def epoch(self, line: dict[str, Any], epochs: int, score: str) -> None:
+        """Print the line of an epoch that is over, from metrics.jsonl.
+
+        :param score: what was reached, as `accuracy 0.948 [0.901, 0.974]`.
+        """
         self.say(
             f"epoch {line['epoch']}/{epochs}  loss {line['loss']:.4f}  val {line['val_loss']:.4f}  "
-            f"accuracy {percent(line['accuracy'])}  {line['images_per_second']:.0f} img/s"
+            f"{score}  {line['images_per_second']:.0f} img/s"
         )
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
@@ -137,11 +140,6 @@ class Bar:
             self.drawn = now
             loss, rate = f"{meter.loss():.4f}", f"{meter.rate():.0f}"
             self.progress.update(self.task, completed=number, epoch=epoch, loss=loss, rate=rate)
-
-
-def percent(share: dict[str, Any]) -> str:
-    """Return `0.948 [0.901, 0.974]`: a share with its 95 % interval."""
-    return f"{share['value']:.3f} [{share['low']:.3f}, {share['high']:.3f}]"
 
 
 def give_up_output() -> None:

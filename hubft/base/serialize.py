@@ -7,6 +7,7 @@ import operator
 import os
 import types
 import typing
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -21,23 +22,25 @@ def to_dict(value: Any) -> dict[str, Any]:
     return dataclasses.asdict(value)
 
 
-def from_dict(cls: type[T], data: Any, where: str = "job") -> T:
+def from_dict(cls: type[T], data: Any, where: str = "job", made: Mapping[str, Any] | None = None) -> T:
     """Return the dataclass that `data`, parsed JSON, describes; the reverse of `to_dict`.
 
+    :param made: fields that are not plain data, already made.
     :raises JobError: an unknown or missing key, a value of the wrong type or out of bounds.
     """
     if not isinstance(data, dict):
         raise JobError(f"{where}: expected an object, got {type(data).__name__}")
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    made = made or {}
     for key in data:
-        if key not in fields:
+        if key not in fields or key in made:
             raise JobError(f"{where}: unknown key {key!r}.{suggest(key, fields)}")
     for key, f in fields.items():
         optional = f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
-        if key not in data and not optional:
+        if key not in {*data, *made} and not optional:
             raise JobError(f"{where}: key {key!r} is missing")
-    return cls(**{key: _value(hints[key], value, f"{where}.{key}") for key, value in data.items()})
+    return cls(**made, **{key: _value(hints[key], value, f"{where}.{key}") for key, value in data.items()})
 
 
 def settle(instance: Any) -> None:

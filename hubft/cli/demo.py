@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from hubft import engine
-from hubft.base.console import Console, percent
+from hubft.base.console import Console
 from hubft.base.errors import HubftError, JobError
 from hubft.base.files import marked, writing
 from hubft.data import asked
@@ -36,7 +36,7 @@ def run(output: Path, console: Console) -> None:
         digits = _write_digits(marked(output) / "digits")
     job = Job(REFERENCE, str(digits), size=48, recipe=RECIPE, output=str(output / "run"))
     result = engine.finetune(job, console)
-    console.say(f"accuracy on held-out digits {percent(result.metrics['accuracy'])}")
+    console.say(f"{result.metrics} on held-out digits")
     _agree(result.run.package, digits, console)
     console.say("Try next, with your own images in flowers/CLASS/*.jpg:")
     console.say("    hubft finetune timm:resnet18.a1_in1k flowers/ --train last:2")

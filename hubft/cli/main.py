@@ -19,14 +19,14 @@ from hubft.cli import catalogue, families, package, share
 from hubft.cli.options import Trust
 from hubft.cli.printing import print_metrics
 from hubft.families import plugins
-from hubft.job import Compute, Head, Job, Recipe
+from hubft.job import Compute, Head, Job, Labels, Recipe
 from hubft.machine import process_setup
 
 if TYPE_CHECKING:
     from hubft.engine import Result
 
 # The parts of a job are flags of their own, without a prefix, each part a group of the help.
-for part, title in ((Head, "Head"), (Recipe, "Recipe"), (Compute, "Machine")):
+for part, title in ((Labels, "Labels"), (Head, "Head"), (Recipe, "Recipe"), (Compute, "Machine")):
     Parameter(name="*", group=Group(title, sort_key=len(title)), parse=r"^(?!outputs$)")(part)
 
 ALONE = "--resume takes everything from the run's job.json, and no other option than --data and --keep-anyway"
@@ -118,13 +118,13 @@ def finetune(
         raise JobError("finetune needs REFERENCE and DATA: hubft finetune timm:resnet18.a1_in1k flowers/")
     # told at once, before seconds go into importing torch
     plugins.find(job.family, typed=True)
-    from hubft.images import dataset
+    from hubft.run import data
 
-    images = dataset.read(Path(job.data), job.holdout, job.recipe.seed)
+    found = data.read(job)
     from hubft import engine
 
     console = Console()
-    _conclude(engine.finetune(job, console, images, trust=trust), console)
+    _conclude(engine.finetune(job, console, found, trust=trust), console)
 
 
 @on_resume.default
@@ -149,11 +149,11 @@ def go_on(
     from hubft.run.folder import Run
 
     run = Run(resume)  # what is wrong is told before seconds go into importing torch
-    images = resuming.images(run, resuming.job(run, data, keep_anyway))
+    found = resuming.data(run, resuming.job(run, data, keep_anyway))
     from hubft import engine
 
     console = Console()
-    _conclude(engine.resume(resume, console, images, data=data, keep_anyway=keep_anyway), console)
+    _conclude(engine.resume(resume, console, found, moved_to=data, keep_anyway=keep_anyway), console)
 
 
 def _conclude(result: Result, console: Console) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -12,18 +13,20 @@ from hubft import rules
 from hubft.base import urls
 from hubft.base.bounds import check
 from hubft.base.console import Console
-from hubft.base.errors import JobError
+from hubft.base.errors import Incomplete, JobError
 from hubft.cli import printing
 from hubft.cli.options import Trust
 from hubft.families import plugins
-from hubft.job import Job, Recipe
+from hubft.job import Columns, Job, Labels
+from hubft.recipe import Recipe
 
 TOP = 3  # classes that `predict` shows
 
 
 def evaluate(
     package: str,
-    data: Path,
+    data: str,
+    labels: Annotated[Columns | None, Parameter(name="*")] = None,
     *,
     matrix: bool = False,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
@@ -37,7 +40,8 @@ def evaluate(
     package
         Folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
     data
-        Folder with val/CLASS/*, test/CLASS/* or CLASS/*, taken in this order; the classes must be the package's.
+        Folder with val/CLASS/*, test/CLASS/* or CLASS/*, taken in this order; or a table. The classes must be the
+        package's.
     matrix
         Print the confusion matrix as well.
     as_json
@@ -45,27 +49,34 @@ def evaluate(
     predictions
         New file, .csv or .jsonl, that gets a line an image: its class, what it was taken for, and how surely.
     """
-    from hubft.data import layout
+    from hubft.data import reading
 
     if as_json and matrix:
         raise JobError("--json has the confusion matrix in it: leave out --matrix")
-    with printing.outcomes_file(predictions) if predictions else nullcontext() as write:
-        part, laid_out = layout.to_measure(data)  # what is wrong is told before seconds go into importing torch
+    with printing.lines_file(predictions, "--predictions") if predictions else nullcontext() as file:
+        reading.check(data)  # what is wrong is told before seconds go into importing torch
         from hubft.share import inference, load
 
         console = Console()
         found = load.package(package)
-        measured = inference.evaluate(found, data, trust, console)
-        if write:
-            write(measured.outcomes)
+        task = found.manifest.task
+        measured = inference.evaluate(found, data, trust, console, _columns(found.manifest.job.labels, labels))
+        if file:
+            printing.write_outcomes(measured.outcomes, task, *file)
     if as_json:
-        printing.print_evaluation(console, found.manifest.classes, measured)
+        printing.print_evaluation(console, task, measured)
         return
     left_out = [f"left out {path!r}: {reason}" for path, reason in measured.left_out.items()]
-    for line in (*(f"note: {note}" for note in laid_out.notes()), *left_out, printing.trained_on(measured)):
+    for line in (*(f"note: {note}" for note in measured.notes), *left_out, printing.trained_on(measured)):
         console.say(line)
-    printing.print_metrics(console, measured.metrics, f"{package} on {part.root}")
-    printing.print_classes(console, found.manifest.classes, measured.metrics, matrix)
+    printing.print_metrics(console, measured.metrics, f"{package} on {measured.title}")
+    printing.print_details(console, task, measured.metrics, matrix)
+
+
+def _columns(known: Labels, asked: Columns | None) -> Labels:
+    """Return the columns that were trained on, but for those that are called otherwise here."""
+    given = {name: value for name, value in dataclasses.asdict(asked or Columns()).items() if value}
+    return dataclasses.replace(known, **given)
 
 
 def predict(
@@ -75,6 +86,7 @@ def predict(
     top: int | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     as_csv: Annotated[bool, Parameter(name="--csv", negative=())] = False,
+    output: Path | None = None,
     trust: Trust = False,
 ) -> None:
     """Name what is in IMAGES; exit code 1 where some of them could not be read.
@@ -91,22 +103,27 @@ def predict(
         One JSON object an image and line: its class, with the probability of it and of the others, or an error.
     as_csv
         A table for spreadsheets: a line an image with its class and probability, and those that follow.
+    output
+        New file, .csv or .jsonl, that gets the lines.
     """
     from hubft.data import asked
 
-    if as_json and as_csv:
-        raise JobError("--json and --csv: give one of them")
+    if sum((as_json, as_csv, output is not None)) > 1:
+        raise JobError("--json, --csv and --output: give one of them")
     check(top is None or top >= 1, "top", top, "1 or more")
     pictures = asked.pictures(images)  # what is wrong is told before seconds go into importing torch
     from hubft.share import inference, load
 
     console = Console()
-    form = "json" if as_json else "csv" if as_csv else "text"
-    found = load.package(package)
-    every = len(found.manifest.classes)
-    top = min(top or (every if as_json else TOP), every)
-    answers = console.counted(inference.predict(found, pictures.files, trust), len(pictures.files), "image")
-    printing.print_answers(console, answers, form, top, pictures)
+    with printing.lines_file(output, "--output") if output else nullcontext() as file:
+        form, write = file or ("json" if as_json else "csv" if as_csv else "text", None)
+        found = load.package(package)
+        every = len(found.manifest.task.names)
+        top = min(top or (every if form == "json" else TOP), every)
+        answers = console.counted(inference.predict(found, pictures.files, trust), len(pictures.files), "image")
+        failed = printing.print_answers(console, answers, found.manifest.task, form, top, pictures, write)
+    if failed:
+        raise Incomplete(f"{failed:,} of {len(pictures.files):,} images have no answer; the reason stands by each")
 
 
 def show(source: str, *, train: str = Recipe.train, size: int = Job.size, trust: Trust = False) -> None:

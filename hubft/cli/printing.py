@@ -4,115 +4,107 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubft.base.console import Console, percent
+from hubft.base.console import Console
 from hubft.base.display import csv_line, listed, visible
-from hubft.base.errors import Incomplete, JobError
+from hubft.base.errors import JobError
 from hubft.base.files import new_file
+from hubft.tasks.metrics import number, title
 
 if TYPE_CHECKING:
     from hubft.data.asked import Pictures
     from hubft.publish.package import Package
     from hubft.share.inference import Answer, Evaluation, Outcome
+    from hubft.tasks.metrics import Metrics
+    from hubft.tasks.task import Task
 
 
 # ---- predict -----------------------------------------------------------------------------------------
 
+Write = Callable[[str], object]
 
-def print_answers(console: Console, answers: Iterable[Answer], form: str, top: int, pictures: Pictures) -> None:
-    """Print a line an image as it comes; in `text`, for people, errors on stderr.
+
+def print_answers(
+    console: Console, answers: Iterable[Answer], task: Task, form: str, top: int, pictures: Pictures,
+    write: Write | None = None,
+) -> int:  # fmt: skip
+    """Print a line an image as it comes; in `text`, for people, errors on stderr. Return how many have no answer.
 
     :param form: `text`, `json` or `csv`.
     :param top: how many classes of each.
-    :raises Incomplete: some images have no answer.
+    :param write: of a file that gets the lines instead.
     """
-    failed = 0
-    if form == "csv":
-        console.raw(_csv_heads(top))
+    failed, write = 0, write or console.raw
+    heads = _heads(task, top) if form == "csv" else []
+    if heads:
+        write(csv_line(["image", *heads, "error"]))
     for answer in answers:
         failed += bool(answer.error)
         if form == "text" and answer.error:
             console.warn(f"{answer.image}: {answer.error}")
+        elif form == "text":
+            write(visible(f"{answer.image}: {task.words(answer.said, top)}", 4000))
+        elif form == "csv":
+            cells = task.cells(answer.said, top) if answer.said else {}
+            write(csv_line([answer.image, *(_cell(cells.get(head, "")) for head in heads), answer.error]))
         else:
-            console.raw({"text": _text, "json": _json, "csv": _csv}[form](answer, top))
+            found = {"error": answer.error} if answer.error else task.shortened(answer.said, top)
+            write(json.dumps({"image": answer.image, **found}, allow_nan=False))
     for note in pictures.notes:
         console.warn(f"hubft: {note}")
-    if failed:
-        raise Incomplete(f"{failed:,} of {len(pictures.files):,} images have no answer; the reason stands by each")
+    return failed
 
 
-def _text(answer: Answer, top: int) -> str:
-    best = ", ".join(f"{visible(name, 24)} {share:.3f}" for name, share in _first(answer, top))
-    return visible(f"{answer.image}: {best}", 4000)
+def _heads(task: Task, top: int) -> list[str]:
+    """Return the columns of a table of answers."""
+    import torch
+
+    return list(task.cells(task.decode(torch.zeros(1, task.outputs))[0], top))
 
 
-def _json(answer: Answer, top: int) -> str:
-    found: dict[str, object] = {"image": str(answer.image)}
-    if answer.error:
-        found["error"] = answer.error
-    else:
-        shares = dict(_first(answer, top))
-        name, share = next(iter(shares.items()))
-        found |= {"class": name, "probability": share, "probabilities": shares}
-    return json.dumps(found, allow_nan=False)
-
-
-def _csv_heads(top: int) -> str:
-    more = [f"{what}_{rank}" for rank in range(2, top + 1) for what in ("class", "probability")]
-    return csv_line(["image", "class", "probability", *more, "error"])
-
-
-def _csv(answer: Answer, top: int) -> str:
-    cells = [cell for name, share in _first(answer, top) for cell in (name, f"{share:.6f}")]
-    blank = [""] * (2 * top - len(cells))  # of an error
-    return csv_line([str(answer.image), *cells, *blank, answer.error])
-
-
-def _first(answer: Answer, top: int) -> list[tuple[str, float]]:
-    return list(islice(answer.probabilities.items(), top))
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6f}" if isinstance(value, float) and abs(value) < 1e6 else value
 
 
 # ---- evaluate ----------------------------------------------------------------------------------------
 
 
-Write = Callable[[Iterable["Outcome"]], None]
-
-
 @contextmanager
-def outcomes_file(path: Path) -> Iterator[Write]:
-    """Give what writes the file of `evaluate --predictions`: a line an image, with its class and what it was taken for.
+def lines_file(path: Path, option: str) -> Iterator[tuple[str, Write]]:
+    """Give the form of a new file by its suffix, `csv` or `json`, and what writes a line to it.
 
+    :param option: that names it, for messages.
     :raises JobError: another suffix than .csv or .jsonl, a file that exists, or a place that cannot be written.
     """
-    if path.suffix.lower() not in (".csv", ".jsonl"):
-        raise JobError(f"--predictions {str(path)!r}: its suffix must be .csv or .jsonl")
-    lines = _csv_outcomes if path.suffix.lower() == ".csv" else _json_outcomes
+    forms = {".csv": "csv", ".jsonl": "json"}
+    if path.suffix.lower() not in forms:
+        raise JobError(f"{option} {str(path)!r}: its suffix must be .csv or .jsonl")
     with new_file(path) as file:
-        yield lambda outcomes: file.writelines(f"{line}\n" for line in lines(outcomes))
+        yield forms[path.suffix.lower()], lambda line: file.write(f"{line}\n")
 
 
-def _csv_outcomes(outcomes: Iterable[Outcome]) -> Iterator[str]:
-    yield csv_line(["image", "class", "predicted", "probability", "correct"])
-    for one in outcomes:
-        share, correct = f"{one.probability:.6f}", str(one.correct).lower()
-        yield csv_line([str(one.image), one.true, one.predicted, share, correct])
+def write_outcomes(outcomes: Iterable[Outcome], task: Task, form: str, write: Write) -> None:
+    """Write the file of `evaluate --predictions`: a line an image, with its label and what it was taken for."""
+    for place, one in enumerate(outcomes):
+        found = task.verdict(one.true, one.said, one.error)
+        if form == "json":
+            write(json.dumps(_finite({"image": one.image, **found}), allow_nan=False))
+            continue
+        if not place:
+            write(csv_line(["image", *found]))
+        write(csv_line([one.image, *map(_cell, found.values())]))
 
 
-def _json_outcomes(outcomes: Iterable[Outcome]) -> Iterator[str]:
-    for one in outcomes:
-        answer = {"predicted": one.predicted, "probability": one.probability, "correct": one.correct}
-        yield json.dumps({"image": str(one.image), "class": one.true, **answer}, allow_nan=False)
-
-
-def print_evaluation(console: Console, classes: Sequence[str], measured: Evaluation) -> None:
+def print_evaluation(console: Console, task: Task, measured: Evaluation) -> None:
     """Print one JSON object: the metrics, `classes` in the order of their lists, and facts of the images."""
-    about = {"classes": list(classes), "trained_on": measured.trained_on, "left_out": measured.left_out}
-    console.raw(json.dumps(_finite({**measured.metrics, **about}), allow_nan=False))
+    about = {"classes": list(task.names), "trained_on": measured.trained_on, "left_out": dict(measured.left_out)}
+    console.raw(json.dumps(_finite({**measured.metrics.plain(), **about}), allow_nan=False))
 
 
 def _finite(value: Any) -> Any:
@@ -126,7 +118,7 @@ def _finite(value: Any) -> Any:
 
 def trained_on(measured: Evaluation) -> str:
     """Return the line that says how many of the images the package was trained on."""
-    number, total = measured.trained_on, measured.metrics["accuracy"]["n"]
+    number, total = measured.trained_on, len(measured.outcomes)
     if number is None:
         return f"note: whether these {total:,} images were trained on is not known: the package does not say"
     if number:
@@ -134,19 +126,22 @@ def trained_on(measured: Evaluation) -> str:
     return f"none of the {total:,} images was trained on"
 
 
-def print_metrics(console: Console, metrics: Mapping[str, Any], title: str) -> None:
+def print_metrics(console: Console, metrics: Metrics, what: str) -> None:
     """Print what a model reached on images, with intervals."""
-    rows = [["accuracy", percent(metrics["accuracy"])], ["cross entropy", f"{metrics['loss']:.4f}"]]
-    console.table(["metric", "value, 95 % interval"], rows, title=f"{title}: {metrics['accuracy']['n']} images")
+    rows = [[title(name), measured] for name, measured in metrics.values.items()]
+    of = f"{what}: {metrics.head.n} images"
+    console.table(["metric", "value, 95 % interval"], [*rows, ["loss", number(metrics.loss)]], title=of)
 
 
-def print_classes(console: Console, classes: Sequence[str], metrics: Mapping[str, Any], matrix: bool) -> None:
-    """Print the recall of each class that has images, and where asked for, which were taken for which."""
-    rows = zip(classes, metrics["recall"], strict=True)
-    console.table(["class", "recall, 95 % interval", "images"], [[c, percent(r), r["n"]] for c, r in rows if r])
+def print_details(console: Console, task: Task, metrics: Metrics, matrix: bool) -> None:
+    """Print the tables of a task, and where asked for, which classes were taken for which."""
+    for table in task.tables(metrics):
+        console.table(table.columns, table.rows)
     if matrix:
-        rows = zip(classes, metrics["confusion"], strict=True)
-        console.table(["true \\ predicted", *classes], [[c, *r] for c, r in rows])
+        if "confusion" not in metrics.details:
+            raise JobError(f"--matrix: a task of the kind {task.kind} has no confusion matrix: leave it out")
+        rows = zip(task.names, metrics.details["confusion"], strict=True)
+        console.table(["true \\ predicted", *task.names], [[c, *r] for c, r in rows])
 
 
 # ---- show --------------------------------------------------------------------------------------------
@@ -154,7 +149,7 @@ def print_classes(console: Console, classes: Sequence[str], metrics: Mapping[str
 
 def print_facts(console: Console, package: Package) -> None:
     """Print what a package is, from its manifest: its own head and classes, its score and size, and its base."""
-    from hubft.publish import card
+    from hubft.publish import measured
     from hubft.publish.package import MANIFEST
 
     manifest = package.manifest
@@ -164,8 +159,9 @@ def print_facts(console: Console, package: Package) -> None:
     kind = "full" if delta is None else f"delta: {len(delta):,} tensors are those of the base"
     facts = {
         "head": f"{hidden}{job.head.outputs:,} outputs",
-        "classes": f"{len(manifest.classes):,}: {listed(manifest.classes)}",
-        "accuracy": card.accuracy(manifest.metrics) or "not measured",
+        "task": manifest.task.kind,
+        f"{manifest.task.word} names": f"{len(manifest.task.names):,}: {listed(manifest.task.names)}",
+        "measured": measured.headline(manifest.metrics) or "not measured",
         "size": f"{size / 1e6:,.2f} MB",
         "weights": f"{kind}; compress {job.compress}",
         "base": base.reference + (f", revision {base.revision}" if base.revision else ""),

@@ -41,15 +41,15 @@ def pull(source: str, *, output: Path | None = None, trust: Trust = False) -> No
     output
         New folder for a copy; without it, the package stays in the Hub's cache only.
     """
-    from hubft.publish import card, lines
+    from hubft.publish import lines, measured
     from hubft.share import transfer
 
     pulled = transfer.pull(source, output=output, trust=trust)
     manifest = pulled.package.manifest
     console = Console()
-    measured = card.accuracy(manifest.metrics)
-    what = f"{manifest.job.reference}, {len(manifest.classes)} classes"
-    console.say(f"pulled   {what}, accuracy {measured}" if measured else f"pulled   {what}")
+    reached = measured.headline(manifest.metrics)
+    what = f"{manifest.job.reference} {manifest.task.summary()}"
+    console.say(f"pulled   {what}, {reached}" if reached else f"pulled   {what}")
     console.say(f"proved   logits of the self-test differ by {pulled.difference:.2g}")
     name, foreign = f"{source.partition('@')[0]}@{pulled.revision}", lines.foreign(manifest)
     console.say(f"load     {lines.here(name, foreign)}")

@@ -156,7 +156,12 @@ def _tried(cut: Cut, features: Tensor, others: dict[Any, tuple[int, ...]]) -> Cu
 
 
 def check(
-    pm: pluggy.PluginManager, cut: Cut, loaded: Loaded, batch: Batch, tolerance: float, dtype: torch.dtype | None = None
+    pm: pluggy.PluginManager,
+    cut: Cut,
+    criterion: nn.Module,
+    batch: Batch,
+    tolerance: float,
+    dtype: torch.dtype | None = None,
 ) -> str:
     """Return in a phrase how a training step on the cut model differs from one on the whole, or nothing.
 
@@ -165,18 +170,19 @@ def check(
     comes before it, so it is random meanwhile. Call it in the autocast of the run's steps. The model, its gradients
     and all generators are as they were afterwards.
 
+    :param criterion: the task's plain loss.
     :param tolerance: largest difference, as a share of the Euclidean norm, four times that of a gradient's; 0 asks
         for the same bits.
     :param dtype: in which features are stored; without it as they are computed.
     """
-    inputs, targets = batch
+    (inputs, targets), loaded = batch, cut.loaded
     with draws.preserved(), _undone(loaded):
-        whole = _step(pm, loaded, batch)
+        whole = _step(pm, loaded, criterion, batch)
         with torch.no_grad():
             features = cut.features(inputs)
         try:
             with cut.feed(features.to(dtype) if dtype else features) as blank:
-                part = _step(pm, loaded, (blank, targets))
+                part = _step(pm, loaded, criterion, (blank, targets))
         except Exception as error:
             return f"a step on the cut model fails: {str(error).strip().partition(chr(10))[0][:120]}"
     return _difference(whole, part, tolerance)
@@ -199,9 +205,8 @@ def _undone(loaded: Loaded) -> Iterator[None]:
             tensor.data.copy_(before)
 
 
-def _step(pm: pluggy.PluginManager, loaded: Loaded, batch: Batch) -> dict[str, Tensor | None]:
+def _step(pm: pluggy.PluginManager, loaded: Loaded, criterion: nn.Module, batch: Batch) -> dict[str, Tensor | None]:
     draws.seed("cut", 0)
-    criterion = nn.CrossEntropyLoss()
     result = pm.hook.train_step(model=loaded.model, batch=batch, criterion=criterion, forward=loaded.forward)
     live = {name: p for name, p in loaded.model.named_parameters() if p.requires_grad}
     gradients = torch.autograd.grad(result["loss"], list(live.values()), allow_unused=True)

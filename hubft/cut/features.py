@@ -15,11 +15,13 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from hubft.base import digest
+from hubft.base.batches import count, take
 from hubft.base.files import cache, made, new_folder, write_json
 from hubft.base.store import available_memory
 from hubft.cut.provenance import Source
@@ -50,19 +52,19 @@ class Features:
     """Features of a run's samples, in one or more views."""
 
     views: tuple[View, ...]
-    targets: Tensor
-    """int64 `[samples]`."""
+    targets: Any
+    """Of all samples, as the task collates them."""
     computed: int
     """How many of the views were not there and were computed."""
 
     def batches(self, sampler: Batches) -> Reader:
-        """Return the batches of a run as (features `[b, *shape]`, targets int64 `[b]`), epoch e of view e % views."""
+        """Return the batches of a run as (features `[b, *shape]`, targets), epoch e of view e % views."""
         return Reader(self, sampler)
 
-    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Any]]:
         """Yield every sample of view 0 once, in order, in batches of the same form."""
-        for index in torch.arange(len(self.targets)).split(batch_size):
-            yield self.views[0].take(index), self.targets[index]
+        for index in torch.arange(count(self.targets)).split(batch_size):
+            yield self.views[0].take(index), take(self.targets, index)
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,11 @@ class Reader:
     features: Features
     batch_sampler: Batches
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
         views = self.features.views
         for indices in self.batch_sampler:
             index = torch.tensor([i for _, i in indices])
-            yield views[indices[0][0] % len(views)].take(index), self.features.targets[index]  # a batch has one epoch
+            yield views[indices[0][0] % len(views)].take(index), take(self.features.targets, index)  # one epoch a batch
 
 
 class Cache:
@@ -90,13 +92,13 @@ class Cache:
     def get(
         self,
         sources: Sequence[Source],
-        targets: Sequence[int],
+        targets: Any,
         compute: Callable[[Source], Iterable[Tensor]],
         needed: bool = False,
     ) -> Features | str:
         """Return the features of these views, or in a phrase why they are not to be had.
 
-        :param targets: labels of the samples.
+        :param targets: of the samples, a row each.
         :param compute: gives the features of a source, batch by batch in the order of its samples; called for those
             that are not there. What it raises passes, and leaves no trace on the disk.
         :param needed: have them in memory also where the budget is nothing.
@@ -116,7 +118,7 @@ class Cache:
                 if view is None:
                     return reason or f"the cache {str(self.folder)!r} does not keep what is written to it"
             views.append(view)
-        return Features(tuple(views), torch.tensor(targets, dtype=torch.int64), computed)
+        return Features(tuple(views), targets, computed)
 
     def _open(self, source: Source, key: str, in_memory: bool) -> View | None:
         """Return a view that is there and intact; a damaged one is removed."""

@@ -42,7 +42,7 @@ def pictures(paths: str | Path | Iterable[str | Path]) -> Pictures:
             continue
         images, others = images_in(path)
         files += images
-        notes += listing.told(others, path)
+        notes += listing.told({listing.shown(one, path): reason for one, reason in others.items()})
     if not any(map(urls.there, files)):
         raise DataError(_nothing(given, files))
     return Pictures(files, notes)

@@ -126,12 +126,20 @@ def _only_ours(folder: Path) -> bool:
     )
 
 
-def told(passed: Mapping[Path, str], folder: Path) -> Iterator[str]:
-    """Yield a line for each reason, which names what does not count, with paths below `folder`."""
+def told(passed: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each reason, which names what does not count.
+
+    :param passed: path as it is shown -> reason.
+    """
     for reason, paths in groupby(sorted(passed, key=lambda path: (passed[path], path)), key=lambda path: passed[path]):
-        yield f"not used, {reason}: {listed(shown(path, folder) for path in paths)}"
+        yield f"not used, {reason}: {listed(paths)}"
 
 
 def shown(path: Path, folder: Path) -> str:
-    """Return a path below `folder` as text that can be written, whatever bytes the file's name has."""
-    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
+    """Return a path below `folder` as text that can be written."""
+    return printable(path.relative_to(folder).as_posix())
+
+
+def printable(place: str) -> str:
+    """Return a path as text that can be written, whatever bytes the file's name has."""
+    return os.fsencode(place).decode("utf-8", "backslashreplace")

@@ -8,6 +8,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
+from hubft.base.errors import DataError
+
 PARTS = ("train", "val", "test")
 
 
@@ -47,9 +49,28 @@ class Rows:
     """By `train`, `val` and `test`: what the data has split by hand; else all of it is `train`."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Place, or number of the row -> why a row is not used, of those that are at fault (they count as such)."""
+    passed: Mapping[str, str] = field(default_factory=dict)
+    """Folder, shown -> why it does not count, which is no fault."""
     notes: tuple[str, ...] = ()
     """What a user should know of how the data was taken, a line each."""
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Column -> the names of its classes in order, where the data itself says them: folders, a ClassLabel."""
     titles: Mapping[str, str] = field(default_factory=dict)
     """What a part is called where it lies, for messages: `data/valid`, `split == 'dev'`."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Inputs that are files below a folder."""
+
+    root: Path
+
+    def open(self, place: str) -> Path:
+        """Return the path of a file.
+
+        :raises DataError: there is none, or what is there is no regular file.
+        """
+        path = self.root / place
+        if not path.is_file():
+            raise DataError("not a regular file" if path.exists() else "there is no such file")
+        return path

@@ -188,6 +188,17 @@ def _bared(model: nn.Module, head: str, seen: Seen) -> bool:
     return False
 
 
+def last(model: nn.Module, head: str) -> str:
+    """Return the name of the layer in a head that makes its outputs.
+
+    :raises FamilyError: there is none.
+    """
+    layers = [name for name, module in model.get_submodule(head).named_modules() if isinstance(module, LAYERS)]
+    if not layers:
+        raise FamilyError(f"the head {head!r} has no Linear or Conv2d that makes its outputs")
+    return f"{head}.{layers[-1]}".rstrip(".")
+
+
 def in_training(
     model: nn.Module, size: tuple[int, int], heads: Sequence[str], body: str = ""
 ) -> tuple[str, ...] | None:

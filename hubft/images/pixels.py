@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 from torchvision.transforms import ToTensor, v2
 
 from hubft.base import draws
 from hubft.base.store import Scratch, Store
+from hubft.data.rows import Source
 from hubft.images import transforms
-from hubft.images.dataset import Sample
 from hubft.images.decode import decode, scaled_size
+from hubft.images.samples import Sample
 from hubft.inputs import Preprocess
 from hubft.job import Recipe
 from hubft.machine.runtime import FORMATS, Runtime
+from hubft.tasks.task import Task
 
 WORKING = 1.5
 """Shorter side of the picture that crops are drawn from, in sides of the model's input: of the crops of `light`
 one in seven is enlarged, by an eighth at most."""
 
 
-class Views(Dataset[tuple[Tensor, int]]):
-    """Samples as the model shall see them but for the normalisation: uint8 `[height, width, 3]`, and the label.
+class Views(Dataset[tuple[Tensor, Any]]):
+    """Samples as the model shall see them but for the normalisation: uint8 `[height, width, 3]`, and the target.
 
     Item (0, i) is the evaluation's view of sample i. Item (v, i) is its augmented view v, a function of
     (seed, v, i), cropped from a picture that was scaled to `WORKING` first; without a recipe, or where
@@ -37,14 +39,16 @@ class Views(Dataset[tuple[Tensor, int]]):
 
     def __init__(
         self,
-        folder: Path,
+        source: Source,
+        task: Task,
         samples: Sequence[Sample],
         preprocess: Preprocess,
         recipe: Recipe | None = None,
         scratch: Scratch | None = None,
     ) -> None:
         """:param scratch: where pictures are kept once they are decoded; without one, each is decoded every time."""
-        self.folder, self.samples, self.preprocess, self.scratch = folder, samples, preprocess, scratch
+        self.source, self.task, self.samples = source, task, samples
+        self.preprocess, self.scratch = preprocess, scratch
         self.recipe = recipe or Recipe(augment="none")
         self.side = round(WORKING * max(preprocess.size))
         self.evaluation = _to_pixels(transforms.evaluation(preprocess))
@@ -60,18 +64,27 @@ class Views(Dataset[tuple[Tensor, int]]):
         other.augment = _to_pixels(transforms.training(self.preprocess, recipe.augment))
         return other
 
+    def targets(self) -> Any:
+        """Return the targets of all samples, a row each."""
+        return self.task.collate([sample.target for sample in self.samples])
+
+    def collate(self, items: Sequence[tuple[Tensor, Any]]) -> tuple[Tensor, Any]:
+        """Return items as a batch: pictures uint8 `[b, height, width, 3]`, and their targets."""
+        pictures, targets = zip(*items, strict=True)
+        return default_collate(list(pictures)), self.task.collate(targets)
+
     def keep(self, view: int) -> None:
         """Keep what this view is made from, once it was decoded; before there are other processes."""
         if self.scratch:
             (self.exact if self._is_exact(view) else self.working).keep(self.scratch)
 
-    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, int]:
+    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, Any]:
         view, i = index
         if self._is_exact(view):
-            return torch.from_numpy(self.exact[i].copy()), self.samples[i].label
+            return torch.from_numpy(self.exact[i].copy()), self.samples[i].target
         picture = Image.fromarray(self.working[i])
         draws.seed("sample", self.recipe.seed, view - 1, i)
-        return torch.from_numpy(numpy.array(self.augment(picture))), self.samples[i].label
+        return torch.from_numpy(numpy.array(self.augment(picture))), self.samples[i].target
 
     def _is_exact(self, view: int) -> bool:
         return not view or self.recipe.augment == "none"
@@ -83,7 +96,7 @@ class Views(Dataset[tuple[Tensor, int]]):
         return numpy.asarray(self._decoded(i, self.side))
 
     def _decoded(self, i: int, side: int = 0) -> Image.Image:
-        return decode(self.folder / self.samples[i].path, side, self.preprocess.white)
+        return decode(self.source.open(self.samples[i].place), side, self.preprocess.white)
 
 
 class Normalise:

@@ -38,8 +38,16 @@ SCALE = 1024.0  # of the loss in fp16, whose small gradients would vanish; a dir
 class Bench:
     """A model, real samples, and a clock."""
 
-    def __init__(self, pm: pluggy.PluginManager, job: Job, loaded: Loaded, batch: Batch, device: torch.device) -> None:
-        self.pm, self.device = pm, device
+    def __init__(
+        self,
+        pm: pluggy.PluginManager,
+        job: Job,
+        loaded: Loaded,
+        criterion: nn.Module,
+        batch: Batch,
+        device: torch.device,
+    ) -> None:
+        self.pm, self.criterion, self.device = pm, criterion, device
         self.loaded = replace(loaded, model=copy.deepcopy(loaded.model))
         # What trains in the end: most of the run's time, and its longest steps.
         names = pm.hook.freeze(loaded=self.loaded, train=job.recipe.train, progress=1.0)
@@ -96,7 +104,7 @@ class Bench:
             with runtime.using_threads(), torch.set_grad_enabled(step):
                 with runtime.autocast():
                     result = self.pm.hook.train_step(
-                        model=called, batch=batch, criterion=nn.CrossEntropyLoss(), forward=self.loaded.forward
+                        model=called, batch=batch, criterion=self.criterion, forward=self.loaded.forward
                     )
                 if step:
                     (result["loss"] * (SCALE if setting.precision == "fp16" else 1.0)).backward()

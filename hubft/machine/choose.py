@@ -10,6 +10,7 @@ from itertools import product
 from typing import Any
 
 import pluggy
+from torch import nn
 
 from hubft.base import draws
 from hubft.base.batches import count
@@ -29,6 +30,8 @@ COMPILING = 100.0  # seconds that the first compiled step may take
 class Work:
     """What there will be to compute."""
 
+    criterion: nn.Module
+    """The task's plain loss."""
     batch: Batch
     """About eight real samples in the evaluation's form, float32 on the CPU, with their targets."""
     steps: int
@@ -65,7 +68,7 @@ def choose(pm: pluggy.PluginManager, job: Job, loaded: Loaded, work: Work) -> Ch
     """
     device = Runtime(job.compute).device
     with draws.preserved():
-        return _Search(job, Bench(pm, job, loaded, work.batch, device), work).choice()
+        return _Search(job, Bench(pm, job, loaded, work.criterion, work.batch, device), work).choice()
 
 
 class _Search:

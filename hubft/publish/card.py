@@ -18,10 +18,14 @@ from hubft.base.display import visible
 from hubft.base.distributions import repository
 from hubft.job import Job
 from hubft.publish import lines, metadata
-from hubft.publish.manifest import CONFIG, PICTURE, Manifest
+from hubft.publish import measured as stated
+from hubft.publish.manifest import CONFIG, Manifest
+from hubft.tasks.metrics import Measured, title
 
 HERE = "path/to/this/folder"  # stands for the name of a package that was not pushed
 ROWS = 200  # classes that are listed; more are in hubft.json
+TITLED = ("accuracy", "recall", "precision", "f1", "average_precision", "mean_average_precision", "r2")
+"""Metrics whose names are ours in every package; others may be made of the name of somebody's column."""
 NAMED = 8  # classes that the first sentence names
 
 
@@ -30,7 +34,7 @@ def text(manifest: Manifest, hub: str = "") -> str:
 
     :param hub: owner/name where the package lies on the Hub; without it, its folder is what the card loads.
     """
-    parts = (_summary(manifest), _load(manifest, hub), _reproduce(manifest), _classes(manifest))
+    parts = (_summary(manifest), _load(manifest, hub), _measured(manifest), _outputs(manifest), _reproduce(manifest))
     return f"---\n{metadata.front(manifest, hub)}\n---\n" + "\n".join(line for part in parts for line in part)
 
 
@@ -68,29 +72,24 @@ def _options(part: Any) -> Iterator[tuple[str, Any]]:
             yield field.name, value
 
 
-def accuracy(metrics: Mapping[str, Any]) -> str:
-    """Return `93.1 % (95 % interval 90.2 to 95.3 %, 420 images)`, or nothing where it was not measured."""
-    found = metadata.share(metrics.get("accuracy"))
-    if found is None:
-        return ""
-    value, low, high, images = found
-    return f"{100 * value:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %, {images} images)"
-
-
 def _summary(manifest: Manifest) -> Iterator[str]:
-    job, classes = manifest.job, manifest.classes
+    job, names, measured = manifest.job, manifest.task.names, manifest.metrics
     yield f"# {inert(job.reference)} fine-tuned on {inert(job.data)}\n"
-    names = ", ".join(inert(name) for name in classes[:NAMED])
-    more = f" and {len(classes) - NAMED} more" if len(classes) > NAMED else ""
-    yield f"Classifies images into {len(classes)} classes: {names}{more}.\n"
-    if measured := accuracy(manifest.metrics):
-        yield f"Accuracy on held-out images: **{measured}**.\n"
-    if tested := accuracy(_mapping(manifest.metrics.get("test"))):
-        yield f"On test images, measured once when all was done: **{tested}**.\n"
-    if before := accuracy(_mapping(manifest.metrics.get("uncompressed"))):
-        yield f"Before compression with {inert(job.compress)}: {before}.\n"
-    if PICTURE in manifest.files:
-        yield f"![Confusion matrix: a row a true class, a column a predicted one]({PICTURE})\n"
+    first = ", ".join(inert(name) for name in names[:NAMED])
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    yield f"{manifest.task.claim()}: {first}{more}.\n"
+    if found := stated.of(measured):
+        name = inert(title(found.headline)) if found.headline not in TITLED else title(found.headline)
+        name = name[0].upper() + name[1:]
+        yield f"{name} on held-out images: **{stated.in_words(found.headline, found.head)}**.\n"
+    if tested := stated.of(measured.get("test")):
+        words = stated.in_words(tested.headline, tested.head)
+        yield f"On test images, measured once when all was done: **{words}**.\n"
+    if before := stated.of(measured.get("uncompressed")):
+        words = stated.in_words(before.headline, before.head)
+        yield f"Before compression with {inert(job.compress)}: {words}.\n"
+    if manifest.picture:
+        yield f"![{manifest.task.caption}]({manifest.picture})\n"
 
 
 def _load(manifest: Manifest, hub: str) -> Iterator[str]:
@@ -108,7 +107,7 @@ def _load(manifest: Manifest, hub: str) -> Iterator[str]:
     yield "Whichever way the model is loaded, a picture becomes its `image` as it did in training:\n"
     yield from _code(*lines.pixels(manifest.preprocess.white))
     if CONFIG in manifest.files:
-        yield from _timm(hub)
+        yield from _timm(manifest, hub)
     if repository():
         yield "With torch.hub; hubft need not be installed:\n"
     else:
@@ -121,7 +120,7 @@ def _load(manifest: Manifest, hub: str) -> Iterator[str]:
         "",
         f"model = {lines.torch_hub(name, trust)}",
         "logits = model(model.preprocess(image)[None])",
-        'model.hubft["classes"][logits.argmax().item()]',
+        *manifest.task.lines(),
     )
     yield f"With hubft (`{lines.install()}`), on the command line or in Python:\n"
     yield from _code(lines.predict(name, "image.jpg", trust), language="bash")
@@ -136,7 +135,7 @@ def _load(manifest: Manifest, hub: str) -> Iterator[str]:
         yield from _tensors(manifest.weights, hub)
 
 
-def _timm(hub: str) -> Iterator[str]:
+def _timm(manifest: Manifest, hub: str) -> Iterator[str]:
     source = json.dumps(f"hf-hub:{hub}" if hub else f"local-dir:{HERE}")
     yield "With timm alone:\n"
     yield from _code(
@@ -146,7 +145,7 @@ def _timm(hub: str) -> Iterator[str]:
         "config = timm.data.resolve_model_data_config(model)",
         "preprocess = timm.data.create_transform(**config, is_training=False)",
         "logits = model(preprocess(image)[None])",
-        'model.pretrained_cfg["label_names"][logits.argmax().item()]',
+        *manifest.task.lines('model.pretrained_cfg["label_names"]'),
     )
 
 
@@ -187,28 +186,41 @@ def _reproduce(manifest: Manifest) -> Iterator[str]:
 
 
 def _data(data: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    for part, title in (("train", "training"), ("val", "held out"), ("test", "test")):
+    for part, name in (("train", "training"), ("val", "held out"), ("tune", "for thresholds"), ("test", "test")):
         facts = _mapping(data.get(part))
-        if part == "test" and not facts:  # most data has none
+        if part in ("test", "tune") and not facts:  # most data has none
             continue
-        yield title, inert(facts.get("samples", "unknown")), inert(facts.get("sha256", "unknown"))
+        yield name, inert(facts.get("samples", "unknown")), inert(facts.get("sha256", "unknown"))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _classes(manifest: Manifest) -> Iterator[str]:
-    recall = manifest.metrics.get("recall")
-    recall = recall if isinstance(recall, list) and len(recall) == len(manifest.classes) else [None] * ROWS
-    rows = zip(range(ROWS), manifest.classes, recall, strict=False)
-    yield "## Classes\n"
+def _outputs(manifest: Manifest) -> Iterator[str]:
+    task = manifest.task
+    known = stated.listed(manifest.metrics, len(task.names))
+    yield "## Outputs\n"
+    rows = zip(range(ROWS), task.names, *known.values(), strict=False)
     yield from _table(
-        ("output", "class", "recall"),
-        ((str(i), inert(name), accuracy({"accuracy": r}) or "not measured") for i, name, r in rows),
+        ("output", task.word, *(inert(title(name)) if name not in TITLED else title(name) for name in known)),
+        ((str(i), inert(name), *(_cell(*pair) for pair in zip(known, cells, strict=True))) for i, name, *cells in rows),
     )
-    if len(manifest.classes) > ROWS:
-        yield f"And {len(manifest.classes) - ROWS} more, in hubft.json.\n"
+    if len(task.names) > ROWS:
+        yield f"And {len(task.names) - ROWS} more, in hubft.json.\n"
+
+
+def _cell(name: str, measured: Measured | None) -> str:
+    return stated.in_words(name, measured) if measured else "not measured"
+
+
+def _measured(manifest: Manifest) -> Iterator[str]:
+    found = stated.of(manifest.metrics)
+    if found is None or len(found.values) < 2:
+        return
+    yield "## Measured on held-out images\n"
+    rows = ((inert(title(name)), stated.in_words(name, one)) for name, one in islice(found.values.items(), ROWS))
+    yield from _table(("metric", "value"), rows)
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:

@@ -20,15 +20,28 @@ from hubft.hookspecs import Base
 from hubft.inputs import Preprocess
 from hubft.job import PACKAGE, Job, Reference
 from hubft.publish import tensors
+from hubft.tasks import task as tasks
+from hubft.tasks.task import Task
 
-SCHEMA = 1
+SCHEMA = 2  # written; 1 is read, too
 WEIGHTS = "model.safetensors"
 DELTA = "delta.safetensors"
 SELFTEST = "selftest.safetensors"
 CARD = "README.md"
-PICTURE = "confusion.png"
+PICTURE = "picture.png"
 CONFIG = "config.json"
-FILES = (MANIFEST, WEIGHTS, DELTA, SELFTEST, CARD, PICTURE, CONFIG)
+ROLES = {
+    WEIGHTS: "weights",
+    DELTA: "weights",
+    SELFTEST: "selftest",
+    CARD: "card",
+    PICTURE: "picture",
+    "confusion.png": "picture",  # of schema 1
+    CONFIG: "config",
+}
+"""What each file of a package is for."""
+NEEDED = {"weights", "selftest", "card"}
+FILES = (MANIFEST, *ROLES)
 
 CHAIN = 64  # packages of which each was fine-tuned from the next
 MANIFEST_LIMIT = 16 * 2**20  # bytes
@@ -40,6 +53,8 @@ class File:
     sha256: str
     size: int
     """Bytes."""
+    role: str
+    """What it is for, one of `ROLES`."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +62,11 @@ class Manifest:
     """All that a package states about itself."""
 
     job: Job
-    classes: tuple[str, ...]
-    """Names of the outputs, in order: each once, and each can be shown."""
+    task: Task
     preprocess: Preprocess
     base: Base
     metrics: dict[str, Any] = field(default_factory=dict)
-    """Measured on the held-out images; `{name: {"value", "low", "high", "n"}}` is shown on the card."""
+    """Measured on the held-out images, as `Metrics.plain` gives it, with `uncompressed` and `test` beside it."""
     data: dict[str, Any] = field(default_factory=dict)
     """Fingerprints of the images."""
     frozen: dict[str, Any] = field(default_factory=dict)
@@ -60,11 +74,18 @@ class Manifest:
     settled: dict[str, Any] = field(default_factory=dict)
     """What the job left open and the run chose by measuring, by plain names."""
     versions: dict[str, str] = field(default_factory=dict)
+    structure: tuple[dict[str, Any], ...] = ()
+    """What changed the architecture after it was built, to be done again, a record each; none is known yet."""
     delta: dict[str, str] | None = None
     """sha256 by name of the tensors taken from the base; None in a full package. `package.write` fills it in."""
     files: dict[str, File] = field(default_factory=dict)
     """Every file but the manifest; `package.write` fills it in."""
     schema: int = SCHEMA
+
+    @property
+    def picture(self) -> str:
+        """Name of the file with the picture of what was reached; empty where there is none."""
+        return next((name for name, file in self.files.items() if file.role == "picture"), "")
 
     @property
     def built(self) -> Job:
@@ -83,13 +104,14 @@ class Manifest:
 
 
 def to_json(manifest: Manifest) -> str:
-    """Return the text of hubft.json: the job's task beside the job, not in it, and the text's own sha256, `seal`."""
+    """Return the text of hubft.json: the job's head beside the job, not in it, and the text's own sha256, `seal`."""
     plain = to_dict(manifest)
-    plain["task"] = plain["job"].pop("task")
-    first = {key: plain.pop(key) for key in ("schema", "job", "task")}
-    text = json.dumps({**first, **plain, "seal": UNSEALED}, indent=1, allow_nan=False) + "\n"
-    before, _, after = text.rpartition(UNSEALED)
-    return before + hashlib.sha256(text.encode()).hexdigest() + after
+    head, inputs = plain["job"].pop("head"), {"kind": "images", **plain.pop("preprocess")}
+    first = {"schema": plain.pop("schema"), "job": plain.pop("job"), "task": tasks.plain(manifest.task)}
+    plain.pop("task")
+    text = json.dumps({**first, "head": head, "inputs": inputs, **plain, "seal": UNSEALED}, indent=1, allow_nan=False)
+    before, _, after = f"{text}\n".rpartition(UNSEALED)
+    return before + hashlib.sha256(f"{text}\n".encode()).hexdigest() + after
 
 
 def read(path: Path) -> Manifest:
@@ -105,17 +127,32 @@ def read(path: Path) -> Manifest:
         raise PackageError(f"{path}: not a file of at most {MANIFEST_LIMIT} bytes")
     data = _unsealed(path.read_bytes())
     try:
-        job = data.get("job")
-        if not isinstance(job, dict) or "task" in job:
-            raise PackageError("job must be an object, and task stand beside it")
-        data["job"] = {**job, "task": data.pop("task", None)}
-        manifest = from_dict(Manifest, data, "manifest")
+        data = _of_schema_1(data) if data["schema"] == 1 else data
+        job, inputs = data.get("job"), data.pop("inputs", None)
+        if not isinstance(job, dict) or "head" in job:
+            raise PackageError("job must be an object, and head stand beside it")
+        if not isinstance(inputs, dict) or inputs.pop("kind", None) != "images":
+            raise PackageError("inputs must be an object of the kind images")
+        data |= {"job": {**job, "head": data.pop("head", None)}, "preprocess": inputs}
+        manifest = from_dict(Manifest, data, "manifest", {"task": tasks.read(data.pop("task", None))})
         _check(manifest)
     except (HubftError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
         # One border for all that a hostile value does to a check that expects decent ones.
         line = " ".join(str(error).split())
         raise PackageError(f"{MANIFEST}: {line[:500]}") from error
     return manifest
+
+
+def _of_schema_1(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the manifest of a classifier of images, which all of schema 1 are, as schema 2 has it."""
+    classes, files = data.pop("classes", None), data.get("files")
+    if isinstance(files, dict):
+        files = {name: {**file, "role": ROLES.get(name, "")} if isinstance(file, dict) else file
+                 for name, file in files.items()}  # fmt: skip
+    preprocess = data.pop("preprocess", None)
+    inputs = {"kind": "images", **preprocess} if isinstance(preprocess, dict) else preprocess
+    task = {"kind": "classification", "classes": classes}
+    return {**data, "schema": SCHEMA, "head": data.get("task"), "task": task, "inputs": inputs, "files": files}
 
 
 def _unsealed(text: bytes) -> dict[str, Any]:
@@ -139,21 +176,19 @@ def _unsealed(text: bytes) -> dict[str, Any]:
 
 def _check(manifest: Manifest) -> None:
     """Check what the fields of the manifest say of each other."""
-    task, base, files = manifest.job.head, manifest.base, manifest.files
-    if len(manifest.classes) != task.outputs:
-        raise PackageError(f"{len(manifest.classes)} classes for {task.outputs} outputs")
-    for name, times in Counter(manifest.classes).items():
+    task, base, files = manifest.task, manifest.base, manifest.files
+    if task.outputs != manifest.job.head.outputs:
+        raise PackageError(f"{task.outputs} {task.word} names for {manifest.job.head.outputs} outputs")
+    for name, times in Counter(task.names).items():
         if problem := unprintable(name):
-            raise PackageError(f"the name of the class {quoted(name)} {problem}")
+            raise PackageError(f"the name of the {task.word} {quoted(name)} {problem}")
         if times > 1:
-            raise PackageError(f"{times} classes have the name {quoted(name)}")
+            raise PackageError(f"{times} of {task.word} have the name {quoted(name)}")
     if (manifest.delta is None) != (manifest.job.package == "full"):
         raise PackageError(f"job.package is {manifest.job.package!r}, and delta says otherwise")
-    needed = {manifest.weights, SELFTEST, CARD}
-    if not needed <= set(files) <= needed | {PICTURE, CONFIG}:
-        raise PackageError(
-            f"files {sorted(files)[:9]} must be {', '.join(sorted(needed))}, and at most {PICTURE} and {CONFIG} more"
-        )
+    if manifest.structure:
+        raise PackageError("its structure has records that this hubft does not know: update hubft")
+    _check_files(manifest)
     for sha256 in (*(file.sha256 for file in files.values()), *(manifest.delta or {}).values()):
         if not re.fullmatch(r"[0-9a-f]{64}", sha256):
             raise PackageError(f"{sha256[:80]!r} is no sha256")
@@ -168,11 +203,23 @@ def _check(manifest: Manifest) -> None:
         check_head(manifest)
 
 
+def _check_files(manifest: Manifest) -> None:
+    """Check that the files are those of a package, each once in its role."""
+    files = manifest.files
+    roles = Counter(file.role for file in files.values())
+    wrong = [name for name, file in files.items() if ROLES.get(name) != file.role]
+    if wrong or not set(roles) >= NEEDED or max(roles.values()) > 1 or manifest.weights not in files:
+        raise PackageError(
+            f"files {sorted(files)[:9]} must be {manifest.weights}, {SELFTEST}, {CARD}, and at most {PICTURE} and "
+            f"{CONFIG} more, each with its role"
+        )
+
+
 def check_head(manifest: Manifest) -> None:
     """Refuse a head that the weights cannot fill before it is built: at two bytes a number, the least.
 
     :raises PackageError: too large a head.
     """
-    task, file = manifest.job.head, manifest.weights
-    if 2 * sum(a * b for a, b in pairwise((*task.hidden, task.outputs))) > manifest.files[file].size:
-        raise PackageError(f"hidden {list(task.hidden)} needs more numbers than {file} holds")
+    head, file = manifest.job.head, manifest.weights
+    if 2 * sum(a * b for a, b in pairwise((*head.hidden, head.outputs))) > manifest.files[file].size:
+        raise PackageError(f"hidden {list(head.hidden)} needs more numbers than {file} holds")

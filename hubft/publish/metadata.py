@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import TypeGuard
+from collections.abc import Iterator
 
 from hubft.base.display import visible
+from hubft.publish import measured
 from hubft.publish.manifest import CONFIG, Manifest
+from hubft.tasks.metrics import title
 
 # Licences that the Hub knows by name (https://huggingface.co/docs/hub/repositories-licenses), as far as models for
 # images carry them; any other is `other` to it, with a name beside it.
@@ -18,19 +19,6 @@ LICENSE = re.compile(
 REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+")
 
 
-def share(measured: object) -> tuple[float, float, float, int] | None:
-    """Return value, low, high and n of a share as `metrics.proportion` gives it, or None where it is none."""
-    found = measured if isinstance(measured, Mapping) else {}
-    value, low, high, images = (found.get(key) for key in ("value", "low", "high", "n"))
-    if not (_in_one(value) and _in_one(low) and _in_one(high) and type(images) is int and 0 <= images < 10**12):
-        return None
-    return value, low, high, images
-
-
-def _in_one(number: object) -> TypeGuard[float]:
-    return type(number) in (int, float) and 0 <= number <= 1  # type: ignore[operator]  # and no bool
-
-
 def front(manifest: Manifest, hub: str) -> str:
     """Return the YAML of the card's front, as the Hub's own library writes it.
 
@@ -39,11 +27,11 @@ def front(manifest: Manifest, hub: str) -> str:
     """
     from huggingface_hub import EvalResult, ModelCardData
 
-    base, job = manifest.base, manifest.job
+    base, job, task = manifest.base, manifest.job, manifest.task.pipeline
     known = not base.license or LICENSE.fullmatch(base.license)
     results = [
         EvalResult(
-            task_type="image-classification",
+            task_type=task,
             dataset_type="imagefolder",
             dataset_name=visible(str(job.data)) or "unknown",
             dataset_split=split,
@@ -51,28 +39,33 @@ def front(manifest: Manifest, hub: str) -> str:
             metric_name=title,
             metric_value=value,
         )
-        for split, measured in (("validation", manifest.metrics), ("test", manifest.metrics.get("test")))
-        for kind, title, value in _metrics(measured)
+        for split, its in (("validation", manifest.metrics), ("test", manifest.metrics.get("test")))
+        for kind, title, value in _metrics(its)
     ]
     return ModelCardData(
         base_model=base.hub if REPOSITORY.fullmatch(base.hub) else None,
         license=(base.license or "unknown") if known else "other",
         license_name=None if known else _slug(base.license).lower() or "unknown",
-        pipeline_tag="image-classification",
+        pipeline_tag=task,
         library_name="hubft",
-        tags=["hubft", _slug(base.architecture.partition(":")[0]) or "unknown", "image-classification"]
+        tags=["hubft", _slug(base.architecture.partition(":")[0]) or "unknown", task]
         + ["timm"] * (CONFIG in manifest.files),
         model_name=(hub or visible(job.reference)) if results else None,
         eval_results=results or None,
     ).to_yaml()
 
 
-def _metrics(metrics: object) -> Iterator[tuple[str, str, float]]:
-    """Yield type, title and value; the interval's ends have types of their own, so that nobody ranks them."""
-    if isinstance(metrics, Mapping) and (found := share(metrics.get("accuracy"))):
-        yield "accuracy", "Accuracy", found[0]
-        yield "accuracy_low", "Accuracy, lower end of the 95 % interval", found[1]
-        yield "accuracy_high", "Accuracy, upper end of the 95 % interval", found[2]
+def _metrics(data: object) -> Iterator[tuple[str, str, float]]:
+    """Yield type, title and value of the headline; the interval's ends have types of their own, so that nobody ranks
+    them."""
+    if metrics := measured.of(data):
+        kind, found = _slug(metrics.headline) or "unknown", metrics.head
+        name = visible(title(metrics.headline))
+        name = name[0].upper() + name[1:]
+        yield kind, name, found.value
+        if found.low is not None and found.high is not None:
+            yield f"{kind}_low", f"{name}, lower end of the 95 % interval", found.low
+            yield f"{kind}_high", f"{name}, upper end of the 95 % interval", found.high
 
 
 def _slug(name: str) -> str:

@@ -1,11 +1,11 @@
-"""The package: what is published of a run. Its format (schema 1), written atomically, read with suspicion.
+"""The package: what is published of a run. Its format (schema 2), written atomically, read with suspicion.
 
     hubft.json              the manifest (`hubft/publish/manifest.py`)
     model.safetensors       all weights, or
     delta.safetensors       only the tensors that differ from the base; the manifest lists those to be taken from it
     selftest.safetensors    images and the logits they must give (`hubft/publish/selftest.py`)
     README.md               the model card (`hubft/publish/card.py`), with
-    confusion.png           its picture
+    picture.png             its picture
     config.json             what the family's own library needs to load a full package without hubft
 
 A package is data: nothing in it is ever run.
@@ -26,7 +26,7 @@ from hubft.base.files import MANIFEST, fsync
 from hubft.job import unplaced
 from hubft.publish import card, tensors
 from hubft.publish import manifest as manifests
-from hubft.publish.manifest import CARD, CONFIG, FILES, PICTURE, SELFTEST, WEIGHTS, File, Manifest
+from hubft.publish.manifest import CARD, CONFIG, FILES, PICTURE, ROLES, SELFTEST, WEIGHTS, File, Manifest
 
 __all__ = [
     "CARD",
@@ -134,7 +134,7 @@ def _files(folder: Path) -> dict[str, File]:
 
 
 def _file(path: Path) -> File:
-    return File(digest.of_file(path), path.stat().st_size)
+    return File(digest.of_file(path), path.stat().st_size, ROLES[path.name])
 
 
 def _beside(folder: Path) -> tuple[Path, Path]:

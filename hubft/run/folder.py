@@ -20,6 +20,7 @@ from typing import Any, Self
 from hubft.base.errors import CheckpointError, JobError, Option
 from hubft.base.files import DATA, JOB, begun, write_json, write_text
 from hubft.base.serialize import from_dict, to_dict
+from hubft.data import reading
 from hubft.job import Job
 
 
@@ -81,7 +82,7 @@ class Run:
 
     def write_job(self, job: Job) -> None:
         """Write job.json, so that the run can be resumed from anywhere."""
-        write_json(self.job_file, to_dict(replace(job, data=str(Path(job.data).resolve()))))
+        write_json(self.job_file, to_dict(replace(job, data=reading.absolute(str(job.data)))))
 
     def job(self) -> Job:
         """Return the job of a run that exists.
@@ -89,7 +90,7 @@ class Run:
         :raises CheckpointError: the folder is no run.
         """
         try:
-            return from_dict(Job, json.loads(self.job_file.read_text(encoding="utf-8")))
+            return from_dict(Job, _renamed(json.loads(self.job_file.read_text(encoding="utf-8"))))
         except (OSError, ValueError) as error:
             new = f"; begin it: hubft finetune REFERENCE DATA --output {shlex.quote(str(self.folder))}"
             raise CheckpointError(
@@ -129,6 +130,13 @@ class Run:
         """Forget the metrics of steps after `step`: a resumed run writes them again."""
         lines = [line for line in self.history() if line["step"] <= step]
         write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _renamed(data: Any) -> Any:
+    """Return a job as it is written today: before version 0.3 what a head must give was called its task."""
+    if isinstance(data, dict) and "task" in data and "head" not in data:
+        return {"head" if key == "task" else key: value for key, value in data.items()}
+    return data
 
 
 def _unused(job: Job) -> Path:

@@ -12,6 +12,7 @@ from hubft.job import PACKAGE, Head, Job
 from hubft.publish import hub
 from hubft.publish import manifest as manifests
 from hubft.publish.manifest import Manifest
+from hubft.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,16 @@ class Parent:
         """Return a job on this package with what it leaves to the package: which bytes these are, and the size."""
         return replace(job, reference=self.reference, size=job.size or self.manifest.job.size)
 
-    def continued(self, job: Job, classes: tuple[str, ...]) -> Job | None:
-        """Return the job with the package's own head, where that goes on: the same classes in the same order.
+    def continued(self, job: Job, task: Task) -> Job | None:
+        """Return the job with the package's own head, where that goes on: the same outputs in the same order.
 
         None where the head is a new one: for other classes, or with layers that were asked for and are not the old.
         """
-        task = self.manifest.job.head
-        asked = replace(job.head, outputs=task.outputs)
-        if classes != self.manifest.classes or asked not in (task, Head(outputs=task.outputs)):
+        head, its = self.manifest.job.head, self.manifest.task
+        asked = replace(job.head, outputs=head.outputs)
+        if (task.kind, task.names) != (its.kind, its.names) or asked not in (head, Head(outputs=head.outputs)):
             return None
-        return replace(job, task=task)
+        return replace(job, head=head)
 
 
 def of(job: Job) -> Parent | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from hubft.cut.provenance import Source, prefix
 from hubft.families import stages
 from hubft.hookspecs import Batch
 from hubft.images import pixels
+from hubft.images.samples import Sample
 from hubft.machine.runtime import DTYPES, Runtime
 from hubft.run.prepare import Prepared
 from hubft.train import loader
@@ -98,10 +100,19 @@ def _whole(prepared: Prepared, phase: Phase, step: int, views: int, note: str) -
 
 
 def _sampler(prepared: Prepared, phase: Phase, step: int, views: int) -> loader.Batches:
-    recipe, n = prepared.job.recipe, len(prepared.images.train)
+    recipe, n = prepared.job.recipe, len(prepared.data.train)
     per_epoch = loader.steps_per_epoch(n, recipe.batch_size)
     start, stop = phase.epochs.start * per_epoch, phase.epochs.stop * per_epoch
-    return loader.Batches(n, recipe.batch_size, recipe.epochs, recipe.seed, max(step, start), stop, views)
+    weights = balancing(prepared) if recipe.sampler == "balanced" else None
+    return loader.Batches(n, recipe.batch_size, recipe.epochs, recipe.seed, max(step, start), stop, views, weights)
+
+
+def balancing(prepared: Prepared) -> Tensor:
+    """Return the chance of each training sample, float64, by which an epoch has as many of each stratum."""
+    task = prepared.data.task
+    first = [next(iter(task.strata(sample.target))) for sample in prepared.data.train]
+    counts = Counter(first)
+    return torch.tensor([1 / counts[stratum] for stratum in first], dtype=torch.float64)
 
 
 def validation(prepared: Prepared) -> Iterable[Batch]:
@@ -111,9 +122,17 @@ def validation(prepared: Prepared) -> Iterable[Batch]:
 
 def testing(prepared: Prepared) -> Iterable[Batch]:
     """Return the images of the data's own test part as the model takes them: for one look, when all is done."""
-    images, recipe = prepared.images, prepared.job.recipe
-    views = pixels.Views(images.folder, images.test, prepared.loaded.preprocess)
-    return loader.in_order(views, recipe.batch_size, prepared.exact)
+    return loader.in_order(unaugmented(prepared, prepared.data.test), prepared.job.recipe.batch_size, prepared.exact)
+
+
+def unseen(prepared: Prepared) -> Iterable[Batch]:
+    """Return the training images that were held out for the task to choose by."""
+    return loader.in_order(unaugmented(prepared, prepared.data.tune), prepared.job.recipe.batch_size, prepared.exact)
+
+
+def unaugmented(prepared: Prepared, samples: Sequence[Sample]) -> pixels.Views:
+    """Return samples of the run's data as the evaluation sees them, decoded when they are asked for."""
+    return pixels.Views(prepared.data.source, prepared.data.task, samples, prepared.loaded.preprocess)
 
 
 def find(prepared: Prepared, live: frozenset[str]) -> Cut | str:
@@ -131,7 +150,7 @@ def find(prepared: Prepared, live: frozenset[str]) -> Cut | str:
 
 def _found(prepared: Prepared, live: frozenset[str]) -> Cut | str:
     loaded, runtime = prepared.loaded, prepared.runtime
-    few = pixels.Views(prepared.images.folder, prepared.images.train[:PROOF], loaded.preprocess)
+    few = unaugmented(prepared, prepared.data.train[:PROOF])
     batch = runtime.to_device(next(iter(loader.in_order(few, PROOF, prepared.exact))))
     found = cut.find(loaded, live, rows(batch[0], 0, RECORDED))
     if isinstance(found, str):
@@ -139,7 +158,8 @@ def _found(prepared: Prepared, live: frozenset[str]) -> Cut | str:
     kept = prepared.forward.precision
     with runtime.autocast():
         loosest = max(TOLERANCE[kept], TOLERANCE[runtime.precision])
-        return cut.check(prepared.pm, found, loaded, batch, loosest, DTYPES.get(kept)) or found
+        criterion = prepared.data.task.criterion()
+        return cut.check(prepared.pm, found, criterion, batch, loosest, DTYPES.get(kept)) or found
 
 
 def features(
@@ -171,7 +191,7 @@ def features(
     cache = Cache(prepared.job.compute.cache)
     return cache.get(
         [wanted(view) for view in views or [0]],
-        [sample.label for sample in pictures.samples],
+        pictures.targets(),
         lambda source: _compute(prepared, found, pictures, runtime, source),
         needed=not views,
     )

@@ -24,6 +24,7 @@ from hubft.run.folder import Run
 from hubft.run.phases import PROOF, phases, repeats
 from hubft.run.prepare import Prepared
 from hubft.run.probing import augmentation, learning_rate, solve
+from hubft.tasks import metrics
 from hubft.train import loader, probe
 
 
@@ -38,14 +39,15 @@ class Plan:
     probe: probe.Probe | None = None
     """What solving the head has shown; None where it was not solved."""
     probed: dict[str, Any] = field(default_factory=dict)
-    """Metrics of the solved head on the validation images."""
+    """Metrics of the solved head on the validation images, as JSON types."""
     machine: dict[str, Any] = field(default_factory=dict)
     """What was measured on this machine."""
 
     def settled(self) -> dict[str, Any]:
         """Return what a package states of it."""
         recipe, compute = self.job.recipe, self.job.compute
-        probe = {"accuracy of the probe": self.probed["accuracy"]["value"]} if self.probed else {}
+        probed = self.probed and metrics.read(self.probed)
+        probe = {f"{metrics.title(probed.headline)} of the probe": probed.head.value} if probed else {}
         trained = {"peak learning rate": recipe.lr} if recipe.epochs else {}
         return probe | {
             "epochs": recipe.epochs,
@@ -69,7 +71,7 @@ def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Pl
     prepared = _computing(prepared, choice.compute, choice.forward)
     _say_machine(choice, console)
     solved = solve(prepared, console) if prepared.job.recipe.probe else None
-    found, probed = (solved.probe, solved.metrics) if solved else (None, {})
+    found, probed = (solved.probe, solved.metrics.plain()) if solved else (None, {})
     recipe = replace(prepared.job.recipe, augment=augmentation(prepared, solved))
     recipe = _recipe(recipe, prepared, found, choice, time.perf_counter() - began)
     plan = Plan(replace(prepared.job, recipe=recipe), choice.forward, found, probed, choice.evidence)
@@ -108,16 +110,18 @@ def _whole(prepared: Prepared) -> int:
 
 def _work(prepared: Prepared) -> choose.Work:
     """Return what the run will compute, for the machine to be measured by."""
-    recipe, images = prepared.job.recipe, prepared.images
+    recipe, data = prepared.job.recipe, prepared.data
     epochs = _whole(prepared)
     views = recipe.views if epochs < recipe.epochs else int(recipe.probe)
-    few = pixels.Views(images.folder, images.train[:PROOF], prepared.loaded.preprocess, recipe, Scratch())
+    its, scratch = data.train[:PROOF], Scratch()
+    few = pixels.Views(data.source, data.task, its, prepared.loaded.preprocess, recipe, scratch)
     few.keep(1)  # as the run keeps them
     batch = next(iter(loader.in_order(few, PROOF, Runtime(Compute(device="cpu", workers=0)))))
     return choose.Work(
+        data.task.criterion(),
         batch,
-        steps=len(images.train) * epochs,
-        forwards=len(images.train) * views + len(images.val) * (epochs + bool(views)),
+        steps=len(data.train) * epochs,
+        forwards=len(data.train) * views + len(data.val) * (epochs + bool(views)),
         decode=lambda: [few[1, i] for i in range(len(few.samples))],
     )
 
@@ -135,12 +139,12 @@ def _recipe(
     recipe: Recipe, prepared: Prepared, found: probe.Probe | None, choice: choose.Choice, spent: float
 ) -> Recipe:
     """Return the recipe with its learning rate, and as many epochs as the budget has time for."""
-    images = prepared.images
+    data = prepared.data
     if recipe.budget and (whole := _whole(prepared)):
-        epoch = len(images.train) * choice.step_seconds + len(images.val) * choice.forward_seconds
+        epoch = len(data.train) * choice.step_seconds + len(data.val) * choice.forward_seconds
         fitting = int((recipe.seconds - spent) / epoch * recipe.epochs / whole) if spent < recipe.seconds else 0
         recipe = replace(recipe, epochs=min(recipe.epochs, max(fitting, 0 if found else 1)))
     if not recipe.lr:
-        steps = loader.steps_per_epoch(len(images.train), recipe.batch_size) * recipe.epochs
-        recipe = replace(recipe, lr=learning_rate(found, len(images.train), steps))
+        steps = loader.steps_per_epoch(len(data.train), recipe.batch_size) * recipe.epochs
+        recipe = replace(recipe, lr=learning_rate(found, len(data.train), steps))
     return recipe

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
-from pathlib import Path
 
 import pluggy
 import torch
@@ -21,11 +20,13 @@ from hubft.cut.feed import Cut
 from hubft.families import plugins
 from hubft.families.build import adapt, family_of, load_base
 from hubft.hookspecs import Loaded
-from hubft.images import dataset, pixels, sizes
+from hubft.images import pixels, samples, sizes
 from hubft.job import Compute, Job, Reference
 from hubft.machine.runtime import Runtime
 from hubft.publish import tensors
-from hubft.run import parent
+from hubft.run import outputs, parent
+from hubft.run.data import Data, read
+from hubft.tasks.task import Task
 from hubft.train import recipe
 
 
@@ -35,14 +36,14 @@ class Prepared:
 
     job: Job
     pm: pluggy.PluginManager
-    images: dataset.Images
+    data: Data
     training: pixels.Views
     validation: pixels.Views
     loaded: Loaded
     base: dict[str, str]
     """sha256 of every tensor of the base, before its head was replaced."""
-    data: dict[str, dict[str, str | int]]
-    """Fingerprint of the images."""
+    fingerprint: dict[str, dict[str, str | int]]
+    """Of the data."""
     versions: dict[str, str]
     continued: bool = False
     """Whether the head is that of a package of the same classes, as it was there."""
@@ -69,41 +70,44 @@ class Prepared:
         return Runtime(replace(self.job.compute, precision="fp32"))
 
 
-def prepare(job: Job, images: dataset.Images | None = None, trust: bool = False) -> Prepared:
+def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared:
     """Return what the job's run needs; reads data and weights, and writes nothing.
 
-    :param images: of the job, where they were read already.
+    :param data: of the job, where it was read already.
     :param trust: also start from the fine-tune of a torch.hub repository, which runs that repository's code.
     """
     started = parent.of(job)
     job = started.settled(job) if started else job
     pm = family_of(job, trust, typed=True)
     Runtime(job.compute)  # a device that is not there is told at once
-    images = images or dataset.read(Path(job.data), job.holdout, job.recipe.seed)
-    job = job.with_outputs(len(images.classes))
+    data = data or read(job)
+    data.task.criterion(job.recipe)  # whether its options have a meaning
+    job = job.with_outputs(data.task.outputs)
     loaded = load_base(pm, job, pretrained=True)
     tensors.require_finite(job.reference, loaded.model.state_dict())
-    white = job.white or images.white or loaded.preprocess.white
+    white = job.white or samples.white(data.train) or loaded.preprocess.white
     loaded = replace(loaded, preprocess=replace(loaded.preprocess, white=white))
     base = digest.of_tensors(loaded.model.state_dict())
     loaded = replace(loaded, base=replace(loaded.base, sha256=digest.of_state(base)))
-    continued = started.continued(job, images.classes) if started else None
-    job, known = continued or job, loaded.model.state_dict()
+    continued = started.continued(job, data.task) if started else None
+    job, before = continued or job, loaded.model.state_dict()
     draws.seed("head", job.recipe.seed)
     loaded = adapt(pm, job, loaded)
-    if continued:
-        loaded.model.load_state_dict(known)
-    _rehearse(pm, job, loaded)
+    if continued and started:
+        loaded.model.load_state_dict(before)
+        data = replace(data, task=data.task.after(outputs.unfold(loaded, started.manifest.task)))
+    _rehearse(pm, job, loaded, data.task)
     scratch = Scratch()
-    training = pixels.Views(images.folder, images.train, loaded.preprocess, job.recipe, scratch)
-    validation = pixels.Views(images.folder, images.val, loaded.preprocess, scratch=scratch)
+    training = pixels.Views(data.source, data.task, data.train, loaded.preprocess, job.recipe, scratch)
+    validation = pixels.Views(data.source, data.task, data.val, loaded.preprocess, scratch=scratch)
     references = (job.reference, *loaded.base.below[-1:])
-    fingerprint, versions = images.fingerprint(), _versions(Reference.parse(text).family for text in references)
+    versions = _versions(Reference.parse(text).family for text in references)
     seen = (started.manifest.data.get("train") or {}) if started else None
-    return Prepared(job, pm, images, training, validation, loaded, base, fingerprint, versions, bool(continued), seen)
+    known = data.fingerprint()
+    return Prepared(job, pm, data, training, validation, loaded, base, known, versions, bool(continued), seen)
 
 
-def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> None:
+def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded, task: Task) -> None:
     """Find out in a second what would otherwise fail after the training."""
     recipe.optimizer(loaded, job.recipe)
     for progress in (0.0, 1.0):
@@ -120,6 +124,7 @@ def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> None:
         raise JobError(f"{job.reference} does not take images of {height} x {width}: {reason(error)}") from error
     if shape != (2, job.head.outputs):
         raise FamilyError(f"{job.reference} gives outputs {shape} for 2 images, not (2, {job.head.outputs})")
+    outputs.check(loaded, task, torch.zeros(2, 3, height, width))
 
 
 def _versions(families: Iterable[str]) -> dict[str, str]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from hubft.base import draws
-from hubft.base.console import Console, percent
+from hubft.base.console import Console
 from hubft.families import stages
 from hubft.run.phases import features, find
 from hubft.run.prepare import Prepared
-from hubft.run.training import measure
-from hubft.tasks.metrics import proportion
+from hubft.run.training import outcome
+from hubft.tasks.metrics import Metrics
 from hubft.train import loader, probe
 
 RATE_PER_ERROR = 5e-6  # learning rate of AdamW for each training image that the probe got wrong
@@ -30,8 +30,8 @@ class Solved:
     """A head that was solved."""
 
     probe: probe.Probe
-    metrics: dict[str, Any]
-    """On the validation images."""
+    metrics: Metrics
+    """On the validation images: its headline and loss."""
 
 
 def solve(prepared: Prepared, console: Console) -> Solved | None:
@@ -39,7 +39,7 @@ def solve(prepared: Prepared, console: Console) -> Solved | None:
 
     A head that goes on from that of a package is the start instead, unless a solved one errs less.
     """
-    loaded, images, runtime = prepared.loaded, prepared.images, prepared.runtime
+    loaded, data, runtime = prepared.loaded, prepared.data, prepared.runtime
     runtime.place(loaded.model)
     cut = find(prepared, stages.trainable(loaded, "head", 0.0))
     known = cut if isinstance(cut, str) else features(prepared, cut, prepared.training, prepared.forward)
@@ -49,7 +49,7 @@ def solve(prepared: Prepared, console: Console) -> Solved | None:
         start = "goes on from that of the package" if prepared.continued else "starts at zero"
         console.say(f"note: the head {start}, no probe is solved: {reason}")
         return None
-    rows = runtime.to_device(known.views[0].take(torch.arange(len(images.train)))).float()
+    rows = runtime.to_device(known.views[0].take(torch.arange(len(data.train)))).float()
 
     def logits(part: Tensor) -> Tensor:
         with cut.feed(part) as blank:
@@ -59,25 +59,22 @@ def solve(prepared: Prepared, console: Console) -> Solved | None:
     loaded.model.eval()
     head = loaded.model.get_submodule(loaded.head)
     with runtime.using_threads():
-        targets, seed = known.targets.to(runtime.device), prepared.job.recipe.seed
-        if prepared.continued:
-            found = probe.better(head, logits, rows, targets, seed)
-        else:
-            found = probe.solve(head, logits, rows, targets, seed)
-        probed = measure(prepared, loaded.model, held.in_order(prepared.job.recipe.batch_size), cut.feed)
-    if not found.decay:
-        what = f"as it is in the package; of the training images {found.error:.1%} are wrong"
-    else:
-        what = f"of training images held out from it {found.error:.1%} were wrong"
-    console.say(f"probe    accuracy {percent(probed['accuracy'])}; {what}")
+        strata = [next(iter(data.task.strata(sample.target))) for sample in data.train]
+        targets, seed = runtime.to_device(known.targets), prepared.job.recipe.seed
+        given = probe.Known(data.task, logits, rows, targets, strata, seed)
+        found = probe.better(head, given) if prepared.continued else probe.solve(head, given)
+        batches = held.in_order(prepared.job.recipe.batch_size)
+        probed = data.task.score(*outcome(prepared, loaded.model, batches, cut.feed))
+    which = "held out from it" if found.decay else "as it is in the package"
+    console.say(f"probe    {probed}; error on training images {which} {found.error:.1%}")
     return Solved(found, probed)
 
 
 def augmentation(prepared: Prepared, solved: Solved | None) -> Literal["auto", "none", "light", "standard", "strong"]:
     """Return the augmentation: where it is open, `light` if the solved head knows training images by it.
 
-    It has seen these images as they are. If it gets more of their augmented views wrong than it got of images that it
-    had not seen at all, by more than the 95 % interval, then a view is no longer of its image's class, as where a
+    It has seen these images as they are. If it errs more on their augmented views than on images that it had not seen
+    at all, by more than the 95 % interval, then a view is no longer of its image's class, as where a
     digit is mirrored: too much to be learned in passing.
     """
     recipe = prepared.job.recipe
@@ -85,7 +82,7 @@ def augmentation(prepared: Prepared, solved: Solved | None) -> Literal["auto", "
         return "light" if recipe.augment == "auto" else recipe.augment
     model, found, views = prepared.loaded.model, solved.probe, prepared.training
     order = torch.randperm(len(views.samples), generator=draws.generator("augment", recipe.seed))
-    wrong = 0
+    wrong = 0.0
     with torch.no_grad(), prepared.runtime.using_threads():
         prepared.forward.place(model)
         views.keep(1)
@@ -93,10 +90,9 @@ def augmentation(prepared: Prepared, solved: Solved | None) -> Literal["auto", "
         for batch, targets in loader.Loader(views, batches, prepared.forward, prepared.forward.workers):
             with prepared.forward.autocast():
                 outputs = prepared.loaded.forward(model, batch)
-            wrong += int((outputs.argmax(1).cpu() != targets).sum())
+            wrong += float(prepared.data.task.errors(outputs.float().cpu(), targets).sum())
         prepared.runtime.place(model)
-    unseen = proportion(round(found.error * found.images), found.images)
-    return "light" if wrong / min(LOOK, len(order)) <= unseen["high"] else "none"
+    return "light" if wrong / min(LOOK, len(order)) <= found.bound(found.error) else "none"
 
 
 def learning_rate(found: probe.Probe | None, images: int, steps: int) -> float:

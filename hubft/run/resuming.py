@@ -8,9 +8,9 @@ from pathlib import Path
 
 from hubft.base.display import quoted
 from hubft.base.errors import CheckpointError
-from hubft.images import dataset
-from hubft.images.dataset import Images
+from hubft.data.reading import is_there
 from hubft.job import Job
+from hubft.run.data import TITLES, Data, read
 from hubft.run.folder import Run
 
 
@@ -28,37 +28,37 @@ def job(run: Run, moved_to: Path | None = None, keep_anyway: bool = False) -> Jo
         raise CheckpointError(
             f"{str(run.folder)!r} is finished: its package is {run.package}; to train it further: {shlex.join(further)}"
         )
-    if moved_to is None and not Path(stored.data).is_dir():
+    if moved_to is None and not is_there(str(stored.data)):
         raise CheckpointError(
-            f"the images of the run were in {stored.data!r}, which is no folder now; say where they are: "
-            f"{run.resumed_by('--data', 'FOLDER')}"
+            f"the images of the run were in {stored.data!r}, which is not there now; say where they are: "
+            f"{run.resumed_by('--data', 'DATA')}"
         )
     return replace(stored, data=str(moved_to or stored.data), keep_anyway=keep_anyway or stored.keep_anyway)
 
 
-def images(run: Run, asked: Job) -> Images:
-    """Return the images of a run's job, proved to be those that it began with.
+def data(run: Run, asked: Job) -> Data:
+    """Return the data of a run's job, proved to be what it began with.
 
     :raises DataError: they cannot be trained on.
     :raises CheckpointError: they are others; it says in what, and how to go on.
     """
-    found = dataset.read(Path(asked.data), asked.holdout, asked.recipe.seed)
+    found = read(asked)
     then, now = run.facts(), found.facts()
     if then and all(now[part]["sha256"] == then.get(part, {}).get("sha256") for part in found.fingerprint()):
         return found
-    if not then and asked.head.outputs == len(found.classes):  # an older hubft began it: its checkpoints know them
+    if not then and asked.head.outputs == found.task.outputs:  # an older hubft began it: its checkpoints know them
         return found
     before, after = then.get("classes", []), now["classes"]
-    told = [f"the class {quoted(name)} is new" for name in after if name not in before and then]
-    told += [f"the class {quoted(name)} is not there" for name in before if name not in after]
+    told = [f"the {found.task.word} {quoted(name)} is new" for name in after if name not in before and then]
+    told += [f"the {found.task.word} {quoted(name)} is not there" for name in before if name not in after]
     if not then:
         told = [f"it had {asked.head.outputs} classes, and there are {len(after)}"]
-    for part, title in (("train", "training"), ("val", "validation"), ("test", "test")):
+    for part, title in TITLES.items():
         old, new = (facts.get(part, {}).get("samples") for facts in (then, now))
         told += [f"it had {old or 0:,} {title} images, and there are {new or 0:,}"] if then and old != new else []
     more = f", and {len(told) - 3} more differences" if len(told) > 3 else ""
     raise CheckpointError(
         f"the images in {asked.data!r} are not those of the run: "
         f"{'; '.join(told[:3]) or 'other images or labels'}{more}; bring them back, or say where they are: "
-        f"{run.resumed_by('--data', 'FOLDER')}"
+        f"{run.resumed_by('--data', 'DATA')}"
     )

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from hubft.base import draws
 from hubft.base.console import Console
 from hubft.families import stages
 from hubft.hookspecs import Batch
-from hubft.images import pixels
 from hubft.machine.runtime import Runtime
-from hubft.run.phases import phases
+from hubft.run.phases import phases, unaugmented
 from hubft.run.prepare import Prepared
-from hubft.tasks.metrics import proportion
 from hubft.train import loader, loop, norms
 from hubft.train.probe import Probe
 
@@ -39,8 +34,8 @@ def mend(
     """Leave the model with what evaluation needs; tell whether something had to be mended, and say what.
 
     Running statistics of norms lag behind the weights where a run is short or their momentum small: they are
-    measured again, and kept if the loss on training images is clearly lower then. The probe gets few of its training
-    images wrong, and more of images that it has not seen. A model that gets more of its training images wrong than
+    measured again, and kept if the loss on training images is clearly lower then. The probe errs little on its
+    training images, and more on images that it has not seen. A model that errs more on its training images than
     half-way between, by more than the 95 % interval, has lost what it started with: the probe, `solved`, takes its
     place.
 
@@ -63,10 +58,10 @@ def mend(
             (loss, error), mended = again, True
         else:
             norms.restore(model, before)
-    if probe and not error <= _bound(probe):
+    if probe and not error <= probe.bound((probe.fitted + probe.error) / 2):
         console.say(
-            f"mended   training ended with {error:.1%} of its images wrong, its probe with {probe.fitted:.1%} of them "
-            f"and {probe.error:.1%} of images unseen: the probe is kept; try a lower --lr"
+            f"mended   training ended with an error of {error:.1%} on its images, its probe with {probe.fitted:.1%} "
+            f"on them and {probe.error:.1%} on images unseen: the probe is kept; try a lower --lr"
         )
         model.load_state_dict(solved)
         mended = True
@@ -76,52 +71,40 @@ def mend(
 def diverged(prepared: Prepared, history: Sequence[Mapping[str, Any]], held_out: float) -> str:
     """Return why the model, which has no probe to go back to, is worse than none; nothing, if it is not.
 
-    A model that knows nothing and says so gives every class the same share: its loss is ln(classes), and a run that
-    learns little stays near it. Weights that ran away give a loss on their own training images that is WILD times
-    that; or DEAD times, and they name the most frequent class at best; or more than that and WILD times the loss of
-    the first epoch.
+    A model that knows nothing and says so has the loss `Task.ignorance` (ln(classes), where it gives every class the
+    same share), and a run that learns little stays near it. Weights that ran away give a loss on their own training
+    images that is WILD times that; or DEAD times, and they err as one answer for all at best (the most frequent
+    class); or more than that and WILD times the loss of the first epoch.
 
     :param held_out: loss on the validation images: where that is low, nothing needs to be looked at.
     """
-    nothing = math.log(len(prepared.images.classes))
+    task = prepared.data.task
+    nothing = task.ignorance
     if not history or held_out <= nothing:
         return ""
     loss, error = _fit(prepared)
-    counts, first = Counter(sample.label for sample in prepared.images.train), history[0]["loss"]
-    bound = (WILD if 1 - error > max(counts.values()) / counts.total() else DEAD) * nothing
+    first = history[0]["loss"]
+    bound = (WILD if error < task.constant() else DEAD) * nothing
     if loss <= min(bound, max(nothing, WILD * first)):
         return ""
     return (
-        f"training diverged: on its own training images the loss is {loss:.4g} and {error:.0%} are wrong, where a "
-        f"model that knows nothing has {nothing:.3g}, and the first epoch had {first:.3g}"
+        f"training diverged: on its training images the loss is {loss:.4g} and the error {error:.0%}, where a model "
+        f"that knows nothing has {nothing:.3g}, and the first epoch had {first:.3g}"
     )
 
 
-def no_better_than(prepared: Prepared, metrics: Mapping[str, Any]) -> str:
-    """Return the most frequent class of the validation images if always naming it gets as many right, or nothing."""
-    (label, count), *_ = Counter(sample.label for sample in prepared.images.val).most_common(1)
-    measured = metrics["accuracy"]
-    return prepared.images.classes[label] if measured["value"] <= count / measured["n"] else ""
-
-
-def _bound(probe: Probe) -> float:
-    """Return the share of training images above which a model has lost what its probe knew."""
-    return float(proportion(round((probe.fitted + probe.error) / 2 * probe.images), probe.images)["high"])
-
-
 def _fit(prepared: Prepared) -> tuple[float, float]:
-    """Return the loss on training images, and the share of them that is wrong, as evaluation would have it."""
-    images = few(prepared, IMAGES, prepared.exact)
-    outputs, targets = loop.evaluate(prepared.pm, prepared.loaded, images, prepared.exact)
-    wrong = outputs.argmax(1) != targets
-    return cross_entropy(outputs, targets).item(), 1.0 if outputs.isnan().any() else wrong.float().mean().item()
+    """Return the plain loss on training images, and how wrong they are on average, as evaluation would have it."""
+    images, task = few(prepared, IMAGES, prepared.exact), prepared.data.task
+    outputs, targets = loop.evaluate(prepared.pm, prepared.loaded, task, images, prepared.exact)
+    loss = task.criterion()(outputs, targets).item()
+    return loss, 1.0 if outputs.isnan().any() else task.errors(outputs, targets).mean().item()
 
 
 def few(prepared: Prepared, number: int, runtime: Runtime) -> Iterator[Batch]:
     """Yield so many training images at most, always the same ones, as the evaluation sees them, on the device."""
-    images, recipe = prepared.images, prepared.job.recipe
-    order = torch.randperm(len(images.train), generator=draws.generator("calibration", recipe.seed))
-    samples = [images.train[i] for i in order[:number].tolist()]
-    views = pixels.Views(images.folder, samples, prepared.loaded.preprocess)
-    for batch in loader.in_order(views, recipe.batch_size, runtime):
+    train, recipe = prepared.data.train, prepared.job.recipe
+    order = torch.randperm(len(train), generator=draws.generator("calibration", recipe.seed))
+    samples = [train[i] for i in order[:number].tolist()]
+    for batch in loader.in_order(unaugmented(prepared, samples), recipe.batch_size, runtime):
         yield runtime.to_device(batch)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from hubft.base.console import Console
 from hubft.base.errors import CheckpointError, Stopped
@@ -16,20 +16,22 @@ from hubft.hookspecs import Batch
 from hubft.run.folder import Run, StopRequest
 from hubft.run.phases import inputs, phases, validation
 from hubft.run.prepare import Prepared
-from hubft.tasks import metrics
 from hubft.train import checkpoint, loader, loop
 from hubft.train.recipe import Average
+
+Outcome = tuple[Tensor, Any]
+"""Outputs float32 `[n, outputs]`, and the targets, both on the CPU."""
 
 APART = 1.0
 """Seconds between checkpoints at the least, where they are written after epochs: a head that trains alone, on cached
 features, has epochs of ten milliseconds, and a checkpoint takes forty."""
 
 
-def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> dict[str, Any] | None:
-    """Train from the newest checkpoint to the end; return the metrics of the last epoch, if that ended here."""
+def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> Outcome | None:
+    """Train from the newest checkpoint to the end; return what the last state gave, if its epoch ended here."""
     recipe, every = prepared.job.recipe, prepared.job.compute.checkpoint_every
     meter = _restore(prepared, run, state, console)
-    per_epoch = loader.steps_per_epoch(len(prepared.images.train), recipe.batch_size)
+    per_epoch = loader.steps_per_epoch(len(prepared.data.train), recipe.batch_size)
     steps = per_epoch * recipe.epochs
     measured, saved = None, time.monotonic()
     with StopRequest() as stop, console.bar(steps, state.step) as bar:
@@ -45,10 +47,11 @@ def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> 
                 bar.step(step.number, epoch + bool(into), meter)
                 if not into:
                     line = _line(step, epoch, meter)
-                    measured = measure(prepared, state.model, seen.validation, seen.feed, state.average)
-                    line |= {"val_loss": measured["loss"], "accuracy": measured["accuracy"]}
+                    measured = outcome(prepared, state.model, seen.validation, seen.feed, state.average)
+                    score = prepared.data.task.score(*measured)
+                    line |= {"val_loss": score.loss, score.headline: asdict(score.head)}
                     run.log(line)
-                    console.epoch(line, recipe.epochs)
+                    console.epoch(line, recipe.epochs, str(score))
                     meter = loop.Meter()
                 after_epoch = not into and (state.step == steps or time.monotonic() - saved >= APART)
                 if stop.signal or (state.step % every == 0 if every else after_epoch):
@@ -67,7 +70,7 @@ def _restore(prepared: Prepared, run: Run, state: loop.State, console: Console) 
         run.rewind(0)
         return loop.Meter()
     meta = checkpoint.restore(newest, state)
-    if meta["data"] != prepared.data:
+    if meta["data"] != prepared.fingerprint:
         raise CheckpointError(f"the images in {prepared.job.data!r} are not those of the run: bring them back")
     run.rewind(state.step)
     console.say(f"going on from {newest.name}")
@@ -90,22 +93,21 @@ def _line(step: loop.Step, epoch: int, meter: loop.Meter) -> dict[str, Any]:
 
 def _meta(prepared: Prepared, meter: loop.Meter) -> dict[str, Any]:
     return {
-        "data": prepared.data,
+        "data": prepared.fingerprint,
         "meter": meter.state(),
         "versions": prepared.versions,
     }
 
 
-def measure(
+def outcome(
     prepared: Prepared,
     model: nn.Module,
     batches: Iterable[Batch] | None = None,
     feed: loop.Feed = nullcontext,
     average: Average | None = None,
-) -> dict[str, Any]:
-    """Return the metrics on the held-out images: as pixels, or as features in `batches` with the `feed` for them."""
+) -> Outcome:
+    """Return what a model gives for the held-out images: as pixels, or as features in `batches` with their `feed`."""
     batches = validation(prepared) if batches is None else batches
     with average.applied() if average else nullcontext():
         loaded = replace(prepared.loaded, model=model)
-        outputs, targets = loop.evaluate(prepared.pm, loaded, batches, prepared.exact, feed)
-    return metrics.classification(outputs, targets, prepared.images.classes)
+        return loop.evaluate(prepared.pm, loaded, prepared.data.task, batches, prepared.exact, feed)

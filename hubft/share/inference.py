@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,14 +22,15 @@ from hubft.base.errors import DataError, PackageError
 from hubft.data import asked, seen
 from hubft.families import plugins
 from hubft.hookspecs import Loaded
-from hubft.images import dataset
 from hubft.images.decode import decode
 from hubft.images.pixels import Views
-from hubft.job import Compute
+from hubft.job import Compute, Labels
 from hubft.machine.runtime import Runtime, cores
 from hubft.publish.package import Manifest, Package
+from hubft.run.data import labelled
 from hubft.share.load import filled
-from hubft.tasks import metrics
+from hubft.tasks.metrics import Metrics
+from hubft.tasks.task import Task
 from hubft.train import loader, loop
 
 BATCH = 32  # images; evaluation holds no gradients, so any machine that trains can do more
@@ -40,73 +41,83 @@ READERS = 8  # threads at most
 class Outcome:
     """What a package made of one labelled image."""
 
-    image: Path
-    true: str
-    predicted: str
-    probability: float
-    """Of the predicted class."""
-
-    @property
-    def correct(self) -> bool:
-        return self.true == self.predicted
+    image: str
+    """As the data names it: a path, or a place in a table."""
+    true: Mapping[str, Any]
+    """Its label, in the words of the task."""
+    said: Mapping[str, Any]
+    """What the package says, as `Task.decode` gives it."""
+    error: float
+    """How wrong that is, 0 to 1 (`Task.errors`)."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """A package measured on labelled images."""
 
-    metrics: dict[str, Any]
-    """As `metrics.classification` gives them."""
-    left_out: dict[str, str]
-    """Path -> reason, of every file that was not used."""
+    metrics: Metrics
+    left_out: Mapping[str, str]
+    """Path or row -> reason, of all that was not used."""
     outcomes: tuple[Outcome, ...]
-    """One an image, in the order of the folder."""
+    """One an image, in the order of the data."""
     trained_on: int | None
     """How many of the images the package was trained on, by their bytes; None where it does not know."""
+    title: str = ""
+    """What the images are called where they lie."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of how the data was taken."""
 
 
 @dataclass(frozen=True)
 class Answer:
     """What a package says of one image."""
 
-    image: Path
-    probabilities: dict[str, float]
-    """Of every class, the likeliest first; empty where there is an error."""
+    image: str
+    said: Mapping[str, Any]
+    """As `Task.decode` gives it; empty where there is an error."""
     error: str = ""
     """Why there is no answer: the file cannot be read, or the model gives no numbers for it."""
 
 
-def evaluate(package: Package, folder: Path, trust: bool = False, console: Console | None = None) -> Evaluation:
-    """Return what the package reaches on a folder's images, measured as a run does.
+def evaluate(
+    package: Package,
+    folder: str | Path,
+    trust: bool = False,
+    console: Console | None = None,
+    labels: Labels | None = None,
+) -> Evaluation:
+    """Return what the package reaches on labelled images, measured as a run does.
 
-    :raises DataError: a folder without usable images, or with classes that the package lacks.
+    :param folder: or table, or data set of the Hub, as for training.
+    :param labels: its columns, where they are not called as those that were trained on.
+    :raises DataError: no usable images, or labels that the package does not know.
     :raises PackageError: the model gives numbers that are not finite.
     """
     manifest = package.manifest
-    samples, quarantined = dataset.labelled(folder, manifest.classes)
-    trained_on = seen.count(manifest.data.get("train"), (sample.sha256 for sample in samples))
+    task = manifest.task
+    found = labelled(str(folder), labels or manifest.job.labels, task)
+    trained_on = seen.count(manifest.data.get("train"), (sample.sha256 for sample in found.samples))
     runtime = Runtime(Compute())
     loaded = filled(package, trust)
     loaded.model.to(runtime.device)
-    batches = loader.in_order(Views(folder, samples, manifest.preprocess), BATCH, runtime)
+    batches = loader.in_order(Views(found.source, task, found.samples, manifest.preprocess), BATCH, runtime)
     shown = (console or Console(quiet=True)).counted(batches, len(batches), "batch")
-    outputs, targets = loop.evaluate(plugins.manager(manifest.built.family), loaded, shown, runtime)
-    files = [folder / sample.path for sample in samples]
-    _require_finite(outputs, files)
-    measured = metrics.classification(outputs, targets, manifest.classes)
-    shares, found = outputs.softmax(1).max(1)
-    names = manifest.classes
-    rows = zip(files, targets.tolist(), found.tolist(), shares.tolist(), strict=True)
-    outcomes = tuple(Outcome(file, names[true], names[guess], share) for file, true, guess, share in rows)
-    return Evaluation(measured, quarantined, outcomes, trained_on)
+    outputs, targets = loop.evaluate(plugins.manager(manifest.built.family), loaded, task, shown, runtime)
+    places = [found.shown(sample) for sample in found.samples]
+    _require_finite(outputs, places)
+    errors = task.errors(outputs, targets).tolist()
+    rows = zip(places, found.samples, task.decode(outputs), errors, strict=True)
+    outcomes = tuple(Outcome(place, task.state(s.target), said, error) for place, s, said, error in rows)
+    measured = task.measure(outputs, targets)
+    return Evaluation(measured, found.left_out, outcomes, trained_on, found.title, found.notes)
 
 
-def _require_finite(outputs: Tensor, files: Sequence[Path]) -> None:
+def _require_finite(outputs: Tensor, places: Sequence[str]) -> None:
     odd = (~outputs.isfinite().all(1)).nonzero().flatten().tolist()
     if odd:
         raise PackageError(
-            f"the model gives numbers that are not finite for {len(odd)} of {len(files)} images, as for "
-            f"{str(files[odd[0]])!r}: there is nothing to measure"
+            f"the model gives numbers that are not finite for {len(odd)} of {len(places)} images, as for "
+            f"{places[odd[0]]!r}: there is nothing to measure"
         )
 
 
@@ -128,19 +139,18 @@ def _answers(loaded: Loaded, manifest: Manifest, files: Iterable[Path]) -> Itera
     with closing(_ahead(read, files)) as found:
         while batch := list(islice(found, BATCH)):
             readable = [inputs for _, inputs in batch if isinstance(inputs, Tensor)]
-            shares = iter(loaded.forward(model, torch.stack(readable)).float().softmax(1) if readable else ())
+            outputs = iter(loaded.forward(model, torch.stack(readable)).float() if readable else ())
             for file, inputs in batch:
                 if isinstance(inputs, str):
-                    yield Answer(file, {}, inputs)
+                    yield Answer(str(file), {}, inputs)
                 else:
-                    yield _answer(file, manifest.classes, next(shares))
+                    yield _answer(str(file), manifest.task, next(outputs))
 
 
-def _answer(file: Path, classes: Sequence[str], shares: Tensor) -> Answer:
-    if not shares.isfinite().all():
-        return Answer(file, {}, "the model gives numbers that are not finite")
-    found = zip(classes, shares.tolist(), strict=True)
-    return Answer(file, dict(sorted(found, key=lambda one: -one[1])))
+def _answer(image: str, task: Task, outputs: Tensor) -> Answer:
+    if not outputs.isfinite().all():
+        return Answer(image, {}, "the model gives numbers that are not finite")
+    return Answer(image, task.decode(outputs[None])[0])
 
 
 def _inputs(preprocess: Callable[[Image.Image], Tensor], white: int, file: Path) -> Tensor | str:

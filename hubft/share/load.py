@@ -25,13 +25,15 @@ from hubft.publish import hub, selftest, tensors
 from hubft.publish import manifest as manifests
 from hubft.publish.package import MANIFEST, Manifest, Package
 from hubft.share import catalogue as catalogues
+from hubft.tasks import task as tasks
 
 
 def load(source: str | Path, *, revision: str | None = None, prove: bool = False, trust: bool = False) -> nn.Module:
     """Return a package's model, in eval mode on the CPU: the plain class of its own library.
 
-    It has two attributes more: `hubft`, a dict with reference, classes, metrics, base and preprocess; and
-    `preprocess`, the torchvision transform to the model's input from a picture that `hubft.images.rgb.rgb` made.
+    It has two attributes more: `hubft`, a dict with reference, task, classes (the names of the outputs), metrics, base
+    and preprocess; and `preprocess`, the torchvision transform to the model's input from a picture that
+    `hubft.images.rgb.rgb` made.
 
     :param source: folder of a package or of a run, or `owner/name` or `owner/name@revision` on the Hub.
     :param revision: branch, tag or commit; a commit of 40 digits pins every byte, and once cached it is
@@ -75,7 +77,12 @@ def filled(package: Package, trust: bool = False) -> Loaded:
     left = [n for n, t in chain(network.named_parameters(), network.named_buffers()) if t.is_meta]
     if left:
         raise FamilyError(f"family {job.family!r}: {left[0]} has no values and is not in the model's state")
-    facts = {"classes": list(manifest.classes), "metrics": manifest.metrics, "base": to_dict(manifest.base)}
+    facts = {
+        "task": tasks.plain(manifest.task),
+        "classes": list(manifest.task.names),
+        "metrics": manifest.metrics,
+        "base": to_dict(manifest.base),
+    }
     described = describe(network.eval(), manifest.job.reference, manifest.preprocess, facts)
     return replace(loaded, model=described, preprocess=manifest.preprocess)
 
@@ -143,7 +150,7 @@ def _base(job: Job, pretrained: bool, classes: int | None, trust: bool) -> nn.Mo
     loaded = load_base(pm, job, pretrained)
     if classes is not None:
         loaded = adapt(pm, job.with_outputs(classes), loaded)
-    facts = {"classes": [], "metrics": {}, "base": to_dict(loaded.base)}
+    facts: dict[str, object] = {"task": None, "classes": [], "metrics": {}, "base": to_dict(loaded.base)}
     return describe(loaded.model.eval(), job.reference, loaded.preprocess, facts)
 
 

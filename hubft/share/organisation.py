@@ -10,7 +10,7 @@ from pathlib import Path
 from hubft.base.display import visible
 from hubft.base.errors import HubftError
 from hubft.base.files import new_folder, writing
-from hubft.publish import card, hub, lines
+from hubft.publish import hub, lines, measured
 from hubft.publish import package as packages
 from hubft.publish.manifest import Manifest
 from hubft.share import catalogue, load, transfer
@@ -63,12 +63,13 @@ def publish(
 
 
 def summary(manifest: Manifest) -> str:
-    """Return one line on a package: model, data, classes, accuracy with its interval."""
-    shown = [visible(name, 24) for name in manifest.classes[:5]]
-    more = f" and {len(manifest.classes) - 5} more" if len(manifest.classes) > 5 else ""
-    measured = card.accuracy(manifest.metrics)
+    """Return one line on a package: model, data, names of its outputs, headline with its interval."""
+    names = manifest.task.names
+    shown = [visible(name, 24) for name in names[:5]]
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    reached = visible(measured.headline(manifest.metrics), 200)
     what = f"{manifest.job.reference} fine-tuned on {visible(str(manifest.job.data))}: {', '.join(shown)}{more}."
-    return f"{what} Accuracy {measured}." if measured else what
+    return f"{what} {reached[0].upper()}{reached[1:]}." if reached else what
 
 
 def verify(names: Sequence[str], file: Path, trust: bool = False) -> Iterator[Verdict]:

@@ -16,7 +16,7 @@ from hubft.base.errors import Option, PackageError
 from hubft.base.files import new_folder, writing
 from hubft.base.serialize import to_dict
 from hubft.job import PACKAGE
-from hubft.publish import card, hub, lines
+from hubft.publish import hub, lines, measured
 from hubft.publish import package as packages
 from hubft.publish.manifest import Manifest
 from hubft.publish.package import MANIFEST, Package
@@ -110,9 +110,9 @@ def _copied(package: Package, folder: Path) -> Package:
 
 
 def _message(manifest: Manifest) -> str:
-    measured = card.accuracy(manifest.metrics)
+    reached = measured.headline(manifest.metrics)
     what = f"{manifest.job.reference} fine-tuned on {manifest.job.data}"
-    return visible(f"{what}: {measured}" if measured else what, 200)
+    return visible(f"{what}: {reached}" if reached else what, 200)
 
 
 def _check_publishable(manifest: Manifest) -> None:

@@ -10,7 +10,8 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from hubft.base.display import visible
+from hubft.base.display import listed, visible
+from hubft.base.errors import DataError
 from hubft.tasks import vocabulary
 from hubft.tasks.task import Column, Table, Task
 
@@ -30,6 +31,7 @@ class Classification(Task):
     """One of some classes."""
 
     kind: ClassVar[str] = "classification"
+    word: ClassVar[str] = "class"
     mixes: ClassVar[bool] = True
 
     classes: tuple[str, ...]
@@ -44,6 +46,14 @@ class Classification(Task):
     @property
     def names(self) -> tuple[str, ...]:
         return self.classes
+
+    caption: ClassVar[str] = "Confusion matrix: a row a true class, a column a predicted one"
+
+    def claim(self) -> str:
+        return f"Classifies images into {len(self.classes)} classes"
+
+    def lines(self, names: str = 'model.hubft["classes"]') -> Sequence[str]:
+        return (f"{names}[logits.argmax().item()]",)
 
     def summary(self) -> str:
         return f"of {len(self.classes):,} classes"
@@ -65,10 +75,19 @@ class Classification(Task):
 
     def settled(self, targets: Sequence[int]) -> Self:
         counts = Counter(targets)
+        if empty := [name for label, name in enumerate(self.classes) if not counts[label]]:
+            raise DataError(f"no usable image to train on in class {listed(empty)}")
         return replace(self, counts=tuple(counts[label] for label in range(len(self.classes))))
 
     def strata(self, target: int) -> Iterable[Hashable]:
         return (target,)
+
+    def mark(self, target: int | None) -> str:
+        return repr(None if target is None else self.classes[target])
+
+    def absent(self, targets: Iterable[int]) -> Sequence[str]:
+        seen = set(targets)
+        return [name for label, name in enumerate(self.classes) if label not in seen]
 
     def collate(self, targets: Sequence[int | None]) -> Tensor:
         import torch
@@ -134,6 +153,13 @@ class Classification(Task):
     def words(self, said: Mapping[str, Any], top: int) -> str:
         best = islice(said["probabilities"].items(), top)
         return ", ".join(f"{visible(name, 24)} {share:.3f}" for name, share in best)
+
+    def shortened(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
+        return {**said, "probabilities": dict(islice(said["probabilities"].items(), top))}
+
+    def verdict(self, true: Mapping[str, Any], said: Mapping[str, Any], error: float) -> dict[str, Any]:
+        found = {"predicted": said["class"], "probability": said["probability"]}
+        return {**true, **found, "correct": true["class"] == said["class"]}
 
     def cells(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
         cells: dict[str, Any] = {}

@@ -75,6 +75,11 @@ class CrossEntropy(Loss):
             return mean
         return super().forward(outputs, targets)
 
+    def part(self, targets: Any, share: float) -> Self:
+        """Return the loss of a part: itself, where every sample counts alike."""
+        alike = self.weight is None and (targets.is_floating_point() or not bool((targets == MISSING).any()))
+        return self if alike else super().part(targets, share)
+
     def losses(self, outputs: Tensor, targets: Any) -> Tensor:
         """Return the cross entropy of each sample, `[n]`."""
         losses = functional.cross_entropy(outputs, targets, reduction="none", label_smoothing=self.smoothing)

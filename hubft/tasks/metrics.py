@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 RESAMPLES = 200  # of a bootstrap: the ends of a 95 % interval are then known to about a tenth of its length
 TITLES = {
@@ -64,6 +63,10 @@ class Metrics:
         """The headline's number."""
         return self.values[self.headline]
 
+    def __str__(self) -> str:
+        """Return the headline: `accuracy 0.948 [0.901, 0.974]`."""
+        return f"{title(self.headline)} {self.head}"
+
     def plain(self) -> dict[str, Any]:
         """Return it as one object of JSON types, each number under its name; `read` is the reverse."""
         values = {name: asdict(measured) for name, measured in self.values.items()}
@@ -89,6 +92,8 @@ def number(value: float) -> str:
 
 def proportion(hits: int, n: int) -> Measured:
     """Return a share with its 95 % Wilson score interval (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953)."""
+    from scipy.stats import binomtest  # not at the top: whoever loads a package need not have scipy
+
     interval = binomtest(hits, n).proportion_ci(0.95, method="wilson")
     return Measured(hits / n, float(interval.low), float(interval.high), n)
 

@@ -49,6 +49,8 @@ class Task(Protocol):
     """`pipeline_tag` of the Hugging Face Hub for images."""
     mixes: ClassVar[bool] = False
     """Whether targets may be class probabilities, as Mixup and CutMix make them."""
+    word: ClassVar[str] = "label"
+    """What one of its names is."""
     tunes: ClassVar[bool] = False
     """Whether some training rows are held out of training, for `tuned`."""
 
@@ -62,6 +64,20 @@ class Task(Protocol):
     @property
     def names(self) -> tuple[str, ...]:
         """Of the outputs, in order: each once, and each can be shown."""
+        ...
+
+    caption: ClassVar[str] = "What was reached on held-out images"
+    """Of the picture on the card."""
+
+    def claim(self) -> str:
+        """Return what a model of this task does, as the beginning of a sentence that its names end."""
+        ...
+
+    def lines(self, names: str = 'model.hubft["classes"]') -> Sequence[str]:
+        """Return the lines of Python by which a card makes something of `logits`, `[1, outputs]`.
+
+        :param names: an expression that gives the names of the outputs.
+        """
         ...
 
     def summary(self) -> str:
@@ -98,6 +114,14 @@ class Task(Protocol):
         """Return what a split keeps even: the strata that a sample is of, the rarest first."""
         ...
 
+    def mark(self, target: Any) -> str:
+        """Return a target as a text that tells it from all others, for fingerprints."""
+        return repr(self.state(target))
+
+    def absent(self, targets: Iterable[Any]) -> Sequence[str]:
+        """Return the names of which these targets have none."""
+        return ()
+
     # ---- training ----
 
     def collate(self, targets: Sequence[Any]) -> Any:
@@ -111,6 +135,11 @@ class Task(Protocol):
         :raises JobError: an option of the recipe that has no meaning for this task.
         """
         ...
+
+    def ridge(self, targets: Any) -> Tensor | None:
+        """Return what a linear head shall give, `[n, outputs]`, NaN where a target is missing, where the plain loss is
+        the mean square of what it misses; else None."""
+        return None
 
     def errors(self, outputs: Tensor, targets: Any) -> Tensor:
         """Return how wrong each sample is, float32 `[n]`, from 0, right, to 1, as wrong as knowing nothing."""
@@ -172,6 +201,13 @@ class Task(Protocol):
         """Undo `folded`: return the task of a model that is trained further."""
         return self
 
+    def after(self, parent: Task) -> Self:
+        """Return the task of a run that goes on with the head of a package.
+
+        :param parent: the task of that package, `unfolded`: of the same kind and the same names.
+        """
+        return self
+
     # ---- predicting ----
 
     def decode(self, outputs: Tensor) -> list[dict[str, Any]]:
@@ -190,8 +226,17 @@ class Task(Protocol):
         ...
 
     def cells(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
-        """Return what `decode` said of a sample as the cells of a table: column -> text or number."""
+        """Return what `decode` said of a sample as the cells of a table: column -> text or number, the same columns
+        for every sample."""
         ...
+
+    def shortened(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
+        """Return what `decode` said with so many names at most."""
+        return dict(said)
+
+    def verdict(self, true: Mapping[str, Any], said: Mapping[str, Any], error: float) -> dict[str, Any]:
+        """Return a labelled sample as a row of a table: what it is, what it was taken for, how wrong that is."""
+        return {**true, **{f"predicted_{name}": cell for name, cell in self.cells(said, 1).items()}, "error": error}
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from hubft.job import Compute, Recipe
 from hubft.machine.runtime import Runtime
 from hubft.publish import package, selftest, tensors
 from hubft.share import load
+from hubft.tasks.classification import Classification
 from hubft.testing import values
 from hubft.testing.copies import deepcopy_computes_the_same
 from hubft.testing.heads import new_head_leaves_the_rest
@@ -49,7 +50,7 @@ def saved_files_hold_no_pickle(subject: Subject) -> None:
             json.dumps(dict(made.loaded.config), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise AssertionError(f"`Loaded.config` is no JSON: {error}") from error
-        state = loop.start(made.loaded, Recipe(), Runtime(Compute(device="cpu")), 1)
+        state = loop.start(made.loaded, Recipe(), Runtime(Compute(device="cpu")), made.package.manifest.task)
         checkpoint.restore(checkpoint.save(made.package.folder / "checkpoints", state, {}), state)
         for path in made.package.folder.rglob("*"):
             expect(path.is_dir() or path.suffix in PLAIN, f"{path.name} is saved, neither tensors nor text")
@@ -109,7 +110,7 @@ def _packaged(
     loaded = build.adapt(subject.pm, job, loaded)
     values.draw(loaded.model.get_submodule(loaded.head))
     facts = replace(loaded.base, sha256=digest.of_state(base))
-    manifest = package.Manifest(job, classes, loaded.preprocess, facts)
+    manifest = package.Manifest(job, Classification(classes), loaded.preprocess, facts)
     proof = selftest.make(loaded, transforms.evaluation(loaded.preprocess))
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder) / "package"

@@ -38,7 +38,10 @@ class Batches(Sampler[list[Index]]):
         start: int = 0,
         stop: int | None = None,
         views: int = 0,
+        weights: Tensor | None = None,
     ) -> None:
+        """:param weights: float64 `[samples]`, where an epoch draws samples with these chances, with replacement."""
+        self.weights = weights
         self.samples, self.seed, self.start, self.views = samples, seed, start, views
         self.per_epoch = steps_per_epoch(samples, batch_size)
         self.steps = self.per_epoch * epochs
@@ -50,7 +53,11 @@ class Batches(Sampler[list[Index]]):
 
     def __iter__(self) -> Iterator[list[Index]]:
         for epoch in range(self.start // self.per_epoch, -(-self.stop // self.per_epoch)):
-            order = torch.randperm(self.samples, generator=draws.generator("order", self.seed, epoch))
+            random = draws.generator("order", self.seed, epoch)
+            if self.weights is None:
+                order = torch.randperm(self.samples, generator=random)
+            else:
+                order = torch.multinomial(self.weights, self.samples, replacement=True, generator=random)
             first = epoch * self.per_epoch
             view = epoch % self.views if self.views else epoch + 1
             for batch in order.tensor_split(self.per_epoch)[max(0, self.start - first) : self.stop - first]:
@@ -58,7 +65,7 @@ class Batches(Sampler[list[Index]]):
 
 
 class Loader:
-    """Batches on the device: (inputs float32 `[b, 3, height, width]`, targets int64 `[b]`, these still on the CPU).
+    """Batches: (inputs float32 `[b, 3, height, width]` on the device, targets as the task collates them, on the CPU).
 
     Pixels travel as bytes, a quarter of the size, and are normalised where they arrive.
     """
@@ -66,9 +73,10 @@ class Loader:
     def __init__(self, views: Views, order: Any, runtime: Runtime, workers: int) -> None:
         self.batch_sampler = order
         self.normalise = Normalise(views.preprocess, runtime)
-        self.pictures: DataLoader[tuple[Tensor, int]] = DataLoader(
+        self.pictures: DataLoader[tuple[Tensor, Any]] = DataLoader(
             views,
             batch_sampler=order,
+            collate_fn=views.collate,
             num_workers=workers,
             pin_memory=runtime.device.type == "cuda",
             generator=draws.generator("loader", 0),  # else it would draw from the global one
@@ -77,7 +85,7 @@ class Loader:
     def __len__(self) -> int:
         return len(self.batch_sampler)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
         for pictures, targets in self.pictures:
             yield self.normalise(pictures), targets
 

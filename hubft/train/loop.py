@@ -21,6 +21,7 @@ from hubft.hookspecs import Batch, Loaded
 from hubft.images.mixing import Mixing
 from hubft.job import Recipe
 from hubft.machine.runtime import Runtime
+from hubft.tasks.task import Task
 from hubft.train import frozen
 from hubft.train.recipe import Average, optimizer, set_lr
 
@@ -36,7 +37,7 @@ class State:
     average: Average | None
     scaler: torch.amp.GradScaler
     """Of the loss where a run computes in fp16, whose small gradients would vanish; else it does nothing."""
-    classes: int
+    task: Task
     step: int = 0
     """Steps done."""
     proof: dict[str, str] = field(default_factory=dict)
@@ -61,11 +62,11 @@ class Step:
     """What else the hook `train_step` gave to log."""
 
 
-def start(loaded: Loaded, recipe: Recipe, runtime: Runtime, classes: int) -> State:
-    """Return the state before the first step, the model on its device; `classes` is how many the targets have."""
+def start(loaded: Loaded, recipe: Recipe, runtime: Runtime, task: Task) -> State:
+    """Return the state before the first step, the model on its device."""
     runtime.place(loaded.model)
     average = Average(loaded.model, recipe.averaging) if recipe.averaging else None
-    return State(loaded, optimizer(loaded, recipe), average, runtime.scaler(), classes)
+    return State(loaded, optimizer(loaded, recipe), average, runtime.scaler(), task)
 
 
 def fit(
@@ -88,8 +89,9 @@ def fit(
     :raises TrainingError: a frozen tensor moved.
     """
     sampler = batches.batch_sampler  # type: ignore[attr-defined]
-    criterion = nn.CrossEntropyLoss(label_smoothing=recipe.smoothing)
-    mixing = Mixing(state.classes, recipe.seed) if recipe.augment == "strong" and feed is nullcontext else None
+    criterion = state.task.criterion(recipe)
+    mixes = recipe.augment == "strong" and state.task.mixes and feed is nullcontext
+    mixing = Mixing(state.task.outputs, recipe.seed) if mixes else None
     model, forward = runtime.compiled(state.model), state.loaded.forward
     for batch in batches:
         if state.step == sampler.start or state.step % sampler.per_epoch == 0:
@@ -100,12 +102,12 @@ def fit(
             here = mixing(here, state.step)
         draws.seed("step", recipe.seed, state.step)
         results = []
-        for share, (inputs, targets) in even(here, recipe.accumulate):
+        parts = even(here, recipe.accumulate)
+        for share, (inputs, targets) in parts:
+            loss_of = criterion if len(parts) == 1 else criterion.part(here[1], share)
             with feed(inputs) as seen:
                 with runtime.autocast():
-                    result = pm.hook.train_step(
-                        model=model, batch=(seen, targets), criterion=criterion, forward=forward
-                    )
+                    result = pm.hook.train_step(model=model, batch=(seen, targets), criterion=loss_of, forward=forward)
                 loss = _loss(result)
                 # Inside of the feed: where activations are checkpointed, this runs forward passes again.
                 state.scaler.scale(loss if share == 1 else loss * share).backward()
@@ -116,15 +118,27 @@ def fit(
 
 
 def _update(state: State, recipe: Recipe) -> None:
-    if recipe.clip:
+    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+    if recipe.clip or recipe.l1:
         state.scaler.unscale_(state.optimizer)
-        nn.utils.clip_grad_norm_((p for group in state.optimizer.param_groups for p in group["params"]), recipe.clip)
+    if recipe.l1:
+        _shrink(parameters, recipe.l1)
+    if recipe.clip:
+        nn.utils.clip_grad_norm_(parameters, recipe.clip)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad()
     state.step += 1
     if state.average:
         state.average.update(state.step)
+
+
+@torch.no_grad()
+def _shrink(parameters: Iterable[Tensor], l1: float) -> None:
+    """Add the gradient of `l1` times the absolute sum of the weights that train: norms and biases are left alone."""
+    for parameter in parameters:
+        if parameter.grad is not None and parameter.ndim > 1:
+            parameter.grad.add_(parameter.sign(), alpha=l1)
 
 
 @torch.no_grad()
@@ -171,16 +185,17 @@ def _loss(result: Any) -> Tensor:
 def evaluate(
     pm: pluggy.PluginManager,
     loaded: Loaded,
+    task: Task,
     batches: Iterable[Batch],
     runtime: Runtime,
     feed: Feed = nullcontext,
-) -> tuple[Tensor, Tensor]:
-    """Return (outputs float32 `[n, classes]`, targets int64 `[n]`) on the CPU, in fp32 and eval mode.
+) -> tuple[Tensor, Any]:
+    """Return (outputs float32 `[n, outputs]`, targets as the task collates them) on the CPU, in fp32 and eval mode.
 
-    The loss of the hook is plain cross entropy here, whatever smoothing the model was trained with.
+    The loss of the hook is the task's plain one here, whatever the model was trained with.
     """
     model, forward = loaded.model.eval(), loaded.forward
-    criterion = nn.CrossEntropyLoss()
+    criterion = task.criterion()
     found = []
     for batch in batches:
         inputs, targets = runtime.to_device(batch)

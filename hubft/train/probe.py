@@ -1,19 +1,24 @@
 """The linear probe: a new head solved to convergence on features that do not change.
 
 The fine-tune starts from it (https://arxiv.org/abs/2202.10054: a converged head keeps pretrained features from being
-distorted), and what it errs on held-out training images tells how far the features are from the task.
+distorted), and what it errs on held-out training samples tells how far the features are from the task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from hubft.base import draws
+from hubft.base.batches import take
+from hubft.tasks.losses import Loss
+from hubft.tasks.metrics import proportion
+from hubft.tasks.task import Task
+from hubft.train.ridge import Ridge
 
 DECAYS = tuple(10 ** -(exponent / 2) for exponent in range(1, 10))  # strong to weak
 WORSE = 1.02  # held-out loss, as a multiple of the best so far, at which weaker decays are not tried
@@ -29,111 +34,157 @@ class Probe:
     decay: float
     """Weight decay that was chosen, as a multiple of the features' mean square; 0: the head was not solved."""
     loss: float
-    """Cross entropy on training images that were held out of the fit, nats."""
+    """The task's plain loss on training samples that were held out of the fit."""
     error: float
-    """Share of them that was classified wrongly."""
+    """How wrong they were on average, 0 to 1 (`Task.errors`); of classes, the share of wrong ones."""
     images: int
     """How many were held out."""
     fitted: float = 0.0
-    """Share of all training images that is wrong after they were all fitted."""
+    """How wrong all training samples are after they were all fitted."""
+
+    def bound(self, error: float) -> float:
+        """Return the upper end of the 95 % interval of an error that was measured on as many samples."""
+        return float(proportion(round(error * self.images), self.images).high or 1.0)
 
 
-def solve(head: nn.Module, logits: Logits, features: Tensor, targets: Tensor, seed: int) -> Probe:
-    """Return what was found out; the parameters of `head` are at the minimum of the regularised cross entropy.
+@dataclass(frozen=True)
+class Known:
+    """Features of training samples, with all that a head is solved by."""
 
-    The decay is chosen by cross-validation within the training images, from strong to weak, each fit going on from
-    the one before: the strongest whose held-out loss is within a standard error of the lowest (the rule of Breiman et
-    al., Classification and Regression Trees, 1984, section 3.4.3). A fine-tune magnifies what large weights would do.
-    Then all images are fitted.
+    task: Task
+    logits: Logits
+    """Gives float32 `[n, outputs]` for `features[index]`, by way of the head."""
+    features: Tensor
+    """float32 `[n, ...]`, on the model's device."""
+    targets: Any
+    """As the task collates them, there too."""
+    strata: Sequence[Hashable]
+    """Of each sample: what the folds of a cross-validation keep even."""
+    seed: int
 
-    :param logits: gives float32 `[n, classes]` for `features[rows]`, by way of `head`.
-    :param features: float32 `[n, ...]`, on the model's device.
-    :param targets: int64 `[n]`, there too.
+
+class Solver(Protocol):
+    """How a head is brought to the minimum of the regularised loss."""
+
+    def fit(self, fold: int, index: Tensor, decay: float) -> None:
+        """Fit the head to the samples of an index.
+
+        :param fold: that is left out; -1 for none.
+        :param decay: as a multiple of the features' mean square.
+        """
+
+
+def solve(head: nn.Module, known: Known) -> Probe:
+    """Return what was found out; the parameters of `head` are at the minimum of the regularised loss.
+
+    The decay is chosen by cross-validation within the training samples, from strong to weak: the strongest whose
+    held-out loss is within a standard error of the lowest (the rule of Breiman et al., Classification and Regression
+    Trees, 1984, section 3.4.3). A fine-tune magnifies what large weights would do. Then all samples are fitted.
     """
     parameters = [p for p in head.parameters() if p.ndim > 1] + [p for p in head.parameters() if p.ndim < 2]
     before = [p.requires_grad for p in parameters]
     for parameter in parameters:
         parameter.requires_grad_(True)
-    scale = features.square().mean().item() or 1.0
-    folds = _folds(targets.cpu(), seed).to(targets.device)
-    weights = {fold: _values(parameters) for fold in folds.unique().tolist() if fold >= 0}
+    criterion, n = known.task.criterion(), len(known.features)
+    solver = Ridge.of(head, known.logits, known.features, known.task.ridge(known.targets)) or Descent(
+        parameters, known, criterion
+    )
+    folds = _folds(known.strata, known.seed).to(known.features.device)
     tried: list[tuple[Probe, float]] = []
     for decay in DECAYS:
         losses, wrong = [], []
-        for fold in weights:
-            _restore(parameters, weights[fold])
-            rest, held = folds != fold, folds == fold
-            _fit(parameters, logits, features[rest], targets[rest], decay * scale)
-            weights[fold] = _values(parameters)
+        for fold in sorted({int(fold) for fold in folds.unique().tolist() if fold >= 0}):
+            solver.fit(fold, (folds != fold).nonzero().flatten(), decay)
+            held = (folds == fold).nonzero().flatten()
             with torch.no_grad():
-                outputs = logits(features[held])
-            losses.append(cross_entropy(outputs, targets[held], reduction="none"))
-            wrong.append(outputs.argmax(1) != targets[held])
-        loss, error = torch.cat(losses), torch.cat(wrong).float()
+                outputs, targets = known.logits(known.features[held]), take(known.targets, held)
+                losses.append(criterion.samples(outputs, targets))
+                wrong.append(known.task.errors(outputs, targets))
+        loss, error = torch.cat(losses), torch.cat(wrong)
         tried.append((Probe(decay, loss.mean().item(), error.mean().item(), len(error)), _standard_error(loss)))
         if tried[-1][0].loss > WORSE * min(found.loss for found, _ in tried):
             break
     lowest, spread = min(tried, key=lambda one: one[0].loss)
     chosen = next(found for found, _ in tried if found.loss <= lowest.loss + spread)
-    _fit(parameters, logits, features, targets, chosen.decay * scale)
-    with torch.no_grad():
-        wrong_now = logits(features).argmax(1) != targets
+    solver.fit(-1, torch.arange(n, device=known.features.device), chosen.decay)
     for parameter, trained in zip(parameters, before, strict=True):
         parameter.requires_grad_(trained)
         parameter.grad = None
-    return replace(chosen, fitted=wrong_now.float().mean().item())
+    return replace(chosen, fitted=_error(known))
 
 
-def better(head: nn.Module, logits: Logits, features: Tensor, targets: Tensor, seed: int) -> Probe:
-    """Return what is known of the head that errs less on images it was not fitted to: as it is, or `solve`d.
+def better(head: nn.Module, known: Known) -> Probe:
+    """Return what is known of the head that errs less on samples it was not fitted to: as it is, or `solve`d.
 
-    It was fitted to other images than these, or to some of them. So all of them are counted for it as it is, against
+    It was fitted to other samples than these, or to some of them. So all of them are counted for it as it is, against
     those held out for the other: where it saw them it has the advantage, and where a head is good it is kept.
     """
     before = {name: tensor.clone() for name, tensor in head.state_dict().items()}
     with torch.no_grad():
-        outputs = logits(features)
-    error = (outputs.argmax(1) != targets).float().mean().item()
-    solved = solve(head, logits, features, targets, seed)
+        loss = known.task.criterion()(known.logits(known.features), known.targets).item()
+    error = _error(known)
+    solved = solve(head, known)
     if solved.error < error:
         return solved
     head.load_state_dict(before)
-    return Probe(0.0, cross_entropy(outputs, targets).item(), error, len(targets), error)
+    return Probe(0.0, loss, error, len(known.features), error)
+
+
+@torch.no_grad()
+def _error(known: Known) -> float:
+    return known.task.errors(known.logits(known.features), known.targets).mean().item()
 
 
 def _standard_error(values: Tensor) -> float:
     return values.std().item() / len(values) ** 0.5 if len(values) > 1 else 0.0
 
 
-def _folds(targets: Tensor, seed: int) -> Tensor:
-    """Return the fold of every image, each class spread evenly; -1 is held out by none.
+def _folds(strata: Sequence[Hashable], seed: int) -> Tensor:
+    """Return the fold of every sample, each stratum spread evenly; -1 is held out by none.
 
-    Five folds of few images, three of some, one of five where there are many: a fit costs as much as it has images.
+    Five folds of few samples, three of some, one of five where there are many: a fit costs as much as it has samples.
     """
-    n = len(targets)
+    n = len(strata)
     used = 5 if n <= 500 else 3 if n <= 2000 else 1
-    order = torch.randperm(n, generator=draws.generator("folds", seed))
+    order = torch.randperm(n, generator=draws.generator("folds", seed)).tolist()
+    places: dict[Hashable, list[int]] = {}
+    for place in order:
+        places.setdefault(strata[place], []).append(place)
     folds = torch.empty(n, dtype=torch.int64)
-    for label in targets.unique():
-        members = order[targets[order] == label]
+    for members in places.values():
         folds[members] = torch.arange(len(members)) % (used if used > 1 else 5)
     return torch.where(folds < used, folds, -1)
 
 
-def _fit(parameters: list[nn.Parameter], logits: Logits, features: Tensor, targets: Tensor, decay: float) -> None:
-    """Go to the minimum from where the parameters are; biases are not decayed."""
-    optimizer = torch.optim.LBFGS(
-        parameters, max_iter=ITERATIONS, tolerance_grad=1e-4, tolerance_change=1e-7, line_search_fn="strong_wolfe"
-    )
+class Descent:
+    """A head of any form, by L-BFGS; each fit goes on from the one before it of the same fold."""
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        size = sum((p.square().sum() for p in parameters if p.ndim > 1), torch.zeros((), device=features.device))
-        loss = cross_entropy(logits(features), targets) + decay / 2 * size
-        loss.backward()
-        return loss
+    def __init__(self, parameters: list[nn.Parameter], known: Known, criterion: Loss) -> None:
+        self.parameters, self.known, self.criterion = parameters, known, criterion
+        self.scale = known.features.square().mean().item() or 1.0
+        self.start = _values(parameters)
+        self.kept: dict[int, list[Tensor]] = {}
 
-    optimizer.step(closure)
+    def fit(self, fold: int, index: Tensor, decay: float) -> None:
+        """Go to the minimum from where the parameters are; biases are not decayed."""
+        if fold >= 0:
+            _restore(self.parameters, self.kept.get(fold, self.start))
+        features, targets = self.known.features[index], take(self.known.targets, index)
+        optimizer = torch.optim.LBFGS(
+            self.parameters, max_iter=ITERATIONS, tolerance_grad=1e-4, tolerance_change=1e-7,
+            line_search_fn="strong_wolfe",
+        )  # fmt: skip
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            matrices = [p.square().sum() for p in self.parameters if p.ndim > 1]
+            size = sum(matrices, torch.zeros((), device=features.device))
+            loss: Tensor = self.criterion(self.known.logits(features), targets) + decay * self.scale / 2 * size
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        self.kept[fold] = _values(self.parameters)
 
 
 def _values(parameters: list[nn.Parameter]) -> list[Tensor]:

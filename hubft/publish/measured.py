@@ -1,0 +1,75 @@
+"""What a package states of its metrics: read with suspicion, and put in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+
+from hubft.tasks.metrics import Measured, Metrics, number, title
+
+SHARES = ("accuracy", "balanced_accuracy", "top_5", "recall", "precision")
+"""What is stated in percent."""
+MOST = 200  # numbers that a package can state
+
+
+def of(data: object) -> Metrics | None:
+    """Return the metrics that plain data states, perhaps a stranger's; None where it states no headline.
+
+    What is no number with an interval around it is left out.
+    """
+    facts = data if isinstance(data, Mapping) else {}
+    values = {}
+    for name, one in list(facts.items())[: 2 * MOST]:
+        if (measured := one_of(one)) and isinstance(name, str):
+            values[name] = measured
+    headline = facts.get("headline", "accuracy")
+    if not isinstance(headline, str) or headline not in values:
+        return None
+    loss = facts.get("loss")
+    return Metrics(headline, values, float(loss) if _finite(loss) else math.nan)
+
+
+def one_of(data: object) -> Measured | None:
+    """Return the number that plain data states, or None where it is none."""
+    if not isinstance(data, Mapping):
+        return None
+    value, low, high, n = (data.get(key) for key in ("value", "low", "high", "n"))
+    better = data.get("better", "higher")
+    if not _finite(value) or type(n) is not int or not 0 <= n < 10**12 or better not in ("higher", "lower"):
+        return None
+    if low is None and high is None:
+        return Measured(value, None, None, n, better)
+    return Measured(value, low, high, n, better) if _finite(low) and _finite(high) and low <= high else None
+
+
+def _finite(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300  # False for NaN
+
+
+def in_words(name: str, measured: Measured, what: str = "images") -> str:
+    """Return `93.1 % (95 % interval 90.2 to 95.3 %, 420 images)`, or numbers where it is no share."""
+    value, low, high = measured.value, measured.low, measured.high
+    share = name in SHARES and 0 <= value <= 1
+    shown = f"{100 * value:.1f} %" if share else number(value)
+    if low is None or high is None:
+        return f"{shown} ({measured.n} {what})"
+    interval = f"{100 * low:.1f} to {100 * high:.1f} %" if share else f"{number(low)} to {number(high)}"
+    return f"{shown} (95 % interval {interval}, {measured.n} {what})"
+
+
+def headline(data: object) -> str:
+    """Return `accuracy 93.1 % (95 % interval ...)`, or nothing where none is stated."""
+    metrics = of(data)
+    return f"{title(metrics.headline)} {in_words(metrics.headline, metrics.head)}" if metrics else ""
+
+
+def listed(details: Mapping[str, Any], names: int) -> dict[str, list[Measured | None]]:
+    """Return what is stated of each name, by the name of the metric: lists as long as there are names."""
+    found = {}
+    for name, many in list(details.items())[: 2 * MOST]:
+        if isinstance(name, str) and isinstance(many, list) and len(many) == names:
+            measured = [one_of(one) for one in many]
+            if any(measured):
+                found[name] = measured
+    return found

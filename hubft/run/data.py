@@ -1,0 +1,213 @@
+"""The data of a run: rows read, their task found, every sample proved, parts held out, all of it fingerprinted.
+
+Without torch, so that what is wrong with data is told before seconds go into importing it. Nothing is replaced or
+dropped in silence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hubft.base.display import listed
+from hubft.base.errors import DataError
+from hubft.data import listing, reading
+from hubft.data.rows import Folder, Row, Rows, Source
+from hubft.data.split import split
+from hubft.images import samples
+from hubft.images.samples import Sample
+from hubft.job import Job, Labels
+from hubft.tasks import found
+from hubft.tasks.task import Column, Task, named
+
+MAX_UNUSABLE = 0.1  # share of the rows; above it the data is at fault, not a file
+TUNE = 0.1  # share of the training rows that is held out where a task has something to choose by them
+TITLES = {"train": "training", "val": "validation", "test": "test", "tune": "tuning"}
+
+
+@dataclass(frozen=True)
+class Data:
+    """Labelled images, ready to train on."""
+
+    source: Source
+    task: Task
+    train: tuple[Sample, ...]
+    val: tuple[Sample, ...]
+    quarantined: Mapping[str, str]
+    """Place or row -> reason, of all that was left out."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of the data, a line each."""
+    test: tuple[Sample, ...] = ()
+    """Of the data's own test part, if it has one: for one look, when all is done."""
+    tune: tuple[Sample, ...] = ()
+    """Training samples that are not trained on, by which the task chooses thresholds."""
+
+    @property
+    def parts(self) -> dict[str, tuple[Sample, ...]]:
+        """The parts that are there."""
+        optional = {"tune": self.tune, "test": self.test}
+        return {"train": self.train, "val": self.val} | {name: its for name, its in optional.items() if its}
+
+    def fingerprint(self) -> dict[str, dict[str, str | int]]:
+        """Return the number of samples and one sha256 over the labels and file digests of each part that is there."""
+        return {name: _fingerprint(its, self.task) for name, its in self.parts.items()}
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the data is known by when a run goes on: names of the outputs and fingerprint, JSON types."""
+        return {"classes": list(self.task.names), **self.fingerprint()}
+
+
+def read(job: Job) -> Data:
+    """Return a job's data, split into training and validation, and its test part if it has one.
+
+    Parts that the data states are taken as they are. Where there is none to validate on, training samples are held
+    out by `split`. Every file is read and decoded once: what cannot be decoded, or is no image, is quarantined.
+
+    :raises DataError: no such data, columns or labels that no task can be made of, nothing to train or to validate
+        on, more than a tenth of the rows unusable.
+    """
+    rows = reading.to_train(str(job.data), job.labels)
+    task, told = _task(rows, job.labels)
+    quarantined = dict(rows.left_out)
+    parts = {part: _usable(rows, part, task, quarantined) for part in rows.parts}
+    notes = [*rows.notes, *told]
+    seed, root = job.recipe.seed, rows.titles["train"]
+    if "val" not in parts:
+        parts["train"], parts["val"] = split(parts["train"], _strata(task), job.holdout, seed)
+        if "test" in parts:
+            notes.append(f"{len(parts['val'])} images of {_last(root)} are held out to validate")
+    if "test" in parts:
+        notes.append(f"{_last(rows.titles['test'])} is measured once, at the end")
+    if task.tunes:
+        parts["train"], parts["tune"] = split(parts["train"], _strata(task), TUNE, seed, "tune")
+    if not parts["val"]:
+        raise DataError(f"{root!r}: no usable image to validate on")
+    try:
+        task = task.settled([sample.target for sample in parts["train"]])
+    except DataError as error:
+        raise DataError(f"{root!r}: {error}") from error
+    notes += [*listing.told(rows.passed), *_notes(parts, task)]
+    train, val, test, tune = (tuple(parts.get(part, ())) for part in ("train", "val", "test", "tune"))
+    return Data(rows.source, task, train, val, quarantined, tuple(notes), test, tune)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labelled images on which a package is measured."""
+
+    source: Source
+    title: str
+    """What they are called where they lie."""
+    samples: Sequence[Sample]
+    left_out: Mapping[str, str]
+    """Place or row -> reason."""
+    notes: tuple[str, ...]
+
+    def shown(self, sample: Sample) -> str:
+        """Return what a sample is called: the path of its file where it is one."""
+        return str(self.source.root / sample.place) if isinstance(self.source, Folder) else sample.place
+
+
+def labelled(data: str, labels: Labels, task: Task) -> Labelled:
+    """Return the images that a package with this task is measured on: validation, else test, else all there are.
+
+    :raises DataError: no such data, a label that the task does not know, no usable image.
+    """
+    rows = reading.to_measure(data, labels)
+    ((part, its),) = rows.parts.items()
+    title = rows.titles[part]
+    for row in its:
+        try:
+            task.encode(row.values)
+        except DataError as error:
+            raise DataError(f"{title!r}: {_at(row)}{error}") from error
+    quarantined = dict(rows.left_out)
+    usable = _usable(rows, part, task, quarantined)
+    if not usable:
+        raise DataError(f"{title!r}: no usable image with a label")
+    return Labelled(rows.source, title, usable, quarantined | dict(rows.passed), rows.notes)
+
+
+def _task(rows: Rows, labels: Labels) -> tuple[Task, list[str]]:
+    """Return the task that the columns state, and what a user should know of how it was found."""
+    known = [row for part in ("train", "val") for row in rows.parts.get(part, ())]
+    columns = [
+        Column(name, [row.values[place] for row in known], tuple(rows.names.get(name, ())))
+        for place, name in enumerate(rows.columns)
+    ]
+    kind, note = found.kind(columns, labels)
+    return named(kind).fit(columns, labels), [note] if note else []
+
+
+def _usable(rows: Rows, part: str, task: Task, quarantined: dict[str, str]) -> list[Sample]:
+    """Return the samples of a part; what cannot be used is added to the others with its reason.
+
+    :raises DataError: more than a tenth of the part cannot be used.
+    """
+    its, bad = rows.parts[part], {}
+    good, targets = [], []
+    for row in its:
+        try:
+            target = task.encode(row.values)
+        except DataError as error:
+            bad[_at(row) + listing.printable(row.place)] = str(error)
+            continue
+        if target is None:
+            bad[_at(row) + listing.printable(row.place)] = "it has no label"
+        else:
+            good.append(row)
+            targets.append(target)
+    proved = samples.examine(rows.source, good, targets)
+    for row, proof in zip(good, proved, strict=True):
+        if isinstance(proof, str):
+            bad[_at(row) + listing.printable(row.place)] = proof
+    faults = {**(rows.left_out if part == "train" else {}), **bad}
+    if len(faults) > MAX_UNUSABLE * (len(its) + len(faults) - len(bad)):
+        first = next(iter(faults))
+        raise DataError(
+            f"{len(faults):,} of {len(its) + len(faults) - len(bad):,} images in {rows.titles[part]!r} cannot be used, "
+            f"more than a tenth; mend them or take them away; {first!r}: {faults[first]}"
+        )
+    quarantined |= bad
+    return [proof for proof in proved if isinstance(proof, Sample)]
+
+
+def _at(row: Row) -> str:
+    return f"row {row.number}: " if row.number else ""
+
+
+def _last(title: str) -> str:
+    """Return what a part is called, without the folders above it."""
+    return f"{Path(title).name}/" if Path(title).is_dir() else title
+
+
+def _strata(task: Task) -> Callable[[Sample], Iterable[Hashable]]:
+    return lambda sample: task.strata(sample.target)
+
+
+def _notes(parts: Mapping[str, Sequence[Sample]], task: Task) -> Iterator[str]:
+    every = [sample for its in parts.values() for sample in its]
+    labels: dict[str, set[str]] = {}
+    for sample in every:
+        labels.setdefault(sample.content, set()).add(task.mark(sample.target))
+    torn = sum(len(marks) > 1 for marks in labels.values())
+    for later, earlier in (("val", "train"), ("test", "train"), ("test", "val")):
+        leaked = {s.content for s in parts.get(later, ())} & {s.content for s in parts.get(earlier, ())}
+        if leaked:
+            of = f"{len(leaked)} {TITLES[later]} images are also {TITLES[earlier]} images"
+            yield f"{of}: the score will look better than it is"
+    if torn:
+        yield f"{torn} images have two labels with equal pixels"
+    for part in ("val", "test"):
+        its = [sample.target for sample in parts.get(part, ())]
+        if its and (absent := task.absent(its)):
+            yield f"{TITLES[part]} has no image of {task.word} {listed(absent)}"
+    yield from samples.notes(every)
+
+
+def _fingerprint(its: Sequence[Sample], task: Task) -> dict[str, str | int]:
+    lines = sorted(f"{sample.sha256} {task.mark(sample.target)}\n" for sample in its)
+    return {"samples": len(lines), "sha256": hashlib.sha256("".join(lines).encode()).hexdigest()}
