@@ -16,6 +16,7 @@ from hubft.families import plugins
 from hubft.families.build import adapt, load_base
 from hubft.images import transforms
 from hubft.publish import manifest, package, selftest
+from hubft.tasks.classification import Classification
 
 CLASSES = ("ant", "bee", "cat")
 ACCURACY = {"accuracy": {"value": 0.9, "low": 0.8, "high": 0.95, "n": 40}}
@@ -48,7 +49,7 @@ def write(
                 tensor.copy_(torch.rand(tensor.shape, generator=random))
     pm.hook.compress(model=loaded.model, method=job.compress, batches=(), forward=loaded.forward)
     base = base or replace(loaded.base, sha256=digest.of_state(base_digests))
-    facts = package.Manifest(job, classes, loaded.preprocess, base, metrics=ACCURACY)
+    facts = package.Manifest(job, Classification(classes), loaded.preprocess, base, metrics=ACCURACY)
     test = selftest.make(loaded, transforms.evaluation(loaded.preprocess))
     package.write(folder, facts, loaded.model.state_dict(), test, base_digests, engine.extras(loaded, facts))
     return loaded.model.eval()
@@ -66,5 +67,9 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def refile(folder: Path, name: str) -> None:
     """Enter a file that was changed in the manifest, so that its own checks are reached."""
-    facts = {"sha256": digest.of_file(folder / name), "size": (folder / name).stat().st_size}
+    facts = {
+        "sha256": digest.of_file(folder / name),
+        "size": (folder / name).stat().st_size,
+        "role": manifest.ROLES[name],
+    }
     rewrite(folder, lambda data: data["files"].update({name: facts}))

@@ -6,6 +6,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+import reading
 from pictures import fill, noise
 from PIL import Image
 
@@ -13,7 +14,8 @@ from hubft.base import files
 from hubft.base.display import listed, look_alike
 from hubft.base.errors import DataError
 from hubft.data import asked, layout
-from hubft.images import dataset
+from hubft.data.split import split
+from hubft.images.samples import Sample
 
 SIX = {"cat": range(6), "dog": range(10, 16)}
 
@@ -34,8 +36,8 @@ def written_by_hubft(folder: Path) -> Path:
     return folder
 
 
-def paths(samples: tuple[dataset.Sample, ...]) -> set[str]:
-    return {sample.path for sample in samples}
+def paths(samples: tuple[Sample, ...]) -> set[str]:
+    return {sample.place for sample in samples}
 
 
 # --- what hubft wrote -------------------------------------------------------------------------------------------
@@ -44,10 +46,10 @@ def paths(samples: tuple[dataset.Sample, ...]) -> set[str]:
 @pytest.mark.parametrize("place", ["runs/mine", "runs/a/b/mine", "mine", "cat/mine", "cat/deep/mine", "images/x"])
 def test_a_run_is_no_data_wherever_it_lies(tmp_path: Path, place: str) -> None:
     root = classes(tmp_path)
-    before = dataset.read(root, 0.2, 0)
+    before = reading.read(root, 0.2, 0)
     written_by_hubft(root / place)
-    after = dataset.read(root, 0.2, 0)
-    assert (after.classes, after.train, after.val) == (before.classes, before.train, before.val)
+    after = reading.read(root, 0.2, 0)
+    assert (after.task.classes, after.train, after.val) == (before.task.classes, before.train, before.val)
     assert after.fingerprint() == before.fingerprint() and not after.quarantined
     top = place if place.startswith("cat") else place.partition("/")[0]
     assert after.notes == (f"not used, written by hubft: {top!r}",)
@@ -66,29 +68,29 @@ def test_all_that_hubft_writes_is_known_by_a_file_in_it(tmp_path: Path, mark: ob
     root = classes(tmp_path)
     (root / "thing").mkdir()
     mark(root / "thing" if mark is unfinished else fill(root / "thing", range(900, 906)))  # type: ignore[operator]
-    images = dataset.read(root, 0.2, 0)
-    assert (images.classes, images.notes) == (("cat", "dog"), ("not used, written by hubft: 'thing'",))
+    images = reading.read(root, 0.2, 0)
+    assert (images.task.classes, images.notes) == (("cat", "dog"), ("not used, written by hubft: 'thing'",))
 
 
 def test_the_cache_is_no_data_where_it_lies_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUBFT_CACHE", str(classes(tmp_path) / "cache"))
     files.made(files.cache("features"))
-    images = dataset.read(tmp_path, 0.2, 0)
-    assert (images.classes, images.notes) == (("cat", "dog"), ("not used, written by hubft: 'cache'",))
+    images = reading.read(tmp_path, 0.2, 0)
+    assert (images.task.classes, images.notes) == (("cat", "dog"), ("not used, written by hubft: 'cache'",))
 
 
 def test_the_folder_of_runs_may_hold_a_log_and_a_class_may_hold_a_run(tmp_path: Path) -> None:
     written_by_hubft(classes(tmp_path) / "runs" / "mine")
     (tmp_path / "runs" / "log.txt").write_text("epoch 1")
-    assert dataset.read(tmp_path, 0.2, 0).classes == ("cat", "dog")
+    assert reading.read(tmp_path, 0.2, 0).task.classes == ("cat", "dog")
     fill(tmp_path / "runs", range(700, 706))
-    assert dataset.read(tmp_path, 0.2, 0).classes == ("cat", "dog", "runs"), "somebody jogs"
+    assert reading.read(tmp_path, 0.2, 0).task.classes == ("cat", "dog", "runs"), "somebody jogs"
 
 
 def test_a_file_that_others_call_job_json_makes_no_run(tmp_path: Path) -> None:
     (classes(tmp_path) / "cat" / "job.json").write_text('{"annotator": "me"}')
-    images = dataset.read(fill(tmp_path / "cat", range(20, 30)).parent, 0.2, 0)
-    assert images.classes == ("cat", "dog") and list(images.quarantined) == ["cat/job.json"]
+    images = reading.read(fill(tmp_path / "cat", range(20, 30)).parent, 0.2, 0)
+    assert images.task.classes == ("cat", "dog") and list(images.quarantined) == ["cat/job.json"]
 
 
 def test_a_run_itself_is_refused_as_data(tmp_path: Path) -> None:
@@ -107,8 +109,8 @@ def test_parts_have_many_names_and_images_in_between(tmp_path: Path, train: str,
     first, second = between.format(train), between.format(val)
     classes(tmp_path / first)
     classes(tmp_path / second, 50)
-    images = dataset.read(tmp_path, 0.2, 0)
-    assert images.classes == ("cat", "dog") and len(images.train) == len(images.val) == 12
+    images = reading.read(tmp_path, 0.2, 0)
+    assert images.task.classes == ("cat", "dog") and len(images.train) == len(images.val) == 12
     assert all(path.startswith(f"{first}/") for path in paths(images.train))
     named = f"the parts are {first!r} for train, {second!r} for val"
     assert images.notes == (() if (first, second) == ("train", "val") else (named,))
@@ -122,7 +124,7 @@ def test_what_is_beside_the_parts_is_named(tmp_path: Path) -> None:
     fill(tmp_path / "test" / "images", range(5))  # nobody has labelled it
     fill(tmp_path / "train" / "images", range(60, 62), "stray{}.png")
     fill(tmp_path, range(62, 63), "cover.jpg")
-    images = dataset.read(tmp_path, 0.2, 0)
+    images = reading.read(tmp_path, 0.2, 0)
     assert (len(images.train), len(images.val), images.test) == (12, 12, ())
     assert images.notes == (
         "the parts are 'train/images' for train, 'valid/images' for val",
@@ -139,11 +141,11 @@ def test_what_is_beside_the_parts_is_named(tmp_path: Path) -> None:
 def test_a_test_part_is_kept_apart(tmp_path: Path, parts: tuple[str, ...]) -> None:
     for i, part in enumerate(parts):
         classes(tmp_path / part, 20 * i, count=10)
-    images = dataset.read(tmp_path, 0.2, 0)
-    last = dataset.read(tmp_path / parts[-1], 0.5, 0)
+    images = reading.read(tmp_path, 0.2, 0)
+    last = reading.read(tmp_path / parts[-1], 0.5, 0)
     assert paths(images.test) == {f"{parts[-1]}/{path}" for path in paths(last.train) | paths(last.val)}
     if len(parts) == 2:
-        alone = dataset.read(tmp_path / parts[0], 0.2, 0)
+        alone = reading.read(tmp_path / parts[0], 0.2, 0)
         assert paths(images.val) == {f"{parts[0]}/{path}" for path in paths(alone.val)}, "the same split rule"
         note = f"4 images of {parts[0]}/ are held out to validate; {parts[1]}/ is measured once, at the end"
     else:
@@ -157,15 +159,15 @@ def test_a_test_part_is_kept_apart(tmp_path: Path, parts: tuple[str, ...]) -> No
 def test_a_test_part_that_nobody_labelled_is_not_used(tmp_path: Path) -> None:
     for i, (part, names) in enumerate({"train": ("cat", "dog"), "val": ("cat", "dog"), "test": ("unknown",)}.items()):
         classes(tmp_path / part, 20 * i, names)
-    images = dataset.read(tmp_path, 0.2, 0)
+    images = reading.read(tmp_path, 0.2, 0)
     assert (images.test, images.notes) == ((), ("not used, none of its folders is a class of train/: 'test'",))
 
 
 def test_a_class_may_be_called_as_a_part(tmp_path: Path) -> None:
     classes(tmp_path, names=("car", "train", "plane"))
     fill(tmp_path / "train" / "steam", range(40, 43))
-    images = dataset.read(tmp_path, 0.2, 0)
-    assert images.classes == ("car", "plane", "train") and len(images.train) + len(images.val) == 21
+    images = reading.read(tmp_path, 0.2, 0)
+    assert images.task.classes == ("car", "plane", "train") and len(images.train) + len(images.val) == 21
     assert images.notes == ("taken for a class, as it holds images and lies beside other classes: 'train'",)
 
 
@@ -225,7 +227,7 @@ REFUSED = [
 def test_a_refusal_names_the_folders_that_it_found(tmp_path: Path, make: object, said: str) -> None:
     make(tmp_path)  # type: ignore[operator]
     with pytest.raises(DataError, match=said):
-        dataset.read(tmp_path, 0.2, 0)
+        reading.read(tmp_path, 0.2, 0)
 
 
 @pytest.mark.parametrize(
@@ -235,15 +237,15 @@ def test_a_refusal_names_the_folders_that_it_found(tmp_path: Path, make: object,
 def test_what_a_package_is_measured_on(tmp_path: Path, parts: tuple[str, ...], taken: str) -> None:
     for i, part in enumerate(parts or [""]):
         classes(tmp_path / part, 20 * i, count=3)
-    samples, left_out = dataset.labelled(tmp_path, ("cat", "dog"))
-    assert len(samples) == 6 and all(sample.path.startswith(taken) for sample in samples) and not left_out
+    samples, left_out = reading.labelled(tmp_path, ("cat", "dog"))
+    assert len(samples) == 6 and all(sample.place.startswith(taken) for sample in samples) and not left_out
     assert layout.to_measure(tmp_path)[0].root == tmp_path / taken
 
 
 def test_a_part_to_train_on_is_not_measured_by_accident(tmp_path: Path) -> None:
     classes(tmp_path / "train")
     with pytest.raises(DataError, match=r"has train/ and nothing to measure on; it holds 'train'; .* give '.*train'"):
-        dataset.labelled(tmp_path, ("cat", "dog"))
+        reading.labelled(tmp_path, ("cat", "dog"))
 
 
 # --- files and links --------------------------------------------------------------------------------------------
@@ -257,7 +259,7 @@ def test_a_files_content_tells_whether_it_is_an_image(tmp_path: Path) -> None:
     Image.new("P", (8, 8)).save(tmp_path / "cat" / "gif.png", "GIF")
     (tmp_path / "cat" / "video.png").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(99))
     (tmp_path / "dog" / "README").write_text("of dogs")
-    images = dataset.read(tmp_path, 0.2, 0)
+    images = reading.read(tmp_path, 0.2, 0)
     read = {path for path in paths(images.train + images.val) if not path.endswith(".png")}
     assert read == {f"cat/{name}" for name in ("a.jfif", "b", "c.txt", "d.mp4", "e.gif", "f.heic", "h.dat")}
     assert "cat/g.png" in paths(images.train + images.val)
@@ -270,17 +272,19 @@ def test_a_files_content_tells_whether_it_is_an_image(tmp_path: Path) -> None:
     (note,) = found.notes
     assert note.startswith("not used, not an image of a known format ("), "one rule for predict"
     assert note.endswith(": 'gif.png', 'video.png'")
-    evaluated, left_out_too = dataset.labelled(tmp_path, ("cat", "dog"))
+    evaluated, left_out_too = reading.labelled(tmp_path, ("cat", "dog"))
     assert len(evaluated) == 68 and left_out_too == images.quarantined, "and for evaluate"
 
 
 def test_what_is_no_image_counts_into_the_tenth(tmp_path: Path) -> None:
     classes(tmp_path)
     (tmp_path / "cat" / "labels.txt").write_text("cat")
-    assert len(dataset.read(tmp_path, 0.2, 0).quarantined) == 1
+    assert len(reading.read(tmp_path, 0.2, 0).quarantined) == 1
     (tmp_path / "dog" / "clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
-    with pytest.raises(DataError, match=r"^2 of 14 files in .* more than a tenth; mend them or .*; 'cat/labels.txt': "):
-        dataset.read(tmp_path, 0.2, 0)
+    with pytest.raises(
+        DataError, match=r"^2 of 14 images in .* more than a tenth; mend them or .*; 'cat/labels.txt': "
+    ):
+        reading.read(tmp_path, 0.2, 0)
 
 
 def test_one_rule_for_links(tmp_path: Path) -> None:
@@ -295,9 +299,9 @@ def test_one_rule_for_links(tmp_path: Path) -> None:
     (root / "gone").symlink_to(root / "nowhere")
     (root / "loop").symlink_to(root / "loop")
     fill(root / ".hidden", range(3))
-    images = dataset.read(root, 0.2, 0)
-    assert images.classes == ("cat", "dog", "eel")
-    counts = {name: sum(p.startswith(name) for p in paths(images.train + images.val)) for name in images.classes}
+    images = reading.read(root, 0.2, 0)
+    assert images.task.classes == ("cat", "dog", "eel")
+    counts = {name: sum(p.startswith(name) for p in paths(images.train + images.val)) for name in images.task.classes}
     assert counts == {"cat": 13, "dog": 6, "eel": 6} and not images.quarantined
     assert images.notes == (
         "not used, a link that leads nowhere: 'gone', 'loop'",
@@ -309,7 +313,7 @@ def test_one_rule_for_links(tmp_path: Path) -> None:
 
 def test_the_folder_may_be_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(classes(tmp_path))
-    assert paths(dataset.read(Path(), 0.2, 0).train) == paths(dataset.read(tmp_path, 0.2, 0).train)
+    assert paths(reading.read(Path(), 0.2, 0).train) == paths(reading.read(tmp_path, 0.2, 0).train)
 
 
 # --- names ------------------------------------------------------------------------------------------------------
@@ -333,13 +337,13 @@ def test_names_that_look_the_same_are_refused_with_their_code_points(
 ) -> None:
     classes(tmp_path / "one", names=(one, other, "dog"))
     with pytest.raises(DataError) as caught:
-        dataset.read(tmp_path / "one", 0.2, 0)
+        reading.read(tmp_path / "one", 0.2, 0)
     assert said in str(caught.value) and "\n" not in str(caught.value)
     classes(tmp_path / "two" / "train", names=(one, "dog"))
     classes(tmp_path / "two" / "val", 50, (other, "dog"))
     for read in (
-        lambda: dataset.read(tmp_path / "two", 0.2, 0),
-        lambda: dataset.labelled(tmp_path / "two", (one, "dog")),
+        lambda: reading.read(tmp_path / "two", 0.2, 0),
+        lambda: reading.labelled(tmp_path / "two", (one, "dog")),
     ):
         with pytest.raises(DataError, match="look the same: "):
             read()
@@ -348,7 +352,7 @@ def test_names_that_look_the_same_are_refused_with_their_code_points(
 def test_names_that_differ_to_the_eye_are_classes(tmp_path: Path) -> None:
     names = ("Cat", "cat", "c a t", "cät", "猫")
     assert not look_alike(names)
-    assert dataset.read(classes(tmp_path, names=names), 0.2, 0).classes == tuple(sorted(names))
+    assert reading.read(classes(tmp_path, names=names), 0.2, 0).task.classes == tuple(sorted(names))
 
 
 def test_a_long_list_is_cut() -> None:
@@ -363,10 +367,10 @@ def test_a_refusal_is_short_whatever_the_number_of_classes(tmp_path: Path) -> No
         (tmp_path / "val" / f"class {i:04}").mkdir(parents=True)
         fill(tmp_path / "train" / f"klass {i:04}", range(0))
     with pytest.raises(DataError) as caught:
-        dataset.read(tmp_path, 0.2, 0)
+        reading.read(tmp_path, 0.2, 0)
     assert "and 492 more" in str(caught.value) and len(str(caught.value)) < 600
     with pytest.raises(DataError) as caught:
-        dataset.labelled(tmp_path, tuple(f"known {i}" for i in range(500)))
+        reading.labelled(tmp_path, tuple(f"known {i}" for i in range(500)))
     assert str(caught.value).count("and 492 more") == 2 and len(str(caught.value)) < 600
 
 
@@ -378,24 +382,24 @@ def test_equal_pixels_are_one_picture_whatever_their_bytes(tmp_path: Path) -> No
     for seed in range(10):
         noise(seed).save(root / "cat" / f"{seed}.webp", lossless=True)
     for seed in range(8):
-        images = dataset.read(root, 0.3, seed)
-        train, val = ({s.path.partition(".")[0] for s in samples} for samples in (images.train, images.val))
+        images = reading.read(root, 0.3, seed)
+        train, val = ({s.place.partition(".")[0] for s in samples} for samples in (images.train, images.val))
         assert not train & val and len(images.val) == 6 + 3
     parted = tmp_path / "parted"
     classes(parted / "train", count=10)
     classes(parted / "val", 50, count=10)
     noise(3).save(parted / "val" / "cat" / "again.bmp")
     noise(4).save(parted / "train" / "dog" / "torn.tiff")
-    assert dataset.read(parted, 0.2, 0).notes == (
-        "1 validation images are also training images: accuracy will look better than it is",
-        "1 images lie in two classes with equal pixels",
+    assert reading.read(parted, 0.2, 0).notes == (
+        "1 validation images are also training images: the score will look better than it is",
+        "1 images have two labels with equal pixels",
     )
 
 
 def test_the_split_of_different_pictures_goes_by_their_bytes_as_ever(tmp_path: Path) -> None:
-    images = dataset.read(classes(tmp_path, count=20), 0.2, 3)
-    known = [dataset.Sample(s.path, s.label, s.sha256) for s in sorted(images.train + images.val, key=lambda s: s.path)]
-    assert paths(tuple(dataset.split(known, 2, 0.2, 3)[1])) == paths(images.val)
+    images = reading.read(classes(tmp_path, count=20), 0.2, 3)
+    known = [Sample(s.place, s.target, s.sha256) for s in sorted(images.train + images.val, key=lambda s: s.place)]
+    assert paths(tuple(split(known, lambda sample: (sample.target,), 0.2, 3)[1])) == paths(images.val)
 
 
 def test_pictures_of_one_colour_are_counted(tmp_path: Path) -> None:
@@ -405,7 +409,7 @@ def test_pictures_of_one_colour_are_counted(tmp_path: Path) -> None:
     striped = Image.new("RGB", (9, 5), "red")
     striped.paste("blue", (0, 4, 9, 5))
     striped.save(root / "cat" / "striped.png")
-    notes = dataset.read(root, 0.2, 0).notes
+    notes = reading.read(root, 0.2, 0).notes
     assert len(notes) == 1 and notes[0].startswith("10 images are of one colour: 'dog/plain") and "2 more" in notes[0]
 
 
@@ -414,4 +418,4 @@ def test_a_file_that_is_named_as_bytes_is_told(tmp_path: Path) -> None:
     name = os.fsdecode(b"\xff.png")
     fill(tmp_path / ".a", range(1))
     Image.new("RGB", (5, 5)).save(tmp_path / "cat" / name)
-    assert json.dumps(dataset.read(tmp_path, 0.2, 0).notes, ensure_ascii=False).encode()
+    assert json.dumps(reading.read(tmp_path, 0.2, 0).notes, ensure_ascii=False).encode()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy
 import pytest
+import reading
 import torch
 from PIL import Image, ImageOps
 from torch.utils.data import DataLoader, Dataset, get_worker_info
@@ -17,11 +18,11 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from hubft import Preprocess
 from hubft.base import store
 from hubft.base.store import Scratch, Store
-from hubft.images import dataset, decode, pixels, transforms
-from hubft.images.dataset import Images
+from hubft.images import decode, pixels, transforms
 from hubft.images.pixels import Normalise, Views
 from hubft.job import Compute, Recipe
 from hubft.machine.runtime import Runtime
+from hubft.run.data import Data
 from hubft.train import loader
 from hubft.train.loader import Batches
 
@@ -45,7 +46,7 @@ def encoded(picture: Image.Image, kind: str, turned: int = 1) -> BytesIO:
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Data:
     """Twelve JPEG and PNG in two classes, of ragged sizes, some turned, some smaller than the working size."""
     folder = tmp_path_factory.mktemp("images")
     for i in range(12):
@@ -53,7 +54,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
         path = folder / "ab"[i // 6] / f"{i}.{kind}"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(encoded(photograph(18 + 23 * i, 150 - 11 * i), kind, turned=1 + i % 8).getvalue())
-    return dataset.read(folder, 0.2, 0)
+    return reading.read(folder, 0.2, 0)
 
 
 # --- decoding ---------------------------------------------------------------------------------------------------
@@ -92,19 +93,19 @@ def test_the_scaled_size_has_that_side_and_is_the_same_for_a_turned_picture(size
     assert min(width, height) == min(side, *size) and decode.scaled_size(size[::-1], side) == (height, width)
 
 
-def test_the_proof_of_a_file_tells_its_upright_size(images: Images) -> None:
+def test_the_proof_of_a_file_tells_its_upright_size(images: Data) -> None:
     for sample in (*images.train, *images.val):
-        assert sample.size == decode.decode(images.folder / sample.path).size
+        assert sample.size == decode.decode(images.source.open(sample.place)).size
 
 
 # --- views ------------------------------------------------------------------------------------------------------
 
 
-def test_the_evaluation_s_view_is_the_evaluation_s_transform_bit_for_bit(images: Images) -> None:
+def test_the_evaluation_s_view_is_the_evaluation_s_transform_bit_for_bit(images: Data) -> None:
     transform = transforms.evaluation(PREPROCESS)
-    wanted = torch.stack([transform(decode.decode(images.folder / s.path)) for s in images.train])
+    wanted = torch.stack([transform(decode.decode(images.source.open(s.place))) for s in images.train])
     for augment in ("none", "light"):
-        views = Views(images.folder, images.train, PREPROCESS, Recipe(augment=augment), Scratch())
+        views = Views(images.source, images.task, images.train, PREPROCESS, Recipe(augment=augment), Scratch())
         batches = loader.in_order(views, 4, Runtime(Compute(device="cpu", workers=0)))
         assert torch.equal(torch.cat([inputs for inputs, _ in batches]), wanted)
 
@@ -116,9 +117,9 @@ class Draws:
         return numpy.array([random.random(), numpy.random.rand(), float(torch.rand(()))])
 
 
-def test_draws_of_a_sample_depend_on_seed_view_and_index_alone(images: Images) -> None:
+def test_draws_of_a_sample_depend_on_seed_view_and_index_alone(images: Data) -> None:
     def views(seed: int) -> Views:
-        made = Views(images.folder, images.train, PREPROCESS, Recipe(augment="light", seed=seed))
+        made = Views(images.source, images.task, images.train, PREPROCESS, Recipe(augment="light", seed=seed))
         made.augment = Draws()  # type: ignore[assignment]
         return made
 
@@ -129,18 +130,18 @@ def test_draws_of_a_sample_depend_on_seed_view_and_index_alone(images: Images) -
     assert max(numbers.values()) == 1, "all differ"
 
 
-def test_augmented_views_differ_and_nothing_to_augment_is_the_evaluation_s(images: Images) -> None:
-    wide = Views(images.folder, images.train, PREPROCESS, Recipe(augment="standard"))
-    none = Views(images.folder, images.train, PREPROCESS, Recipe(augment="none"))
+def test_augmented_views_differ_and_nothing_to_augment_is_the_evaluation_s(images: Data) -> None:
+    wide = Views(images.source, images.task, images.train, PREPROCESS, Recipe(augment="standard"))
+    none = Views(images.source, images.task, images.train, PREPROCESS, Recipe(augment="none"))
     assert len({wide[view, 1][0].numpy().tobytes() for view in range(4)}) == 4
     assert torch.equal(none[3, 1][0], wide[0, 1][0])
 
 
-def test_crops_are_drawn_from_the_working_picture(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crops_are_drawn_from_the_working_picture(images: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     real = decode.decode
     monkeypatch.setattr(pixels, "decode", lambda *given: (sizes.append(given[1]), real(*given))[1])
-    views = Views(images.folder, images.train, PREPROCESS, Recipe(augment="light"))
+    views = Views(images.source, images.task, images.train, PREPROCESS, Recipe(augment="light"))
     _ = views[1, 0], views[0, 0]
     assert sizes == [24, 0], "one and a half times the input; the evaluation decodes all"
 
@@ -173,10 +174,10 @@ ROOMS = {
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("views", [0, 3])
 @pytest.mark.parametrize("room", ROOMS)
-def test_what_is_kept_changes_no_bit(images: Images, room: str, views: int, workers: int) -> None:
+def test_what_is_kept_changes_no_bit(images: Data, room: str, views: int, workers: int) -> None:
     def run(scratch: Scratch | None) -> list[Any]:
         sampler = Batches(len(images.train), 4, 4, seed=3, views=views)
-        seen = Views(images.folder, images.train, PREPROCESS, Recipe(augment="standard", seed=3), scratch)
+        seen = Views(images.source, images.task, images.train, PREPROCESS, Recipe(augment="standard", seed=3), scratch)
         return list(loader.batches(seen, sampler, Runtime(Compute(device="cpu", workers=workers))))
 
     for (inputs, targets), (others, labels) in zip(run(None), run(ROOMS[room]()), strict=True):
@@ -186,7 +187,7 @@ def test_what_is_kept_changes_no_bit(images: Images, room: str, views: int, work
 @pytest.mark.parametrize(("room", "share"), [("memory", 1.0), ("disk", 1.0), ("some", 0.5), ("nothing", 0.0)])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_each_picture_that_fits_is_decoded_once(
-    images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, room: str, share: float
+    images: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, room: str, share: float
 ) -> None:
     """Also when workers come and go: one loader fills, the next finds it."""
     real, log = decode.decode, tmp_path / "log"
@@ -197,7 +198,7 @@ def test_each_picture_that_fits_is_decoded_once(
         return real(path, *how)
 
     monkeypatch.setattr(pixels, "decode", counted)
-    views = Views(images.folder, images.val + images.train, PREPROCESS, scratch=ROOMS[room]())
+    views = Views(images.source, images.task, images.val + images.train, PREPROCESS, scratch=ROOMS[room]())
     for _ in range(3):
         list(loader.in_order(views, 2, Runtime(Compute(device="cpu", workers=workers))))
     counts = Counter(log.read_text().split())

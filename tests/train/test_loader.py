@@ -10,11 +10,14 @@ import torch
 from PIL import Image
 
 from hubft import Preprocess
+from hubft.data.rows import Folder
 from hubft.images import transforms
-from hubft.images.dataset import Images, Sample
 from hubft.images.pixels import Views
+from hubft.images.samples import Sample
 from hubft.job import Compute, Recipe
 from hubft.machine.runtime import Runtime
+from hubft.run.data import Data
+from hubft.tasks.classification import Classification
 from hubft.train import loader
 from hubft.train.loader import Batches
 
@@ -28,14 +31,14 @@ def on_cpu(workers: int = 0) -> Runtime:
 
 
 @pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Images:
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Data:
     """Eleven images of noise with the labels 0, 1, 2, 0, ..."""
     folder = tmp_path_factory.mktemp("images")
     for i in range(11):
         pixels = numpy.random.default_rng(i).integers(0, 255, (24, 30, 3), dtype=numpy.uint8)
         Image.fromarray(pixels).save(folder / f"{i}.png")
     made = tuple(Sample(f"{i}.png", i % 3, str(i)) for i in range(11))
-    return Images(folder, ("a", "b", "c"), made, made, {})
+    return Data(Folder(folder), Classification(("a", "b", "c")), made, made, {})
 
 
 @pytest.mark.parametrize(("samples", "batch_size"), SHAPES)
@@ -78,10 +81,10 @@ def test_order_differs_by_epoch_and_by_seed_and_by_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("start", [0, 4])
-def test_the_number_of_workers_does_not_matter(samples: Images, start: int) -> None:
+def test_the_number_of_workers_does_not_matter(samples: Data, start: int) -> None:
     def run(workers: int) -> list[Any]:
         sampler = Batches(11, 4, 2, seed=3, start=start)
-        views = Views(samples.folder, samples.train, PREPROCESS, Recipe(augment="standard", seed=3))
+        views = Views(samples.source, samples.task, samples.train, PREPROCESS, Recipe(augment="standard", seed=3))
         return list(loader.batches(views, sampler, on_cpu(workers)))
 
     alone, shared = run(0), run(2)
@@ -94,31 +97,33 @@ def test_the_number_of_workers_does_not_matter(samples: Images, start: int) -> N
 @pytest.mark.parametrize(("batch_size", "sizes"), [(4, [4, 4, 3]), (11, [11]), (100, [11]), (1, [1] * 11)])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_in_order_gives_every_sample_once_in_order(
-    samples: Images, batch_size: int, sizes: list[int], workers: int
+    samples: Data, batch_size: int, sizes: list[int], workers: int
 ) -> None:
     transform = transforms.evaluation(PREPROCESS)
-    found = list(loader.in_order(Views(samples.folder, samples.val, PREPROCESS), batch_size, on_cpu(workers)))
+    found = list(
+        loader.in_order(Views(samples.source, samples.task, samples.val, PREPROCESS), batch_size, on_cpu(workers))
+    )
     assert [len(targets) for _, targets in found] == sizes
     assert torch.cat([targets for _, targets in found]).tolist() == [i % 3 for i in range(11)]
     wanted = torch.stack([transform(Image.open(samples.folder / f"{i}.png")) for i in range(11)])
     assert torch.equal(torch.cat([inputs for inputs, _ in found]), wanted)
 
 
-def test_in_order_gives_the_view_that_is_asked_for(samples: Images) -> None:
-    views = Views(samples.folder, samples.train, PREPROCESS, Recipe(augment="light"))
+def test_in_order_gives_the_view_that_is_asked_for(samples: Data) -> None:
+    views = Views(samples.source, samples.task, samples.train, PREPROCESS, Recipe(augment="light"))
     plain, first, again = (next(iter(loader.in_order(views, 4, on_cpu(), view)))[0] for view in (0, 1, 1))
     assert torch.equal(first, again) and not torch.equal(plain, first)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_loading_draws_from_no_generator_of_the_caller(samples: Images, workers: int) -> None:
+def test_loading_draws_from_no_generator_of_the_caller(samples: Data, workers: int) -> None:
     before = torch.get_rng_state()
-    list(loader.in_order(Views(samples.folder, samples.val, PREPROCESS), 4, on_cpu(workers)))
+    list(loader.in_order(Views(samples.source, samples.task, samples.val, PREPROCESS), 4, on_cpu(workers)))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_broken_image_ends_the_epoch_and_is_not_replaced(tmp_path: Path) -> None:
-    views = Views(tmp_path, [Sample("gone.png", 0, "")], PREPROCESS)
+    views = Views(Folder(tmp_path), Classification(("a", "b")), [Sample("gone.png", 0, "")], PREPROCESS)
     with pytest.raises(Exception, match="not a regular file"):
         list(loader.in_order(views, 4, on_cpu()))
 

@@ -10,6 +10,7 @@ from typing import Any
 import pictures
 import pluggy
 import pytest
+import reading
 import torch
 from torch import nn
 
@@ -17,19 +18,24 @@ from hubft import HubftError, Job, Loaded, hookimpl
 from hubft.base.errors import FamilyError, JobError, TrainingError
 from hubft.families import plugins, stages
 from hubft.families.build import build
-from hubft.images import dataset, mixing, transforms
+from hubft.images import mixing, transforms
 from hubft.images.decode import decode
 from hubft.images.pixels import Views
 from hubft.job import Compute, Head, Recipe
 from hubft.machine.runtime import Runtime
+from hubft.run.data import Data
+from hubft.tasks.classification import Classification
 from hubft.train import frozen, loader, loop, recipe
 
 CPU = Compute(device="cpu", workers=0)
 
 
+TASK = Classification(("ants", "bees", "wasps"), (12, 12, 12))
+
+
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> dataset.Images:
-    return dataset.read(pictures.folder(tmp_path_factory.mktemp("data")), 0.2, 0)
+def images(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    return reading.read(pictures.folder(tmp_path_factory.mktemp("data")), 0.2, 0)
 
 
 @pytest.fixture
@@ -58,14 +64,14 @@ class Training:
 
 
 @pytest.fixture
-def begin(images: dataset.Images, pm: pluggy.PluginManager) -> Callable[..., Training]:
+def begin(images: Data, pm: pluggy.PluginManager) -> Callable[..., Training]:
     def begun(compute: Compute = CPU, **options: Any) -> Training:
         recipe = Recipe(**{"epochs": 2, "batch_size": 9, "lr": 0.02, "body_lr": 0.1, "seed": 3} | options)
         torch.manual_seed(0)
         loaded = build(pm, Job("toy:small", "-", head=Head(outputs=3, dropout=0.1)), pretrained=True)
         runtime = Runtime(compute)
-        views = Views(images.folder, images.train, loaded.preprocess, recipe)
-        return Training(pm, loop.start(loaded, recipe, runtime, 3), recipe, views, runtime)
+        views = Views(images.source, images.task, images.train, loaded.preprocess, recipe)
+        return Training(pm, loop.start(loaded, recipe, runtime, TASK), recipe, views, runtime)
 
     return begun
 
@@ -330,17 +336,17 @@ def test_dropout_goes_with_the_layer_that_it_feeds() -> None:
     assert list(modes(model)) == ["classifier", "classifier.0", "classifier.1", "classifier.2"]
 
 
-def test_evaluation_is_fp32_in_eval_mode_and_in_order(images: dataset.Images, pm: pluggy.PluginManager) -> None:
+def test_evaluation_is_fp32_in_eval_mode_and_in_order(images: Data, pm: pluggy.PluginManager) -> None:
     loaded = build(pm, Job("toy:small", "-", head=Head(outputs=3, dropout=0.5)), pretrained=True)
     nn.init.normal_(loaded.model.get_parameter("head.1.weight"))
     transform = transforms.evaluation(loaded.preprocess)
     runtime = Runtime(Compute(device="cpu", precision="bf16", workers=0))
-    batches = loader.in_order(Views(images.folder, images.val, loaded.preprocess), 5, runtime)
-    outputs, targets = loop.evaluate(pm, loaded, batches, runtime)
-    decoded = [transform(decode(images.folder / s.path)) for s in images.val]
+    batches = loader.in_order(Views(images.source, images.task, images.val, loaded.preprocess), 5, runtime)
+    outputs, targets = loop.evaluate(pm, loaded, TASK, batches, runtime)
+    decoded = [transform(decode(images.source.open(s.place))) for s in images.val]
     with torch.no_grad():
         torch.testing.assert_close(outputs, loaded.model.eval()(torch.stack(decoded)))
-    assert targets.tolist() == [s.label for s in images.val]
+    assert targets.tolist() == [s.target for s in images.val]
 
 
 # --- parts of a batch, of a run; mixing; the feed ---------------------------------------------------------------
@@ -458,7 +464,9 @@ def test_labels_are_smoothed_in_training_only(begin, pm) -> None:
     calls = watching(pm)
     training = begin(smoothing=0.3)
     next(training.fit())
-    loop.evaluate(pm, training.state.loaded, [(torch.zeros(2, 3, 32, 32), torch.zeros(2).long())], training.runtime)
+    loop.evaluate(
+        pm, training.state.loaded, TASK, [(torch.zeros(2, 3, 32, 32), torch.zeros(2).long())], training.runtime
+    )
     assert [smoothing for *_, smoothing in calls] == [0.3, 0.0]
 
 
@@ -483,7 +491,7 @@ def test_the_model_is_called_with_what_the_feed_makes_of_the_inputs(begin, pm) -
     for inputs, (_, seen, targets, _) in zip(fed, calls, strict=True):
         assert torch.equal(seen, inputs + 1) and targets.dtype == torch.int64
     batch = (torch.zeros(2, 3, 32, 32), torch.zeros(2).long())
-    outputs, _ = loop.evaluate(pm, training.state.loaded, [batch], training.runtime, feed)
+    outputs, _ = loop.evaluate(pm, training.state.loaded, TASK, [batch], training.runtime, feed)
     assert torch.equal(calls[-1][1], torch.ones(2, 3, 32, 32)) and not alive
     with torch.no_grad():
         assert torch.equal(outputs, training.state.model(torch.ones(2, 3, 32, 32)))
@@ -504,7 +512,9 @@ def test_the_compiled_model_trains_and_the_model_itself_is_evaluated(begin, pm, 
     training = begin()
     monkeypatch.setattr(training.runtime, "compiled", Compiled)
     list(training.fit())
-    loop.evaluate(pm, training.state.loaded, [(torch.zeros(2, 3, 32, 32), torch.zeros(2).long())], training.runtime)
+    loop.evaluate(
+        pm, training.state.loaded, TASK, [(torch.zeros(2, 3, 32, 32), torch.zeros(2).long())], training.runtime
+    )
     assert len(made) == 1
     assert [model for model, *_ in calls] == made * 8 + [training.state.model]
 

@@ -14,6 +14,7 @@ from hubft.families import plugins, stages
 from hubft.families.build import build
 from hubft.job import Compute, Head, Recipe
 from hubft.machine.runtime import Runtime
+from hubft.tasks.classification import Classification
 from hubft.train import checkpoint, loop, recipe
 
 
@@ -132,7 +133,9 @@ def started(name: str, train: str = "head,block") -> loop.State:
     """Return a state of `toy:small`, in channels_last, so that a restored tensor of another order is seen."""
     loaded = build(plugins.manager("toy"), Job("toy:small", "-", head=Head(outputs=3)), pretrained=True)
     nn.init.normal_(loaded.model.get_parameter("head.weight"), generator=torch.Generator().manual_seed(0))
-    state = loop.start(loaded, Recipe(optimizer=name, lr=0.01, weight_decay=0.1), RUNTIME, 3)
+    state = loop.start(
+        loaded, Recipe(optimizer=name, lr=0.01, weight_decay=0.1), RUNTIME, Classification(("a", "b", "c"))
+    )
     stages.set_trainable(loaded.model, stages.trainable(loaded, train, 0))
     return state
 
