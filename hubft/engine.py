@@ -23,7 +23,7 @@ from hubft.hookspecs import Loaded
 from hubft.images import samples, transforms
 from hubft.job import Job
 from hubft.publish import package, selftest
-from hubft.run import outputs, report, resuming, training
+from hubft.run import keeping, outputs, report, resuming, training
 from hubft.run.data import Data
 from hubft.run.folder import Run
 from hubft.run.phases import testing, unseen
@@ -181,10 +181,15 @@ def _fit(prepared: Prepared, run: Run, plan: Plan, console: Console) -> tuple[tr
     frozen.verify(model, state.proof)
     if state.proof:
         console.say(f"proved   not a bit moved in the {len(state.proof)} tensors that were frozen to the end")
+    proof = state.proof
+    if job.recipe.keep == "best" and job.recipe.epochs:
+        epoch = keeping.restore(run.folder, model)
+        console.say(f"kept     epoch {epoch} of {job.recipe.epochs}, chosen on the validation images")
+        proof, outcome = frozen.same(model, proof), None
     outcome = outcome or training.outcome(prepared, model)
     if not math.isfinite(prepared.data.task.score(*outcome).loss):
         raise Diverged("training diverged: the model gives no finite numbers; no package was made: try a lower --lr")
-    return outcome, state.proof
+    return outcome, proof
 
 
 def _introduce(prepared: Prepared, run: Run, console: Console) -> None:
@@ -227,6 +232,7 @@ def _package(
     manifest = package.write(result.run.package, manifest, model.state_dict(), proof, prepared.base, files)
     found = package.Package(result.run.package, manifest)  # written, read back and hashed a moment ago
     load.proved(found, trust=True)
+    (result.run.folder / keeping.FILE).unlink(missing_ok=True)
 
 
 def _data(prepared: Prepared) -> dict[str, Any]:

@@ -57,13 +57,13 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise _about(error, path) from error
 
 
-def save_file(tensors: dict[str, Tensor], path: Path) -> None:
+def save_file(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file; what the system has against it is an OSError, as for any other file."""
     from safetensors import SafetensorError  # not at the top: families are listed without torch
     from safetensors.torch import save_file
 
     try:
-        save_file(tensors, path)
+        save_file(tensors, path, metadata)
     except SafetensorError as error:
         found = re.search(r"\(os error (\d+)\)", str(error))
         if not found:

@@ -162,7 +162,7 @@ def _conclude(result: Result, console: Console) -> None:
 
     if result.uncompressed:
         print_metrics(console, result.uncompressed, "before compression")
-    print_metrics(console, result.metrics, "the last state, as packaged")
+    print_metrics(console, result.metrics, "as packaged")
     if result.test:
         print_metrics(console, result.test, "the same on the test part, measured once")
     console.say(f"report   {result.run.report}")

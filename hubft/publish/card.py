@@ -82,6 +82,8 @@ def _summary(manifest: Manifest) -> Iterator[str]:
         name = inert(title(found.headline)) if found.headline not in TITLED else title(found.headline)
         name = name[0].upper() + name[1:]
         yield f"{name} on held-out images: **{stated.in_words(found.headline, found.head)}**.\n"
+    if found and (job.recipe.keep == "best" or job.recipe.patience):
+        yield "These images also chose when training ended: the figure is a little too good.\n"
     if tested := stated.of(measured.get("test")):
         words = stated.in_words(tested.headline, tested.head)
         yield f"On test images, measured once when all was done: **{words}**.\n"

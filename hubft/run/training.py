@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from hubft.base.console import Console
 from hubft.base.errors import CheckpointError, Stopped
 from hubft.hookspecs import Batch
+from hubft.run import keeping
 from hubft.run.folder import Run, StopRequest
 from hubft.run.phases import inputs, phases, validation
 from hubft.run.prepare import Prepared
+from hubft.tasks.metrics import title
 from hubft.train import checkpoint, loader, loop
-from hubft.train.recipe import Average
 
 Outcome = tuple[Tensor, Any]
 """Outputs float32 `[n, outputs]`, and the targets, both on the CPU."""
@@ -33,10 +34,11 @@ def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> 
     meter = _restore(prepared, run, state, console)
     per_epoch = loader.steps_per_epoch(len(prepared.data.train), recipe.batch_size)
     steps = per_epoch * recipe.epochs
-    measured, saved = None, time.monotonic()
+    measured, saved, headline = None, time.monotonic(), prepared.data.task.headline
     with StopRequest() as stop, console.bar(steps, state.step) as bar:
         for phase in phases(prepared):
-            if state.step >= phase.epochs.stop * per_epoch:
+            over = keeping.is_over(run.history(), headline, recipe)  # a run that was killed after its last epoch
+            if over or state.step >= phase.epochs.stop * per_epoch:
                 continue
             seen = inputs(prepared, phase, state.step)
             if seen.note:
@@ -47,11 +49,14 @@ def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> 
                 bar.step(step.number, epoch + bool(into), meter)
                 if not into:
                     line = _line(step, epoch, meter)
-                    measured = outcome(prepared, state.model, seen.validation, seen.feed, state.average)
+                    measured = outcome(prepared, state.model, seen.validation, seen.feed, state)
                     score = prepared.data.task.score(*measured)
                     line |= {"val_loss": score.loss, score.headline: asdict(score.head)}
                     run.log(line)
                     console.epoch(line, recipe.epochs, str(score))
+                    if recipe.keep == "best" and keeping.best(run.history(), score.headline) == epoch:
+                        with averaged(state):
+                            keeping.save(run.folder, state.model, epoch)
                     meter = loop.Meter()
                 after_epoch = not into and (state.step == steps or time.monotonic() - saved >= APART)
                 if stop.signal or (state.step % every == 0 if every else after_epoch):
@@ -59,7 +64,15 @@ def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> 
                     saved = time.monotonic()
                 if stop.signal:
                     raise Stopped(stop.signal, str(run.folder))
+                if not into and state.step < steps and keeping.is_over(run.history(), headline, recipe):
+                    console.say(f"stopped  no better {title(headline)} in {recipe.patience} epochs")
+                    return measured
     return measured
+
+
+def averaged(state: loop.State) -> AbstractContextManager[None]:
+    """Have the model carry the weights that are evaluated, for the time of a `with`."""
+    return state.average.applied() if state.average else nullcontext()
 
 
 def _restore(prepared: Prepared, run: Run, state: loop.State, console: Console) -> loop.Meter:
@@ -104,10 +117,13 @@ def outcome(
     model: nn.Module,
     batches: Iterable[Batch] | None = None,
     feed: loop.Feed = nullcontext,
-    average: Average | None = None,
+    state: loop.State | None = None,
 ) -> Outcome:
-    """Return what a model gives for the held-out images: as pixels, or as features in `batches` with their `feed`."""
+    """Return what a model gives for the held-out images: as pixels, or as features in `batches` with their `feed`.
+
+    :param state: of a run, where its averaged weights are to be measured.
+    """
     batches = validation(prepared) if batches is None else batches
-    with average.applied() if average else nullcontext():
+    with averaged(state) if state else nullcontext():
         loaded = replace(prepared.loaded, model=model)
         return loop.evaluate(prepared.pm, loaded, prepared.data.task, batches, prepared.exact, feed)

@@ -32,6 +32,7 @@ class Classification(Task):
 
     kind: ClassVar[str] = "classification"
     word: ClassVar[str] = "class"
+    headline: ClassVar[str] = "accuracy"
     mixes: ClassVar[bool] = True
 
     classes: tuple[str, ...]

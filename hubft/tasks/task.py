@@ -47,6 +47,8 @@ class Task(Protocol):
     kind: ClassVar[str]
     pipeline: ClassVar[str] = "image-classification"
     """`pipeline_tag` of the Hugging Face Hub for images."""
+    headline: ClassVar[str]
+    """Name of the one number by which models are compared."""
     mixes: ClassVar[bool] = False
     """Whether targets may be class probabilities, as Mixup and CutMix make them."""
     word: ClassVar[str] = "label"

@@ -27,6 +27,12 @@ def fingerprint(model: nn.Module) -> dict[str, str]:
     return digest.of_tensors(tensors(model))
 
 
+def same(model: nn.Module, before: Mapping[str, str]) -> dict[str, str]:
+    """Return what of an earlier fingerprint still holds."""
+    now = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {name: sha256 for name, sha256 in before.items() if digest.of_tensor(now[name]) == sha256}
+
+
 def verify(model: nn.Module, before: Mapping[str, str]) -> None:
     """Compare a model with an earlier fingerprint.
 

@@ -1,0 +1,55 @@
+"""Which epoch is kept, and whether training still waits for a better one: both by the headline on validation data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
+
+from hubft.base.files import beginning, fsync, save_file
+from hubft.job import Recipe
+from hubft.tasks.metrics import Measured
+
+FILE = "best.safetensors"
+
+
+def best(history: Sequence[Mapping[str, Any]], headline: str) -> int:
+    """Return the epoch with the best headline, the first of equal ones; 0 where none was measured."""
+    found, leader = 0, None
+    for line in history:
+        one = Measured(**line[headline])
+        if leader is None or one.beats(leader):
+            found, leader = line["epoch"], one
+    return found
+
+
+def is_over(history: Sequence[Mapping[str, Any]], headline: str, recipe: Recipe) -> bool:
+    """Tell whether `--patience` epochs have passed without a better headline."""
+    if not recipe.patience or not history:
+        return False
+    return int(history[-1]["epoch"]) - best(history, headline) >= recipe.patience
+
+
+def save(folder: Path, model: nn.Module, epoch: int) -> None:
+    """Keep the model as it is now, whole or not at all."""
+    path = folder / FILE
+    temporary = path.with_name(beginning(path.name))
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    save_file(tensors, temporary, {"epoch": str(epoch)})
+    fsync(temporary)
+    temporary.replace(path)
+
+
+def restore(folder: Path, model: nn.Module) -> int:
+    """Give the model the state that was kept; return of which epoch it is."""
+    path = folder / FILE
+    with safe_open(path, "pt") as file:
+        epoch = int((file.metadata() or {})["epoch"])
+    state = model.state_dict()  # a mapping that carries versions of modules
+    state.update(load_file(path))
+    model.load_state_dict(state)
+    return epoch
