@@ -60,7 +60,8 @@ def finetuned(source: str, revision: str | None = None, trust: bool = False) -> 
     """A fine-tuned model from its package: the plain module of its own library, in eval mode on the CPU.
 
     `model.hubft` is a dict with reference, task, classes (the names of the outputs), metrics, base and preprocess;
-    `model.preprocess` the torchvision transform to the model's input from a picture of 8-bit RGB. The package's card says how a file becomes that.
+    `model.preprocess` the torchvision transform to the model's input from a picture of 8-bit RGB. The package's card
+    says how a file becomes that.
 
     source: folder of a package, or owner/name or owner/name@revision on the Hugging Face Hub.
     revision: branch, tag or commit there; a commit of 40 digits pins every byte.

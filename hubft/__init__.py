@@ -1,4 +1,15 @@
-"""Fine-tune a pretrained model on your own labelled data and make it a `torch.hub` entry again."""
+"""Fine-tune a pretrained model on your own labelled data and make it a `torch.hub` entry again.
+
+    result = hubft.finetune("timm:resnet18.a1_in1k", "flowers/", epochs=4)
+
+`finetune`, `resume`, `evaluate`, `predict` and `load` are the commands as functions (`hubft.api`). What needs torch is
+imported when it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from hubft.base.errors import HubftError
 from hubft.families.torch_hub import hub_lock
@@ -6,12 +17,40 @@ from hubft.hookspecs import Base, Loaded, hookimpl
 from hubft.inputs import Preprocess
 from hubft.job import Head, Job
 
+if TYPE_CHECKING:
+    from hubft.api import Result, evaluate, finetune, load, predict, resume
+
 __version__ = "0.3.0"
 
-__all__ = ["Base", "Head", "HubftError", "Job", "Loaded", "Preprocess", "hookimpl", "hub_lock"]
+__all__ = [
+    "Base",
+    "Head",
+    "HubftError",
+    "Job",
+    "Loaded",
+    "Preprocess",
+    "Result",
+    "evaluate",
+    "finetune",
+    "hookimpl",
+    "hub_lock",
+    "load",
+    "predict",
+    "resume",
+]
+
+LAZY = ("Result", "evaluate", "finetune", "load", "predict", "resume")  # of `hubft.api`, which imports torch
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name == "Task":  # what `Head` was called in version 1.1 of the hooks
         return Head
+    if name == "load":  # not by way of `api`: whoever loads a package needs no engine
+        return import_module("hubft.share.load").load
+    if name in LAZY:
+        return getattr(import_module("hubft.api"), name)
     raise AttributeError(f"module 'hubft' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

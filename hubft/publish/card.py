@@ -127,7 +127,7 @@ def _load(manifest: Manifest, hub: str) -> Iterator[str]:
     yield f"With hubft (`{lines.install()}`), on the command line or in Python:\n"
     yield from _code(lines.predict(name, "image.jpg", trust), language="bash")
     yield from _code(
-        "from hubft.share.load import load",
+        "import hubft",
         "",
         f"model = {lines.python(name, trust)}",
         "logits = model(model.preprocess(image)[None])",

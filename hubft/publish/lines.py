@@ -43,15 +43,15 @@ def torch_hub(source: str, trust: bool, place: str = PLACE) -> str:
 
 
 def python(source: str, trust: bool) -> str:
-    """Return the expression that loads a package with `hubft.share.load.load`."""
-    return f"load({_quoted(source)}{', trust=True' if trust else ''})"
+    """Return the expression that loads a package with hubft."""
+    return f"hubft.load({_quoted(source)}{', trust=True' if trust else ''})"
 
 
 def here(source: str, trust: bool) -> str:
     """Return the line of Python that loads a package for whoever typed a command, with what is there."""
     if repository() or (ROOT / "hubconf.py").is_file():
         return torch_hub(source, trust, str(ROOT))
-    return f"from hubft.share.load import load; model = {python(source, trust)}"
+    return f"import hubft; model = {python(source, trust)}"
 
 
 def predict(source: str, image: str, trust: bool) -> str:

@@ -1,0 +1,183 @@
+"""hubft from Python: the commands as functions, with the names and defaults of the command line.
+
+import hubft
+
+result = hubft.finetune("timm:resnet18.a1_in1k", "flowers/", epochs=4)
+hubft.evaluate(result.package, "more_flowers/").metrics
+hubft.predict(result.package, ["rose.jpg"])
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Unpack
+
+from torch import nn
+
+from hubft import engine
+from hubft.base.console import Console
+from hubft.base.errors import JobError, suggest
+from hubft.job import Compute, Head, Job, Labels, Recipe
+from hubft.options import Options
+from hubft.run.folder import Run
+from hubft.share import inference
+from hubft.share.inference import Answer, Evaluation
+from hubft.share.load import load, package
+from hubft.tasks.metrics import Metrics, title
+
+__all__ = ["Answer", "Evaluation", "Options", "Result", "evaluate", "finetune", "load", "predict", "resume"]
+
+PARTS: Mapping[str, type] = {"labels": Labels, "head": Head, "recipe": Recipe, "compute": Compute}
+"""Parts of a job whose fields are options of their own."""
+OWN = ("outputs",)  # fields that no user sets
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run; in a notebook its table and its pictures."""
+
+    run: Path
+    """The run's folder."""
+    metrics: Metrics
+    """Of the packaged model on the validation images."""
+    uncompressed: Metrics | None
+    """The same before compression, where there was one."""
+    test: Metrics | None
+    """The same on the test part of the data, where there is one."""
+
+    @property
+    def package(self) -> Path:
+        """The folder of the package: what `load`, `evaluate`, `predict` and `push` take."""
+        return self.run / "package"
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """An entry an epoch: its number, learning rate, losses and headline."""
+        return Run(self.run).history()
+
+    @property
+    def pictures(self) -> list[Path]:
+        """The PNG files of the report: curves, and what the task draws."""
+        return sorted((self.run / "report").glob("*.png"))
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The packaged model, in eval mode on the CPU: the plain class of its own library (see `load`)."""
+        return load(self.package, trust=True)  # the user named its base
+
+    def __str__(self) -> str:
+        return f"{self.metrics}; package {self.package}"
+
+    def _repr_html_(self) -> str:
+        """Return the table of what was measured, and the pictures, for a notebook."""
+        parts = {"": self.metrics, "before compression": self.uncompressed, "test": self.test}
+        there = {name: found for name, found in parts.items() if found}
+        heads = "".join(f"<th>{html.escape(name)}</th>" for name in there)
+        rows = "".join(
+            f"<tr><td>{html.escape(title(name))}</td>"
+            + "".join(f"<td>{html.escape(str(found.values.get(name, '')))}</td>" for found in there.values())
+            + "</tr>"
+            for name in self.metrics.values
+        )
+        images = "".join(
+            f'<img alt="{html.escape(path.stem)}" style="max-width:48%" src="data:image/png;base64,'
+            f'{base64.b64encode(path.read_bytes()).decode()}">'
+            for path in self.pictures
+        )
+        where = f"<p>package <code>{html.escape(str(self.package))}</code></p>"
+        return f"<table><tr><th>metric, 95 % interval</th>{heads}</tr>{rows}</table>{where}{images}"
+
+
+def finetune(
+    reference: str, data: str | Path, *, trust: bool = False, quiet: bool = False, **options: Unpack[Options]
+) -> Result:
+    """Return a finished run: the model fine-tuned, measured, reported and packaged.
+
+    :param reference: pretrained model, as family:name.
+    :param data: folder of class folders, table, or `datasets:owner/name`.
+    :param trust: also start from a package that is the fine-tune of a torch.hub repository, which runs its code.
+    :param quiet: print nothing.
+    :param options: fields of `Job` and of its parts, by the names of the command line: `hubft finetune --help`
+        describes them all.
+    :raises HubftError: bad input, before anything is written; a run that must not go on.
+    """
+    found = engine.finetune(job(reference, data, options), Console(quiet=quiet), trust=trust)
+    return Result(found.run.folder, found.metrics, found.uncompressed, found.test)
+
+
+def resume(run: str | Path, *, quiet: bool = False) -> Result:
+    """Return a run that was stopped, gone on with to its end, to the same bits.
+
+    :raises CheckpointError: no run, one that is finished, or one whose data changed.
+    """
+    found = engine.resume(Path(run), Console(quiet=quiet))
+    return Result(found.run.folder, found.metrics, found.uncompressed, found.test)
+
+
+def evaluate(source: str | Path, data: str | Path, *, trust: bool = False, labels: Labels | None = None) -> Evaluation:
+    """Return what a package reaches on labelled images that it was not trained on.
+
+    :param source: folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
+    :param data: as for `finetune`; its labels must be the package's.
+    :param labels: columns of a table, where they are not called as those that were trained on.
+    :raises HubftError: no package, or data that does not fit it.
+    """
+    return inference.evaluate(package(source), data, trust, labels=labels)
+
+
+def predict(source: str | Path, images: str | Path | Iterable[str | Path], *, trust: bool = False) -> list[Answer]:
+    """Return what a package says of images, in their order: an answer each, also where one cannot be read.
+
+    :param source: folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
+    :param images: files, or folders of them.
+    :raises HubftError: no package, or nothing to be read.
+    """
+    return list(inference.predict(package(source), images, trust))
+
+
+def job(reference: str, data: str | Path, options: Mapping[str, Any]) -> Job:
+    """Return the job that options say, each put into the part of a job that has it.
+
+    :raises JobError: an option that there is none of, or a value that it cannot have.
+    """
+    known = dict(fields())
+    parts: dict[str, dict[str, Any]] = {}
+    for name, value in options.items():
+        if name not in known:
+            raise JobError(f"there is no option {name!r}.{suggest(name, known)}")
+        part, field = known[name]
+        one = isinstance(field.default, tuple) and isinstance(value, str)
+        parts.setdefault(part, {})[name] = (value,) if one else value
+    own = parts.pop("", {})
+    return Job(reference, data, **own, **{part: PARTS[part](**its) for part, its in parts.items()})
+
+
+def fields() -> Iterator[tuple[str, tuple[str, dataclasses.Field[Any]]]]:
+    """Yield every option with the part of a job that it is of, and its field; the job's own have no part."""
+    for field in dataclasses.fields(Job):
+        if field.name in PARTS:
+            for inner in dataclasses.fields(PARTS[field.name]):
+                if inner.name not in OWN:
+                    yield inner.name, (field.name, inner)
+        elif field.name not in ("reference", "data"):
+            yield field.name, ("", field)
+
+
+def _signature() -> inspect.Signature:
+    """Return the signature of `finetune` with every option and its default, for `help` and notebooks."""
+    given = [one for one in inspect.signature(finetune).parameters.values() if one.kind is not one.VAR_KEYWORD]
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+        for name, (_, field) in fields()
+    ]
+    return inspect.Signature([*given, *options], return_annotation=Result)
+
+
+finetune.__signature__ = _signature()  # type: ignore[attr-defined]

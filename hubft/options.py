@@ -1,0 +1,68 @@
+"""The options of a run by name, for type checkers and editors: the fields of `Job` and of its parts, side by side.
+
+A test keeps this list equal to them, and prints what it should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypedDict
+
+
+class Options(TypedDict, total=False):
+    """Of `hubft.finetune`; `hubft finetune --help` describes them."""
+
+    input: str
+    target: str | Sequence[str]
+    split: str
+    group: str
+    images: str
+    task: Literal["auto", "classification", "multilabel", "regression", "several"]
+    separator: str
+    empty: Literal["", "none", "unlabelled"]
+    hidden: Sequence[int]
+    dropout: float
+    pool: Literal["auto", "token", "patches", "both"]
+    train: str
+    probe: bool
+    epochs: int
+    budget: str
+    batch_size: int
+    accumulate: int
+    optimizer: str
+    lr: float
+    body_lr: float
+    layer_decay: float
+    stage_lr: str | Sequence[str]
+    weight_decay: float
+    schedule: Literal["cosine", "one-cycle", "constant"]
+    warmup: float
+    clip: float
+    averaging: float
+    l1: float
+    loss: str
+    class_weights: str | Sequence[str]
+    head_weights: str | Sequence[str]
+    sampler: Literal["even", "balanced"]
+    patience: int
+    keep: Literal["last", "best"]
+    smoothing: float
+    augment: Literal["auto", "none", "light", "standard", "strong"]
+    views: int
+    seed: int
+    device: str
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    memory_format: Literal["auto", "contiguous", "channels_last"]
+    compile: Literal["auto", "on", "off"]
+    threads: int
+    workers: int
+    cache: float
+    checkpoint_every: int
+    size: int
+    holdout: float
+    white: int
+    compress: str
+    package: Literal["full", "delta"]
+    keep_anyway: bool
+    output: str | Path
