@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from hubft import modality
 from hubft.base import digest, draws
 from hubft.base.console import Console
 from hubft.base.errors import Diverged, Option
@@ -20,7 +21,6 @@ from hubft.base.files import writing
 from hubft.data import seen
 from hubft.families import plugins
 from hubft.hookspecs import Loaded
-from hubft.images import samples, transforms
 from hubft.job import Job
 from hubft.publish import package, selftest
 from hubft.run import keeping, outputs, report, resuming, training
@@ -205,8 +205,8 @@ def _introduce(prepared: Prepared, run: Run, console: Console) -> None:
         console.say(f"and {len(data.quarantined) - 5} more, listed in {run.report / 'results.json'}")
     for note in data.notes:
         console.say(f"note: {note}")
-    if samples.white(data.train):
-        console.say(f"16-bit grey from 0, black, to {prepared.loaded.preprocess.white}, white; --white sets it")
+    for remark in modality.of(prepared.loaded.inputs).remarks(prepared.loaded.inputs, data.train):
+        console.say(remark)
 
 
 def _package(
@@ -218,7 +218,7 @@ def _package(
     manifest = package.Manifest(
         job=prepared.job,
         task=task,
-        preprocess=loaded.preprocess,
+        inputs=loaded.inputs,
         base=loaded.base,
         metrics=result.metrics.plain() | {name: found.plain() for name, found in others.items() if found},
         data=_data(prepared),
@@ -226,8 +226,7 @@ def _package(
         settled=plan.settled(),
         versions=prepared.versions,
     )
-    transform = transforms.evaluation(loaded.preprocess)
-    proof = selftest.make(replace(loaded, model=model), transform)
+    proof = selftest.make(replace(loaded, model=model))
     files = {**extras(loaded, manifest), **({package.PICTURE: pictures[0].read_bytes()} if pictures else {})}
     manifest = package.write(result.run.package, manifest, model.state_dict(), proof, prepared.base, files)
     found = package.Package(result.run.package, manifest)  # written, read back and hashed a moment ago

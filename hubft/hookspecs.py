@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from hubft.inputs import Preprocess
+from hubft.inputs import Images
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -102,7 +102,8 @@ class Loaded:
     """The model's blocks from input to output: stage name -> dotted prefixes of its modules or parameters.
     Together they cover every parameter exactly once; the last stage is the head and nothing else, and has no
     parameter yet where the model gives features."""
-    preprocess: Preprocess
+    preprocess: Images
+    """What it takes; `inputs` is the same."""
     base: Base
     config: Mapping[str, Any] = field(default_factory=dict)
     """What the library of the family reads as `config.json` of a Hub repository, so that it loads the package
@@ -112,6 +113,11 @@ class Loaded:
     """The one way in which the core calls the model, `forward(model, inputs)`: in training, evaluation, self-test and
     prediction. For a model that takes its inputs by keyword, or gives more than the outputs. It must find all it needs
     in its two arguments: `model` may be a copy, compiled, or compressed."""
+
+    @property
+    def inputs(self) -> Images:
+        """What the model takes, as its modality reads it (`hubft.modality`)."""
+        return self.preprocess
 
 
 @hookspec(firstresult=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from hubft.base.errors import FamilyError
 
@@ -11,12 +12,14 @@ CROPS = ("center", "squash", "border")
 
 
 @dataclass(frozen=True)
-class Preprocess:
+class Images:
     """How pixels become inputs, as plain data: the core builds training and evaluation transforms from it.
 
     An image is decoded to 8-bit RGB (`hubft.images.rgb`), resized to `resize`, cropped to `size`, scaled to [0, 1] and
     normalised by `mean` and `std` channel by channel.
     """
+
+    kind: ClassVar[str] = "images"
 
     size: tuple[int, int]
     """Height and width of the model's input, pixels."""
@@ -50,8 +53,15 @@ class Preprocess:
         if type(self.white) is not int or not 1 <= self.white <= 65535:
             raise FamilyError(f"preprocess: white {self.white!r} must lie in 1..65535")
 
-    def at_size(self, size: int) -> Preprocess:
+    def __str__(self) -> str:
+        """Return what it is for a message: `images of 224 x 224`."""
+        return f"images of {self.size[0]} x {self.size[1]}"
+
+    def at_size(self, size: int) -> Images:
         """Return the preprocessing for a square input of `size` pixels, the share that is cropped away kept."""
         scale, old = size / min(self.size), self.resize
         new = (round(old[0] * scale), round(old[1] * scale)) if isinstance(old, tuple) else round(old * scale)
         return replace(self, size=(size, size), resize=new)
+
+
+Preprocess = Images  # by the name that it had in version 1.1 of the hooks

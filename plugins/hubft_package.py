@@ -36,7 +36,7 @@ def load(name: str, pretrained: bool) -> Loaded:
     loaded = build(plugins.manager(job.family), job, pretrained=False)
     if pretrained:
         loaded.model.load_state_dict(load_model(hub.package(name), trust=True).state_dict())
-    return replace(loaded, preprocess=found.manifest.preprocess, base=found.base())
+    return replace(loaded, preprocess=found.manifest.inputs, base=found.base())
 
 
 @hookimpl(tryfirst=True)

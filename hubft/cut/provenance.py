@@ -19,7 +19,7 @@ from torch import nn
 from hubft.base import digest
 from hubft.cut.calls import PLAIN
 from hubft.cut.feed import Cut, among
-from hubft.inputs import Preprocess
+from hubft.inputs import Images
 
 SCHEMA = 1  # of the files
 CODE = (
@@ -37,7 +37,7 @@ class Source:
     """`prefix(cut)`."""
     samples: tuple[str, ...]
     """sha256 of each image file, in the order of the rows."""
-    preprocess: Preprocess
+    inputs: Images
     shape: tuple[int, ...]
     """Of one sample's features."""
     batch_size: int

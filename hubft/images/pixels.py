@@ -19,7 +19,7 @@ from hubft.data.rows import Source
 from hubft.images import transforms
 from hubft.images.decode import decode, scaled_size
 from hubft.images.samples import Sample
-from hubft.inputs import Preprocess
+from hubft.inputs import Images
 from hubft.job import Recipe
 from hubft.machine.runtime import FORMATS, Runtime
 from hubft.tasks.task import Task
@@ -42,18 +42,18 @@ class Views(Dataset[tuple[Tensor, Any]]):
         source: Source,
         task: Task,
         samples: Sequence[Sample],
-        preprocess: Preprocess,
+        inputs: Images,
         recipe: Recipe | None = None,
         scratch: Scratch | None = None,
     ) -> None:
         """:param scratch: where pictures are kept once they are decoded; without one, each is decoded every time."""
         self.source, self.task, self.samples = source, task, samples
-        self.preprocess, self.scratch = preprocess, scratch
+        self.inputs, self.scratch = inputs, scratch
         self.recipe = recipe or Recipe(augment="none")
-        self.side = round(WORKING * max(preprocess.size))
-        self.evaluation = _to_pixels(transforms.evaluation(preprocess))
-        self.augment = _to_pixels(transforms.training(preprocess, self.recipe.augment))
-        self.exact = Store([preprocess.size] * len(samples), self._exact)
+        self.side = round(WORKING * max(inputs.size))
+        self.evaluation = _to_pixels(transforms.evaluation(inputs))
+        self.augment = _to_pixels(transforms.training(inputs, self.recipe.augment))
+        self.exact = Store([inputs.size] * len(samples), self._exact)
         shapes = [scaled_size(sample.size, self.side) for sample in samples]
         self.working = Store([(height, width) for width, height in shapes], self._working)
 
@@ -61,7 +61,7 @@ class Views(Dataset[tuple[Tensor, Any]]):
         """Return the same pictures, what was kept of them included, as another recipe augments them."""
         other = copy.copy(self)
         other.recipe = recipe
-        other.augment = _to_pixels(transforms.training(self.preprocess, recipe.augment))
+        other.augment = _to_pixels(transforms.training(self.inputs, recipe.augment))
         return other
 
     def targets(self) -> Any:
@@ -96,18 +96,18 @@ class Views(Dataset[tuple[Tensor, Any]]):
         return numpy.asarray(self._decoded(i, self.side))
 
     def _decoded(self, i: int, side: int = 0) -> Image.Image:
-        return decode(self.source.open(self.samples[i].place), side, self.preprocess.white)
+        return decode(self.source.open(self.samples[i].place), side, self.inputs.white)
 
 
 class Normalise:
     """Makes uint8 `[b, height, width, 3]` the model's inputs, on its device: the bits of ToTensor and Normalize."""
 
-    def __init__(self, preprocess: Preprocess, runtime: Runtime) -> None:
+    def __init__(self, inputs: Images, runtime: Runtime) -> None:
         def constant(values: tuple[float, ...]) -> Tensor:
             return torch.tensor(values, device=runtime.device).view(-1, 1, 1)
 
-        self.flip, self.runtime = preprocess.channels == "bgr", runtime
-        self.mean, self.std = constant(preprocess.mean), constant(preprocess.std)
+        self.flip, self.runtime = inputs.channels == "bgr", runtime
+        self.mean, self.std = constant(inputs.mean), constant(inputs.std)
         self.white = constant((255.0,))  # a tensor: by a number CUDA would multiply with the inverse, a bit off
 
     def __call__(self, pictures: Tensor) -> Tensor:

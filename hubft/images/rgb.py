@@ -1,5 +1,8 @@
 """One rule for pixels, in Pillow and numpy alone: cards print the source of `rgb`, for machines without hubft."""
 
+import inspect
+from collections.abc import Iterator
+
 import numpy
 from PIL import Image, ImageOps
 
@@ -18,3 +21,10 @@ def rgb(image: Image.Image, white: int = 65535) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def lines(white: int) -> Iterator[str]:
+    """Yield the lines that make of image.jpg the `image` that a transform takes: the source of `rgb`, and its call."""
+    yield from ("import numpy", "from PIL import Image, ImageOps", "", "", inspect.getsource(rgb).rstrip(), "", "")
+    known = "" if white == inspect.signature(rgb).parameters["white"].default else f", white={white}"
+    yield f'image = rgb(Image.open("image.jpg"){known})'

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from hubft import modality
 from hubft.base.display import visible
 from hubft.base.distributions import repository
 from hubft.job import Job
@@ -107,7 +108,7 @@ def _load(manifest: Manifest, hub: str) -> Iterator[str]:
             "it says by `trust=True`, on the command line by `--trust`, that they trust that code.\n"
         )
     yield "Whichever way the model is loaded, a picture becomes its `image` as it did in training:\n"
-    yield from _code(*lines.pixels(manifest.preprocess.white))
+    yield from _code(*modality.of(manifest.inputs).lines(manifest.inputs))
     if CONFIG in manifest.files:
         yield from _timm(manifest, hub)
     if repository():

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import shlex
-from collections.abc import Iterator
 
 from hubft.base.distributions import repository
 from hubft.families import plugins
 from hubft.families.plugins import ROOT
-from hubft.images.rgb import rgb
-from hubft.inputs import Preprocess
 from hubft.job import Reference
 from hubft.publish.manifest import Manifest
 
@@ -57,13 +53,6 @@ def here(source: str, trust: bool) -> str:
 def predict(source: str, image: str, trust: bool) -> str:
     """Return the command that looks at a picture with a package."""
     return shlex.join(["hubft", "predict", source, image]) + (" --trust" if trust else "")
-
-
-def pixels(white: int) -> Iterator[str]:
-    """Yield the lines that make of image.jpg the `image` that a transform takes: the source of `hubft.images.rgb`."""
-    yield from ("import numpy", "from PIL import Image, ImageOps", "", "", inspect.getsource(rgb).rstrip(), "", "")
-    known = "" if white == Preprocess.white else f", white={white}"
-    yield f'image = rgb(Image.open("image.jpg"){known})'
 
 
 def _quoted(text: str) -> str:

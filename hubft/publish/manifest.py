@@ -12,12 +12,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from hubft import modality
 from hubft.base.display import quoted, unprintable
 from hubft.base.errors import DamagedPackage, HubftError, PackageError
 from hubft.base.files import MANIFEST
 from hubft.base.serialize import from_dict, to_dict
 from hubft.hookspecs import Base
-from hubft.inputs import Preprocess
+from hubft.inputs import Images
 from hubft.job import PACKAGE, Job, Reference
 from hubft.publish import tensors
 from hubft.tasks import task as tasks
@@ -63,7 +64,7 @@ class Manifest:
 
     job: Job
     task: Task
-    preprocess: Preprocess
+    inputs: Images
     base: Base
     metrics: dict[str, Any] = field(default_factory=dict)
     """Measured on the held-out images, as `Metrics.plain` gives it, with `uncompressed` and `test` beside it."""
@@ -106,7 +107,7 @@ class Manifest:
 def to_json(manifest: Manifest) -> str:
     """Return the text of hubft.json: the job's head beside the job, not in it, and the text's own sha256, `seal`."""
     plain = to_dict(manifest)
-    head, inputs = plain["job"].pop("head"), {"kind": "images", **plain.pop("preprocess")}
+    head, inputs = plain["job"].pop("head"), {"kind": manifest.inputs.kind, **plain.pop("inputs")}
     first = {"schema": plain.pop("schema"), "job": plain.pop("job"), "task": tasks.plain(manifest.task)}
     plain.pop("task")
     text = json.dumps({**first, "head": head, "inputs": inputs, **plain, "seal": UNSEALED}, indent=1, allow_nan=False)
@@ -131,9 +132,9 @@ def read(path: Path) -> Manifest:
         job, inputs = data.get("job"), data.pop("inputs", None)
         if not isinstance(job, dict) or "head" in job:
             raise PackageError("job must be an object, and head stand beside it")
-        if not isinstance(inputs, dict) or inputs.pop("kind", None) != "images":
-            raise PackageError("inputs must be an object of the kind images")
-        data |= {"job": {**job, "head": data.pop("head", None)}, "preprocess": inputs}
+        if not isinstance(inputs, dict) or inputs.pop("kind", None) not in modality.KINDS:
+            raise PackageError(f"inputs must be an object of a kind among {', '.join(modality.KINDS)}")
+        data |= {"job": {**job, "head": data.pop("head", None)}, "inputs": inputs}
         manifest = from_dict(Manifest, data, "manifest", {"task": tasks.read(data.pop("task", None))})
         _check(manifest)
     except (HubftError, ValueError, TypeError, ArithmeticError, RecursionError) as error:

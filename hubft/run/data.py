@@ -12,17 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hubft import modality
 from hubft.base.display import listed
 from hubft.base.errors import DataError
 from hubft.data import listing, reading
 from hubft.data.rows import Folder, Row, Rows, Source
 from hubft.data.split import split
-from hubft.images import samples
-from hubft.images.samples import Sample
 from hubft.job import Job, Labels
+from hubft.modality import Sample
 from hubft.tasks import found
 from hubft.tasks.task import Column, Task, named
 
+KIND = "images"  # of the inputs, as long as there is one
 MAX_UNUSABLE = 0.1  # share of the rows; above it the data is at fault, not a file
 TUNE = 0.1  # share of the training rows that is held out where a task has something to choose by them
 TITLES = {"train": "training", "val": "validation", "test": "test", "tune": "tuning"}
@@ -160,7 +161,7 @@ def _usable(rows: Rows, part: str, task: Task, quarantined: dict[str, str]) -> l
         else:
             good.append(row)
             targets.append(target)
-    proved = samples.examine(rows.source, good, targets)
+    proved = modality.named(KIND).examine(rows.source, good, targets)
     for row, proof in zip(good, proved, strict=True):
         if isinstance(proof, str):
             bad[_at(row) + listing.printable(row.place)] = proof
@@ -172,7 +173,7 @@ def _usable(rows: Rows, part: str, task: Task, quarantined: dict[str, str]) -> l
             f"more than a tenth; mend them or take them away; {first!r}: {faults[first]}"
         )
     quarantined |= bad
-    return [proof for proof in proved if isinstance(proof, Sample)]
+    return [proof for proof in proved if not isinstance(proof, str)]
 
 
 def _at(row: Row) -> str:
@@ -205,7 +206,7 @@ def _notes(parts: Mapping[str, Sequence[Sample]], task: Task) -> Iterator[str]:
         its = [sample.target for sample in parts.get(part, ())]
         if its and (absent := task.absent(its)):
             yield f"{TITLES[part]} has no image of {task.word} {listed(absent)}"
-    yield from samples.notes(every)
+    yield from modality.named(KIND).notes(every)
 
 
 def _fingerprint(its: Sequence[Sample], task: Task) -> dict[str, str | int]:

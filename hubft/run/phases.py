@@ -11,6 +11,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from hubft import modality
 from hubft.base.batches import rows
 from hubft.cut import cut
 from hubft.cut.features import Cache, Features
@@ -18,9 +19,8 @@ from hubft.cut.feed import Cut
 from hubft.cut.provenance import Source, prefix
 from hubft.families import stages
 from hubft.hookspecs import Batch
-from hubft.images import pixels
-from hubft.images.samples import Sample
 from hubft.machine.runtime import DTYPES, Runtime
+from hubft.modality import Sample, Views
 from hubft.run.prepare import Prepared
 from hubft.train import loader
 from hubft.train.loop import Feed
@@ -130,9 +130,10 @@ def unseen(prepared: Prepared) -> Iterable[Batch]:
     return loader.in_order(unaugmented(prepared, prepared.data.tune), prepared.job.recipe.batch_size, prepared.exact)
 
 
-def unaugmented(prepared: Prepared, samples: Sequence[Sample]) -> pixels.Views:
+def unaugmented(prepared: Prepared, samples: Sequence[Sample]) -> Views:
     """Return samples of the run's data as the evaluation sees them, decoded when they are asked for."""
-    return pixels.Views(prepared.data.source, prepared.data.task, samples, prepared.loaded.preprocess)
+    data, inputs = prepared.data, prepared.loaded.inputs
+    return modality.of(inputs).views(data.source, data.task, samples, inputs)
 
 
 def find(prepared: Prepared, live: frozenset[str]) -> Cut | str:
@@ -163,7 +164,7 @@ def _found(prepared: Prepared, live: frozenset[str]) -> Cut | str:
 
 
 def features(
-    prepared: Prepared, found: Cut, pictures: pixels.Views, runtime: Runtime, views: Sequence[int] = ()
+    prepared: Prepared, found: Cut, pictures: Views, runtime: Runtime, views: Sequence[int] = ()
 ) -> Features | str:
     """Return views of pictures as the cut model takes them, from the cache or computed, or why they cannot be had.
 
@@ -176,7 +177,7 @@ def features(
         return Source(
             prefix=computed_by,
             samples=tuple(sample.sha256 for sample in pictures.samples),
-            preprocess=prepared.loaded.preprocess,
+            inputs=prepared.loaded.inputs,
             shape=found.shape,
             batch_size=recipe.batch_size,
             device=runtime.device,
@@ -198,9 +199,7 @@ def features(
 
 
 @torch.no_grad()
-def _compute(
-    prepared: Prepared, found: Cut, pictures: pixels.Views, runtime: Runtime, source: Source
-) -> Iterator[Tensor]:
+def _compute(prepared: Prepared, found: Cut, pictures: Views, runtime: Runtime, source: Source) -> Iterator[Tensor]:
     runtime.place(found.model)
     try:
         for batch, _ in loader.in_order(pictures, source.batch_size, runtime, source.view):

@@ -10,13 +10,13 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hubft import modality
 from hubft.base.console import Console
 from hubft.base.errors import CheckpointError, JobError
 from hubft.base.files import write_json
 from hubft.base.serialize import from_dict, to_dict
 from hubft.base.store import Scratch
 from hubft.families import stages
-from hubft.images import pixels
 from hubft.job import Compute, Job, Recipe
 from hubft.machine import choose
 from hubft.machine.runtime import Runtime
@@ -114,7 +114,8 @@ def _work(prepared: Prepared) -> choose.Work:
     epochs = _whole(prepared)
     views = recipe.views if epochs < recipe.epochs else int(recipe.probe)
     its, scratch = data.train[:PROOF], Scratch()
-    few = pixels.Views(data.source, data.task, its, prepared.loaded.preprocess, recipe, scratch)
+    inputs = prepared.loaded.inputs
+    few = modality.of(inputs).views(data.source, data.task, its, inputs, recipe, scratch)
     few.keep(1)  # as the run keeps them
     batch = next(iter(loader.in_order(few, PROOF, Runtime(Compute(device="cpu", workers=0)))))
     return choose.Work(

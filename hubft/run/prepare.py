@@ -13,6 +13,7 @@ import pluggy
 import torch
 
 import hubft
+from hubft import modality
 from hubft.base import digest, draws
 from hubft.base.errors import FamilyError, JobError, reason
 from hubft.base.store import Scratch
@@ -20,9 +21,9 @@ from hubft.cut.feed import Cut
 from hubft.families import plugins
 from hubft.families.build import adapt, family_of, load_base
 from hubft.hookspecs import Loaded
-from hubft.images import pixels, samples, sizes
 from hubft.job import Compute, Job, Reference
 from hubft.machine.runtime import Runtime
+from hubft.modality import Views
 from hubft.publish import tensors
 from hubft.run import outputs, parent
 from hubft.run.data import Data, read
@@ -37,8 +38,8 @@ class Prepared:
     job: Job
     pm: pluggy.PluginManager
     data: Data
-    training: pixels.Views
-    validation: pixels.Views
+    training: Views
+    validation: Views
     loaded: Loaded
     base: dict[str, str]
     """sha256 of every tensor of the base, before its head was replaced."""
@@ -85,8 +86,8 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     job = job.with_outputs(data.task.outputs)
     loaded = load_base(pm, job, pretrained=True)
     tensors.require_finite(job.reference, loaded.model.state_dict())
-    white = job.white or samples.white(data.train) or loaded.preprocess.white
-    loaded = replace(loaded, preprocess=replace(loaded.preprocess, white=white))
+    kind = modality.of(loaded.inputs)
+    loaded = replace(loaded, preprocess=kind.fitted(loaded.inputs, data.train, job))
     base = digest.of_tensors(loaded.model.state_dict())
     loaded = replace(loaded, base=replace(loaded.base, sha256=digest.of_state(base)))
     continued = started.continued(job, data.task) if started else None
@@ -98,8 +99,8 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
         data = replace(data, task=data.task.after(outputs.unfold(loaded, started.manifest.task)))
     _rehearse(pm, job, loaded, data.task)
     scratch = Scratch()
-    training = pixels.Views(data.source, data.task, data.train, loaded.preprocess, job.recipe, scratch)
-    validation = pixels.Views(data.source, data.task, data.val, loaded.preprocess, scratch=scratch)
+    training = kind.views(data.source, data.task, data.train, loaded.inputs, job.recipe, scratch)
+    validation = kind.views(data.source, data.task, data.val, loaded.inputs, scratch=scratch)
     references = (job.reference, *loaded.base.below[-1:])
     versions = _versions(Reference.parse(text).family for text in references)
     seen = (started.manifest.data.get("train") or {}) if started else None
@@ -115,16 +116,17 @@ def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded, task: Task) ->
     if job.compress != "none":
         pm.hook.compress(model=copy.deepcopy(loaded.model), method=job.compress, batches=(), forward=loaded.forward)
     loaded.model.eval()
-    height, width = loaded.preprocess.size
+    kind = modality.of(loaded.inputs)
+    blank = kind.blank(loaded.inputs, 2)
     try:
-        sizes.check(loaded, job)
+        kind.check(loaded, job)
         with torch.no_grad():
-            shape = tuple(loaded.forward(loaded.model, torch.zeros(2, 3, height, width)).shape)
+            shape = tuple(loaded.forward(loaded.model, blank).shape)
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise JobError(f"{job.reference} does not take images of {height} x {width}: {reason(error)}") from error
+        raise JobError(f"{job.reference} does not take {loaded.inputs}: {reason(error)}") from error
     if shape != (2, job.head.outputs):
         raise FamilyError(f"{job.reference} gives outputs {shape} for 2 images, not (2, {job.head.outputs})")
-    outputs.check(loaded, task, torch.zeros(2, 3, height, width))
+    outputs.check(loaded, task, blank)
 
 
 def _versions(families: Iterable[str]) -> dict[str, str]:

@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from hubft import modality
 from hubft.base import urls
 from hubft.base.console import Console
 from hubft.base.errors import DataError, PackageError
 from hubft.data import asked, seen
 from hubft.families import plugins
 from hubft.hookspecs import Loaded
-from hubft.images.decode import decode
-from hubft.images.pixels import Views
 from hubft.job import Compute, Labels
 from hubft.machine.runtime import Runtime, cores
 from hubft.publish.package import Manifest, Package
@@ -100,7 +98,8 @@ def evaluate(
     runtime = Runtime(Compute())
     loaded = filled(package, trust)
     loaded.model.to(runtime.device)
-    batches = loader.in_order(Views(found.source, task, found.samples, manifest.preprocess), BATCH, runtime)
+    views = modality.of(manifest.inputs).views(found.source, task, found.samples, manifest.inputs)
+    batches = loader.in_order(views, BATCH, runtime)
     shown = (console or Console(quiet=True)).counted(batches, len(batches), "batch")
     outputs, targets = loop.evaluate(plugins.manager(manifest.built.family), loaded, task, shown, runtime)
     places = [found.shown(sample) for sample in found.samples]
@@ -135,7 +134,7 @@ def predict(package: Package, paths: str | Path | Iterable[str | Path], trust: b
 @torch.inference_mode()
 def _answers(loaded: Loaded, manifest: Manifest, files: Iterable[Path]) -> Iterator[Answer]:
     model = loaded.model
-    read = partial(_inputs, model.preprocess, manifest.preprocess.white)  # type: ignore[arg-type]
+    read = partial(_inputs, modality.of(manifest.inputs).reader(manifest.inputs))
     with closing(_ahead(read, files)) as found:
         while batch := list(islice(found, BATCH)):
             readable = [inputs for _, inputs in batch if isinstance(inputs, Tensor)]
@@ -153,12 +152,12 @@ def _answer(image: str, task: Task, outputs: Tensor) -> Answer:
     return Answer(image, task.decode(outputs[None])[0])
 
 
-def _inputs(preprocess: Callable[[Image.Image], Tensor], white: int, file: Path) -> Tensor | str:
-    """Return the model's inputs `[3, height, width]` for a file, or why it has none."""
+def _inputs(read: Callable[[Path], Tensor], file: Path) -> Tensor | str:
+    """Return the model's input for a file, without the dimension of the batch, or why it has none."""
     if not urls.there(file):
         return urls.answer(file) or "no such file"
     try:
-        return preprocess(decode(file, white=white))
+        return read(file)
     except (DataError, OSError) as error:
         return " ".join(str(error).split())
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from hubft import modality
 from hubft.base import digest
 from hubft.base.errors import BaseMismatch, FamilyError, HubftError, PackageError
 from hubft.base.serialize import to_dict
 from hubft.families.build import adapt, build, family_of, load_base, unfilled
 from hubft.hookspecs import Loaded
-from hubft.images import transforms
-from hubft.inputs import Preprocess
+from hubft.inputs import Images
 from hubft.job import PACKAGE, Job
 from hubft.publish import hub, selftest, tensors
 from hubft.publish import manifest as manifests
@@ -83,8 +83,8 @@ def filled(package: Package, trust: bool = False) -> Loaded:
         "metrics": manifest.metrics,
         "base": to_dict(manifest.base),
     }
-    described = describe(network.eval(), manifest.job.reference, manifest.preprocess, facts)
-    return replace(loaded, model=described, preprocess=manifest.preprocess)
+    described = describe(network.eval(), manifest.job.reference, manifest.inputs, facts)
+    return replace(loaded, model=described, preprocess=manifest.inputs)
 
 
 def architecture(package: Package, trust: bool = False) -> Loaded:
@@ -100,15 +100,14 @@ def proved(package: Package, trust: bool = False) -> tuple[nn.Module, float]:
     :raises PackageError: the self-test fails; `load` says what else.
     """
     loaded = filled(package, trust)
-    transform = transforms.evaluation(package.manifest.preprocess)
-    return loaded.model, selftest.prove(package, loaded, transform)
+    return loaded.model, selftest.prove(package, loaded)
 
 
-def describe(network: nn.Module, reference: str, preprocess: Preprocess, facts: Mapping[str, object]) -> nn.Module:
+def describe(network: nn.Module, reference: str, inputs: Images, facts: Mapping[str, object]) -> nn.Module:
     """Return the model with the attributes `hubft` and `preprocess`, which are no part of its state."""
     # Not by setattr: a transform is an nn.Module, and as a child it would be run by a Sequential's forward.
-    object.__setattr__(network, "hubft", {"reference": reference, **facts, "preprocess": to_dict(preprocess)})
-    object.__setattr__(network, "preprocess", transforms.upright(preprocess))
+    object.__setattr__(network, "hubft", {"reference": reference, **facts, "preprocess": to_dict(inputs)})
+    object.__setattr__(network, "preprocess", modality.of(inputs).transform(inputs))
     return network
 
 
@@ -151,7 +150,7 @@ def _base(job: Job, pretrained: bool, classes: int | None, trust: bool) -> nn.Mo
     if classes is not None:
         loaded = adapt(pm, job.with_outputs(classes), loaded)
     facts: dict[str, object] = {"task": None, "classes": [], "metrics": {}, "base": to_dict(loaded.base)}
-    return describe(loaded.model.eval(), job.reference, loaded.preprocess, facts)
+    return describe(loaded.model.eval(), job.reference, loaded.inputs, facts)
 
 
 def _from_base(manifest: Manifest, trust: bool) -> dict[str, Tensor]:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from hubft.base import digest
 from hubft.families import build
 from hubft.hookspecs import Loaded
-from hubft.images import transforms
 from hubft.job import Compute, Recipe
 from hubft.machine.runtime import Runtime
 from hubft.publish import package, selftest, tensors
@@ -111,7 +110,7 @@ def _packaged(
     values.draw(loaded.model.get_submodule(loaded.head))
     facts = replace(loaded.base, sha256=digest.of_state(base))
     manifest = package.Manifest(job, Classification(classes), loaded.preprocess, facts)
-    proof = selftest.make(loaded, transforms.evaluation(loaded.preprocess))
+    proof = selftest.make(loaded)
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder) / "package"
         written = package.write(where, manifest, loaded.model.state_dict(), proof, base)
@@ -124,7 +123,7 @@ def _expect_equal(made: Made) -> None:
     model = again.model
     wrong = differing(made.state, copied(model))
     expect(not wrong, f"loaded again, it has other bits in {shown(wrong)}")
-    selftest.prove(found, again, transforms.evaluation(found.manifest.preprocess))
+    selftest.prove(found, again)
     inputs = images(made.loaded)
     wrong_logits = differing({"logits": compute(made.loaded, inputs)}, {"logits": compute(again, inputs)})
     expect(not wrong_logits, "loaded again, it gives other logits: `adapt_head` keeps something outside of the state")

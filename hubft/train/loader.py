@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
+from hubft import modality
 from hubft.base import draws
-from hubft.images.pixels import Normalise, Views
 from hubft.machine.runtime import Runtime
+from hubft.modality import Views
 
 Index = tuple[int, int]  # (view, index of the sample); view 0 is the evaluation's
 
@@ -72,9 +73,9 @@ class Loader:
 
     def __init__(self, views: Views, order: Any, runtime: Runtime, workers: int) -> None:
         self.batch_sampler = order
-        self.normalise = Normalise(views.preprocess, runtime)
-        self.pictures: DataLoader[tuple[Tensor, Any]] = DataLoader(
-            views,
+        self.ready = modality.of(views.inputs).ready(views.inputs, runtime)
+        self.pictures: DataLoader[Any] = DataLoader(
+            cast(Dataset[Any], views),
             batch_sampler=order,
             collate_fn=views.collate,
             num_workers=workers,
@@ -87,7 +88,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
         for pictures, targets in self.pictures:
-            yield self.normalise(pictures), targets
+            yield self.ready(pictures), targets
 
 
 def batches(views: Views, sampler: Batches, runtime: Runtime) -> Loader:

@@ -13,12 +13,12 @@ import pluggy
 import torch
 from torch import Tensor, nn
 
+from hubft import modality
 from hubft.base import draws
 from hubft.base.batches import concat, count, each, even
 from hubft.base.errors import FamilyError, Option, TrainingError
 from hubft.families import stages
 from hubft.hookspecs import Batch, Loaded
-from hubft.images.mixing import Mixing
 from hubft.job import Recipe
 from hubft.machine.runtime import Runtime
 from hubft.tasks.task import Task
@@ -91,7 +91,8 @@ def fit(
     sampler = batches.batch_sampler  # type: ignore[attr-defined]
     criterion = state.task.criterion(recipe)
     mixes = recipe.augment == "strong" and state.task.mixes and feed is nullcontext
-    mixing = Mixing(state.task.outputs, recipe.seed) if mixes else None
+    kind = modality.of(state.loaded.inputs)
+    mixing = kind.mixing(state.task.outputs, recipe.seed) if mixes else None
     model, forward = runtime.compiled(state.model), state.loaded.forward
     for batch in batches:
         if state.step == sampler.start or state.step % sampler.per_epoch == 0:

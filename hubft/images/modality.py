@@ -1,0 +1,117 @@
+"""Images, as a kind of inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hubft.data.rows import Row, Source
+from hubft.images import samples
+from hubft.images.samples import Sample
+from hubft.inputs import Images
+from hubft.job import Job, Recipe
+from hubft.tasks.task import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hubft.base.store import Scratch
+    from hubft.hookspecs import Loaded
+    from hubft.images.mixing import Mixing
+    from hubft.images.pixels import Normalise, Views
+    from hubft.machine.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Image files, decoded with Pillow."""
+
+    kind: ClassVar[str] = "images"
+
+    def examine(self, source: Source, rows: Sequence[Row], targets: Sequence[Any]) -> list[Sample | str]:
+        return samples.examine(source, rows, targets)
+
+    def notes(self, its: Sequence[Sample]) -> Iterable[str]:
+        return samples.notes(its)
+
+    def fitted(self, inputs: Images, its: Sequence[Sample], job: Job) -> Images:
+        return replace(inputs, white=job.white or samples.white(its) or inputs.white)
+
+    def remarks(self, inputs: Images, its: Sequence[Sample]) -> Iterable[str]:
+        if samples.white(its):
+            yield f"16-bit grey from 0, black, to {inputs.white}, white; --white sets it"
+
+    def check(self, loaded: Loaded, job: Job) -> None:
+        from hubft.images import sizes
+
+        sizes.check(loaded, job)
+
+    def blank(self, inputs: Images, number: int) -> Tensor:
+        import torch
+
+        return torch.zeros(number, 3, *inputs.size)
+
+    def views(
+        self,
+        source: Source,
+        task: Task,
+        its: Sequence[Sample],
+        inputs: Images,
+        recipe: Recipe | None = None,
+        scratch: Scratch | None = None,
+    ) -> Views:
+        from hubft.images.pixels import Views
+
+        return Views(source, task, its, inputs, recipe, scratch)
+
+    def ready(self, inputs: Images, runtime: Runtime) -> Normalise:
+        from hubft.images.pixels import Normalise
+
+        return Normalise(inputs, runtime)
+
+    def mixing(self, outputs: int, seed: int) -> Mixing:
+        from hubft.images.mixing import Mixing
+
+        return Mixing(outputs, seed)
+
+    def examples(self, inputs: Images) -> Mapping[str, Tensor]:
+        from hubft.images import drawn
+
+        return drawn.examples(inputs)
+
+    def is_example(self, dtype: Any, shape: tuple[int, ...]) -> bool:
+        import torch
+
+        return dtype == torch.uint8 and len(shape) == 3 and shape[2] == 3 and 0 not in shape
+
+    def of_example(self, inputs: Images, example: Tensor) -> Tensor:
+        from PIL import Image
+
+        from hubft.images.rgb import rgb
+        from hubft.images.transforms import evaluation
+
+        made: Tensor = evaluation(inputs)(rgb(Image.fromarray(example.numpy())))
+        return made[None]
+
+    def reader(self, inputs: Images) -> Callable[[Path | BytesIO], Tensor]:
+        from hubft.images.decode import decode
+        from hubft.images.transforms import evaluation
+
+        transform = evaluation(inputs)
+        return lambda source: transform(decode(source, white=inputs.white))
+
+    def transform(self, inputs: Images) -> Any:
+        from hubft.images.transforms import upright
+
+        return upright(inputs)
+
+    def lines(self, inputs: Images) -> Iterator[str]:
+        from hubft.images import rgb
+
+        return rgb.lines(inputs.white)
+
+
+MODALITY = Pictures()
