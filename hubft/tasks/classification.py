@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from hubft.tasks.losses import Loss
     from hubft.tasks.metrics import Metrics
 
-LOSSES = ("cross-entropy", "focal")
-
 
 @dataclass(frozen=True)
 class Classification(Task):
@@ -31,6 +29,8 @@ class Classification(Task):
 
     kind: ClassVar[str] = "classification"
     mixes: ClassVar[bool] = True
+    losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal")
+    options: ClassVar[tuple[str, ...]] = ("smoothing", "class_weights")
 
     classes: tuple[str, ...]
     """Names, in the order of the outputs."""
@@ -82,7 +82,7 @@ class Classification(Task):
 
         if recipe is None:
             return losses.CrossEntropy()
-        focus = 2.0 if losses.chosen(recipe.loss, LOSSES, self.kind) == "focal" else 0.0
+        focus = 2.0 if losses.chosen(recipe.loss, self.losses, self.kind) == "focal" else 0.0
         weight = losses.class_weights(recipe.class_weights, self.classes, self.counts)
         return losses.CrossEntropy(weight, recipe.smoothing, focus)
 

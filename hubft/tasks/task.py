@@ -49,8 +49,10 @@ class Task(Protocol):
     """`pipeline_tag` of the Hugging Face Hub for images."""
     mixes: ClassVar[bool] = False
     """Whether targets may be class probabilities, as Mixup and CutMix make them."""
-    tunes: ClassVar[bool] = False
-    """Whether some training rows are held out of training, for `tuned`."""
+    losses: ClassVar[tuple[str, ...]] = ()
+    """What `--loss` may be, the first by default."""
+    options: ClassVar[tuple[str, ...]] = ()
+    """Which of the recipe's `smoothing` and `class_weights` have a meaning."""
 
     # ---- what it is ----
 
@@ -63,6 +65,11 @@ class Task(Protocol):
     def names(self) -> tuple[str, ...]:
         """Of the outputs, in order: each once, and each can be shown."""
         ...
+
+    @property
+    def tunes(self) -> bool:
+        """Whether some training rows are held out of training, for `tuned`."""
+        return False
 
     def summary(self) -> str:
         """Return what it is in a phrase, after `images`: `of 3 classes`, `with any of 20 labels`."""

@@ -48,6 +48,20 @@ def of(column: Column, found: Iterable[str], what: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def headers(columns: Sequence[Column]) -> tuple[str, ...]:
+    """Return the names of columns that are names of outputs.
+
+    :raises DataError: one that cannot be shown, or two that cannot be told apart.
+    """
+    names = tuple(column.name for column in columns)
+    for one in names:
+        if problem := unprintable(one):
+            raise DataError(f"the name of column {quoted(one)} {problem}: rename it")
+    if twins := look_alike(names):
+        raise DataError(f"two columns, {twins}: rename one of them")
+    return names
+
+
 def _order(name: str) -> tuple[int, float, str]:
     try:
         return 0, float(name), name
