@@ -42,6 +42,7 @@ class Several(Task):
             raise PackageError(f"a task of several heads must name each once: {len(self.heads)} heads, {self.columns}")
         if any(task.kind == self.kind for task in self.tasks.values()):
             raise PackageError("a head of several cannot have several heads itself")
+        object.__setattr__(self, "heads", tuple(map(plain, self.tasks.values())))  # the same, wherever it came from
 
     @classmethod
     def of(cls, tasks: Mapping[str, Task]) -> Self:
