@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from hubft.base.display import visible
-from hubft.tasks import vocabulary
+from hubft.tasks import cells, vocabulary
 from hubft.tasks.task import Column, Table, Task
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Classification(Task):
     @classmethod
     def fit(cls, columns: Sequence[Column], labels: Labels) -> Self:
         (column,) = columns
-        found = [vocabulary.name(value) for value in column.values if value not in (None, "")]
+        found = [vocabulary.name(value) for value in column.values if not cells.blank(value)]
         return cls(vocabulary.of(column, found, "class"))
 
     @cached_property
@@ -136,8 +136,8 @@ class Classification(Task):
         return ", ".join(f"{visible(name, 24)} {share:.3f}" for name, share in best)
 
     def cells(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
-        cells: dict[str, Any] = {}
+        row: dict[str, Any] = {}
         for rank, (name, share) in enumerate(islice(said["probabilities"].items(), top), 1):
             behind = f"_{rank}" if rank > 1 else ""
-            cells |= {f"class{behind}": name, f"probability{behind}": share}
-        return cells
+            row |= {f"class{behind}": name, f"probability{behind}": share}
+        return row

@@ -38,9 +38,8 @@ class Joined(losses.Loss):
         """Return the weighted sum; a head without a label in the batch adds 0."""
         total = outputs.new_zeros(())
         for name, (columns, loss, weight) in self.heads.items():
-            mean = losses.Loss.forward(
-                loss, outputs[:, columns], targets[name]
-            )  # torch's own is NaN where all are missing
+            # Not by calling it: torch's own mean, which cross entropy takes, is NaN where all are missing.
+            mean = losses.Loss.forward(loss, outputs[:, columns], targets[name])
             if self.uncertain:
                 there = loss.weights(targets[name]).sum() > 0
                 mean = torch.where(there, torch.log(mean + SURE), torch.zeros_like(mean))

@@ -223,11 +223,11 @@ class Multilabel(Task):
 
     def cells(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
         joint = next((one for one in JOINTS if not any(one in name for name in self.classes)), "\n")
-        cells: dict[str, Any] = {"labels": joint.join(said["labels"])}
+        row: dict[str, Any] = {"labels": joint.join(said["labels"])}
         for rank, (name, share) in enumerate(islice(said["probabilities"].items(), top), 1):
             behind = f"_{rank}" if rank > 1 else ""
-            cells |= {f"label{behind}": name, f"probability{behind}": share}
-        return cells
+            row |= {f"label{behind}": name, f"probability{behind}": share}
+        return row
 
 
 def _flag(value: Any, column: str) -> float:

@@ -136,6 +136,13 @@ def test_numbers_of_the_datas_own_list_are_its_labels() -> None:
     assert made.encode(([2, 0],)) == (1.0, 0.0, 1.0) and made.encode((["b"],)) == (0.0, 1.0, 0.0)
 
 
+def test_minus_one_is_a_class_where_one_is_called_so_and_else_a_gap() -> None:
+    moods, _ = settle.fit([column([-1, 0, 1] * 2)], Labels())
+    assert moods.names == ("-1", "0", "1") and moods.encode((-1,)) == 0 == moods.encode(("-1",))
+    stated, _ = settle.fit([column([-1, 0, 1], names=("a", "b"))], Labels())
+    assert stated.encode((-1,)) is None and stated.encode((1,)) == 1 and stated.encode((" ",)) is None
+
+
 # --- each line that refuses -----------------------------------------------------------------------------------
 
 
