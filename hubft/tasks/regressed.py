@@ -62,10 +62,13 @@ def measure(truth: Array, said: Array, loss: float, columns: Sequence[str]) -> M
 def of_column(truth: Array, said: Array, rows: Array) -> Callable[[Array], Array]:
     """Return what gives R2, RMSE, MAE and the Spearman correlation where samples count so often; NaN where undefined.
 
+    None is defined for a model that ran away, of which a prediction is not finite.
     Where the truth is one number, R2 is 1 for a model that says it, else 0, as in scikit-learn.
 
     :param truth: the numbers that are known, `[k]`, of the samples `rows`.
     """
+    if not numpy.isfinite(said).all():
+        return lambda counts: numpy.full(len(NAMES), numpy.nan)
     centre = truth.mean() if len(truth) else 0.0
     scale = truth.std() if len(truth) and truth.std() > 0 else 1.0
     y, error = (truth - centre) / scale, (said - truth) / scale

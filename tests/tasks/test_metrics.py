@@ -272,6 +272,15 @@ def test_r2_of_one_number_alone_is_what_scikit_learn_says() -> None:
     assert "spearman" not in task.measure(truth, truth).values
 
 
+@pytest.mark.parametrize("wild", [NAN, math.inf])
+def test_a_model_that_ran_away_is_measured_without_a_word_and_beats_none(wild: float) -> None:
+    truth = torch.tensor([[1.0], [2.0], [4.0]])
+    task = Regression(("a",), (2.0,), (1.0,))
+    found = task.measure(torch.tensor([[0.0], [wild], [0.0]]), truth)
+    assert math.isnan(found.head.value) and set(found.values) == {"r2"} and len(found.details["points"][0]) == 2
+    assert not found.head.beats(Measured(-9.0)) and task.no_better(found, truth)
+
+
 def test_the_points_of_a_picture_are_few_and_always_the_same() -> None:
     task = Regression(("a", "b"), (0.0, 0.0), (1.0, 1.0))
     truth = torch.randn(3000, 2)
