@@ -220,7 +220,7 @@ def _package(
         task=task,
         inputs=loaded.inputs,
         base=loaded.base,
-        metrics=result.metrics.plain() | {name: found.plain() for name, found in others.items() if found},
+        metrics=result.metrics.public() | {name: found.public() for name, found in others.items() if found},
         data=_data(prepared),
         frozen={"tensors": len(frozen), "sha256": digest.of_state(frozen)},
         settled=plan.settled(),

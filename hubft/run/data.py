@@ -20,8 +20,8 @@ from hubft.data.rows import Folder, Row, Rows, Source
 from hubft.data.split import split
 from hubft.job import Job, Labels
 from hubft.modality import Sample
-from hubft.tasks import found
-from hubft.tasks.task import Column, Task, named
+from hubft.tasks import settle
+from hubft.tasks.task import Column, Task
 
 KIND = "images"  # of the inputs, as long as there is one
 MAX_UNUSABLE = 0.1  # share of the rows; above it the data is at fault, not a file
@@ -86,6 +86,8 @@ def read(job: Job) -> Data:
         parts["train"], parts["tune"] = split(parts["train"], _strata(task), TUNE, seed, "tune")
     if not parts["val"]:
         raise DataError(f"{root!r}: no usable image to validate on")
+    if "val" in rows.parts and (absent := task.absent([sample.target for sample in parts["train"]])):
+        raise DataError(f"{root!r} has no image of {task.word} {listed(absent)}, which {rows.titles['val']!r} has")
     try:
         task = task.settled([sample.target for sample in parts["train"]])
     except DataError as error:
@@ -139,8 +141,8 @@ def _task(rows: Rows, labels: Labels) -> tuple[Task, list[str]]:
         Column(name, [row.values[place] for row in known], tuple(rows.names.get(name, ())))
         for place, name in enumerate(rows.columns)
     ]
-    kind, note = found.kind(columns, labels)
-    return named(kind).fit(columns, labels), [note] if note else []
+    task, note = settle.fit(columns, labels)
+    return task, [note] if note else []
 
 
 def _usable(rows: Rows, part: str, task: Task, quarantined: dict[str, str]) -> list[Sample]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from hubft.base.display import listed, visible
 from hubft.base.errors import DataError
-from hubft.tasks import vocabulary
+from hubft.tasks import cells, vocabulary
 from hubft.tasks.task import Column, Table, Task
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from hubft.tasks.losses import Loss
     from hubft.tasks.metrics import Metrics
 
-LOSSES = ("cross-entropy", "focal")
-
 
 @dataclass(frozen=True)
 class Classification(Task):
@@ -34,6 +32,8 @@ class Classification(Task):
     word: ClassVar[str] = "class"
     headline: ClassVar[str] = "accuracy"
     mixes: ClassVar[bool] = True
+    losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal")
+    options: ClassVar[tuple[str, ...]] = ("smoothing", "class_weights")
 
     classes: tuple[str, ...]
     """Names, in the order of the outputs."""
@@ -62,7 +62,7 @@ class Classification(Task):
     @classmethod
     def fit(cls, columns: Sequence[Column], labels: Labels) -> Self:
         (column,) = columns
-        found = [vocabulary.name(value) for value in column.values if value not in (None, "")]
+        found = [vocabulary.name(value) for value in column.values if not cells.blank(value)]
         return cls(vocabulary.of(column, found, "class"))
 
     @cached_property
@@ -102,7 +102,7 @@ class Classification(Task):
 
         if recipe is None:
             return losses.CrossEntropy()
-        focus = 2.0 if losses.chosen(recipe.loss, LOSSES, self.kind) == "focal" else 0.0
+        focus = 2.0 if losses.chosen(recipe.loss, self.losses, self.kind) == "focal" else 0.0
         weight = losses.class_weights(recipe.class_weights, self.classes, self.counts)
         return losses.CrossEntropy(weight, recipe.smoothing, focus)
 
@@ -163,8 +163,8 @@ class Classification(Task):
         return {**true, **found, "correct": true["class"] == said["class"]}
 
     def cells(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
-        cells: dict[str, Any] = {}
+        row: dict[str, Any] = {}
         for rank, (name, share) in enumerate(islice(said["probabilities"].items(), top), 1):
             behind = f"_{rank}" if rank > 1 else ""
-            cells |= {f"class{behind}": name, f"probability{behind}": share}
-        return cells
+            row |= {f"class{behind}": name, f"probability{behind}": share}
+        return row

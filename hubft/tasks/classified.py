@@ -103,24 +103,27 @@ def auroc(true: Array, scores: Array) -> Measured:
     """Return the mean over labels of the area under the ROC curve, with the interval of DeLong et al. (1988,
     https://doi.org/10.2307/2531595) by the influence of each sample.
 
-    :param true: 0 or 1, `[n, labels]`; a label that all samples have, or none, does not count, and one must.
+    :param true: 0 or 1, NaN for a gap, `[n, labels]`; a label that all known samples have, or none, does not count,
+        and one must.
     :param scores: `[n, labels]`.
     """
     n = len(true)
     areas, influence = [], numpy.zeros(n)
-    for positive, score in zip(true.T > 0, scores.T, strict=True):
-        p = int(positive.sum())
-        if p in (0, n):
+    for label, column in zip(true.T, scores.T, strict=True):
+        known = ~numpy.isnan(label)
+        positive, score = label[known] > 0, column[known]
+        p, negatives = int(positive.sum()), int((~positive).sum())
+        if not p or not negatives:
             continue
         ranks = rankdata(score)
         below = numpy.where(
             positive,
-            (ranks - _within(score, positive)) / (n - p),  # of a positive: the share of negatives below it
+            (ranks - _within(score, positive)) / negatives,  # of a positive: the share of negatives below it
             1 - (ranks - _within(score, ~positive)) / p,  # of a negative: the share of positives above it
         )
         area = float(below[positive].mean())
         areas.append(area)
-        influence += numpy.where(positive, (below - area) * n / p, (below - area) * n / (n - p))
+        influence[known] += (below - area) * n / numpy.where(positive, p, negatives)
     area = float(numpy.mean(areas))
     error = 1.959964 * float(influence.std() / len(areas) / n**0.5)
     return Measured(area, max(0.0, area - error), min(1.0, area + error), n)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from hubft.base.display import listed
 from hubft.base.errors import JobError, Option, suggest
+from hubft.recipe import Recipe
 
 MISSING = -100  # of a class: `ignore_index` of torch's cross entropy; elsewhere a missing label is NaN
 LEAST = 1e-12  # of a denominator
@@ -115,6 +116,56 @@ class Masked(Loss):
         return weights if self.weight is None else weights * self.weight.to(targets.device)
 
 
+class Scaled(Masked):
+    """A masked loss of numbers in units of their deviation: targets are in the user's unit."""
+
+    def __init__(self, each: Each, mean: Tensor, scale: Tensor, standardised: bool) -> None:
+        """:param mean: of the numbers, `[columns]`, and `scale` their deviation.
+        :param standardised: whether outputs are in units of the deviation; else they are in the user's."""
+        super().__init__(each)
+        self.mean, self.scale, self.standardised = mean, scale, standardised
+
+    def losses(self, outputs: Tensor, targets: Any) -> Tensor:
+        """Return the loss of each number, `[n, columns]`."""
+        mean, scale = self.mean.to(outputs.device), self.scale.to(outputs.device)
+        outputs = outputs if self.standardised else (outputs - mean) / scale
+        return super().losses(outputs, (targets - mean) / scale)
+
+
+def there(loss: Loss, targets: Any) -> Tensor:
+    """Return which samples have a label at all, bool `[n]`."""
+    weights = loss.weights(targets) > 0
+    return weights if weights.ndim == 1 else weights.any(1)
+
+
+def binary(positive: Tensor | None = None) -> Each:
+    """Return binary cross entropy.
+
+    :param positive: weights of the positives of each label, `[labels]`.
+    """
+
+    def each(outputs: Tensor, targets: Tensor) -> Tensor:
+        weight = None if positive is None else positive.to(outputs.device)
+        return functional.binary_cross_entropy_with_logits(outputs, targets, pos_weight=weight, reduction="none")
+
+    return each
+
+
+def mse(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the squared difference."""
+    return functional.mse_loss(outputs, targets, reduction="none")
+
+
+def l1(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the absolute difference."""
+    return functional.l1_loss(outputs, targets, reduction="none")
+
+
+def huber(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return half the squared difference up to 1, a deviation of the numbers, and the absolute one beyond."""
+    return functional.huber_loss(outputs, targets, reduction="none")
+
+
 def asymmetric(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the asymmetric loss of several labels (https://arxiv.org/abs/2009.14119), `[n, labels]`.
 
@@ -149,10 +200,28 @@ def class_weights(asked: Sequence[str], names: Sequence[str], counts: Sequence[i
     if tuple(asked) == ("balanced",):
         rows = torch.tensor(counts, dtype=torch.float32).clamp(min=1)
         return rows.sum() / (len(rows) * rows)
+    return named_weights("class_weights", asked, names)
+
+
+def named_weights(option: str, asked: Sequence[str], names: Sequence[str]) -> Tensor:
+    """Return weights that are given as NAME=WEIGHT, 1 for the other names, float32 `[names]`.
+
+    :raises JobError: an unknown name.
+    """
     weight = torch.ones(len(names))
     for text in asked:
         name, _, number = text.rpartition("=")
         if name not in names:
-            raise JobError(Option("class_weights"), f": {name!r} is none of {listed(names)}.{suggest(name, names)}")
+            raise JobError(Option(option), f": {name!r} is none of {listed(names)}.{suggest(name, names)}")
         weight[list(names).index(name)] = float(number)
     return weight
+
+
+def refuse(recipe: Recipe, kind: str, *fields: str) -> None:
+    """Refuse options of a recipe that have no meaning for a kind of task.
+
+    :raises JobError: one of these fields is not as it is by default.
+    """
+    for field in fields:
+        if getattr(recipe, field) != getattr(Recipe(), field):
+            raise JobError(Option(field), f" {getattr(recipe, field)!r}: it has no meaning for {kind}; leave it out")

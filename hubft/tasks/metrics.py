@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy
@@ -18,6 +18,7 @@ TITLES = {
     "f1_micro": "micro F1",
     "f1_samples": "sample F1",
     "mae": "MAE",
+    "mean_of_heads": "mean of the heads' headlines",
     "r2": "R2",
     "rmse": "RMSE",
     "top_5": "top-5 accuracy",
@@ -72,6 +73,16 @@ class Metrics:
         values = {name: asdict(measured) for name, measured in self.values.items()}
         return {"headline": self.headline, **values, "loss": self.loss, **self.details}
 
+    def public(self) -> dict[str, Any]:
+        """Return `plain` without what is of single samples, for a package."""
+        return _without_points(self.plain())
+
+
+def _without_points(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_points(inner) for key, inner in value.items() if key != "points"}
+    return [_without_points(inner) for inner in value] if isinstance(value, list) else value
+
 
 def read(data: Mapping[str, Any]) -> Metrics:
     """Return the metrics that `plain` gave; those of schema 1 have accuracy as their headline."""
@@ -81,8 +92,9 @@ def read(data: Mapping[str, Any]) -> Metrics:
 
 
 def title(name: str) -> str:
-    """Return the name of a metric as people write it."""
-    return TITLES.get(name, name.replace("_", " "))
+    """Return the name of a metric as people write it; what stands before `: ` is the name of a head."""
+    head, colon, metric = name.rpartition(": ")
+    return head + colon + TITLES.get(metric, metric.replace("_", " "))
 
 
 def number(value: float) -> str:
@@ -100,20 +112,35 @@ def proportion(hits: int, n: int) -> Measured:
 
 Statistic = Callable[[NDArray[numpy.float64]], float]
 """Of how often each sample counts, float64 `[n]`; NaN where it is not defined for that."""
+Statistics = Callable[[NDArray[numpy.float64]], NDArray[Any]]
+"""Several of them, `[k]`."""
 
 
-def bootstrap(
-    statistic: Statistic, n: int, *, better: Literal["higher", "lower"] = "higher", resamples: int = RESAMPLES
-) -> Measured:
+def bootstrap(statistic: Statistic, n: int, *, better: Literal["higher", "lower"] = "higher") -> Measured:
     """Return a statistic of n samples with its 95 % percentile interval (Efron and Tibshirani 1993, chapter 13).
 
     The resamples are the same for every statistic of n samples, and from one call to the next.
     """
-    value = statistic(numpy.ones(n))
-    random = numpy.random.default_rng(0)
-    drawn = [statistic(random.multinomial(n, numpy.full(n, 1 / n)).astype(float)) for _ in range(resamples)]
-    known = numpy.array([one for one in drawn if numpy.isfinite(one)])
-    if len(known) < resamples / 2 or not len(known):
-        return Measured(value, None, None, n, better)
+    (found,) = bootstraps(lambda counts: numpy.array([statistic(counts)]), n)
+    return replace(found, better=better)
+
+
+def bootstraps(statistics: Statistics, n: int, *, resamples: int = RESAMPLES) -> list[Measured]:
+    """Return several statistics of n samples with their intervals, as `bootstrap` does for one."""
+    random, chances = numpy.random.default_rng(0), numpy.full(n, 1 / n)
+    values = statistics(numpy.ones(n))
+    drawn = numpy.array([statistics(random.multinomial(n, chances).astype(float)) for _ in range(resamples)])
+    return [_between(float(value), column, n) for value, column in zip(values, drawn.T, strict=True)]
+
+
+def _between(value: float, drawn: NDArray[Any], n: int) -> Measured:
+    known = drawn[numpy.isfinite(drawn)]
+    if len(known) < len(drawn) / 2 or not len(known):
+        return Measured(value, None, None, n)
     low, high = numpy.quantile(known, (0.025, 0.975))
-    return Measured(value, float(low), float(high), n, better)
+    return Measured(value, float(low), float(high), n)
+
+
+def affordable(cells: int) -> int:
+    """Return how many resamples of so many numbers take seconds, not minutes: RESAMPLES of a million, 50 at least."""
+    return max(50, min(RESAMPLES, 200_000_000 // max(1, cells)))

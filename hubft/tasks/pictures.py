@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -31,4 +32,46 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure
                     axes.text(
                         j, i, str(count), ha="center", va="center", color="white" if shares[i][j] > 0.5 else "black"
                     )
+    return figure
+
+
+def bars(found: Sequence[Mapping[str, Any] | None], labels: Sequence[str], support: Sequence[int]) -> Figure:
+    """Return the average precision of each label as a bar, with its interval: the first MAX_CELLS.
+
+    :param support: samples that have the label, shown beside its name.
+    """
+    shown = list(zip(found, labels, support, strict=True))[:MAX_CELLS]
+    figure = Figure(figsize=(6.4, 1.2 + 0.26 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    for place, (one, _, _) in enumerate(shown):
+        if one is not None:
+            axes.barh(place, one["value"], color="tab:blue", alpha=0.7)
+            if one["low"] is not None:
+                axes.plot((one["low"], one["high"]), (place, place), color="black", linewidth=1)
+    names = [f"{visible(label, 24)} ({count:,})" for _, label, count in shown]
+    axes.set_yticks(range(len(shown)), names, parse_math=False)
+    axes.set(xlim=(0, 1), ylim=(len(shown) - 0.5, -0.5), xlabel="average precision, and its 95 % interval")
+    return figure
+
+
+def scatter(points: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
+    """Return predictions against the truth, with the line on which they agree: a square for each column.
+
+    :param points: column -> pairs of truth and prediction; the first nine columns are shown.
+    """
+    shown = list(points.items())[:9]
+    wide = min(3, max(1, len(shown)))
+    high = max(1, -(-len(shown) // wide))
+    figure = Figure(figsize=(4.8 * wide, 4.8 * high), layout="constrained")
+    for place, axes in enumerate(figure.subplots(high, wide, squeeze=False).flat):
+        if place >= len(shown):
+            axes.set_axis_off()
+            continue
+        name, pairs = shown[place]
+        axes.set_title(visible(name, 40), parse_math=False)
+        axes.set(xlabel="true", ylabel="predicted")
+        if pairs:
+            truth, said = zip(*pairs, strict=True)
+            axes.axline((truth[0], truth[0]), slope=1, color="black", linewidth=1)
+            axes.scatter(truth, said, s=8, alpha=0.5, linewidths=0)
     return figure

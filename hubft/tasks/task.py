@@ -53,8 +53,12 @@ class Task(Protocol):
     """Whether targets may be class probabilities, as Mixup and CutMix make them."""
     word: ClassVar[str] = "label"
     """What one of its names is."""
-    tunes: ClassVar[bool] = False
-    """Whether some training rows are held out of training, for `tuned`."""
+    caption: ClassVar[str] = "What was reached on held-out images"
+    """Of the picture on the card."""
+    losses: ClassVar[tuple[str, ...]] = ()
+    """What `--loss` may be, the first by default."""
+    options: ClassVar[tuple[str, ...]] = ()
+    """Which of the recipe's `smoothing` and `class_weights` have a meaning."""
 
     # ---- what it is ----
 
@@ -68,8 +72,10 @@ class Task(Protocol):
         """Of the outputs, in order: each once, and each can be shown."""
         ...
 
-    caption: ClassVar[str] = "What was reached on held-out images"
-    """Of the picture on the card."""
+    @property
+    def tunes(self) -> bool:
+        """Whether some training rows are held out of training, for `tuned`."""
+        return False
 
     def claim(self) -> str:
         """Return what a model of this task does, as the beginning of a sentence that its names end."""

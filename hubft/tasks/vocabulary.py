@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubft.base.display import listed, look_alike, quoted, unprintable
 from hubft.base.errors import DataError, suggest
+from hubft.tasks import cells
 
 if TYPE_CHECKING:
     from hubft.tasks.task import Column
@@ -48,6 +49,20 @@ def of(column: Column, found: Iterable[str], what: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def headers(columns: Sequence[Column]) -> tuple[str, ...]:
+    """Return the names of columns that are names of outputs.
+
+    :raises DataError: one that cannot be shown, or two that cannot be told apart.
+    """
+    names = tuple(column.name for column in columns)
+    for one in names:
+        if problem := unprintable(one):
+            raise DataError(f"the name of column {quoted(one)} {problem}: rename it")
+    if twins := look_alike(names):
+        raise DataError(f"two columns, {twins}: rename one of them")
+    return names
+
+
 def _order(name: str) -> tuple[int, float, str]:
     try:
         return 0, float(name), name
@@ -56,15 +71,17 @@ def _order(name: str) -> tuple[int, float, str]:
 
 
 def index(value: Any, names: Sequence[str], positions: dict[str, int], what: str) -> int | None:
-    """Return the place of a value among the names; None for a gap, as -1 is where the data numbers its classes.
+    """Return the place of a value among the names; None for a gap, as -1 is where no name is called so.
 
     :param positions: of each name.
     :raises DataError: it is none of them; says which are known.
     """
-    if value is None or value == -1:
+    if cells.blank(value):
         return None
     if (found := positions.get(name(value))) is not None:
         return found
+    if value == -1:
+        return None
     if type(value) is int and 0 <= value < len(names):  # a number of the data's own list
         return value
     raise DataError(f"unknown {what} {quoted(name(value))}; known are {listed(names)}.{suggest(name(value), names)}")

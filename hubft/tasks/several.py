@@ -1,0 +1,273 @@
+"""Several tasks at once: one backbone, and the outputs of their heads side by side."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from hubft.base.display import listed, quoted, visible
+from hubft.base.errors import DataError, PackageError
+from hubft.tasks import cells, found, vocabulary
+from hubft.tasks.task import Column, Table, Task, named, plain, read
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from hubft.job import Labels, Recipe
+    from hubft.tasks.losses import Loss
+    from hubft.tasks.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class Several(Task):
+    """A task for each of several columns."""
+
+    kind: ClassVar[str] = "several"
+    word: ClassVar[str] = "output"
+    headline: ClassVar[str] = "mean_of_heads"
+
+    columns: tuple[str, ...]
+    """Names of the heads, in the order of their outputs."""
+    heads: tuple[Any, ...]
+    """Their tasks as plain data, see `task.plain`."""
+
+    def __post_init__(self) -> None:
+        if len(self.columns) != len(self.heads) or len(set(self.columns)) < len(self.columns) or len(self.columns) < 2:
+            raise PackageError(f"a task of several heads must name each once: {len(self.heads)} heads, {self.columns}")
+        if any(task.kind == self.kind for task in self.tasks.values()):
+            raise PackageError("a head of several cannot have several heads itself")
+        object.__setattr__(self, "heads", tuple(map(plain, self.tasks.values())))  # the same, wherever it came from
+
+    @classmethod
+    def of(cls, tasks: Mapping[str, Task]) -> Self:
+        """Return the task that joins these, by the names of their columns."""
+        return cls(tuple(tasks), tuple(map(plain, tasks.values())))
+
+    @cached_property
+    def tasks(self) -> dict[str, Task]:
+        """The task of each head."""
+        return dict(zip(self.columns, map(read, self.heads), strict=True))
+
+    @cached_property
+    def places(self) -> dict[str, slice]:
+        """Columns of each head among the outputs."""
+        ends = accumulate((task.outputs for task in self.tasks.values()), initial=0)
+        return dict(zip(self.columns, (slice(*pair) for pair in pairwise(ends)), strict=True))
+
+    @property
+    def outputs(self) -> int:
+        return sum(task.outputs for task in self.tasks.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(full for name, task in self.tasks.items() for full in _full_names(name, task))
+
+    @property
+    def tunes(self) -> bool:
+        return any(task.tunes for task in self.tasks.values())
+
+    def claim(self) -> str:
+        return f"Answers {len(self.columns)} questions about an image"
+
+    def lines(self, names: str = 'model.hubft["classes"]') -> Sequence[str]:
+        lines = []
+        for name, task in self.tasks.items():
+            place = self.places[name]
+            part = f"{place.start}:{place.stop}"
+            own = task.lines(f"{names}[{part}]")
+            lines += [f"# {visible(name)}", *(line.replace("logits", f"logits[:, {part}]") for line in own)]
+        return lines
+
+    def summary(self) -> str:
+        heads = ", ".join(f"{visible(name, 24)} ({task.summary()})" for name, task in self.tasks.items())
+        return f"with {len(self.columns):,} heads: {heads}"
+
+    @classmethod
+    def fit(cls, columns: Sequence[Column], labels: Labels) -> Self:
+        tasks: dict[str, Task] = {}
+        for name, column in zip(vocabulary.headers(columns), columns, strict=True):
+            there = any(labels.separator in text for text in cells.texts(column))
+            own = replace(labels, task="auto", empty="", separator=labels.separator if there else "")
+            kind, _ = found.kind([column], own)
+            task = named(kind).fit([column], replace(own, empty=labels.empty))
+            encoded = [task.encode((value,)) for value in column.values]
+            tasks[name] = task.settled([target for target in encoded if target is not None])
+        if labels.empty and not any(task.kind == "multilabel" for task in tasks.values()):
+            raise DataError(f"--empty is for a column with several labels a cell, and {listed(tasks)} are none")
+        joined = cls.of(tasks)
+        twins = [name for name, count in Counter(joined.names).items() if count > 1]
+        if twins:
+            raise DataError(f"two outputs would be called {quoted(twins[0])}: rename a column")
+        return joined
+
+    def encode(self, values: Sequence[Any]) -> tuple[Any, ...] | None:
+        target = []
+        for (name, task), value in zip(self.tasks.items(), values, strict=True):
+            try:
+                target.append(task.encode((value,)))
+            except DataError as error:
+                if task.kind == "regression":  # which names the column itself
+                    raise
+                raise DataError(f"column {quoted(name)}: {error}") from error
+        return None if all(one is None for one in target) else tuple(target)
+
+    def settled(self, targets: Sequence[tuple[Any, ...]]) -> Self:
+        tasks = {}
+        for place, (name, task) in enumerate(self.tasks.items()):
+            there = [target[place] for target in targets if target[place] is not None]
+            if not there:
+                raise DataError(f"column {quoted(name)} says nothing in any row to train on: leave it out")
+            tasks[name] = task.settled(there)
+        return self.of(tasks)
+
+    def strata(self, target: tuple[Any, ...]) -> Iterable[Hashable]:
+        ranked: list[tuple[float, int, Any]] = []
+        for place, (task, one) in enumerate(zip(self.tasks.values(), target, strict=True)):
+            counts = getattr(task, "counts", ())  # a number is of a bin, and there are as many in each
+            for key in () if one is None else task.strata(one):
+                known = isinstance(key, int) and 0 <= key < len(counts)
+                ranked.append((counts[key] if known else float("inf"), place, key))  # type: ignore[call-overload]
+        return [(place, key) for _, place, key in sorted(ranked)]
+
+    def absent(self, targets: Iterable[tuple[Any, ...]]) -> Sequence[str]:
+        known, missing = list(targets), []
+        for place, (name, task) in enumerate(self.tasks.items()):
+            there = [target[place] for target in known if target[place] is not None]
+            missing += [f"{name}: {one}" for one in task.absent(there)]
+        return missing
+
+    def collate(self, targets: Sequence[tuple[Any, ...] | None]) -> dict[str, Any]:
+        each = enumerate(self.tasks.items())
+        return {name: task.collate([one and one[place] for one in targets]) for place, (name, task) in each}
+
+    def criterion(self, recipe: Recipe | None = None) -> Loss:
+        """Return the sum of the heads' losses, each with its weight, or weighted by their uncertainty."""
+        from hubft.tasks import joined
+
+        return joined.criterion(self.tasks, self.places, self.names, recipe)
+
+    def errors(self, outputs: Tensor, targets: Any) -> Tensor:
+        """Return the mean over the heads of which a sample has a label."""
+        wrong, known = outputs.new_zeros(len(outputs)), outputs.new_zeros(len(outputs))
+        for name, task in self.tasks.items():
+            there = _there(task, targets[name])
+            wrong += task.errors(outputs[:, self.places[name]], targets[name]) * there
+            known += there
+        return (wrong / known.clamp(min=1)).float()
+
+    @property
+    def ignorance(self) -> float:
+        return sum(task.ignorance for task in self.tasks.values())
+
+    def constant(self) -> float:
+        return sum(task.constant() for task in self.tasks.values()) / len(self.tasks)
+
+    def _parts(self, outputs: Tensor, targets: Any) -> Iterator[tuple[str, Task, Tensor, Any]]:
+        """Yield name, task, outputs and targets of each head that has a label, of the samples that have one."""
+        for name, task in self.tasks.items():
+            there = _there(task, targets[name])
+            if there.any():
+                yield name, task, outputs[there][:, self.places[name]], targets[name][there]
+
+    def score(self, outputs: Tensor, targets: Any) -> Metrics:
+        reached = {name: task.score(*part) for name, task, *part in self._parts(outputs, targets)}
+        return self._joined(reached, outputs, targets)
+
+    def measure(self, outputs: Tensor, targets: Any) -> Metrics:
+        reached = {name: task.measure(*part) for name, task, *part in self._parts(outputs, targets)}
+        return self._joined(reached, outputs, targets)
+
+    def _joined(self, reached: Mapping[str, Metrics], outputs: Tensor, targets: Any) -> Metrics:
+        from hubft.tasks import joined
+
+        return joined.metrics(self.headline, reached, float(self.criterion()(outputs, targets)))
+
+    def no_better(self, metrics: Metrics, targets: Any) -> str:
+        from hubft.tasks import joined
+
+        said = []
+        for name, own in joined.of_heads(metrics).items():
+            task = self.tasks[name]
+            if sentence := task.no_better(own, targets[name][_there(task, targets[name])]):
+                said.append(f"of {quoted(name)} {sentence}")
+        return "; ".join(said)
+
+    def figures(self, metrics: Metrics) -> Mapping[str, Figure]:
+        from hubft.tasks import joined
+
+        figures: dict[str, Figure] = {}
+        for name, own in joined.of_heads(metrics).items():
+            before = f"{self.columns.index(name) + 1}-{re.sub('[^A-Za-z0-9_]+', '-', name)[:40].strip('-')}"
+            figures |= {f"{before}-{file}": figure for file, figure in self.tasks[name].figures(own).items()}
+        return figures
+
+    def tables(self, metrics: Metrics) -> Iterable[Table]:
+        from hubft.tasks import joined
+
+        for name, own in joined.of_heads(metrics).items():
+            for table in self.tasks[name].tables(own):
+                what, *columns = table.columns
+                yield replace(table, columns=(f"{visible(name, 24)}: {what}", *columns))
+
+    def tuned(self, outputs: Tensor, targets: Any) -> Self:
+        parts = self._parts(outputs, targets)
+        return self.of(self.tasks | {name: task.tuned(*part) for name, task, *part in parts})
+
+    def folded(self, weight: Tensor, bias: Tensor) -> Self:
+        return self.of({name: task.folded(*self._rows(name, weight, bias)) for name, task in self.tasks.items()})
+
+    def unfolded(self, weight: Tensor, bias: Tensor) -> Self:
+        return self.of({name: task.unfolded(*self._rows(name, weight, bias)) for name, task in self.tasks.items()})
+
+    def after(self, parent: Task) -> Self:
+        theirs = getattr(parent, "tasks", {})
+        return self.of(
+            {name: task.after(theirs[name]) if name in theirs else task for name, task in self.tasks.items()}
+        )
+
+    def _rows(self, name: str, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        return weight.detach()[self.places[name]], bias.detach()[self.places[name]]
+
+    def decode(self, outputs: Tensor) -> list[dict[str, Any]]:
+        each = [task.decode(outputs[:, self.places[name]]) for name, task in self.tasks.items()]
+        return [dict(zip(self.columns, said, strict=True)) for said in zip(*each, strict=True)]
+
+    def state(self, target: tuple[Any, ...] | None) -> dict[str, Any]:
+        pairs = zip(self.tasks.items(), target or [None] * len(self.columns), strict=True)
+        return {name: task.state(one) for (name, task), one in pairs}
+
+    def shortened(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
+        return {name: task.shortened(said[name], top) for name, task in self.tasks.items()}
+
+    def words(self, said: Mapping[str, Any], top: int) -> str:
+        each = [(name, task, task.words(said[name], top)) for name, task in self.tasks.items()]
+        return "; ".join(text if _alone(name, task) else f"{visible(name, 24)} {text}" for name, task, text in each)
+
+    def cells(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
+        row: dict[str, Any] = {}
+        for name, task in self.tasks.items():
+            own = task.cells(said[name], top)
+            row |= own if _alone(name, task) else {f"{name}_{column}": value for column, value in own.items()}
+        return row
+
+
+def _alone(name: str, task: Task) -> bool:
+    """Tell whether the one output of a head is called as the head is: that of a number."""
+    return task.names == (name,)
+
+
+def _full_names(name: str, task: Task) -> tuple[str, ...]:
+    return (name,) if _alone(name, task) else tuple(f"{name}: {one}" for one in task.names)
+
+
+def _there(task: Task, targets: Any) -> Tensor:
+    """Return which samples have a label of a head, bool `[n]`."""
+    from hubft.tasks import losses
+
+    return losses.there(task.criterion(), targets)
