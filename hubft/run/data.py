@@ -86,8 +86,10 @@ def read(job: Job) -> Data:
         parts["train"], parts["tune"] = split(parts["train"], _strata(task), TUNE, seed, "tune")
     if not parts["val"]:
         raise DataError(f"{root!r}: no usable image to validate on")
-    if "val" in rows.parts and (absent := task.absent([sample.target for sample in parts["train"]])):
-        raise DataError(f"{root!r} has no image of {task.word} {listed(absent)}, which {rows.titles['val']!r} has")
+    missing, unseen = (task.absent([sample.target for sample in parts[part]]) for part in ("train", "val"))
+    if "val" in rows.parts and (strangers := [name for name in missing if name not in unseen]):
+        where = rows.titles["val"]
+        raise DataError(f"{root!r} has no image to train on of {task.word} {listed(strangers)}, which {where!r} has")
     try:
         task = task.settled([sample.target for sample in parts["train"]])
     except DataError as error:

@@ -75,7 +75,8 @@ class Metrics:
 
     def public(self) -> dict[str, Any]:
         """Return `plain` without what is of single samples, for a package."""
-        return _without_points(self.plain())
+        found: dict[str, Any] = _without_points(self.plain())
+        return found
 
 
 def _without_points(value: Any) -> Any:

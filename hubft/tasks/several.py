@@ -226,10 +226,8 @@ class Several(Task):
         return self.of({name: task.unfolded(*self._rows(name, weight, bias)) for name, task in self.tasks.items()})
 
     def after(self, parent: Task) -> Self:
-        theirs = getattr(parent, "tasks", {})
-        return self.of(
-            {name: task.after(theirs[name]) if name in theirs else task for name, task in self.tasks.items()}
-        )
+        theirs = getattr(parent, "tasks", self.tasks)
+        return self.of({name: task.after(theirs[name]) for name, task in self.tasks.items()})
 
     def _rows(self, name: str, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         return weight.detach()[self.places[name]], bias.detach()[self.places[name]]
