@@ -24,7 +24,7 @@ from torch import nn
 from hubft import engine
 from hubft.base.console import Console
 from hubft.base.errors import JobError, suggest
-from hubft.job import Compute, Head, Job, Labels, Recipe
+from hubft.job import Columns, Compute, Head, Job, Labels, Recipe
 from hubft.options import Options
 from hubft.run.folder import Run
 from hubft.share import inference
@@ -121,15 +121,17 @@ def resume(run: str | Path, *, quiet: bool = False) -> Result:
     return Result(found.run.folder, found.metrics, found.uncompressed, found.test)
 
 
-def evaluate(source: str | Path, data: str | Path, *, trust: bool = False, labels: Labels | None = None) -> Evaluation:
+def evaluate(
+    source: str | Path, data: str | Path, *, trust: bool = False, columns: Columns | None = None
+) -> Evaluation:
     """Return what a package reaches on labelled images that it was not trained on.
 
     :param source: folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
     :param data: as for `finetune`; its labels must be the package's.
-    :param labels: columns of a table, where they are not called as those that were trained on.
+    :param columns: of a table, where they are not called as those that were trained on.
     :raises HubftError: no package, or data that does not fit it.
     """
-    return inference.evaluate(package(source), data, trust, labels=labels)
+    return inference.evaluate(package(source), data, trust, columns=columns)
 
 
 def predict(source: str | Path, images: str | Path | Iterable[str | Path], *, trust: bool = False) -> list[Answer]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,7 @@ from hubft.base.errors import Incomplete, JobError
 from hubft.cli import printing
 from hubft.cli.options import Trust
 from hubft.families import plugins
-from hubft.job import Columns, Job, Labels
+from hubft.job import Columns, Job
 from hubft.recipe import Recipe
 
 TOP = 3  # classes that `predict` shows
@@ -26,7 +25,7 @@ TOP = 3  # classes that `predict` shows
 def evaluate(
     package: str,
     data: str,
-    labels: Annotated[Columns | None, Parameter(name="*")] = None,
+    columns: Annotated[Columns | None, Parameter(name="*")] = None,
     *,
     matrix: bool = False,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
@@ -60,7 +59,7 @@ def evaluate(
         console = Console()
         found = load.package(package)
         task = found.manifest.task
-        measured = inference.evaluate(found, data, trust, console, _columns(found.manifest.job.labels, labels))
+        measured = inference.evaluate(found, data, trust, console, columns)
         if file:
             printing.write_outcomes(measured.outcomes, task, *file)
     if as_json:
@@ -71,12 +70,6 @@ def evaluate(
         console.say(line)
     printing.print_metrics(console, measured.metrics, f"{package} on {measured.title}")
     printing.print_details(console, task, measured.metrics, matrix)
-
-
-def _columns(known: Labels, asked: Columns | None) -> Labels:
-    """Return the columns that were trained on, but for those that are called otherwise here."""
-    given = {name: value for name, value in dataclasses.asdict(asked or Columns()).items() if value}
-    return dataclasses.replace(known, **given)
 
 
 def predict(

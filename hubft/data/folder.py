@@ -8,7 +8,8 @@ from pathlib import Path
 from hubft.data import layout, listing
 from hubft.data.layout import Layout, Part
 from hubft.data.listing import shown
-from hubft.data.rows import Folder, Row, Rows
+from hubft.data.rows import Row, Rows
+from hubft.data.source import Folder
 
 COLUMN = "class"
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
-from hubft.data import folder, layout
+from hubft.base.errors import DataError, Option
+from hubft.data import folder, layout, table
 from hubft.data.rows import Rows
-from hubft.job import Labels
+from hubft.job import Columns, Labels
 
 
 def is_there(data: str) -> bool:
     """Tell whether data that is named by a path lies there; what lies elsewhere always does."""
-    return Path(data).exists()
+    return data.startswith(table.HUB) or Path(data).exists()
+
+
+def absolute(data: str) -> str:
+    """Return what names the same data from any working folder."""
+    return data if data.startswith(table.HUB) else str(Path(data).resolve())
 
 
 def check(data: str) -> None:
@@ -19,12 +26,8 @@ def check(data: str) -> None:
 
     :raises DataError: there is no such data, or nothing in it to measure on.
     """
-    layout.to_measure(Path(data))
-
-
-def absolute(data: str) -> str:
-    """Return what names the same data from any working folder."""
-    return str(Path(data).resolve())
+    if not table.is_table(data):
+        layout.to_measure(Path(data))
 
 
 def to_train(data: str, labels: Labels) -> Rows:
@@ -32,12 +35,43 @@ def to_train(data: str, labels: Labels) -> Rows:
 
     :raises DataError: there is no such data, or it cannot be told what in it is what.
     """
+    if table.is_table(data):
+        return table.read(data, labels)
+    _refuse_columns(data, labels)
     return folder.to_train(Path(data))
 
 
-def to_measure(data: str, labels: Labels) -> Rows:
+def to_measure(data: str, known: Labels, asked: Columns | None = None) -> Rows:
     """Return the rows on which a package is measured, as one part: validation, else test, else all there are.
+
+    :param known: columns that the package was trained on; those but the labels count only where they are there.
+    :param asked: columns that are called otherwise here.
+    :raises DataError: as `to_train` does.
+    """
+    given = {name: value for name, value in dataclasses.asdict(asked or Columns()).items() if value}
+    if not table.is_table(data):
+        _refuse_columns(data, dataclasses.replace(Labels(), **given))
+        return folder.to_measure(Path(data))
+    labels = dataclasses.replace(known, **given)
+    found = table.read(data, labels, [role for role in ("input", "split", "group") if role not in given])
+    part = next(part for part in ("val", "test", "train") if found.parts.get(part))
+    return dataclasses.replace(found, parts={part: found.parts[part]})
+
+
+def inputs(data: str, columns: Columns) -> Rows:
+    """Return the rows of a table of which the labels do not matter.
 
     :raises DataError: as `to_train` does.
     """
-    return folder.to_measure(Path(data))
+    labels = dataclasses.replace(Labels(), **dataclasses.asdict(columns))
+    return table.read(data, labels, labelled=False)
+
+
+def _refuse_columns(data: str, labels: Labels) -> None:
+    """Refuse options of tables for a folder of classes, which has no columns."""
+    for name in ("input", "target", "split", "group", "images"):
+        if value := getattr(labels, name):
+            shown = ", ".join(value) if isinstance(value, tuple) else value
+            raise DataError(
+                Option(name), f" {shown}: {data!r} is a folder of class folders, which has no columns; give a table"
+            )

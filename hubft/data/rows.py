@@ -8,8 +8,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
-from hubft.base.errors import DataError
-
 PARTS = ("train", "val", "test")
 
 
@@ -57,20 +55,3 @@ class Rows:
     """Column -> the names of its classes in order, where the data itself says them: folders, a ClassLabel."""
     titles: Mapping[str, str] = field(default_factory=dict)
     """What a part is called where it lies, for messages: `data/valid`, `split == 'dev'`."""
-
-
-@dataclass(frozen=True)
-class Folder:
-    """Inputs that are files below a folder."""
-
-    root: Path
-
-    def open(self, place: str) -> Path:
-        """Return the path of a file.
-
-        :raises DataError: there is none, or what is there is no regular file.
-        """
-        path = self.root / place
-        if not path.is_file():
-            raise DataError("not a regular file" if path.exists() else "there is no such file")
-        return path

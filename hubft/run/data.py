@@ -16,9 +16,10 @@ from hubft import modality
 from hubft.base.display import listed
 from hubft.base.errors import DataError
 from hubft.data import listing, reading
-from hubft.data.rows import Folder, Row, Rows, Source
+from hubft.data.rows import Row, Rows, Source
+from hubft.data.source import Folder
 from hubft.data.split import split
-from hubft.job import Job, Labels
+from hubft.job import Columns, Job, Labels
 from hubft.modality import Sample
 from hubft.tasks import settle
 from hubft.tasks.task import Column, Task
@@ -116,12 +117,14 @@ class Labelled:
         return str(self.source.root / sample.place) if isinstance(self.source, Folder) else sample.place
 
 
-def labelled(data: str, labels: Labels, task: Task) -> Labelled:
+def labelled(data: str, known: Labels, asked: Columns | None, task: Task) -> Labelled:
     """Return the images that a package with this task is measured on: validation, else test, else all there are.
 
+    :param known: columns that the package was trained on.
+    :param asked: columns that are called otherwise here.
     :raises DataError: no such data, a label that the task does not know, no usable image.
     """
-    rows = reading.to_measure(data, labels)
+    rows = reading.to_measure(data, known, asked)
     ((part, its),) = rows.parts.items()
     title = rows.titles[part]
     for row in its:

@@ -22,7 +22,7 @@ from hubft.base.errors import DataError, PackageError
 from hubft.data import asked, seen
 from hubft.families import plugins
 from hubft.hookspecs import Loaded
-from hubft.job import Compute, Labels
+from hubft.job import Columns, Compute
 from hubft.machine.runtime import Runtime, cores
 from hubft.publish.package import Manifest, Package
 from hubft.run.data import labelled
@@ -82,18 +82,18 @@ def evaluate(
     folder: str | Path,
     trust: bool = False,
     console: Console | None = None,
-    labels: Labels | None = None,
+    columns: Columns | None = None,
 ) -> Evaluation:
     """Return what the package reaches on labelled images, measured as a run does.
 
     :param folder: or table, or data set of the Hub, as for training.
-    :param labels: its columns, where they are not called as those that were trained on.
+    :param columns: of a table, where they are not called as those that were trained on.
     :raises DataError: no usable images, or labels that the package does not know.
     :raises PackageError: the model gives numbers that are not finite.
     """
     manifest = package.manifest
     task = manifest.task
-    found = labelled(str(folder), labels or manifest.job.labels, task)
+    found = labelled(str(folder), manifest.job.labels, columns, task)
     trained_on = seen.count(manifest.data.get("train"), (sample.sha256 for sample in found.samples))
     runtime = Runtime(Compute())
     loaded = filled(package, trust)

@@ -64,7 +64,8 @@ def _decomposed(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _inputs(head: nn.Module, run: Callable[[Tensor], Tensor], features: Tensor) -> Tensor | None:
     """Return what the head is given for the features, `[n, width]`; None where it is given something else."""
     given: list[Any] = []
-    handle = head.register_forward_pre_hook(lambda _, args: given.append(args[0] if args else None))
+    # After the pre-hooks, by which a cut model is given its features.
+    handle = head.register_forward_hook(lambda _, args, __: given.append(args[0] if args else None))
     try:
         run(features)
     finally:
