@@ -1,0 +1,122 @@
+"""Tables: CSV, TSV, JSON Lines and Parquet files, folders of them, and data sets of the library `datasets`.
+
+In: what the user gave as data, and which columns hold what. Out: the rows. Without torch; pyarrow and datasets are
+imported when such a table is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hubft.base import files, urls
+from hubft.base.display import listed
+from hubft.base.errors import DataError, Option
+from hubft.data import assemble, folders, text
+from hubft.data.rows import Rows
+from hubft.data.sheet import Book, Sheet, part_of
+from hubft.job import Labels
+
+HUB = "datasets:"
+EXTRA = "hubft[datasets]"
+
+
+def is_table(data: str | Path) -> bool:
+    """Tell whether data is a table, or a folder of tables; else it is a folder of class folders, or nothing at all.
+
+    :raises DataError: a folder with two tables for the same images.
+    """
+    path = Path(data)
+    if str(data).startswith(HUB) or (path.suffix.lower() in folders.SUFFIXES and not _is_folder(path)):
+        return True
+    if not _is_folder(path):
+        return urls.there(path)  # a file of another kind: `read` says which it knows
+    return not files.ours(path) and bool(folders.look(path))
+
+
+def read(data: str | Path, labels: Labels) -> Rows:
+    """Return the rows of a table.
+
+    :param data: a file; a folder of Parquet files, or with `metadata.csv`, `.jsonl` or `.parquet` among its images, or
+        that `datasets` saved; or `datasets:owner/name[@revision]`.
+    :raises DataError: nothing of that kind, a table that is damaged, columns or splits that cannot be told.
+    """
+    path = Path(data)
+    if problem := urls.answer(data):
+        raise DataError(problem)
+    images = Path(labels.images) if labels.images else None
+    if images and not _is_folder(images):
+        raise DataError(f"{str(images)!r}, where ", Option("images"), " says that paths begin, is no folder")
+    if str(data).startswith(HUB):
+        book = _datasets(str(data))
+    elif _is_folder(path):
+        book = _folder(path)
+    else:
+        book = _file(path)
+    if images:
+        book = replace(book, sheets=tuple(replace(sheet, prefix="") for sheet in book.sheets))
+    return assemble.rows(book, labels, images or book.root)
+
+
+def _is_folder(path: Path) -> bool:
+    return urls.there(path) and path.is_dir()
+
+
+def _file(path: Path) -> Book:
+    if not urls.there(path):
+        raise DataError(f"{str(path)!r} does not exist")
+    if path.suffix.lower() not in folders.SUFFIXES:
+        raise DataError(f"{path.name!r} is no table by its name: known are {listed(folders.SUFFIXES)}")
+    if not path.is_file():
+        raise DataError(f"{str(path)!r} is not a regular file")
+    if path.suffix.lower() == folders.PARQUET:
+        return _shards(path.name, path.parent, [path], parts=False)
+    return Book(path.name, path.parent, (_sheet(path, path.name),))
+
+
+def _folder(folder: Path) -> Book:
+    found = folders.look(folder)
+    if found.saved:
+        return _datasets(str(folder))
+    if found.metadata:
+        sheets = tuple(_among(path, folder) for path in found.metadata)
+        return Book(str(folder), folder, sheets, files=True)
+    if not found.parquet:
+        raise DataError(f"{str(folder)!r} holds no table: known are {listed(folders.SUFFIXES)}")
+    names = {path: part_of(path.relative_to(folder).as_posix()) for path in found.parquet}
+    used = [path for path in names if names[path]] or list(names)
+    book = _shards(str(folder), folder, used, parts=True)
+    aside = [path.relative_to(folder).as_posix() for path in names if path not in used]
+    notes = (f"not used, no part of a split by their names: {listed(aside)}",) if aside else ()
+    return replace(book, notes=notes)
+
+
+def _among(path: Path, folder: Path) -> Sheet:
+    """Return the table among the images of a folder, or of one part."""
+    name = path.relative_to(folder).as_posix()
+    above = path.parent.relative_to(folder).as_posix()
+    prefix = "" if above == "." else f"{above}/"
+    return replace(_sheet(path, name), part=part_of(prefix), prefix=prefix)
+
+
+def _sheet(path: Path, name: str) -> Sheet:
+    if path.suffix.lower() == folders.PARQUET:
+        return _shards(name, path.parents[name.count("/")], [path], parts=False).sheets[0]
+    return (text.delimited if path.suffix.lower() in text.DELIMITERS else text.json_lines)(path, name)
+
+
+def _shards(shown: str, root: Path, shards: Sequence[Path], parts: bool) -> Book:
+    from hubft.data import parquet  # not at the top: pyarrow takes a while to import
+
+    return parquet.book(shown, root, shards, parts)
+
+
+def _datasets(data: str) -> Book:
+    try:
+        from hubft.data import huggingface  # not at the top: datasets is an extra
+    except ModuleNotFoundError as error:
+        if error.name != "datasets":
+            raise
+        raise DataError(f"{data!r} needs the library datasets: pip install '{EXTRA}'") from error
+    return huggingface.hub(data.removeprefix(HUB)) if data.startswith(HUB) else huggingface.saved(Path(data))
