@@ -24,8 +24,8 @@ from hubft.train import norms
 
 MENDED = r"mended   norm statistics lagged behind: loss on training images (\d+\.\d+) -> (\d+\.\d+)"
 KEPT = (
-    r"mended   training ended with an error of [\d.]+% on its images, its probe with [\d.]+% on them and [\d.]+% on images "
-    r"unseen: the probe is kept; try a lower --lr"
+    r"mended   training ended with an error of [\d.]+% on its images, its probe with [\d.]+% on them and [\d.]+% "
+    r"on images unseen: the probe is kept; try a lower --lr"
 )
 
 
@@ -107,7 +107,9 @@ def test_without_a_probe_a_training_that_diverged_is_not_packaged(
     insects: Path, tmp_path: Path, recipe: dict[str, Any]
 ) -> None:
     asked = job(insects, tmp_path / "run", recipe=WILD | recipe)
-    with pytest.raises(Diverged, match=SAID + "nothing has 1.1, .* try a lower lr than 1.* --resume .*/run --keep-anyway"):
+    with pytest.raises(
+        Diverged, match=SAID + "nothing has 1.1, .* try a lower lr than 1.* --resume .*/run --keep-anyway"
+    ):
         engine.finetune(asked)
     run = Run(tmp_path / "run")
     assert not run.package.exists() and any(run.checkpoints.iterdir())
