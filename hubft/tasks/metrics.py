@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import numpy
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
 
 RESAMPLES = 200  # of a bootstrap: the ends of a 95 % interval are then known to about a tenth of its length
 TITLES = {
@@ -98,7 +99,7 @@ def proportion(hits: int, n: int) -> Measured:
     return Measured(hits / n, float(interval.low), float(interval.high), n)
 
 
-Statistic = Callable[[NDArray[numpy.float64]], float]
+Statistic: TypeAlias = "Callable[[NDArray[numpy.float64]], float]"
 """Of how often each sample counts, float64 `[n]`; NaN where it is not defined for that."""
 
 
@@ -109,6 +110,8 @@ def bootstrap(
 
     The resamples are the same for every statistic of n samples, and from one call to the next.
     """
+    import numpy  # not at the top: what the command line prints needs none
+
     value = statistic(numpy.ones(n))
     random = numpy.random.default_rng(0)
     drawn = [statistic(random.multinomial(n, numpy.full(n, 1 / n)).astype(float)) for _ in range(resamples)]
