@@ -90,8 +90,7 @@ def fit(
     """
     sampler = batches.batch_sampler  # type: ignore[attr-defined]
     criterion = state.task.criterion(recipe)
-    mixes = recipe.augment == "strong" and state.task.mixes and feed is nullcontext
-    mixing = Mixing(state.task.outputs, recipe.seed) if mixes else None
+    mixing = _mixing(state.task, recipe, feed)
     model, forward = runtime.compiled(state.model), state.loaded.forward
     for batch in batches:
         if state.step == sampler.start or state.step % sampler.per_epoch == 0:
@@ -115,6 +114,11 @@ def fit(
         _update(state, recipe)
         scalars = _mean(results)
         yield Step(state.step, count(batch), scalars.pop("loss").detach(), lr, scalars)
+
+
+def _mixing(task: Task, recipe: Recipe, feed: Feed) -> Mixing | None:
+    mixes = recipe.augment == "strong" and task.mixes and feed is nullcontext
+    return Mixing(task.outputs, recipe.seed) if mixes else None
 
 
 def _update(state: State, recipe: Recipe) -> None:
