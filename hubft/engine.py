@@ -205,6 +205,10 @@ def _introduce(prepared: Prepared, run: Run, console: Console) -> None:
         console.say(f"and {len(data.quarantined) - 5} more, listed in {run.report / 'results.json'}")
     for note in data.notes:
         console.say(f"note: {note}")
+    if job.recipe.augment == "strong" and not data.task.mixes:
+        console.say(
+            f"note: images are not mixed, which has no meaning for {data.task.kind}; --augment strong does the rest"
+        )
     for remark in modality.of(prepared.loaded.inputs).remarks(prepared.loaded.inputs, data.train):
         console.say(remark)
 

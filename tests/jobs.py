@@ -4,11 +4,12 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from hubft import Head, Job
-from hubft.job import Compute, Recipe
+from hubft.job import Compute, Labels, Recipe
 
 EVERY_FIELD = Job(
     "timm:resnet18.a1_in1k",
     "pictures",
+    labels=Labels("path", ("kind", "grade"), "part", "patient", "photos", "several", ";", "none"),
     head=Head(hidden=(64, 32), dropout=0.25, outputs=7, pool="both"),
     recipe=Recipe(
         train="head,last:1@0.5",
@@ -27,6 +28,13 @@ EVERY_FIELD = Job(
         warmup=0.2,
         clip=2.0,
         averaging=0.5,
+        l1=0.001,
+        loss="focal",
+        class_weights=("rose=2", "tulip=0.5"),
+        head_weights=("uncertainty",),
+        sampler="balanced",
+        patience=2,
+        keep="best",
         smoothing=0.1,
         augment="strong",
         views=3,

@@ -50,14 +50,16 @@ def test_json_brings_back_every_field() -> None:
         assert from_dict(Job, json.loads(json.dumps(to_dict(job)))) == job
 
 
-@pytest.mark.parametrize("left_out", [None, "head", "recipe", "compute", "size", "holdout", "compress", "package"])
+@pytest.mark.parametrize(
+    "left_out", [None, "labels", "head", "recipe", "compute", "size", "holdout", "compress", "package"]
+)
 def test_what_json_leaves_out_is_the_default(left_out: str | None) -> None:
     data = {"reference": "toy:small", "data": "flowers"}
     if left_out:
         data = to_dict(JOB)
         del data[left_out]
     assert from_dict(Job, data) == JOB
-    assert from_dict(Job, data | {"recipe": {}, "head": {}, "compute": {}}) == JOB
+    assert from_dict(Job, data | {"recipe": {}, "head": {}, "labels": {}, "compute": {}}) == JOB
 
 
 def altered(path: str, value: object) -> Any:
@@ -114,6 +116,16 @@ def test_a_missing_key_is_named(key: str) -> None:
         ("head.hidden", "64"),
         ("head.hidden", [64, "32"]),
         ("head.hidden", {"64": 1}),
+        ("labels", None),
+        ("labels.task", "clustering"),
+        ("labels.target", "kind"),
+        ("labels.separator", None),
+        ("labels.empty", "nothing"),
+        ("recipe.loss", 1),
+        ("recipe.sampler", "weighted"),
+        ("recipe.keep", "first"),
+        ("recipe.class_weights", "balanced"),
+        ("recipe.patience", 1.5),
     ],
 )
 def test_a_value_of_the_wrong_type_is_named_by_its_path(path: str, value: object) -> None:
@@ -159,8 +171,19 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {  # field: (accepted, refused)
     "recipe.clip": ([0.0, 1e9], [-1.0, float("inf")]),
     "recipe.averaging": ([0.0, 0.999999], [-0.1, 1.0]),
     "recipe.smoothing": ([0.0, 0.99], [-0.1, 1.0, float("nan")]),
+    "recipe.l1": ([0.0, 1e3], [-0.1, 1001.0, float("nan")]),
+    "recipe.class_weights": (
+        [[], ["balanced"], ["a=0", "b=1e6"], ["a=b=1"]],
+        [["balance"], ["balanced", "a=1"], ["a"], ["a="], ["=1"], ["a=x"], ["a=-1"], ["a=1000001"], ["a=nan"]],
+    ),
+    "recipe.head_weights": (
+        [[], ["uncertainty"], ["a=0", "b=1e6"]],
+        [["balanced"], ["uncertainty", "a=1"], ["a"], ["a=-1"], ["a=inf"]],
+    ),
+    "recipe.patience": ([0, 100_000], [-1, 100_001]),
     "recipe.views": ([1, 64], [0, 65]),
     "recipe.seed": ([0, 2**63 - 1], [-1, 2**63, 10**400]),
+    "labels.target": ([[], ["kind"], ["kind", "grade"]], [["kind", "kind"], ["a", "b", "a"]]),
     "compute.threads": ([0, 1024], [-1, 1025]),
     "compute.cache": ([0.0, 1e6], [-0.1, float("inf"), float("nan")]),
     "compute.workers": ([-1, 1024], [-2, 1025]),

@@ -64,12 +64,8 @@ def evaluate(
             printing.write_outcomes(measured.outcomes, task, *file)
     if as_json:
         printing.print_evaluation(console, task, measured)
-        return
-    left_out = [f"left out {path!r}: {reason}" for path, reason in measured.left_out.items()]
-    for line in (*(f"note: {note}" for note in measured.notes), *left_out, printing.trained_on(measured)):
-        console.say(line)
-    printing.print_metrics(console, measured.metrics, f"{package} on {measured.title}")
-    printing.print_details(console, task, measured.metrics, matrix)
+    else:
+        printing.print_measured(console, package, task, measured, matrix)
 
 
 def predict(

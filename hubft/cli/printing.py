@@ -126,6 +126,15 @@ def trained_on(measured: Evaluation) -> str:
     return f"none of the {total:,} images was trained on"
 
 
+def print_measured(console: Console, package: str, task: Task, measured: Evaluation, matrix: bool) -> None:
+    """Print for people what a package reached on images, and what is to be known of these."""
+    left_out = [f"left out {path!r}: {reason}" for path, reason in measured.left_out.items()]
+    for line in (*(f"note: {note}" for note in measured.notes), *left_out, trained_on(measured)):
+        console.say(line)
+    print_metrics(console, measured.metrics, f"{package} on {measured.title}")
+    print_details(console, task, measured.metrics, matrix)
+
+
 def print_metrics(console: Console, metrics: Metrics, what: str) -> None:
     """Print what a model reached on images, with intervals."""
     rows = [[title(name), measured] for name, measured in metrics.values.items()]

@@ -128,6 +128,9 @@ def read(path: Path) -> Manifest:
         raise PackageError(f"{path}: not a file of at most {MANIFEST_LIMIT} bytes")
     data = _unsealed(path.read_bytes())
     try:
+        foreign = ("head", "inputs") if data["schema"] == 1 else ("preprocess",)
+        if other := [key for key in foreign if key in data]:
+            raise PackageError(f"manifest: unknown key {other[0]!r} in schema {data['schema']}")
         data = _of_schema_1(data) if data["schema"] == 1 else data
         job, inputs = data.get("job"), data.pop("inputs", None)
         if not isinstance(job, dict) or "head" in job:
@@ -148,7 +151,7 @@ def _of_schema_1(data: dict[str, Any]) -> dict[str, Any]:
     """Return the manifest of a classifier of images, which all of schema 1 are, as schema 2 has it."""
     classes, files = data.pop("classes", None), data.get("files")
     if isinstance(files, dict):
-        files = {name: {**file, "role": ROLES.get(name, "")} if isinstance(file, dict) else file
+        files = {name: {"role": ROLES.get(name, ""), **file} if isinstance(file, dict) else file
                  for name, file in files.items()}  # fmt: skip
     preprocess = data.pop("preprocess", None)
     inputs = {"kind": "images", **preprocess} if isinstance(preprocess, dict) else preprocess

@@ -21,7 +21,7 @@ def of(data: object) -> Metrics | None:
     facts = data if isinstance(data, Mapping) else {}
     values = {}
     for name, one in list(facts.items())[: 2 * MOST]:
-        if (measured := one_of(one)) and isinstance(name, str):
+        if isinstance(name, str) and (measured := one_of(name, one)):
             values[name] = measured
     headline = facts.get("headline", "accuracy")
     if not isinstance(headline, str) or headline not in values:
@@ -30,12 +30,14 @@ def of(data: object) -> Metrics | None:
     return Metrics(headline, values, float(loss) if _finite(loss) else math.nan)
 
 
-def one_of(data: object) -> Measured | None:
-    """Return the number that plain data states, or None where it is none."""
+def one_of(name: str, data: object) -> Measured | None:
+    """Return the number that plain data states of a metric, or None where it is none that this can have."""
     if not isinstance(data, Mapping):
         return None
     value, low, high, n = (data.get(key) for key in ("value", "low", "high", "n"))
     better = data.get("better", "higher")
+    if name in SHARES and not all(one is None or (_finite(one) and 0 <= one <= 1) for one in (value, low, high)):
+        return None
     if not _finite(value) or type(n) is not int or not 0 <= n < 10**12 or better not in ("higher", "lower"):
         return None
     if low is None and high is None:
@@ -69,7 +71,7 @@ def listed(details: Mapping[str, Any], names: int) -> dict[str, list[Measured | 
     found = {}
     for name, many in list(details.items())[: 2 * MOST]:
         if isinstance(name, str) and isinstance(many, list) and len(many) == names:
-            measured = [one_of(one) for one in many]
+            measured = [one_of(name, one) for one in many]
             if any(measured):
                 found[name] = measured
     return found

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import numpy
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
 
 RESAMPLES = 200  # of a bootstrap: the ends of a 95 % interval are then known to about a tenth of its length
 TITLES = {
@@ -111,9 +112,9 @@ def proportion(hits: int, n: int) -> Measured:
     return Measured(hits / n, float(interval.low), float(interval.high), n)
 
 
-Statistic = Callable[[NDArray[numpy.float64]], float]
+Statistic: TypeAlias = "Callable[[NDArray[numpy.float64]], float]"
 """Of how often each sample counts, float64 `[n]`; NaN where it is not defined for that."""
-Statistics = Callable[[NDArray[numpy.float64]], NDArray[Any]]
+Statistics: TypeAlias = "Callable[[NDArray[numpy.float64]], NDArray[Any]]"
 """Several of them, `[k]`."""
 
 
@@ -122,12 +123,16 @@ def bootstrap(statistic: Statistic, n: int, *, better: Literal["higher", "lower"
 
     The resamples are the same for every statistic of n samples, and from one call to the next.
     """
+    import numpy  # not at the top: what the command line prints needs none
+
     (found,) = bootstraps(lambda counts: numpy.array([statistic(counts)]), n)
     return replace(found, better=better)
 
 
 def bootstraps(statistics: Statistics, n: int, *, resamples: int = RESAMPLES) -> list[Measured]:
     """Return several statistics of n samples with their intervals, as `bootstrap` does for one."""
+    import numpy
+
     random, chances = numpy.random.default_rng(0), numpy.full(n, 1 / n)
     values = statistics(numpy.ones(n))
     drawn = numpy.array([statistics(random.multinomial(n, chances).astype(float)) for _ in range(resamples)])
@@ -135,6 +140,8 @@ def bootstraps(statistics: Statistics, n: int, *, resamples: int = RESAMPLES) ->
 
 
 def _between(value: float, drawn: NDArray[Any], n: int) -> Measured:
+    import numpy
+
     known = drawn[numpy.isfinite(drawn)]
     if len(known) < len(drawn) / 2 or not len(known):
         return Measured(value, None, None, n)

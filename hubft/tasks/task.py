@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from hubft.base.errors import PackageError, suggest
 from hubft.base.serialize import from_dict, to_dict
+from hubft.tasks.columns import Column, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from hubft.tasks.losses import Loss
     from hubft.tasks.metrics import Metrics
 
+__all__ = ["KINDS", "Column", "Table", "Task", "named", "plain", "read"]
+
 KINDS = {
     "classification": "Classification",
     "multilabel": "Multilabel",
@@ -25,17 +27,6 @@ KINDS = {
     "several": "Several",
 }
 """Kind of a task -> its class, in the file of that name. A new task is a file and a line here."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A target column as the data states it."""
-
-    name: str
-    values: Sequence[Any]
-    """A text or a JSON type for each row; None for a gap."""
-    names: tuple[str, ...] = ()
-    """Of its classes in order, where the data says them."""
 
 
 class Task(Protocol):
@@ -245,27 +236,6 @@ class Task(Protocol):
     def verdict(self, true: Mapping[str, Any], said: Mapping[str, Any], error: float) -> dict[str, Any]:
         """Return a labelled sample as a row of a table: what it is, what it was taken for, how wrong that is."""
         return {**true, **{f"predicted_{name}": cell for name, cell in self.cells(said, 1).items()}, "error": error}
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table for people."""
-
-    columns: tuple[str, ...]
-    rows: Sequence[Sequence[Any]]
-    """Names are foreign text, for the reader's side to escape; a `Measured` shows its interval."""
-
-    @classmethod
-    def of_names(cls, what: str, names: Sequence[str], metrics: Metrics, columns: Sequence[str]) -> Self:
-        """Return what was measured of each name, a row each: details that are a list of `Measured` as JSON, or None.
-
-        :param what: the names are, as the head of their column.
-        """
-        from hubft.tasks.metrics import Measured
-
-        found = [metrics.details.get(column, [None] * len(names)) for column in columns]
-        cells = [[one and Measured(**one) for one in column] for column in found]
-        return cls((what, *columns), [(name, *row) for name, *row in zip(names, *cells, strict=True)])
 
 
 def plain(task: Task) -> dict[str, Any]:

@@ -90,9 +90,7 @@ def fit(
     """
     sampler = batches.batch_sampler  # type: ignore[attr-defined]
     criterion = state.task.criterion(recipe)
-    mixes = recipe.augment == "strong" and state.task.mixes and feed is nullcontext
-    kind = modality.of(state.loaded.inputs)
-    mixing = kind.mixing(state.task.outputs, recipe.seed) if mixes else None
+    mixing = _mixing(state, recipe, feed)
     model, forward = runtime.compiled(state.model), state.loaded.forward
     for batch in batches:
         if state.step == sampler.start or state.step % sampler.per_epoch == 0:
@@ -116,6 +114,12 @@ def fit(
         _update(state, recipe)
         scalars = _mean(results)
         yield Step(state.step, count(batch), scalars.pop("loss").detach(), lr, scalars)
+
+
+def _mixing(state: State, recipe: Recipe, feed: Feed) -> Callable[[Batch, int], Batch] | None:
+    if recipe.augment != "strong" or not state.task.mixes or feed is not nullcontext:
+        return None
+    return modality.of(state.loaded.inputs).mixing(state.task.outputs, recipe.seed)
 
 
 def _update(state: State, recipe: Recipe) -> None:

@@ -278,7 +278,7 @@ def test_finetune_leaves_a_run(trained: Trained) -> None:
         "metrics.jsonl",
         *(f"report/{name}" for name in ("results.json", "curves.png", "confusion.png")),
         *(f"package/{name}" for name in ("hubft.json", "model.safetensors", "selftest.safetensors", "README.md")),
-        "package/confusion.png",
+        "package/picture.png",
     }
     assert any(name.startswith("checkpoints/") for name in files)
     job = from_dict(Job, json.loads((trained.folder / "job.json").read_text()))
@@ -316,7 +316,7 @@ def test_two_identical_commands_see_identical_data(hubft: Hubft, tmp_path: Path)
     assert said in first.out and said in second.out
     manifests = [json.loads((run / "package" / "hubft.json").read_text()) for run in (here / "data" / "runs").iterdir()]
     assert len(manifests) == 2 and manifests[0]["data"] == manifests[1]["data"]
-    assert manifests[0]["classes"] == ["ants", "bees"]
+    assert manifests[0]["task"]["classes"] == ["ants", "bees"]
 
 
 def test_a_test_part_is_measured_once_and_shown_apart(hubft: Hubft, tmp_path: Path) -> None:

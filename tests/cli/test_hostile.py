@@ -134,9 +134,9 @@ def test_what_a_run_writes_can_be_shown(trained: Trained) -> None:
         assert {c for c in text if not c.isprintable() and c not in "\n\x7f"} == set(), name
     results = json.loads((trained.run / "report" / "results.json").read_text(encoding="utf-8"))
     manifest = json.loads((trained.run / "package" / "hubft.json").read_text(encoding="ascii"))
-    assert results["classes"] == manifest["classes"] == sorted(FOLDERS), "data is data, whatever it is"
+    assert results["classes"] == manifest["task"]["classes"] == sorted(FOLDERS), "data is data, whatever it is"
     assert manifest["job"]["data"] == DATA
-    for name in ("report/curves.png", "report/confusion.png", "package/confusion.png"):
+    for name in ("report/curves.png", "report/confusion.png", "package/picture.png"):
         with Image.open(trained.run / name) as image:
             image.load()
             assert image.format == "PNG" and max(image.size) < 4000
@@ -227,7 +227,7 @@ def test_no_class_of_a_stranger_is_a_path(stranger: Stranger, tmp_path: Path) ->
 @pytest.mark.parametrize("name", [*REFUSED, "", "a\0b", "\udcff", "x | y\r\n# evil", "twice"])
 def test_a_stranger_s_name_that_cannot_be_shown_or_stands_twice_is_refused(tmp_path: Path, name: str) -> None:
     packages.write(tmp_path / "p", packages.toy_job(), ("ant", "bee", "twice"))
-    packages.rewrite(tmp_path / "p", lambda data: data.update(classes=[name, "bee", "twice"]))
+    packages.rewrite(tmp_path / "p", lambda data: data["task"].update(classes=[name, "bee", "twice"]))
     ran = in_folder(tmp_path, "show", tmp_path / "p")
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
     assert ran.err.startswith("hubft: hubft.json: the name of the class '") or "2 classes have the name" in ran.err
@@ -299,4 +299,4 @@ def test_pushed_and_pulled(stranger: Stranger, tmp_path: Path, server: Any) -> N
         pulled = user.run("pull", "me/toys", "--output", "copy")
         assert pulled.code == 0, pulled.err
     check_lines(pushed.out + pulled.out)
-    assert package.read(user.work / "copy").manifest.classes == stranger.classes
+    assert package.read(user.work / "copy").manifest.task.names == stranger.classes

@@ -69,7 +69,7 @@ HEAD = {"head.weight", "head.bias"}
 def test_the_same_classes_go_on_from_the_head_that_is_there(parent: Path, insects: Path, tmp_path: Path) -> None:
     result, console = heard(further(parent, insects, tmp_path / "more"))
     assert same(state(parent), state(tmp_path / "more")) == state(parent).keys()
-    assert result.metrics["confusion"] == manifest(parent).metrics["confusion"]
+    assert result.metrics.details["confusion"] == manifest(parent).metrics["confusion"]
     assert len(console.about("probe    accuracy ")) == 1 and "as it is in the package" in console.about("probe")[0]
 
 
@@ -83,7 +83,7 @@ def test_a_head_that_errs_on_the_new_images_is_solved_anew(parent: Path, insects
     result, console = heard(further(parent, swapped, tmp_path / "more"))
     moved = state(parent).keys() - same(state(parent), state(tmp_path / "more"))
     assert moved == HEAD and "held out from it" in console.about("probe")[0]
-    assert result.metrics["accuracy"]["value"] > 0.5
+    assert result.metrics.values["accuracy"].value > 0.5
 
 
 def test_without_a_probe_the_head_goes_on_as_it_is(parent: Path, insects: Path, tmp_path: Path) -> None:
@@ -99,14 +99,14 @@ def test_training_goes_on_on_the_package_s_weights(parent: Path, insects: Path, 
     moved = before.keys() - same(before, after)
     assert {"stem.0.weight", "head.weight"} <= moved
     assert all(torch.allclose(before[name], after[name], atol=1e-2) for name in before)
-    assert result.metrics["accuracy"]["value"] >= manifest(parent).metrics["accuracy"]["value"] - 0.1
+    assert result.metrics.values["accuracy"].value >= manifest(parent).metrics["accuracy"]["value"] - 0.1
 
 
 def test_other_classes_get_a_fresh_head_on_the_same_body(parent: Path, pets: Path, tmp_path: Path) -> None:
     engine.finetune(further(parent, pets, tmp_path / "more"))
     before, after = state(parent), state(tmp_path / "more")
     assert same(before, after) == before.keys() - HEAD and after["head.weight"].shape == (2, 32)
-    assert manifest(tmp_path / "more").classes == OTHERS
+    assert manifest(tmp_path / "more").task.names == OTHERS
 
 
 PARENTS: dict[str, dict[str, Any]] = {
@@ -164,7 +164,7 @@ def test_a_full_package_needs_no_parent(parent: Path, pets: Path, tmp_path: Path
     engine.finetune(further(first, pets, tmp_path / "more"))
     shutil.rmtree(first)
     assert load.load(tmp_path / "more", prove=True).hubft["reference"] == "package:first"
-    assert inference.evaluate(load.package(tmp_path / "more"), pets, trust=False).metrics["accuracy"]["n"] == 8
+    assert inference.evaluate(load.package(tmp_path / "more"), pets, trust=False).metrics.values["accuracy"].n == 8
 
 
 def test_a_delta_holds_what_differs_from_its_parent_and_needs_those_very_bytes(

@@ -19,9 +19,9 @@ from hubft import Base, Head, Preprocess
 from hubft.cli.main import app
 from hubft.families.plugins import ROOT
 from hubft.job import Job
-from hubft.publish import card, lines
-from hubft.publish.manifest import CARD, CONFIG, DELTA, PICTURE, SELFTEST, WEIGHTS, File, Manifest
-from hubft.tasks import metrics
+from hubft.publish import card, lines, measured
+from hubft.publish.manifest import CARD, CONFIG, DELTA, PICTURE, ROLES, SELFTEST, WEIGHTS, File, Manifest
+from hubft.tasks.classification import Classification
 
 BASE = Base("toy:small", revision="1", license="cc0-1.0", hub="timm/toy.small", sha256="a" * 64)
 
@@ -29,16 +29,17 @@ BASE = Base("toy:small", revision="1", license="cc0-1.0", hub="timm/toy.small", 
 def manifest(*more: str, **changes: Any) -> Manifest:
     """Return the manifest of a measured fine-tune; `more` are names of further files."""
     names = (WEIGHTS if changes.get("delta") is None else DELTA, SELFTEST, CARD, *more)
-    numbers = metrics.classification(torch.eye(3).repeat(8, 1)[:20], torch.arange(3).repeat(8)[:20], "abc")
+    task = Classification(packages.CLASSES)
+    numbers = task.measure(torch.eye(3).repeat(8, 1)[:20], torch.arange(3).repeat(8)[:20]).plain()
     facts: dict[str, Any] = {
         "job": packages.toy_job(size=64).published(),
-        "classes": packages.CLASSES,
+        "task": task,
         "preprocess": Preprocess((64, 64), 72),
         "base": BASE,
         "metrics": numbers | packages.ACCURACY,
         "data": {"train": {"samples": 60, "sha256": "b" * 64}, "val": {"samples": 20, "sha256": "c" * 64}},
         "versions": {"python": "3.11.7", "hubft": "0.1.0"},
-        "files": {name: File("0" * 64, 1) for name in names},
+        "files": {name: File("0" * 64, 1, ROLES[name]) for name in names},
     }
     return Manifest(**facts | changes)
 
@@ -105,15 +106,38 @@ def test_a_folder_s_name_is_no_identifier_of_the_hub() -> None:
 
 
 @pytest.mark.parametrize(
-    "measured",
+    "wrong",
     [None, 0.9, [], {}, {"value": "0.9"}, packages.ACCURACY["accuracy"] | {"value": 1e999}]
-    + [packages.ACCURACY["accuracy"] | {key: wrong} for key in ("value", "n") for wrong in ("<b>", -1, 10**4000, True)],
+    + [packages.ACCURACY["accuracy"] | {key: wrong} for key in ("value", "n") for wrong in ("<b>", -1, 10**4000, True)]
+    + [packages.ACCURACY["accuracy"] | {key: wrong} for key in ("low", "high") for wrong in ("<b>", -1, 1e999, 2)]
+    + [packages.ACCURACY["accuracy"] | {"low": None}, packages.ACCURACY["accuracy"] | {"low": 0.96}]
+    + [packages.ACCURACY["accuracy"] | {"better": wrong} for wrong in (None, "<b>", [], {})],
 )
-def test_what_was_not_measured_is_not_stated(measured: object) -> None:
-    stated = manifest(metrics={"accuracy": measured, "recall": [measured] * 3, "uncompressed": measured})
+def test_what_was_not_measured_is_not_stated(wrong: object) -> None:
+    others = {"uncompressed": wrong, "test": {"accuracy": wrong}}
+    stated = manifest(metrics={"accuracy": wrong, "recall": [wrong] * 3, **others})
     text = card.text(stated)
-    assert "model-index" not in parsed(text) and "Accuracy" not in text and text.count("not measured") == 3
-    assert card.accuracy(stated.metrics) == ""
+    assert "model-index" not in parsed(text) and "ccuracy" not in text and "recall" not in text
+    assert "Before" not in text and "On test" not in text and "| 0 | `ant` |\n" in text
+    assert measured.headline(stated.metrics) == ""
+    some = manifest(metrics={"accuracy": wrong, "recall": [packages.ACCURACY["accuracy"], wrong, wrong]})
+    assert card.text(some).count("not measured") == 2
+
+
+@pytest.mark.parametrize("headline", [None, 3, ["accuracy"], "loss", "gone", "<b>", {"value": 1}])
+def test_a_headline_that_is_no_number_is_not_stated(headline: object) -> None:
+    text = card.text(manifest(metrics={"headline": headline, "loss": 0.3, **packages.ACCURACY}))
+    assert "model-index" not in parsed(text) and "ccuracy" not in text
+
+
+def test_a_metric_of_a_stranger_is_shown_and_does_nothing() -> None:
+    name = "<b>[x](https://evil.example)|\n---"
+    text = card.text(manifest(metrics={"headline": name, name: packages.ACCURACY["accuracy"], **packages.ACCURACY}))
+    spans = [t for t in MarkdownIt().enable("table").parse(ModelCard(text).text) if t.type == "inline"]
+    shown = [child for span in spans for child in span.children or [] if "evil" in child.content]
+    assert len(shown) == 2 and {child.type for child in shown} == {"code_inline"}
+    kinds = [metric["type"] for result in parsed(text)["model-index"][0]["results"] for metric in result["metrics"]]
+    assert len(kinds) == 3 and all(re.fullmatch(r"[\w.-]+", kind) for kind in kinds)
 
 
 def test_the_reader_finds_the_result_the_picture_and_the_ways_to_load_first() -> None:
@@ -128,14 +152,17 @@ def test_the_reader_finds_the_result_the_picture_and_the_ways_to_load_first() ->
         "timm.create_model",
         "torch.hub.load",
         "hubft predict",
+        "## Measured on held-out images",
+        "| `accuracy` | 90.0 % (95 % interval 80.0 to 95.0 %, 40 images) |",
+        "## Outputs",
+        "| output | class | recall | precision |",
+        "| 0 | `ant` | 100.0 % (95 % interval 64.6 to 100.0 %, 7 images) | 100.0 % (",
         "## Reproduce it",
         "hubft finetune toy:small DATA --size 64",
         f"| training | `60` | `{'b' * 64}` |",
         f"| held out | `20` | `{'c' * 64}` |",
         "| base | `toy:small` |",
         "| version of `python` | `3.11.7` |",
-        "## Classes",
-        "| 0 | `ant` | 100.0 % (95 % interval 64.6 to 100.0 %, 7 images) |",
     ]
     places = [text.find(words) for words in wanted]
     assert -1 not in places and places == sorted(places)
@@ -204,7 +231,7 @@ def test_the_command_holds_what_is_not_a_default() -> None:
 
 def test_many_classes_are_cut() -> None:
     names = tuple(f"class {i}" for i in range(card.ROWS + 5))
-    text = card.text(manifest(classes=names, metrics={}))
+    text = card.text(manifest(task=Classification(names), metrics={}))
     assert f"into {card.ROWS + 5} classes: `class 0`" in text and f"`class 7` and {card.ROWS - 3} more." in text
     assert len(re.findall(r"^\| \d+ \| `class", text, re.MULTILINE)) == card.ROWS
     assert "And 5 more, in hubft.json.\n" in text

@@ -145,7 +145,7 @@ def folder_of(path: Path) -> Path:
 def write(folder: Path, job: Job, white: int) -> package.Package:
     """Write a package, and return it as one of a run whose 16-bit grey was white at that value."""
     packages.write(folder, job, pretrained=False)
-    packages.rewrite(folder, lambda data: data["preprocess"].update(white=white))
+    packages.rewrite(folder, lambda data: data["inputs"].update(white=white))
     return package.read(folder)
 
 

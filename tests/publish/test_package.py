@@ -4,11 +4,13 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import struct
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import MISSING, fields, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,20 @@ import packages
 import pytest
 import safetensors.torch
 import torch
+from jobs import EVERY_FIELD
 from torch import nn
 from torchvision.transforms import v2
 
+from hubft import Base, Preprocess
 from hubft.base.errors import HubftError, PackageError
+from hubft.base.serialize import to_dict
 from hubft.images import transforms
 from hubft.publish import manifest, package, selftest, tensors
 from hubft.share.load import filled
 from hubft.share.load import model as load_model
+from hubft.tasks.classification import Classification
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "schema1"
 
 
 @pytest.fixture
@@ -36,9 +44,11 @@ def full(tmp_path: Path) -> Path:
 def test_manifest_comes_back_equal_and_without_paths(full: Path) -> None:
     found = package.read(full).manifest
     assert found.job.data == "mine"
-    assert found.classes == packages.CLASSES
+    assert found.task == Classification(packages.CLASSES)
     data = json.loads((full / package.MANIFEST).read_text())
-    assert data["task"]["outputs"] == 3 and "task" not in data["job"]
+    assert data["schema"] == 2 and data["head"]["outputs"] == 3 and not {"head", "task"} & data["job"].keys()
+    assert data["task"] == {"kind": "classification", "classes": list(packages.CLASSES), "counts": []}
+    assert data["inputs"]["kind"] == "images" and "preprocess" not in data
     assert sorted(data["files"]) == ["README.md", "model.safetensors", "selftest.safetensors"]
     assert sorted(p.name for p in full.iterdir()) == sorted([*data["files"], "hubft.json"])
     assert [p.name for p in full.parent.iterdir()] == ["full"]
@@ -103,7 +113,7 @@ def test_sigkill_leaves_the_old_package_or_the_new(tmp_path: Path) -> None:
         os.kill(child.pid, signal.SIGKILL)
         child.join()
         found = package.locate(folder)
-        assert found and len(package.read(found).manifest.classes) == 3
+        assert found and len(package.read(found).manifest.task.names) == 3
     packages.write(folder, packages.toy_job())
     assert [p.name for p in tmp_path.iterdir()] == ["p"]
 
@@ -122,9 +132,9 @@ def test_a_crash_between_the_renames_keeps_the_old(full: Path, which: int, monke
         packages.write(full, packages.toy_job(), classes=("x", "y", "z"))
     monkeypatch.undo()
     found = package.locate(full)
-    assert found and package.read(found).manifest.classes == packages.CLASSES
+    assert found and package.read(found).manifest.task.names == packages.CLASSES
     packages.write(full, packages.toy_job(), classes=("x", "y", "z"))
-    assert package.read(full).manifest.classes == ("x", "y", "z")
+    assert package.read(full).manifest.task.names == ("x", "y", "z")
     assert [p.name for p in full.parent.iterdir()] == ["full"]
 
 
@@ -142,30 +152,53 @@ def at(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
 
 HOSTILE = {
     "no schema": (at("schema", value="1"), "no schema of hubft"),
-    "newer": (at("schema", value=2), "newer hubft .*: update hubft"),
+    "newer": (at("schema", value=3), "newer hubft .*: update hubft"),
     "unknown key": (at("run_this", value="rm"), "unknown key 'run_this'"),
     "unknown key of the job": (at("job", "epohcs", value=3), "unknown key 'epohcs'"),
-    "task twice": (at("job", "task", value={}), "task stand beside it"),
-    "no task": (at("task", value=None), "expected an object"),
+    "schema 0": (at("schema", value=0), "no schema of hubft"),
+    "schema of another": (at("schema", value=1), "unknown key|must be an object"),
+    "head twice": (at("job", "head", value={}), "head stand beside it"),
+    "no head": (at("head", value=None), "expected an object"),
+    "the head of schema 1": (at("job", "task", value={"outputs": 3}), "unknown key 'task'"),
+    "the classes of schema 1": (at("classes", value=["ant", "bee", "cat"]), "unknown key 'classes'"),
+    "no task": (at("task", value=None), "a task must be an object with a kind"),
+    "task is a list": (at("task", value=["classification"]), "a task must be an object with a kind"),
+    "task without a kind": (at("task", value={"classes": ["ant", "bee", "cat"]}), "a task must be an object with a k"),
+    "kind is a list": (at("task", "kind", value=["classification"]), "a task must be an object with a kind"),
+    "kind of nothing": (at("task", "kind", value="clasification"), "is none of .*Did you mean 'classification'"),
+    "kind is a module": (at("task", "kind", value="hubft.cli.main"), "task 'hubft.cli.main' is none of classification"),
+    "kind is a file": (at("task", "kind", value="losses"), "task 'losses' is none of classification"),
+    "unknown key of the task": (at("task", "run_this", value="rm"), "unknown key 'run_this'"),
+    "counts no numbers": (at("task", "counts", value=["many"]), "not int"),
+    "inputs of another kind": (at("inputs", "kind", value="sounds"), "inputs must be an object of the kind images"),
+    "no inputs": (at("inputs", value=None), "inputs must be an object of the kind images"),
+    "inputs is a list": (at("inputs", value=[]), "inputs must be an object of the kind images"),
+    "preprocess beside inputs": (at("preprocess", value={}), "unknown key 'preprocess'"),
+    "a change of structure": (at("structure", value=[{"kind": "pruned"}]), "does not know: update hubft"),
     "job is a list": (at("job", value=[]), "job must be an object"),
     "wrong type": (at("job", "recipe", "epochs", value="many"), "not int"),
     "an endless number": (at("job", "recipe", "lr", value=10**4000), "."),
-    "wide head": (at("task", "hidden", value=[65536] * 8), "needs more numbers"),
-    "wider head": (at("task", "hidden", value=[10**9]), "hidden 1000000000: must be in 1..65536"),
-    "many outputs": (at("task", "outputs", value=10**9), "outputs"),
-    "fewer classes": (at("classes", value=["ant"]), "1 classes for 3 outputs"),
-    "classes no list": (at("classes", value="ant"), "classes"),
-    "size": (at("preprocess", "size", value=[10**6, 10**6]), "must lie in"),
-    "crop": (at("preprocess", "crop", value="eval"), "crop 'eval'"),
-    "white": (at("preprocess", "white", value=0), "white 0 must lie in 1..65535"),
+    "wide head": (at("head", "hidden", value=[65536] * 8), "needs more numbers"),
+    "wider head": (at("head", "hidden", value=[10**9]), "hidden 1000000000: must be in 1..65536"),
+    "many outputs": (at("head", "outputs", value=10**9), "outputs"),
+    "fewer classes": (at("task", "classes", value=["ant"]), "1 class names for 3 outputs"),
+    "classes no list": (at("task", "classes", value="ant"), "classes"),
+    "one class twice": (at("task", "classes", value=["ant", "bee", "ant"]), "2 of class have the name 'ant'"),
+    "a class of controls": (at("task", "classes", value=["ant", "bee", "\x1b[31m"]), r"class '\\x1b\[31m' "),
+    "size": (at("inputs", "size", value=[10**6, 10**6]), "must lie in"),
+    "crop": (at("inputs", "crop", value="eval"), "crop 'eval'"),
+    "white": (at("inputs", "white", value=0), "white 0 must lie in 1..65535"),
     "reference": (at("job", "reference", value="os.system"), "no model reference"),
     "base": (at("base", "reference", value="../../x"), "no model reference"),
     "same as": (at("base", "same_as", value=["x"]), "no model reference"),
     "requires": (at("base", "requires", value="--index-url=http://evil x"), "no distribution"),
     "regular expression": (at("job", "recipe", "train", value="match:a{99999999999999999}"), "."),
     "delta in a full package": (at("delta", value={}), "delta says otherwise"),
-    "path": (at("files", "../../.bashrc", value={"sha256": "0" * 64, "size": 1}), "files"),
+    "path": (at("files", "../../.bashrc", value={"sha256": "0" * 64, "size": 1, "role": "weights"}), "files"),
     "no file": (at("files", value={}), "files"),
+    "a role of none": (at("files", "README.md", "role", value="code"), "each with its role"),
+    "a role of another": (at("files", "README.md", "role", value="weights"), "each with its role"),
+    "no role": (lambda data: data["files"]["README.md"].pop("role"), "role"),
     "sha256": (at("files", "README.md", "sha256", value="x"), "no sha256"),
     "size of a file": (at("files", "model.safetensors", "size", value=-1), "needs more numbers"),
 }
@@ -177,6 +210,97 @@ def test_hostile_manifests_are_refused_in_one_line(full: Path, name: str) -> Non
     packages.rewrite(full, change)
     with pytest.raises(PackageError, match=words) as caught:
         package.read(full)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
+
+
+EVERY_KEY = {
+    "metrics": {"headline": "accuracy", **packages.ACCURACY, "loss": 0.25, "test": packages.ACCURACY},
+    "data": {"train": {"samples": 60, "sha256": "b" * 64}},
+    "frozen": {"tensors": 7, "sha256": "c" * 64},
+    "settled": {"epochs": 3, "precision": "fp32"},
+    "versions": {"python": "3.11.7"},
+}
+
+
+@pytest.mark.parametrize("kind", ["full", "delta"])
+def test_every_key_of_a_manifest_comes_back(tmp_path: Path, kind: Any) -> None:
+    """Each field has another value than its default, but for what is unknown yet and refused."""
+    job = replace(EVERY_FIELD, package=kind).with_outputs(3).published()
+    base = Base("package:mine", "r", "mit", "dist", "me/mine", ("toy:small",), ("toy:medium", "toy:small"), "a" * 64)
+    names = [manifest.DELTA if kind == "delta" else package.WEIGHTS, *(package.SELFTEST, package.CARD)]
+    names += [package.PICTURE, package.CONFIG]
+    stated = manifest.Manifest(
+        job,
+        Classification(packages.CLASSES, (20, 30, 10)),
+        Preprocess((48, 40), (52, 44), "squash", "nearest", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bgr", 4095),
+        base,
+        delta={"stem.0.weight": "d" * 64} if kind == "delta" else None,
+        files={name: manifest.File("e" * 64, 10**9, manifest.ROLES[name]) for name in names},
+        **EVERY_KEY,
+    )
+    (tmp_path / package.MANIFEST).write_text(manifest.to_json(stated), encoding="ascii")
+    found = manifest.read(tmp_path / package.MANIFEST)
+    assert found == stated and manifest.to_json(found) == manifest.to_json(stated)
+    plain = json.loads(manifest.to_json(stated))
+    beside = {"schema", "seal", "head", "inputs", "task"}
+    assert plain.keys() == {one.name for one in fields(manifest.Manifest)} - {"preprocess"} | beside
+    for one in (stated, stated.task, stated.preprocess, stated.base):
+        same = [f.name for f in fields(one) if f.default is not MISSING and getattr(one, f.name) == f.default]
+        assert set(same) <= {"schema", "structure", "delta" if kind == "full" else "schema"}, one
+
+
+# ---- schema 1 --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A package that was written with schema 1."""
+    return Path(shutil.copytree(GOLDEN / "full", tmp_path / "old"))
+
+
+def test_a_manifest_of_schema_1_is_one_of_today(old: Path) -> None:
+    plain, found = json.loads((old / package.MANIFEST).read_text()), package.read(old).manifest
+    assert found.task == Classification(("daisy", "rose", "tulip")) and found.schema == manifest.SCHEMA
+    assert found.picture == "confusion.png" and found.job.head.outputs == plain["task"]["outputs"] == 3
+    assert json.loads(json.dumps(to_dict(found.preprocess))) == plain["preprocess"]
+    assert found.metrics == plain["metrics"]
+    assert (found.data, found.frozen, found.versions) == (plain["data"], plain["frozen"], plain["versions"])
+    assert {name: (file.sha256, file.size) for name, file in found.files.items()} == {
+        name: (file["sha256"], file["size"]) for name, file in plain["files"].items()
+    }
+
+
+HOSTILE_1 = {
+    "unknown key": (at("run_this", value="rm"), "unknown key 'run_this'"),
+    "task twice": (at("job", "task", value={}), "unknown key 'task'"),
+    "head of schema 2": (at("job", "head", value={}), "head stand beside it"),
+    "head beside it": (at("head", value={"outputs": 3}), "unknown key 'head'"),
+    "inputs beside it": (at("inputs", value={"kind": "images"}), "unknown key 'inputs'"),
+    "no task": (at("task", value=None), "expected an object"),
+    "task of schema 2": (at("task", value={"kind": "classification", "classes": ["a", "b", "c"]}), "unknown key"),
+    "job is a list": (at("job", value=[]), "job must be an object"),
+    "wide head": (at("task", "hidden", value=[65536] * 8), "needs more numbers"),
+    "many outputs": (at("task", "outputs", value=10**9), "outputs"),
+    "fewer classes": (at("classes", value=["ant"]), "1 class names for 3 outputs"),
+    "no classes": (at("classes", value=None), "classes"),
+    "classes no list": (at("classes", value="ant"), "classes"),
+    "no preprocess": (at("preprocess", value=None), "inputs must be an object"),
+    "preprocess a list": (at("preprocess", value=[]), "inputs must be an object"),
+    "size": (at("preprocess", "size", value=[10**6, 10**6]), "must lie in"),
+    "path": (at("files", "../../.bashrc", value={"sha256": "0" * 64, "size": 1}), "files"),
+    "a file with a role": (at("files", "../x", value={"sha256": "0" * 64, "size": 1, "role": "card"}), "files"),
+    "files a list": (at("files", value=[]), "files"),
+    "a file a text": (at("files", "README.md", value="x"), "expected an object"),
+    "size of a file": (at("files", "model.safetensors", "size", value=-1), "needs more numbers"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_1)
+def test_hostile_manifests_of_schema_1_are_refused_in_one_line(old: Path, name: str) -> None:
+    change, words = HOSTILE_1[name]
+    packages.rewrite(old, change)
+    with pytest.raises(PackageError, match=words) as caught:
+        package.read(old)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
 
 
@@ -203,7 +327,9 @@ def test_a_huge_manifest_is_not_read(full: Path) -> None:
 def test_a_manifest_that_names_another_file_is_refused(full: Path, name: str) -> None:
     packages.rewrite(full, lambda data: data["files"].update({name: data["files"]["README.md"]}))
     with pytest.raises(
-        PackageError, match=r"files \[.*\] must be README\.md, .* at most confusion\.png and config\.json"
+        PackageError,
+        match=r"files \[.*\] must be model\.safetensors, selftest\.safetensors, README\.md, and at most picture\.png "
+        r"and config\.json more, each with its role",
     ):
         package.read(full)
 

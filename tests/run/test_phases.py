@@ -122,9 +122,9 @@ def test_metrics_on_cached_features_are_the_package_s(insects: Path, tmp_path: P
     result, console = heard(job(insects, tmp_path / "run", recipe=HEAD))
     assert console.about("cache    features before drop")
     measured = inference.evaluate(load.package(str(tmp_path / "run")), insects, trust=False).metrics
-    assert measured["loss"] == pytest.approx(result.metrics["loss"], rel=1e-5)
-    assert measured["confusion"] == result.metrics["confusion"]
-    assert result.metrics["loss"] == result.run.history()[-1]["val_loss"]
+    assert measured.loss == pytest.approx(result.metrics.loss, rel=1e-5)
+    assert measured.details["confusion"] == result.metrics.details["confusion"]
+    assert result.metrics.loss == result.run.history()[-1]["val_loss"]
 
 
 @pytest.mark.parametrize("gigabytes", [10.0, 0.0])
@@ -258,7 +258,7 @@ def test_a_head_that_is_a_convolution_is_probed_and_cached(
     result, console = heard(job(insects, tmp_path / "run", recipe=HEAD | {"probe": True}))
     assert len(console.about("cache    features before head found in the cache")) == 1
     assert console.about("probe ") and not console.about("note")
-    assert result.metrics["accuracy"]["value"] > 0.45  # chance is 0.33
+    assert result.metrics.values["accuracy"].value > 0.45  # chance is 0.33
 
 
 # --- killed, and resumed ----------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +149,8 @@ def test_without_time_or_epochs_the_package_is_the_probe(insects: Path, tmp_path
     loss = cross_entropy(features @ weight.T + bias, targets) + decay / 2 * weight.square().sum()
     gradient = torch.autograd.grad(loss, [weight, bias])
     assert all(part.abs().max() < 1e-3 for part in gradient) and weight.abs().max() > 0.1
-    assert result.metrics["accuracy"]["value"] > 0.5  # chance is 0.33
-    assert result.metrics["accuracy"] == its["probed"]["accuracy"]
+    assert result.metrics.values["accuracy"].value > 0.5  # chance is 0.33
+    assert asdict(result.metrics.values["accuracy"]) == its["probed"]["accuracy"]
     assert console.about("recipe") == ["recipe   0 epochs: the head as it was solved"]
     manifest = json.loads((result.run.package / "hubft.json").read_text())
     assert "peak learning rate" not in manifest["settled"]
@@ -192,7 +192,7 @@ def test_a_run_that_is_measured_settles_too(
     result, console = heard(job(insects, tmp_path / "run", recipe=AUTO | {"epochs": epochs}))
     its = settled(result.run)
     assert its["machine"]["table"] and "measured for" in console.about("machine ")[0]
-    assert result.metrics["accuracy"]["value"] > 0.5
+    assert result.metrics.values["accuracy"].value > 0.5
 
 
 # --- the learning rate ------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """The report: pictures that are pictures, whatever the classes are called, and all numbers as JSON."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,27 @@ import torch
 from PIL import Image
 
 from hubft.run import report
-from hubft.tasks import metrics
+from hubft.tasks import pictures
+from hubft.tasks.classification import Classification
+from hubft.tasks.metrics import Metrics, proportion
 
 HOSTILE = ("a\nb", "\x1b[31mred", "$x^2$", "$\\frac{$", "w" * 10_000, "\u202egnp.exe", "", "图 🐶", "[red]x[/red]")
 HOSTILE += ("\0", "\udcff", "o\u200bk", "\x9b31m", "\U000e0041", "_hidden", "twice", "twice")
 
 
-def results(classes: int) -> dict[str, Any]:
+def measured(classes: int) -> Metrics:
     targets = torch.arange(classes).repeat(2)
     outputs = torch.nn.functional.one_hot(targets.roll(1), classes).float()
-    return {"metrics": metrics.classification(outputs, targets, [""] * classes), "uncompressed": None}
+    return Classification(tuple(map(str, range(classes)))).measure(outputs, targets)
+
+
+def write(folder: Path, history: list[dict[str, Any]], names: Sequence[str], **more: Any) -> dict[str, Any]:
+    """Write the report of a classifier, and return what its results are."""
+    metrics = measured(len(names))
+    results = {"classes": list(names), "metrics": metrics.plain(), "uncompressed": None, **more}
+    drawn = report.write(folder, history, Classification(tuple(names)), results, metrics)
+    assert drawn == [folder / "confusion.png"]
+    return results
 
 
 def line(epoch: int) -> dict[str, Any]:
@@ -27,7 +40,7 @@ def line(epoch: int) -> dict[str, Any]:
         "epoch": epoch,
         "loss": 1 / epoch,
         "val_loss": 1.2 / epoch,
-        "accuracy": metrics.proportion(min(3 + epoch, 9), 10),
+        "accuracy": asdict(proportion(min(3 + epoch, 9), 10)),
     }
 
 
@@ -43,7 +56,7 @@ def inked(pixels: numpy.ndarray) -> float:
 
 @pytest.mark.parametrize("epochs", [1, 2, 7])
 def test_curves_are_drawn_for_any_number_of_epochs(tmp_path: Path, epochs: int) -> None:
-    report.write(tmp_path, [line(epoch + 1) for epoch in range(epochs)], ("a", "b"), results(2))
+    write(tmp_path, [line(epoch + 1) for epoch in range(epochs)], ("a", "b"))
     curves = picture(tmp_path / "curves.png")
     assert curves.shape[0] > 300 and curves.shape[1] > 2 * curves.shape[0]
     halves = curves[:, : curves.shape[1] // 2], curves[:, curves.shape[1] // 2 :]
@@ -53,9 +66,9 @@ def test_curves_are_drawn_for_any_number_of_epochs(tmp_path: Path, epochs: int) 
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 12, 13, 30, 300])
-@pytest.mark.parametrize("probe", [None, {"accuracy": metrics.proportion(9, 10), "loss": 0.3}], ids=["", "probe"])
+@pytest.mark.parametrize("probe", [None, {"accuracy": asdict(proportion(9, 10)), "loss": 0.3}], ids=["", "probe"])
 def test_curves_have_whole_epochs_and_a_legend_beside_their_points(epochs: int, probe: dict[str, Any] | None) -> None:
-    figure = report.curves([line(epoch + 1) for epoch in range(epochs)], probe)
+    figure = report.curves([line(epoch + 1) for epoch in range(epochs)], "accuracy", probe)
     figure.draw_without_rendering()
     for axes in figure.axes:
         low, high = axes.get_xlim()
@@ -75,7 +88,7 @@ def test_curves_show_what_the_history_says() -> None:
     history = [line(1), line(2), line(3)]
     left: Any
     right: Any
-    left, right = report.curves(history).axes
+    left, right = report.curves(history, "accuracy").axes
     shown = [list(drawn.get_ydata()) for drawn in left.lines]
     assert shown == [[h["loss"] for h in history], [h["val_loss"] for h in history]]
     assert [text.get_text() for text in left.get_legend().get_texts()] == ["training", "validation"]
@@ -85,19 +98,19 @@ def test_curves_show_what_the_history_says() -> None:
 
 
 def test_without_history_there_are_no_curves(tmp_path: Path) -> None:
-    report.write(tmp_path / "deep" / "report", [], ("a", "b"), results(2))
+    write(tmp_path / "deep" / "report", [], ("a", "b"))
     assert sorted(path.name for path in (tmp_path / "deep" / "report").iterdir()) == ["confusion.png", "results.json"]
 
 
-@pytest.mark.parametrize("count", [2, report.MAX_CELLS, 300])
+@pytest.mark.parametrize("count", [2, pictures.MAX_CELLS, 300])
 def test_confusion_is_drawn_for_any_number_of_classes(tmp_path: Path, count: int) -> None:
-    report.write(tmp_path, [], [f"class {i}" for i in range(count)], results(count))
+    write(tmp_path, [], [f"class {i}" for i in range(count)])
     pixels = picture(tmp_path / "confusion.png")
     assert min(pixels.shape[:2]) > 200 and max(pixels.shape[:2]) < 3000 and inked(pixels) > 0.02
 
 
 def test_confusion_has_true_classes_down_and_counts_in_the_cells() -> None:
-    figure = report.confusion([[3, 1], [0, 4]], ("ant", "bee"))
+    figure = pictures.confusion([[3, 1], [0, 4]], ("ant", "bee"))
     axes: Any = figure.axes[0]
     assert (axes.get_ylabel(), axes.get_xlabel()) == ("true", "predicted")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["ant", "bee"]
@@ -107,10 +120,10 @@ def test_confusion_has_true_classes_down_and_counts_in_the_cells() -> None:
 
 
 def test_hostile_names_are_drawn_inert(tmp_path: Path) -> None:
-    report.write(tmp_path, [line(1)], HOSTILE, results(len(HOSTILE)))
+    write(tmp_path, [line(1)], HOSTILE)
     pixels = picture(tmp_path / "confusion.png")
     assert max(pixels.shape) < 2000 and inked(pixels) > 0.02
-    labels = report.confusion(results(len(HOSTILE))["metrics"]["confusion"], HOSTILE).axes[0].get_yticklabels()
+    labels = pictures.confusion(measured(len(HOSTILE)).details["confusion"], HOSTILE).axes[0].get_yticklabels()
     assert [label.get_text() for label in labels[:4]] == ["a\\nb", "\\x1b[31mred", "$x^2$", "$\\frac{$"]
     assert not any(label.get_parse_math() for label in labels)
     text = (tmp_path / "results.json").read_text(encoding="utf-8")
@@ -119,13 +132,13 @@ def test_hostile_names_are_drawn_inert(tmp_path: Path) -> None:
 
 
 def test_all_numbers_are_in_results(tmp_path: Path) -> None:
-    numbers = results(3) | {"quarantined": {"a/b.gif": "the suffix"}}
-    report.write(tmp_path, [], ("a", "b", "c"), numbers)
-    assert json.loads((tmp_path / "results.json").read_text()) == {"classes": ["a", "b", "c"], **numbers}
+    numbers = write(tmp_path, [], ("a", "b", "c"), quarantined={"a/b.gif": "the suffix"})
+    assert json.loads((tmp_path / "results.json").read_text()) == numbers
+    assert {"headline", "accuracy", "loss", "recall", "precision", "confusion"} <= numbers["metrics"].keys()
 
 
 def test_a_report_is_written_anew(tmp_path: Path) -> None:
     for count in (2, 3):
-        report.write(tmp_path, [line(1)], ["x"] * count, results(count))
+        write(tmp_path, [line(1)], ["x"] * count)
     assert len(json.loads((tmp_path / "results.json").read_text())["classes"]) == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["confusion.png", "curves.png", "results.json"]

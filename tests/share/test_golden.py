@@ -35,5 +35,5 @@ def test_a_package_of_earlier_code_proves_itself(folder: Path) -> None:
 def test_a_package_of_earlier_code_answers(folder: Path, tmp_path: Path) -> None:
     Image.radial_gradient("L").convert("RGB").save(tmp_path / "a.png")
     [answer] = inference.predict(load.package(folder), tmp_path / "a.png")
-    assert answer.probabilities.keys() == {"daisy", "rose", "tulip"}
-    assert torch.tensor(list(answer.probabilities.values())).sum().item() == pytest.approx(1)
+    assert answer.said["probabilities"].keys() == {"daisy", "rose", "tulip"}
+    assert torch.tensor(list(answer.said["probabilities"].values())).sum().item() == pytest.approx(1)

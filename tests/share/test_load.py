@@ -172,7 +172,7 @@ def test_a_delta_that_reuses_what_the_model_has_not_is_refused(tmp_path: Path) -
     packages.write(tmp_path / "p", packages.toy_job(package="delta"))
 
     def change(data: dict[str, Any]) -> None:
-        data["task"]["hidden"] = [2]  # the head is another: its tensors are not those of the file
+        data["head"]["hidden"] = [2]  # the head is another: its tensors are not those of the file
 
     packages.rewrite(tmp_path / "p", change)
     with pytest.raises(PackageError, match=r"lacks 'head\.0\.weight'"):
