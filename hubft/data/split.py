@@ -57,15 +57,18 @@ def split(
         total.update(found)
     held: set[tuple[str, str]] = set()
     have: Counter[Hashable] = Counter()
+    apart = all(len(found) == 1 and found.total() == 1 for found in counts.values())
+    room = len(samples) if apart else round(share * len(samples))  # strata that overlap would hold out more than that
     for stratum in sorted(total, key=lambda stratum: (total[stratum], str(stratum))):
         wanted = max(1, round(share * total[stratum]))
         for name in having[stratum]:
             missing = wanted - have[stratum]
-            if missing <= 0:
+            if missing <= 0 or (room <= 0 and have[stratum]):
                 break
             fits = counts[name][stratum] - missing <= missing and all(staying[one] > 1 for one in counts[name])
             if name not in held and fits:
                 held.add(name)
+                room -= len(units[name])
                 have.update(counts[name])
                 staying.subtract(counts[name].keys())
     chosen = {id(sample) for name in held for sample in units[name]}

@@ -22,6 +22,7 @@ TITLES = {
     "mean_of_heads": "mean of the heads' headlines",
     "r2": "R2",
     "rmse": "RMSE",
+    "spearman": "Spearman",
     "top_5": "top-5 accuracy",
 }
 
