@@ -8,7 +8,7 @@ from pathlib import Path
 from hubft.base import digest
 from hubft.base.files import MANIFEST
 from hubft.hookspecs import Base
-from hubft.job import PACKAGE, Job, Head
+from hubft.job import PACKAGE, Head, Job
 from hubft.publish import hub
 from hubft.publish import manifest as manifests
 from hubft.publish.manifest import Manifest
@@ -34,8 +34,12 @@ class Parent:
         return Base(self.reference, revision, base.license, hub=self.hub or base.hub, below=below)
 
     def settled(self, job: Job) -> Job:
-        """Return a job on this package with what it leaves to the package: which bytes these are, and the size."""
-        return replace(job, reference=self.reference, size=job.size or self.manifest.job.size)
+        """Return a job on this package with what it leaves to the package: which bytes these are, the size, and what
+        a head is put on."""
+        own = self.manifest.job
+        pool = own.head.pool if job.head.pool == "auto" else job.head.pool
+        head = replace(job.head, pool=pool)
+        return replace(job, reference=self.reference, size=job.size or own.size, head=head)
 
     def continued(self, job: Job, classes: tuple[str, ...]) -> Job | None:
         """Return the job with the package's own head, where that goes on: the same classes in the same order.
@@ -44,9 +48,9 @@ class Parent:
         """
         task = self.manifest.job.head
         asked = replace(job.head, outputs=task.outputs)
-        if classes != self.manifest.classes or asked not in (task, Head(outputs=task.outputs)):
+        if classes != self.manifest.classes or asked not in (task, Head(outputs=task.outputs, pool=task.pool)):
             return None
-        return replace(job, task=task)
+        return replace(job, head=task)
 
 
 def of(job: Job) -> Parent | None:
