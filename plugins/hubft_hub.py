@@ -188,12 +188,10 @@ def _analysed(name: str, model: nn.Module, ref: str) -> Loaded:
         preprocess = stated.preprocess(model) or IMAGENET
         if size != preprocess.size:
             preprocess = replace(preprocess.at_size(size[0]), size=size)
-        if not seen_heads and not pooling.features(seen.outputs, seen.positions):
-            raise FamilyError(f"it gives {heads.described(seen.outputs)}, neither the outputs of a head nor features")
-        order = seen.order
-        if not seen_heads:
-            model = pooling.bodied(model)
-            order = {f"{pooling.BODY}.{module}".rstrip("."): place for module, place in order.items()}
+        if seen_heads:
+            found = structure.stages(model, structure.children(model, seen_heads, seen.order), seen_heads)
+        else:
+            model, found = pooling.bodied(model, seen)
         bare = any(parameter.is_meta for parameter in model.parameters())  # it is not to be trained
         step = None if bare else heads.in_training(model, size, seen_heads, _body(seen_heads))
     except HubftError as error:
@@ -201,9 +199,8 @@ def _analysed(name: str, model: nn.Module, ref: str) -> Loaded:
     forward = call if step is None else _main
     if step is not None:
         setattr(model, STEP, [_body(seen_heads), *step])
-    names = list(seen_heads) or [pooling.HEAD]
-    found = structure.stages(model, structure.children(model, names, order), names)
-    return Loaded(model, names[0], found, preprocess, Base(f"hub:{name}", revision=ref), forward=forward)
+    head = (*seen_heads, pooling.HEAD)[0]
+    return Loaded(model, head, found, preprocess, Base(f"hub:{name}", revision=ref), forward=forward)
 
 
 def _body(found: Sequence[str]) -> str:

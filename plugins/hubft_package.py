@@ -13,9 +13,10 @@ from dataclasses import replace
 
 from hubft import hookimpl
 from hubft.families import plugins
-from hubft.families.build import build, headed, unfilled
+from hubft.families.build import adapt, build, load_base
+from hubft.families.stages import under
 from hubft.hookspecs import Loaded
-from hubft.job import Head, Reference
+from hubft.job import Head, Job
 from hubft.publish import hub
 from hubft.run import parent
 from hubft.share.load import model as load_model
@@ -41,12 +42,16 @@ def load(name: str, pretrained: bool) -> Loaded:
 
 @hookimpl(tryfirst=True)
 def adapt_head(loaded: Loaded, head: Head) -> Loaded:
-    """Have the family that builds the model make the head: it gets the pretrained model's own, whatever there was."""
-    inner = Reference.parse(loaded.base.architecture)
-    pm = plugins.manager(inner.family)
-    original = unfilled(lambda: pm.hook.load(name=inner.name, pretrained=False))
-    modules = dict(original.model.named_modules())
-    for name in original.stages[list(original.stages)[-1]]:
-        if name in modules:
-            loaded.model.set_submodule(name, modules[name])
-    return headed(pm, replace(loaded, head=original.head, stages=original.stages), head)
+    """Have the family that builds the model make the head: on the model as it loads it, with the package's weights.
+
+    So it finds what its own `load` gives, whatever the head of the package is put on. The package's head is left out.
+    """
+    job = Job(loaded.base.architecture, "none", head=head)
+    pm = plugins.manager(job.family)
+    size = loaded.preprocess.size[0]
+    original = load_base(pm, replace(job, size=size), pretrained=False)
+    state, known = original.model.state_dict(), loaded.model.state_dict()
+    last = original.stages[list(original.stages)[-1]]
+    state.update({n: known[n] for n in state if n in known and not any(under(n, prefix) for prefix in last)})
+    original.model.load_state_dict(state, assign=True)
+    return adapt(pm, job, replace(original, preprocess=loaded.preprocess, base=loaded.base))

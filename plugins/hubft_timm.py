@@ -1,13 +1,19 @@
-"""The family `timm`: every classifier of timm, by timm's own names: `timm:resnet18.a1_in1k`.
+"""The family `timm`: every model of timm, with a classifier or without, by timm's own names: `timm:resnet18.a1_in1k`.
 
 Weights come from the Hugging Face Hub as safetensors, and from nowhere else: the older `.pth` files are pickles.
 `@COMMIT` after the name pins the repository's commit.
+
+A model without a classifier, as of self-supervised weights, has an Identity in its place, and gets its head there: it
+stays the plain class of timm. timm's encoders have no such place. They are the `body` of a torch.nn.Sequential, in
+which a head is put on their features; timm alone cannot build that, so their packages have no config.json.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
+from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +29,8 @@ from torch import nn
 from hubft import hookimpl
 from hubft.base.errors import FamilyError, suggest
 from hubft.base.network import PATIENCE
-from hubft.families import defaults, stated, structure
+from hubft.families import defaults, heads, pooling, resetting, stated, structure
+from hubft.families.build import unfilled
 from hubft.hookspecs import Base, Loaded
 from hubft.inputs import Preprocess
 from hubft.job import Head
@@ -34,11 +41,12 @@ hubft_family = {"api": (1, 0), "example": "test_efficientnet"}
 
 @hookimpl
 def load(name: str, pretrained: bool) -> Loaded:
-    """Return a timm model; its head is timm's `classifier`, its stages are timm's own groups."""
+    """Return a timm model; its head is timm's `classifier`, its stages are timm's own groups.
+
+    :raises FamilyError: an unknown name, weights that cannot be had, or an encoder that gives no features.
+    """
     known, _, commit = name.partition("@")
     config = _config(known)
-    if not (config.get("classifier") and config.get("num_classes")):
-        raise FamilyError(f"timm:{name} has no classifier: it gives features; `timm.list_models()` names others")
     file, revision = _weights(name, config, commit) if pretrained else ("", commit)
     # timm's own loader reads the file, so its filters for older names apply; the path is of this machine only
     overlay = {"file": file} if file else None
@@ -47,7 +55,15 @@ def load(name: str, pretrained: bool) -> Loaded:
     except SafetensorError as error:
         raise FamilyError(f"timm:{name}: {file} is damaged ({error}); delete it and load again") from error
     model.pretrained_cfg.pop("file", None)
-    heads = _heads(model)
+    preprocess = stated.preprocess_of_config(config)
+    if names := _heads(model):
+        stages = _stages(model, names)
+    else:
+        names = [pooling.HEAD]
+        try:
+            model, stages = pooling.bodied(model, heads.run(model, preprocess.size))
+        except FamilyError as error:
+            raise FamilyError(f"timm:{name}: ", *error.args) from error
     tag = f".{config['tag']}" if config.get("tag") else ""
     base = Base(
         reference=f"timm:{config['architecture']}{tag}{'@' + commit if commit else ''}",
@@ -55,13 +71,20 @@ def load(name: str, pretrained: bool) -> Loaded:
         license=config.get("license") or "",
         hub=(config.get("hf_hub_id") or "").partition("@")[0],
     )
-    return Loaded(model, heads[0], _stages(model, heads), stated.preprocess_of_config(config), base)
+    return Loaded(model, names[0], stages, preprocess, base)
 
 
 @hookimpl
-def adapt_head(loaded: Loaded, head: Head) -> Loaded:
-    """Give every head of a distilled model its own fresh layers; a head that is a convolution stays one."""
+def adapt_head(loaded: Loaded, head: Head) -> Loaded | None:
+    """Give every head of a distilled model its own fresh layers; a head that is a convolution stays one.
+
+    A model without a head gets one; that of an encoder is left to the core.
+    """
     model: Any = loaded.model
+    if type(model) is nn.Sequential:
+        return None
+    if isinstance(model.get_submodule(loaded.head), nn.Identity):
+        return _headed(loaded, head)
     for name in _heads(model):
         old = model.get_submodule(name)
         if isinstance(old, nn.Conv2d):
@@ -72,6 +95,41 @@ def adapt_head(loaded: Loaded, head: Head) -> Loaded:
     model.num_classes = head.outputs
     plain = not head.hidden and not head.dropout  # timm builds one layer a head
     return replace(loaded, config=_hub_config(model, loaded.preprocess) if plain else {})
+
+
+def _headed(loaded: Loaded, head: Head) -> Loaded:
+    """Return a model whose classifier is an Identity with a head there; first what pools, if no setting of timm does.
+
+    What pools is a part of the head then, so no tensor changes its name. timm has no such head: there is no config.
+    """
+    model: Any = loaded.model
+    name = loaded.head
+    width, pool = resetting.put(loaded, head.pool)
+    layers = defaults.linear(width, head)
+    if pool is None:
+        model.set_submodule(name, layers)
+    else:
+        model.set_submodule(name, nn.Sequential(OrderedDict({pooling.POOL: pool, "layers": layers})))
+        name = f"{name}.layers"
+    model.num_classes = head.outputs
+    adapted = replace(loaded, head=name, stages=_stages(model, [name]))  # a pooling with parameters may be gone
+    plain = pool is None and not head.hidden and not head.dropout
+    config = _hub_config(model, loaded.preprocess) if plain else {}
+    return replace(adapted, config=config if plain and _builds(config, adapted) else {})
+
+
+def _builds(config: Mapping[str, Any], loaded: Loaded) -> bool:
+    """Tell whether timm builds this very model by this config.json; of one without memory, that is taken for so."""
+    if any(parameter.is_meta for parameter in loaded.model.parameters()):
+        return True
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_text(json.dumps({**config, "label_names": []}), encoding="utf-8")
+        other = unfilled(lambda: replace(loaded, model=timm.create_model(f"local-dir:{folder}"))).model
+    state, size = loaded.model.state_dict(), loaded.preprocess.size
+    if {n: t.shape for n, t in state.items()} != {n: t.shape for n, t in other.state_dict().items()}:
+        return False
+    other.load_state_dict(state, assign=True)
+    return heads.same(*(heads.run(model, size).outputs for model in (loaded.model, other)))
 
 
 def _hub_config(model: Any, preprocess: Preprocess) -> dict[str, Any]:
@@ -96,10 +154,13 @@ def _config(name: str) -> dict[str, Any]:
 
 
 def _heads(model: Any) -> list[str]:
-    """Return the names of the layers that make outputs: several where a model was distilled, or has heads by stage."""
-    classifier = model.pretrained_cfg["classifier"]
-    names = [classifier] if isinstance(classifier, str) else list(classifier)
+    """Return the names of the layers that make outputs: several where a model was distilled, or has heads by stage.
+
+    None for an encoder, which has no place for them.
+    """
+    classifier = model.pretrained_cfg.get("classifier") or ()
     modules = dict(model.named_modules())
+    names = [name for name in ([classifier] if isinstance(classifier, str) else classifier) if name in modules]
     # two of timm's Levit configurations name `head.linear` only, and the model has `head_dist.linear` too
     twins = [twin for name in names if (twin := name.replace("head", "head_dist", 1)) in modules]
     return list(dict.fromkeys([*names, *twins]))
@@ -137,14 +198,14 @@ def _weights(name: str, config: dict[str, Any], commit: str) -> tuple[str, str]:
     return path, Path(path).relative_to(Path(path).parents[len(Path(file).parts)]).parts[0]
 
 
-def _stages(model: Any, heads: list[str]) -> structure.Stages:
+def _stages(model: Any, names: list[str]) -> structure.Stages:
     try:
-        groups = [list(names) for names in group_parameters(model, model.group_matcher(coarse=True)).values()]
+        groups = [list(its) for its in group_parameters(model, model.group_matcher(coarse=True)).values()]
     except (AttributeError, AssertionError):  # MetaFormer, PiT and CSATv2 have no matcher; RDNet's refuses to be coarse
-        return structure.stages(model, structure.children(model, heads), heads)
+        return structure.stages(model, structure.children(model, names), names)
     # What a matcher forgets, timm puts last; but a table of positions, registered before the blocks, is used by them.
     place = {name: n for n, (name, _) in enumerate(model.named_parameters())}
     early = [name for name in groups[-1] if place[name] < min(place[other] for other in groups[1])]
     groups[0] += early
     groups[-1] = [name for name in groups[-1] if name not in early]
-    return structure.stages(model, groups, heads)
+    return structure.stages(model, groups, names)

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import numpy
 import pluggy
+import pytest
+import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor
 
 from hubft import Loaded, Preprocess
+from hubft.families import plugins
 from hubft.families.build import parameters_on_meta
 from hubft.images import transforms
 
@@ -152,3 +156,16 @@ def check_same_bits(preprocess: Preprocess, theirs: Callable[[Image.Image], Tens
     ours = transforms.evaluation(preprocess)
     for size in ODD:
         assert torch.equal(ours(picture(*size)), theirs(picture(*size))), size
+
+
+def made_up_weights(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let the family timm find random weights in place of those that the Hub has."""
+    real = timm.create_model
+
+    def weights(name: str, *_: object) -> tuple[str, str]:
+        file = folder / f"{name.partition('.')[0]}.safetensors"  # with its tag or without, it is one model
+        if not file.exists():
+            save_file({n: t.contiguous() for n, t in real(name).state_dict().items()}, file)
+        return str(file), "0" * 40
+
+    monkeypatch.setattr(plugins.manager("timm").get_plugin("timm"), "_weights", weights)

@@ -18,5 +18,5 @@ def read(source: Path | str, holdout: float = 0.2, seed: int = 0, labels: Labels
 
 def labelled(source: Path | str, classes: Sequence[str]) -> tuple[Sequence[Sample], Mapping[str, str]]:
     """Return (samples, what was left out) of labelled images, for a package with these classes."""
-    found = data.labelled(str(source), Labels(), Classification(tuple(classes)))
+    found = data.labelled(str(source), Labels(), None, Classification(tuple(classes)))
     return found.samples, found.left_out

@@ -69,14 +69,15 @@ def part_of(name: str) -> str:
 
 
 def cell(value: Any) -> Any:
-    """Return what stands in a cell as a text or a JSON type; None for a gap: no value, no letter, not a number.
+    """Return what stands in a cell as a text or a JSON type, without blanks around it; None for a gap: no value, no
+    letter, not a number.
 
     :raises DataError: a value of another type.
     """
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str):
-        return None if not value or value.isspace() else value
+        return value.strip() or None
     if isinstance(value, float):
         return None if math.isnan(value) else value
     if isinstance(value, list | tuple):

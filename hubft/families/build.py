@@ -15,7 +15,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from hubft.base.errors import FamilyError, JobError, Option, PackageError
 from hubft.families import plugins, stages
 from hubft.hookspecs import Loaded
-from hubft.job import Head, Job
+from hubft.job import PACKAGE, Head, Job
 
 ASKED: ContextVar[int] = ContextVar("size", default=0)
 """`--size` of the job whose model is loaded: for a family that must run a model to know it. Loading depends on it in
@@ -53,7 +53,8 @@ def adapt(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> Loaded:
 
     :raises JobError: `--pool`, for a model that has a head.
     """
-    if job.head.pool != "auto" and not isinstance(loaded.model.get_submodule(loaded.head), nn.Identity):
+    headless = isinstance(loaded.model.get_submodule(loaded.head), nn.Identity)
+    if job.head.pool != "auto" and not headless and job.family != PACKAGE:  # of a package, its base tells
         raise JobError(
             Option("pool"),
             f" {job.head.pool}: {job.reference} has a head of its own, {loaded.head!r}, and what that is put on is "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from hubft.base.errors import FamilyError, Option
-from hubft.families import heads
+from hubft.families import heads, structure
 from hubft.hookspecs import Loaded
 from hubft.job import Head
 
@@ -36,6 +36,12 @@ class View:
             return self.tensor[:, self.start :].mean(1) if self.over else self.tensor[:, self.start]
         return self.tensor.mean(self.over) if self.over else self.tensor
 
+    def spread(self) -> Tensor:
+        """Return the tensor with this vector at every position: what takes this vector out does not see the change."""
+        if self.tensor.ndim == 3:
+            return self.vector()[:, None].expand_as(self.tensor)
+        return self.tensor.mean(self.over, keepdim=True).expand_as(self.tensor)
+
     def node(self, outputs: fx.Node) -> fx.Node:
         """Return this vector in a graph."""
         graph, node = outputs.graph, outputs
@@ -47,12 +53,21 @@ class View:
         return graph.call_method("mean", (node, list(self.over))) if self.over else node
 
 
-def bodied(model: nn.Module) -> nn.Sequential:
-    """Return a model that gives features, as `body`, and the place for its head: torch's own classes, nothing more."""
+def bodied(model: nn.Module, seen: heads.Seen) -> tuple[nn.Sequential, structure.Stages]:
+    """Return a model that gives features, as `body`, with the place for its head, and the stages of the two.
+
+    For a model that has no place for a head of its own. The classes are torch's own, nothing more.
+
+    :param seen: a pass through the model.
+    :raises FamilyError: what it gives are no features.
+    """
+    if not features(seen.outputs, seen.positions):
+        raise FamilyError(f"it gives {heads.described(seen.outputs)}, neither the outputs of a head nor features")
     made = nn.Sequential()
     made.add_module(BODY, model)
     made.add_module(HEAD, nn.Identity())
-    return made
+    order = {f"{BODY}.{module}".rstrip("."): place for module, place in seen.order.items()}
+    return made, structure.stages(made, structure.children(made, [HEAD], order), [HEAD])
 
 
 def features(outputs: Any, positions: int) -> dict[str, View]:
@@ -105,22 +120,14 @@ def put(loaded: Loaded, asked: Head) -> int:
     if isinstance(seen.given, Tensor) and seen.given.ndim == 2 and asked.pool == "auto":
         return seen.given.shape[1]
     views = features(seen.given, seen.positions)
-    if asked.pool == "auto":
-        wanted = ["token"] if "token" in views else ["patches"]
-    else:
-        wanted = ["token", "patches"] if asked.pool == "both" else [asked.pool]
+    wanted = wanted_of(asked.pool, views)
     if isinstance(seen.given, Tensor) and seen.given.ndim == 2:
         views = _inside(loaded, seen.given)
     if not set(wanted) <= set(views) or not isinstance(loaded.model, nn.Sequential):
-        raise FamilyError(
-            f"{loaded.base.reference} gives {heads.described(seen.given)}, in which no {' and no '.join(wanted)} can "
-            "be told apart: leave ",
-            Option("pool"),
-            f" {asked.pool} out",
-        )
+        raise untold(loaded, seen.given, asked.pool)
     head = loaded.model.get_submodule(loaded.head)
     delattr(loaded.model, loaded.head)
-    loaded.model.add_module(POOL, _pool([views[what] for what in wanted]))
+    loaded.model.add_module(POOL, module([views[what] for what in wanted]))
     loaded.model.add_module(loaded.head, head)
     return sum(views[what].vector().shape[1] for what in wanted)
 
@@ -142,7 +149,24 @@ def _inside(loaded: Loaded, given: Tensor) -> dict[str, View]:
     return views
 
 
-def _pool(views: list[View]) -> fx.GraphModule:
+def wanted_of(pool: str, views: Iterable[str] = ()) -> list[str]:
+    """Return which vectors a head is put on for a value of `Head.pool`, where a model has these."""
+    if pool == "auto":
+        return ["token"] if "token" in views else ["patches"]
+    return ["token", "patches"] if pool == "both" else [pool]
+
+
+def untold(loaded: Loaded, given: Any, pool: str) -> FamilyError:
+    """Return the error of a model in whose features there is not what `pool` asks for."""
+    return FamilyError(
+        f"{loaded.base.reference} gives {heads.described(given)}, in which no {' and no '.join(wanted_of(pool))} can "
+        "be told apart: leave ",
+        Option("pool"),
+        f" {pool} out",
+    )
+
+
+def module(views: list[View]) -> fx.GraphModule:
     """Return a module of torch alone that takes these vectors out of a model's outputs, side by side."""
     graph = fx.Graph()
     outputs = graph.placeholder("outputs")

@@ -35,8 +35,12 @@ class Parent:
         return Base(self.reference, revision, base.license, hub=self.hub or base.hub, below=below)
 
     def settled(self, job: Job) -> Job:
-        """Return a job on this package with what it leaves to the package: which bytes these are, and the size."""
-        return replace(job, reference=self.reference, size=job.size or self.manifest.job.size)
+        """Return a job on this package with what it leaves to the package: which bytes these are, the size, and what
+        a head is put on."""
+        own = self.manifest.job
+        pool = own.head.pool if job.head.pool == "auto" else job.head.pool
+        head = replace(job.head, pool=pool)
+        return replace(job, reference=self.reference, size=job.size or own.size, head=head)
 
     def continued(self, job: Job, task: Task) -> Job | None:
         """Return the job with the package's own head, where that goes on: the same outputs in the same order.
@@ -44,8 +48,8 @@ class Parent:
         None where the head is a new one: for other classes, or with layers that were asked for and are not the old.
         """
         head, its = self.manifest.job.head, self.manifest.task
-        asked = replace(job.head, outputs=head.outputs)
-        if (task.kind, task.names) != (its.kind, its.names) or asked not in (head, Head(outputs=head.outputs)):
+        asked, plain = replace(job.head, outputs=head.outputs), Head(outputs=head.outputs, pool=head.pool)
+        if (task.kind, task.names) != (its.kind, its.names) or asked not in (head, plain):
             return None
         return replace(job, head=head)
 

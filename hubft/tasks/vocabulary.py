@@ -16,10 +16,10 @@ MOST = 100_000  # names; a head with more is asked for by mistake
 
 
 def name(value: Any) -> str:
-    """Return a cell's value as the name of a class: 3 and 3.0 are `3`, blanks around a text do not count."""
+    """Return a cell's value as the name of a class: 3 and 3.0 are `3`."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return value.strip() if isinstance(value, str) else str(value)
+    return str(value)
 
 
 def of(column: Column, found: Iterable[str], what: str) -> tuple[str, ...]:
@@ -82,8 +82,8 @@ def index(value: Any, names: Sequence[str], positions: dict[str, int], what: str
         return found
     if value == -1:
         return None
-    if type(value) is int and 0 <= value < len(names):  # a number of the data's own list
-        return value
+    if twins := look_alike([*names, name(value)]):
+        raise DataError(f"unknown {what} {quoted(name(value))}; {twins}: give them one name")
     raise DataError(f"unknown {what} {quoted(name(value))}; known are {listed(names)}.{suggest(name(value), names)}")
 
 

@@ -17,12 +17,13 @@ import timm
 import timm.data
 import torch
 from loopback.hub import Hub, serving
+from nets import made_up_weights
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from hubft import Head, Job, Preprocess, engine
-from hubft.families import plugins, stated
+from hubft.families import stated
 from hubft.job import Compute, Recipe
 from hubft.publish import package
 from hubft.share import load
@@ -70,19 +71,6 @@ def seen_by_hubft(folder: Path, picture: Path) -> tuple[Tensor, Tensor]:
     with Image.open(picture) as image, torch.inference_mode():
         inputs = model.preprocess(image)[None]
         return inputs, model(inputs)
-
-
-def made_up_weights(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Let the family timm find random weights in place of those that the Hub has."""
-    real = timm.create_model
-
-    def weights(name: str, *_: object) -> tuple[str, str]:
-        file = folder / f"{name}.safetensors"
-        if not file.exists():
-            save_file({n: t.contiguous() for n, t in real(name).state_dict().items()}, file)
-        return str(file), "0" * 40
-
-    monkeypatch.setattr(plugins.manager("timm").get_plugin("timm"), "_weights", weights)
 
 
 def run(job: Job, folder: Path) -> Path:
