@@ -83,6 +83,14 @@ def test_the_public_names_are_sorted_and_complete() -> None:
     taken = {alias.asname or alias.name for n in TREES["hubft/__init__.py"].body if isinstance(n, ast.ImportFrom)
              for alias in n.names}  # fmt: skip
     assert hubft.__all__ == sorted(hubft.__all__)
+    lazy = {
+        alias.name
+        for n in ast.walk(TREES["hubft/__init__.py"])
+        if isinstance(n, ast.ImportFrom) and n.module == "hubft.api"
+        for alias in n.names
+    }
+    taken = (taken | lazy) & set(hubft.__all__)
+    assert set(lazy) == set(hubft.LAZY)
     assert set(hubft.__all__) == taken and all(getattr(hubft, name).__doc__ for name in taken - {"hookimpl"})
 
 

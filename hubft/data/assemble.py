@@ -43,8 +43,17 @@ def rows(book: Book, labels: Labels, root: Path, labelled: bool = True) -> Rows:
     source: Source = book.source(chosen.input) if chosen.packed and book.source else Folder(root)
     names = {name: book.names[name] for name in chosen.target if name in book.names}
     notes = (*book.notes, chosen.note(), *taking.notes())
-    titles = {part: _title(taking.titles.get(part, [book.path])) for part in PARTS}
-    return Rows(source, chosen.target, parts or {"train": ()}, taking.left_out, notes=notes, names=names, titles=titles)
+    titles = {part: _title(said) for part, said in taking.titles.items()}
+    return Rows(
+        source,
+        chosen.target,
+        parts or {"train": ()},
+        taking.left_out,
+        notes=notes,
+        names=names,
+        name=book.path,
+        titles=titles,
+    )
 
 
 def _read(chosen: Chosen) -> list[str]:

@@ -30,7 +30,7 @@ def to_measure(folder: Path) -> Rows:
     """
     part, found = layout.to_measure(folder)
     kind = next((kind for kind, one in found.parts.items() if one is part), "test")
-    return _rows(found, {kind: part}, ())
+    return _rows(found, {kind: part}, part.names)
 
 
 def _rows(found: Layout, parts: Mapping[str, Part], classes: tuple[str, ...]) -> Rows:
@@ -53,5 +53,6 @@ def _rows(found: Layout, parts: Mapping[str, Part], classes: tuple[str, ...]) ->
         passed={shown(path, found.folder): reason for path, reason in passed.items()},
         notes=tuple(notes),
         names={COLUMN: classes} if classes else {},
+        name=str(found.folder),
         titles={kind: str(part.root) for kind, part in parts.items()},
     )

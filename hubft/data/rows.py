@@ -53,5 +53,11 @@ class Rows:
     """What a user should know of how the data was taken, a line each."""
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Column -> the names of its classes in order, where the data itself says them: folders, a ClassLabel."""
+    name: str = ""
+    """What all of it is called, for messages."""
     titles: Mapping[str, str] = field(default_factory=dict)
     """What a part is called where it lies, for messages: `data/valid`, `split == 'dev'`."""
+
+    def title(self, part: str) -> str:
+        """Return what a part is called where it lies; all of it, where it has no parts."""
+        return self.titles.get(part, self.name)

@@ -30,7 +30,7 @@ class Folder:
         try:
             if path.is_file():
                 return path
-            raise DataError("not a regular file" if path.exists() else "no such file")
+            raise DataError("not a regular file" if path.is_symlink() or path.exists() else "no such file")
         except (OSError, ValueError) as error:  # a name that no file system takes
             raise DataError(f"no such file: {getattr(error, 'strerror', '') or error}") from error
 

@@ -21,7 +21,7 @@ from hubft.hookspecs import Base
 from hubft.inputs import Images
 from hubft.job import PACKAGE, Job, Reference
 from hubft.publish import tensors
-from hubft.tasks import task as tasks
+from hubft.tasks import kinds as tasks
 from hubft.tasks.task import Task
 
 SCHEMA = 2  # written; 1 is read, too

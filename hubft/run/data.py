@@ -76,20 +76,19 @@ def read(job: Job) -> Data:
     quarantined = dict(rows.left_out)
     parts = {part: _usable(rows, part, task, quarantined) for part in rows.parts}
     notes = [*rows.notes, *told]
-    seed, root = job.recipe.seed, rows.titles["train"]
+    seed, root = job.recipe.seed, rows.title("train")
     if "val" not in parts:
         parts["train"], parts["val"] = split(parts["train"], _strata(task), job.holdout, seed)
-        if "test" in parts:
-            notes.append(f"{len(parts['val'])} images of {_last(root)} are held out to validate")
     if "test" in parts:
-        notes.append(f"{_last(rows.titles['test'])} is measured once, at the end")
+        kept = "" if "val" in rows.parts else f"{len(parts['val'])} images of {_last(root)} are held out to validate; "
+        notes.append(f"{kept}{_last(rows.title('test'))} is measured once, at the end")
     if task.tunes:
         parts["train"], parts["tune"] = split(parts["train"], _strata(task), TUNE, seed, "tune")
     if not parts["val"]:
         raise DataError(f"{root!r}: no usable image to validate on")
     missing, unseen = (task.absent([sample.target for sample in parts[part]]) for part in ("train", "val"))
     if "val" in rows.parts and (strangers := [name for name in missing if name not in unseen]):
-        where = rows.titles["val"]
+        where = rows.title("val")
         raise DataError(f"{root!r} has no image to train on of {task.word} {listed(strangers)}, which {where!r} has")
     try:
         task = task.settled([sample.target for sample in parts["train"]])
@@ -126,8 +125,9 @@ def labelled(data: str, known: Labels, asked: Columns | None, task: Task) -> Lab
     """
     rows = reading.to_measure(data, known, asked)
     ((part, its),) = rows.parts.items()
-    title = rows.titles[part]
-    for row in its:
+    title = rows.title(part)
+    stated = [Row("", (name,)) for name in rows.names.get(rows.columns[0], ())] if len(rows.columns) == 1 else []
+    for row in (*stated, *its):
         try:
             task.encode(row.values)
         except DataError as error:
@@ -176,7 +176,7 @@ def _usable(rows: Rows, part: str, task: Task, quarantined: dict[str, str]) -> l
     if len(faults) > MAX_UNUSABLE * (len(its) + len(faults) - len(bad)):
         first = next(iter(faults))
         raise DataError(
-            f"{len(faults):,} of {len(its) + len(faults) - len(bad):,} images in {rows.titles[part]!r} cannot be used, "
+            f"{len(faults):,} of {len(its) + len(faults) - len(bad):,} images in {rows.title(part)!r} cannot be used, "
             f"more than a tenth; mend them or take them away; {first!r}: {faults[first]}"
         )
     quarantined |= bad

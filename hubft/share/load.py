@@ -25,7 +25,7 @@ from hubft.publish import hub, selftest, tensors
 from hubft.publish import manifest as manifests
 from hubft.publish.package import MANIFEST, Manifest, Package
 from hubft.share import catalogue as catalogues
-from hubft.tasks import task as tasks
+from hubft.tasks import kinds as tasks
 
 
 def load(source: str | Path, *, revision: str | None = None, prove: bool = False, trust: bool = False) -> nn.Module:

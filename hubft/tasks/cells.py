@@ -189,3 +189,29 @@ def quantity(value: Any, column: str) -> float:
     if abs(found) > LARGEST:
         raise DataError(f"{where}, which is beyond {LARGEST:.0e}: give it in another unit, or its logarithm")
     return found
+
+
+def stated_flag(value: Any, column: str) -> float:
+    """Return what a cell of a column of 0 and 1 says, NaN for a gap.
+
+    :raises DataError: something else.
+    """
+    if (found := flag(value)) is None:
+        raise DataError(
+            f"column {quoted(column)} has {quoted(str(value))}: with several columns of labels each holds 0 or 1, or "
+            "nothing where it is not known; --task several gives each column a head of its own"
+        )
+    return found
+
+
+def flags(column: Column) -> list[float]:
+    """Return what a column of 0 and 1 says.
+
+    :raises DataError: the same in every row.
+    """
+    found = [stated_flag(value, column.name) for value in column.values]
+    counts = Counter(value for value in found if value == value)
+    if len(counts) < 2:
+        same = f"is {next(iter(counts)):.0f} in every row" if counts else "says of no row whether it has the label"
+        raise DataError(f"column {quoted(column.name)} {same}: there is nothing to tell apart, leave it out")
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -79,7 +78,7 @@ class Multilabel(Task):
     @classmethod
     def fit(cls, columns: Sequence[Column], labels: Labels) -> Self:
         if len(columns) > 1:
-            return cls(vocabulary.headers(columns))._counted(list(zip(*map(_flags, columns), strict=True)))
+            return cls(vocabulary.headers(columns))._counted(list(zip(*map(cells.flags, columns), strict=True)))
         (column,) = columns
         separator = cells.separator(column, labels.separator)
         there = [value for value in column.values if not cells.blank(value)]
@@ -108,7 +107,7 @@ class Multilabel(Task):
 
     def encode(self, values: Sequence[Any]) -> tuple[float, ...] | None:
         if len(values) > 1:
-            target = tuple(_flag(value, name) for name, value in zip(self.classes, values, strict=True))
+            target = tuple(cells.stated_flag(value, name) for name, value in zip(self.classes, values, strict=True))
             return None if all(map(math.isnan, target)) else target
         (value,) = values
         if cells.blank(value):
@@ -248,21 +247,3 @@ class Multilabel(Task):
             behind = f"_{rank}" if rank > 1 else ""
             row |= {f"label{behind}": name, f"probability{behind}": share}
         return row
-
-
-def _flag(value: Any, column: str) -> float:
-    if (found := cells.flag(value)) is None:
-        raise DataError(
-            f"column {quoted(column)} has {quoted(str(value))}: with several columns of labels each holds 0 or 1, or "
-            "nothing where it is not known; --task several gives each column a head of its own"
-        )
-    return found
-
-
-def _flags(column: Column) -> list[float]:
-    found = [_flag(value, column.name) for value in column.values]
-    counts = Counter(value for value in found if value == value)
-    if len(counts) < 2:
-        same = f"is {next(iter(counts)):.0f} in every row" if counts else "says of no row whether it has the label"
-        raise DataError(f"column {quoted(column.name)} {same}: there is nothing to tell apart, leave it out")
-    return found

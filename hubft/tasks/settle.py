@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hubft.tasks import found
-from hubft.tasks.task import Column, Task, named
+from hubft.tasks.kinds import named
+from hubft.tasks.task import Column, Task
 
 if TYPE_CHECKING:
     from hubft.job import Labels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from hubft.base.display import listed, quoted, visible
 from hubft.base.errors import DataError, PackageError
-from hubft.tasks import cells, found, vocabulary
-from hubft.tasks.task import Column, Table, Task, named, plain, read
+from hubft.tasks import cells, found, naming, vocabulary
+from hubft.tasks.kinds import named, plain, read
+from hubft.tasks.task import Column, Table, Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,7 +66,7 @@ class Several(Task):
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(full for name, task in self.tasks.items() for full in _full_names(name, task))
+        return tuple(full for name, task in self.tasks.items() for full in naming.full_names(name, task))
 
     @property
     def tunes(self) -> bool:
@@ -101,8 +101,7 @@ class Several(Task):
         if labels.empty and not any(task.kind == "multilabel" for task in tasks.values()):
             raise DataError(f"--empty is for a column with several labels a cell, and {listed(tasks)} are none")
         joined = cls.of(tasks)
-        twins = [name for name, count in Counter(joined.names).items() if count > 1]
-        if twins:
+        if twins := [name for name, count in Counter(joined.names).items() if count > 1]:
             raise DataError(f"two outputs would be called {quoted(twins[0])}: rename a column")
         return joined
 
@@ -203,7 +202,7 @@ class Several(Task):
 
         figures: dict[str, Figure] = {}
         for name, own in joined.of_heads(metrics).items():
-            before = f"{self.columns.index(name) + 1}-{re.sub('[^A-Za-z0-9_]+', '-', name)[:40].strip('-')}"
+            before = naming.file_prefix(self.columns.index(name), name)
             figures |= {f"{before}-{file}": figure for file, figure in self.tasks[name].figures(own).items()}
         return figures
 
@@ -244,24 +243,15 @@ class Several(Task):
         return {name: task.shortened(said[name], top) for name, task in self.tasks.items()}
 
     def words(self, said: Mapping[str, Any], top: int) -> str:
-        each = [(name, task, task.words(said[name], top)) for name, task in self.tasks.items()]
-        return "; ".join(text if _alone(name, task) else f"{visible(name, 24)} {text}" for name, task, text in each)
+        each = {name: task.words(said[name], top) for name, task in self.tasks.items()}
+        return "; ".join(t if naming.alone(n, self.tasks[n]) else f"{visible(n, 24)} {t}" for n, t in each.items())
 
     def cells(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
         row: dict[str, Any] = {}
         for name, task in self.tasks.items():
             own = task.cells(said[name], top)
-            row |= own if _alone(name, task) else {f"{name}_{column}": value for column, value in own.items()}
+            row |= own if naming.alone(name, task) else {f"{name}_{column}": value for column, value in own.items()}
         return row
-
-
-def _alone(name: str, task: Task) -> bool:
-    """Tell whether the one output of a head is called as the head is: that of a number."""
-    return task.names == (name,)
-
-
-def _full_names(name: str, task: Task) -> tuple[str, ...]:
-    return (name,) if _alone(name, task) else tuple(f"{name}: {one}" for one in task.names)
 
 
 def _there(task: Task, targets: Any) -> Tensor:

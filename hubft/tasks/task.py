@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from hubft.base.errors import PackageError, suggest
-from hubft.base.serialize import from_dict, to_dict
 from hubft.tasks.columns import Column, Table
 
 if TYPE_CHECKING:
@@ -17,16 +14,6 @@ if TYPE_CHECKING:
     from hubft.job import Labels, Recipe
     from hubft.tasks.losses import Loss
     from hubft.tasks.metrics import Metrics
-
-__all__ = ["KINDS", "Column", "Table", "Task", "named", "plain", "read"]
-
-KINDS = {
-    "classification": "Classification",
-    "multilabel": "Multilabel",
-    "regression": "Regression",
-    "several": "Several",
-}
-"""Kind of a task -> its class, in the file of that name. A new task is a file and a line here."""
 
 
 class Task(Protocol):
@@ -236,30 +223,3 @@ class Task(Protocol):
     def verdict(self, true: Mapping[str, Any], said: Mapping[str, Any], error: float) -> dict[str, Any]:
         """Return a labelled sample as a row of a table: what it is, what it was taken for, how wrong that is."""
         return {**true, **{f"predicted_{name}": cell for name, cell in self.cells(said, 1).items()}, "error": error}
-
-
-def plain(task: Task) -> dict[str, Any]:
-    """Return a task as JSON types; `read` is the reverse."""
-    return {"kind": task.kind, **to_dict(task)}
-
-
-def named(kind: str) -> type[Task]:
-    """Return the class of a kind of task.
-
-    :raises PackageError: there is none.
-    """
-    if kind not in KINDS:
-        raise PackageError(f"task {kind!r} is none of {', '.join(KINDS)}.{suggest(kind, KINDS)}")
-    found: type[Task] = getattr(importlib.import_module(f"hubft.tasks.{kind}"), KINDS[kind])
-    return found
-
-
-def read(data: Any) -> Task:
-    """Return the task that plain data states.
-
-    :raises PackageError: it states none.
-    """
-    if not isinstance(data, Mapping) or not isinstance(data.get("kind"), str):
-        raise PackageError("a task must be an object with a kind")
-    facts = {key: value for key, value in data.items() if key != "kind"}
-    return from_dict(named(data["kind"]), facts, "task")

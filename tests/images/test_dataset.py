@@ -20,6 +20,7 @@ from hubft.data.split import split
 from hubft.families import plugins
 from hubft.images.decode import decode, peak
 from hubft.images.samples import Sample
+from hubft.images.samples import white as white_of
 
 HYMENOPTERA = plugins.ROOT.parent / "shared" / "data" / "hymenoptera"
 
@@ -164,11 +165,11 @@ def test_what_is_white_is_taken_from_the_training_images(tmp_path: Path, peaks: 
     encode(tmp_path / "val" / "cat" / "0.png", Image.fromarray(numpy.full((2, 2), 60000, numpy.uint16)))
     for part in ("train", "val"):
         encode(tmp_path / part / "dog" / "0.png", Image.new("L", (2, 2), 200))
-    assert reading.read(tmp_path, 0.2, 0).white == white
+    assert white_of(reading.read(tmp_path, 0.2, 0).train) == white
 
 
 def test_without_16_bit_grey_nothing_is_known_of_its_white(parted: Path) -> None:
-    assert reading.read(parted, 0.2, 0).white == 0
+    assert white_of(reading.read(parted, 0.2, 0).train) == 0
 
 
 def encode(path: Path, image: Image.Image) -> None:
@@ -365,7 +366,7 @@ def strange_bytes(root: Path) -> None:
     ("break_it", "said"),
     [
         (no_folder, r"'.*' is no folder; DATA holds train/CLASS/\* with val/CLASS/\* or test/CLASS/\*, or CLASS/\*"),
-        (a_file, "is no folder"),
+        (a_file, "is no table by its name: known are "),
         (no_classes, "has no class folders; two or more folders of images"),
         (no_val, r"has train/ but no val/ or test/ .*; it holds 'train'; add one, or give '.*train' to split it"),
         (one_class, r"'.*train' has only the class 'cat'; two or more"),

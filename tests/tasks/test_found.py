@@ -10,7 +10,7 @@ import pytest
 
 from hubft.base.errors import DataError
 from hubft.job import Labels
-from hubft.tasks import cells, found, settle, task
+from hubft.tasks import cells, found, kinds, settle
 from hubft.tasks.multilabel import Multilabel
 from hubft.tasks.task import Column
 
@@ -131,16 +131,18 @@ def test_a_gap_among_columns_of_0_and_1_is_no_negative() -> None:
     assert isinstance(made, Multilabel) and made.counts == (2, 2) and made.known == (4, 3)
 
 
-def test_numbers_of_the_datas_own_list_are_its_labels() -> None:
-    made, _ = settle.fit([column([[0], [1, 2], []], names=("a", "b", "c"))], Labels())
-    assert made.encode(([2, 0],)) == (1.0, 0.0, 1.0) and made.encode((["b"],)) == (0.0, 1.0, 0.0)
+def test_names_of_the_data_itself_keep_their_order_and_no_number_stands_for_one() -> None:
+    made, _ = settle.fit([column([["a"], ["b", "c"], []], names=("c", "b", "a"))], Labels())
+    assert made.names == ("c", "b", "a") and made.encode((["b"],)) == (0.0, 1.0, 0.0)
+    with pytest.raises(DataError, match="unknown label '0'"):
+        made.encode(([0],))
 
 
 def test_minus_one_is_a_class_where_one_is_called_so_and_else_a_gap() -> None:
     moods, _ = settle.fit([column([-1, 0, 1] * 2)], Labels())
     assert moods.names == ("-1", "0", "1") and moods.encode((-1,)) == 0 == moods.encode(("-1",))
     stated, _ = settle.fit([column([-1, 0, 1], names=("a", "b"))], Labels())
-    assert stated.encode((-1,)) is None and stated.encode((1,)) == 1 and stated.encode((" ",)) is None
+    assert stated.encode((-1,)) is None and stated.encode(("b",)) == 1 and stated.encode((" ",)) is None
 
 
 # --- each line that refuses -----------------------------------------------------------------------------------
@@ -243,12 +245,12 @@ def test_many_rows_are_looked_at_in_a_moment() -> None:
 
 def test_no_task_needs_torch_to_read_and_refuse_data() -> None:
     code = (
-        "import sys; from hubft.job import Labels; from hubft.tasks import settle, task\n"
+        "import sys; from hubft.job import Labels; from hubft.tasks import kinds, settle, task\n"
         "one = task.Column('a', ['x;y', 'x', 'y;z', 'z']); two = task.Column('b', [0.5, 1.5, None, 2.5])\n"
         "made, _ = settle.fit([one, two], Labels())\n"
-        "for kind in task.KINDS: task.named(kind)\n"
+        "for kind in kinds.KINDS: kinds.named(kind)\n"
         "target = made.encode(('x;z', 0.5)); made = made.settled([target, made.encode(('y', 2.5))])\n"
-        "list(made.strata(target)), task.read(task.plain(made)), made.constant(), made.summary()\n"
+        "list(made.strata(target)), kinds.read(kinds.plain(made)), made.constant(), made.summary()\n"
         "print(made.outputs, 'torch' in sys.modules, 'numpy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -270,7 +272,7 @@ def test_every_kind_comes_back_from_json(columns: Any, said: dict[str, Any]) -> 
     made, _ = settle.fit(named, Labels(**said))
     targets = [made.encode(row) for row in zip(*columns, strict=True)]
     made = made.settled([one for one in targets if one is not None])
-    text = json.dumps(task.plain(made), allow_nan=False)
-    again = task.read(json.loads(text))
-    assert again == made and json.dumps(task.plain(again)) == text
+    text = json.dumps(kinds.plain(made), allow_nan=False)
+    again = kinds.read(json.loads(text))
+    assert again == made and json.dumps(kinds.plain(again)) == text
     assert len(made.names) == made.outputs and made.summary()

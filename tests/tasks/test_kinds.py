@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hubft.base.errors import PackageError
 from hubft.job import Labels
-from hubft.tasks import metrics, settle, task
+from hubft.tasks import kinds, metrics, settle
 from hubft.tasks.classification import Classification
 from hubft.tasks.multilabel import Multilabel
 from hubft.tasks.regression import Regression
@@ -228,16 +228,16 @@ def test_only_heads_that_tune_are_tuned() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        {"kind": "several", "columns": ["a"], "heads": [task.plain(COLOUR)]},
-        {"kind": "several", "columns": ["a", "a"], "heads": [task.plain(COLOUR)] * 2},
-        {"kind": "several", "columns": ["a", "b"], "heads": [task.plain(HEADS), task.plain(COLOUR)]},
-        {"kind": "several", "columns": ["a", "b"], "heads": [{"kind": "sevral"}, task.plain(COLOUR)]},
-        {"kind": "several", "columns": ["a", "b"], "heads": ["red", task.plain(COLOUR)]},
+        {"kind": "several", "columns": ["a"], "heads": [kinds.plain(COLOUR)]},
+        {"kind": "several", "columns": ["a", "a"], "heads": [kinds.plain(COLOUR)] * 2},
+        {"kind": "several", "columns": ["a", "b"], "heads": [kinds.plain(HEADS), kinds.plain(COLOUR)]},
+        {"kind": "several", "columns": ["a", "b"], "heads": [{"kind": "sevral"}, kinds.plain(COLOUR)]},
+        {"kind": "several", "columns": ["a", "b"], "heads": ["red", kinds.plain(COLOUR)]},
     ],
 )
 def test_heads_that_cannot_be_are_refused(data: Any) -> None:
     with pytest.raises(PackageError):
-        task.read(data)
+        kinds.read(data)
 
 
 # --- no better than one answer --------------------------------------------------------------------------------

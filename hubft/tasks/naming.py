@@ -1,0 +1,22 @@
+"""What the outputs and files of several heads are called."""
+
+from __future__ import annotations
+
+import re
+
+from hubft.tasks.task import Task
+
+
+def alone(name: str, task: Task) -> bool:
+    """Tell whether the one output of a head is called as the head is: that of a number."""
+    return task.names == (name,)
+
+
+def full_names(name: str, task: Task) -> tuple[str, ...]:
+    """Return the names of a head's outputs among those of all heads."""
+    return (name,) if alone(name, task) else tuple(f"{name}: {one}" for one in task.names)
+
+
+def file_prefix(place: int, name: str) -> str:
+    """Return what the files of a head begin with, `2-colour`: its place, and of its name what any system takes."""
+    return f"{place + 1}-{re.sub('[^A-Za-z0-9_]+', '-', name)[:40].strip('-')}"
