@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from hubft.tasks.losses import Loss
     from hubft.tasks.metrics import Metrics
 
+__all__ = ["Column", "Table", "Task"]
+
 
 class Task(Protocol):
     """What labels mean: a frozen dataclass of JSON types, which a package states as its `task`.
