@@ -1,11 +1,11 @@
 """The loop that one writes by hand today, for several labels, a number, or several heads on one network.
 
-timm's model whose classifier is reset to one linear head for all outputs; AdamW with weight decay 0.01 and rates 1e-3 for the head and 3e-4 for
-the rest, warmed up over the first tenth of the steps and then down a cosine to zero; random resized crops of 75 to
-100 % of the area; flips as --flips says; every weight trains and norms see the batch; a validation pass after each
-epoch, and the last state counts. Losses: binary cross entropy for labels, the squared error of numbers in units of
-their deviation, cross entropy for a class, and their sum for several heads. It predicts by the evaluation transform of
-the model's weights.
+timm's model whose classifier is reset to one linear head for all outputs; AdamW with weight decay 0.01 and rates 1e-3
+for the head and 3e-4 for the rest, warmed up over the first tenth of the steps and then down a cosine to zero; random
+resized crops of 75 to 100 % of the area; flips as --flips says; every weight trains and norms see the batch; a
+validation pass after each epoch, and the last state counts. Losses: binary cross entropy for labels, the squared error
+of numbers in units of their deviation, cross entropy for a class, and their sum for several heads. It predicts by the
+evaluation transform of the model's weights.
 """
 
 from __future__ import annotations
