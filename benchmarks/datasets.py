@@ -24,7 +24,7 @@ import tempfile
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -198,13 +198,19 @@ def digits(cache: Path) -> list[Sample]:
 
 def cells(cache: Path) -> list[Sample]:
     """Return the 2,624 solar cells, `broken` where the experts' probability of a defect is above a half."""
+    return [replace(cell, label="broken" if float(cell.label) > 0.5 else "intact") for cell in graded(cache)]
+
+
+def graded(cache: Path) -> list[Sample]:
+    """Return the solar cells by the experts' probability of a defect: 0, a third, two thirds or 1."""
     archive = zipfile.ZipFile(package_file(CELLS, cache))
     samples = []
     for line in archive.read("elpv_dataset/data/labels.csv").decode().splitlines():
         name, probability, _ = line.split()
-        label = "broken" if float(probability) > 0.5 else "intact"
         member = f"elpv_dataset/data/{name}"
-        samples.append(Sample(label, Path(name).name, lambda member=member: bounded(archive.open(member), member)))
+        samples.append(
+            Sample(probability, Path(name).name, lambda member=member: bounded(archive.open(member), member))
+        )
     return samples
 
 
@@ -232,7 +238,15 @@ def emoji(cache: Path) -> list[Sample]:
 
 
 def drawings(cache: Path) -> list[Sample]:
-    """Return the emoji of each category, 200 at most, without sequences, and without flags, which are not there."""
+    """Return the emoji of each category on white, 200 at most, without sequences."""
+    return [
+        Sample(one.label, one.name.replace(".webp", ".png"), lambda one=one: png(on_white(one.read())))
+        for one in drawn(cache)
+    ]
+
+
+def drawn(cache: Path) -> list[Sample]:
+    """Return the same as the package has them: WebP, transparent around the drawing."""
     with tarfile.open(package_file(EMOJI, cache)) as archive:
         listed = json.loads(bounded(archive.extractfile("package/emoji.json"), "package/emoji.json"))
     files = {}
@@ -247,7 +261,7 @@ def drawings(cache: Path) -> list[Sample]:
         if name in files and "200D" not in entry["unified"]:
             classes[entry["category"].replace(" & ", "-")].append(name)
     return [
-        Sample(label, name.replace(".webp", ".png"), lambda data=files[name]: png(on_white(data)))
+        Sample(label, name, lambda data=files[name]: data)
         for label, names in sorted(classes.items())
         for name in random.Random(label).sample(names, min(200, len(names)))
     ]
@@ -256,7 +270,9 @@ def drawings(cache: Path) -> list[Sample]:
 def typefaces(cache: Path) -> list[Sample]:
     """Return 120 pictures of each of eight typefaces."""
     return [
-        Sample(name, f"{i:03}.png", lambda name=name, i=i: png(specimen(name, i)))
+        Sample(
+            name, f"{i:03}.png", lambda name=name, i=i: png(specimen(random.Random(f"{name} {i}"), TYPEFACES[name])[0])
+        )
         for name in TYPEFACES
         for i in range(SPECIMENS)
     ]
@@ -297,19 +313,19 @@ def rendering(character: str, i: int) -> Image.Image:
     return Image.blend(picture, noise, draws.uniform(0, 0.25))
 
 
-def specimen(typeface: str, i: int) -> Image.Image:
-    """Return the i-th picture of a typeface: three letters, whose size, place, turn, greys and noise vary."""
-    draws = random.Random(f"{typeface} {i}")
-    font = Path(get_data_path()) / "fonts" / "ttf" / f"{TYPEFACES[typeface]}.ttf"
+def specimen(draws: random.Random, font: str, sizes: tuple[int, int] = (64, 88)) -> tuple[Image.Image, int]:
+    """Return a picture of three letters, whose size, place, turn, greys and noise are drawn, and that size."""
+    file = Path(get_data_path()) / "fonts" / "ttf" / f"{font}.ttf"
     paper = draws.randint(0, 255)
     ink = (paper + draws.randint(96, 160)) % 256
     picture = Image.new("L", (224, 224), paper)
     text = "".join(draws.choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", k=3))
     place = (112 + draws.uniform(-12, 12), 112 + draws.uniform(-24, 24))
-    ImageDraw.Draw(picture).text(place, text, ink, ImageFont.truetype(str(font), draws.randint(64, 88)), anchor="mm")
+    size = draws.randint(*sizes)
+    ImageDraw.Draw(picture).text(place, text, ink, ImageFont.truetype(str(file), size), anchor="mm")
     picture = picture.rotate(draws.uniform(-15, 15), Image.Resampling.BILINEAR, fillcolor=paper)
     noise = Image.frombytes("L", picture.size, draws.randbytes(224 * 224))
-    return Image.blend(picture, noise, draws.uniform(0, 0.25))
+    return Image.blend(picture, noise, draws.uniform(0, 0.25)), size
 
 
 def on_white(data: bytes) -> Image.Image:

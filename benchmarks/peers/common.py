@@ -26,17 +26,25 @@ BATCH = 32  # of every system: what they default to differs from 4 to 128, and t
 
 def options(description: str | None, flags: bool = False) -> argparse.Namespace:
     """Return the options that every driver takes; with `flags`, whatever else is given is kept in `extra`."""
-    parser = argparse.ArgumentParser(
+    return read(parser(description, "folder with train/CLASS/* and val/CLASS/*"), flags)
+
+
+def parser(description: str | None, data: str) -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder with train/CLASS/* and val/CLASS/*")
-    parser.add_argument("--model", default="tf_efficientnet_lite0.in1k", help="name of a timm model with weights")
-    parser.add_argument("--size", type=int, default=224, help="side of the model's input, pixels")
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--frozen", action="store_true", help="train the head alone")
-    parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 is the system's default")
-    parser.add_argument("--workers", type=int, default=-1, help="of the data loader; -1 is the system's default")
+    made.add_argument("--data", type=Path, required=True, help=data)
+    made.add_argument("--model", default="tf_efficientnet_lite0.in1k", help="name of a timm model with weights")
+    made.add_argument("--size", type=int, default=224, help="side of the model's input, pixels")
+    made.add_argument("--epochs", type=int, default=3)
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--frozen", action="store_true", help="train the head alone")
+    made.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 is the system's default")
+    made.add_argument("--workers", type=int, default=-1, help="of the data loader; -1 is the system's default")
+    return made
+
+
+def read(parser: argparse.ArgumentParser, flags: bool = False) -> argparse.Namespace:
     found, found.extra = parser.parse_known_args()
     if found.extra and not flags:
         parser.error(f"unknown options {' '.join(found.extra)}")
@@ -71,10 +79,11 @@ class Clock:
         self.epochs.append({"training_seconds": round(seconds, 3)})
         self.images.append(images / seconds)
 
-    def validated(self, accuracy: float | None) -> None:
-        """Note that the epoch is over, with the accuracy that the system itself saw, if it looked."""
+    def validated(self, accuracy: float | None = None, **seen: float) -> None:
+        """Note that the epoch is over, with the accuracy or whatever else the system itself saw, if it looked."""
         self.epochs[-1]["seconds_so_far"] = round(time.perf_counter() - self.began, 3)
         self.epochs[-1]["accuracy"] = accuracy
+        self.epochs[-1] |= seen
 
     def stop(self) -> None:
         self.seconds = time.perf_counter() - self.began
@@ -104,8 +113,8 @@ def accuracy(model: Callable[[Tensor], Tensor], given: argparse.Namespace) -> fl
     return right / len(images)
 
 
-def show(system: str, libraries: list[str], given: argparse.Namespace, clock: Clock, share: float) -> None:
-    """Print the run as one line of JSON."""
+def show(system: str, libraries: list[str], given: argparse.Namespace, clock: Clock, **found: Any) -> None:
+    """Print the run as one line of JSON, with what was found."""
     line = {
         "system": system,
         "model": given.model,
@@ -118,7 +127,7 @@ def show(system: str, libraries: list[str], given: argparse.Namespace, clock: Cl
         "extra": given.extra,
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "versions": {name: version(name) for name in ["torch", "torchvision", "timm", *libraries]},
-        "accuracy": share,
+        **found,
         "train_seconds": round(clock.seconds, 3),
         "images_per_second": round(clock.images_per_second(), 2),
         "per_epoch": clock.epochs,

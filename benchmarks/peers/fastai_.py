@@ -49,7 +49,7 @@ def main() -> None:
         train = learner.fit_one_cycle if given.frozen else learner.fine_tune
         train(given.epochs, cbs=Laps(clock))
     clock.stop()
-    common.show("fastai", ["fastai"], given, clock, common.accuracy(learner.model, given))
+    common.show("fastai", ["fastai"], given, clock, accuracy=common.accuracy(learner.model, given))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def main() -> None:
             parameter.requires_grad = id(parameter) in head
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     clock = fit(model.to(device), data, given.epochs, device)
-    common.show("handloop", [], given, clock, common.accuracy(model, given))
+    common.show("handloop", [], given, clock, accuracy=common.accuracy(model, given))
 
 
 if __name__ == "__main__":

@@ -66,7 +66,9 @@ def main() -> None:
         worker.add_callback(Laps(clock, len(images)))
         worker.train()
         clock.stop()
-    common.show("trainer", ["transformers", "accelerate"], given, clock, common.accuracy(model.timm_model, given))
+    common.show(
+        "trainer", ["transformers", "accelerate"], given, clock, accuracy=common.accuracy(model.timm_model, given)
+    )
 
 
 if __name__ == "__main__":
