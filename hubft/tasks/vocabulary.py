@@ -63,7 +63,8 @@ def index(value: Any, names: Sequence[str], positions: dict[str, int], what: str
     """
     if value is None or value == -1:
         return None
-    if (found := positions.get(name(value))) is not None:
+    exact = positions.get(value) if isinstance(value, str) else None  # the name of a folder may begin with a blank
+    if (found := positions.get(name(value)) if exact is None else exact) is not None:
         return found
     if type(value) is int and 0 <= value < len(names):  # a number of the data's own list
         return value
