@@ -187,7 +187,7 @@ def _check(manifest: Manifest) -> None:
         if problem := unprintable(name):
             raise PackageError(f"the name of the {task.word} {quoted(name)} {problem}")
         if times > 1:
-            raise PackageError(f"{times} of {task.word} have the name {quoted(name)}")
+            raise PackageError(f"{times} {task.word} names are {quoted(name)}")
     if (manifest.delta is None) != (manifest.job.package == "full"):
         raise PackageError(f"job.package is {manifest.job.package!r}, and delta says otherwise")
     if manifest.structure:

@@ -138,7 +138,9 @@ class Classification(Task):
         return {"confusion.png": pictures.confusion(metrics.details["confusion"], self.classes)}
 
     def tables(self, metrics: Metrics) -> Iterable[Table]:
-        yield Table.of_names("class", self.classes, metrics, ("recall", "precision"))
+        table = Table.of_names("class", self.classes, metrics, ("recall", "precision"))
+        images = map(sum, metrics.details["confusion"])
+        yield Table((*table.columns, "images"), [(*row, n) for row, n in zip(table.rows, images, strict=True)])
 
     def decode(self, outputs: Tensor) -> list[dict[str, Any]]:
         said = []

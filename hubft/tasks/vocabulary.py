@@ -78,7 +78,8 @@ def index(value: Any, names: Sequence[str], positions: dict[str, int], what: str
     """
     if cells.blank(value):
         return None
-    if (found := positions.get(name(value))) is not None:
+    exact = positions.get(value) if isinstance(value, str) else None  # the name of a folder may begin with a blank
+    if (found := positions.get(name(value)) if exact is None else exact) is not None:
         return found
     if value == -1:
         return None

@@ -28,6 +28,8 @@ from hubft.data import formats
 from hubft.images import decode
 from hubft.publish.package import SELFTEST, WEIGHTS
 from hubft.share import inference, load
+from hubft.tasks.classification import Classification
+from hubft.tasks.metrics import Measured, Metrics
 
 MANY = 70  # three batches
 
@@ -118,11 +120,14 @@ def test_batches_say_what_single_images_say(
 
 def test_folders_and_texts_from_python(package: Path, folder: Path) -> None:
     found = load.package(package)
-    every = [(answer.image, answer.probabilities.keys(), answer.error) for answer in inference.predict(found, folder)]
+    every = [(answer.image, answer.said, answer.error) for answer in inference.predict(found, folder)]
     assert len(every) == MANY - 1 and sum(bool(error) for _, _, error in every) == 2
+    assert all(bool(said) != bool(error) for _, said, error in every)
     assert [one[0] for one in every] == [one.image for one in inference.predict(found, [str(folder)])]
     [one] = inference.predict(found, str(folder / "000.png"))
-    assert set(one.probabilities) == set(packages.CLASSES) and sum(one.probabilities.values()) == pytest.approx(1)
+    shares = one.said["probabilities"]
+    assert set(shares) == set(packages.CLASSES) and sum(shares.values()) == pytest.approx(1)
+    assert (one.said["class"], one.said["probability"]) == next(iter(shares.items()))
 
 
 def test_a_name_that_no_file_system_takes_is_told_of(package: Path, folder: Path, tmp_path: Path) -> None:
@@ -252,7 +257,10 @@ def test_evaluate_for_programs(package: Path, labelled: Path, tmp_path: Path) ->
     assert (ran.code, ran.err) == (0, "")
     [found] = objects(ran.out)
     measured = inference.evaluate(load.package(package), labelled)
-    assert {name: found[name] for name in measured.metrics} == measured.metrics
+    plain = measured.metrics.plain()
+    assert {name: found[name] for name in plain} == plain
+    assert {"headline", "accuracy", "loss", "recall", "precision", "confusion"} <= plain.keys()
+    assert found.keys() - plain.keys() == {"classes", "trained_on", "left_out"}
     assert found["classes"] == list(packages.CLASSES) and found["accuracy"]["n"] == 15
     assert list(found["left_out"]) == ["val/ant/notes.txt"] and found["trained_on"] is None
     rows = objects((tmp_path / "p.jsonl").read_text())
@@ -264,23 +272,27 @@ def test_evaluate_for_programs(package: Path, labelled: Path, tmp_path: Path) ->
         assert Path(row["image"]).parent.name == row["class"] == cells["class"]
         assert (row["predicted"], row["correct"]) == (cells["predicted"], cells["correct"] == "true")
         assert (row["predicted"], row["probability"]) == (
-            next(iter(answer.probabilities)),
-            pytest.approx(max(answer.probabilities.values()), rel=1e-4),
+            answer.said["class"],
+            pytest.approx(answer.said["probability"], rel=1e-4),
         )
         assert float(cells["probability"]) == pytest.approx(row["probability"], abs=1e-6)
     assert sum(row["correct"] for row in rows) == round(15 * found["accuracy"]["value"])
 
 
 def test_no_metric_that_json_has_not(capsys: pytest.CaptureFixture[str]) -> None:
-    odd = inference.Evaluation({"loss": float("inf"), "recall": [None, {"value": float("nan")}]}, {}, (), None)
-    printing.print_evaluation(Console(), ["a", "b"], odd)
+    values = {"accuracy": Measured(0.5, float("-inf"), None, 2)}
+    odd = Metrics("accuracy", values, float("inf"), {"recall": [None, {"value": float("nan")}]})
+    printing.print_evaluation(Console(), Classification(("a", "b")), inference.Evaluation(odd, {}, (), None))
     [found] = objects(capsys.readouterr().out)
     assert found["loss"] is None and found["recall"] == [None, {"value": None}]
+    assert found["accuracy"] == {"value": 0.5, "low": None, "high": None, "n": 2, "better": "higher"}
 
 
 def test_a_file_of_outcomes_that_cannot_be_written_later_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), printing.outcomes_file(tmp_path / "p.csv") as write:
-        write([inference.Outcome(Path("a"), "x", "y", 0.5)])
+    task = Classification(("x", "y"))
+    said = {"class": "y", "probability": 0.5, "probabilities": {"y": 0.5, "x": 0.5}}
+    with pytest.raises(KeyboardInterrupt), printing.lines_file(tmp_path / "p.csv", "--predictions") as (form, write):
+        printing.write_outcomes([inference.Outcome("a", {"class": "x"}, said, 1.0)], task, form, write)
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())
 
@@ -340,7 +352,7 @@ def test_weights_that_are_not_finite_are_no_base_and_no_package(
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (("ant", "bee", "ant"), "2 classes have the name 'ant'"),
+        (("ant", "bee", "ant"), "2 class names are 'ant'"),
         (("ant", "bee", "\x1b[31mcat"), "class '\\x1b[31mcat' holds the control character U+001B"),
         (("ant", "bee", "c\nat"), "holds the control character U+000A"),
         (("ant", "bee", "c\x7fat"), "holds the control character U+007F"),
@@ -355,7 +367,7 @@ def test_class_names_that_cannot_be_told_apart_or_shown_are_refused(
     tmp_path: Path, package: Path, names: tuple[str, ...], said: str
 ) -> None:
     shutil.copytree(package, tmp_path / "p")
-    packages.rewrite(tmp_path / "p", lambda data: data.update(classes=names))
+    packages.rewrite(tmp_path / "p", lambda data: data["task"].update(classes=names))
     ran = in_folder(tmp_path, "show", "p")
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1) and said in ran.err.replace("\\\\", "\\")
 

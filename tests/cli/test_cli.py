@@ -27,6 +27,7 @@ from hubft.cli import main
 from hubft.families import plugins, stages
 from hubft.families.build import load_base
 from hubft.job import Recipe
+from hubft.tasks.metrics import number
 
 CLASSES = ("[red]loud[bold]", "ants", "图\u200b🐶")  # as the terminal must not take them
 TRAIN = "head,last:1@0.5"
@@ -65,12 +66,10 @@ OF_RUNS = {"--no-keep-anyway", "--trust"}
 def test_flags_are_the_fields_of_the_job_with_their_defaults(hubft: Hubft) -> None:
     whole = re.sub(r" *│\n│ {8,}", " ", hubft("finetune", "--help").out)  # a text goes on in a line that names no flag
     rows = re.findall(r"^│ (.+?) {2,}(.*?) *│$", whole, re.MULTILINE)
-    shown = {name: text for names, text in rows for name in re.findall(r"--[a-z-]+", names)}
+    shown = {name: text for names, text in rows for name in re.findall(r"--[a-z0-9-]+", names)}
     fields = {flag(path): value for path, value in leaves(Job("r:r", "d")).items() if path != "head.outputs"}
-    assert (
-        shown.keys() - {"--resume", "--empty-hidden", "--empty-stage-lr", "--no-probe", "--no-keep-anyway", "--trust"}
-        == fields.keys()
-    )
+    empty = {f"--empty-{name}" for name in ("hidden", "stage-lr", "class-weights", "head-weights", "target")}
+    assert shown.keys() - {"--resume", "--no-probe", "--no-keep-anyway", "--trust", *empty} == fields.keys()
     for name, value in fields.items():
         default = '""' if value == "" else str(value)
         assert name in ("--reference", "--data") or f"[default: {default}]" in shown[name], name
@@ -106,7 +105,7 @@ DATA_ERRORS = [
     ("finetune toy:small one", "has only the class 'ant'"),
     ("finetune toy:small empty", "no usable image to train on in class 'bee'"),
     ("finetune toy:small hollow", "has no class folders"),
-    ("finetune toy:small text", "3 of 9 files in 'text/train' cannot be used"),
+    ("finetune toy:small text", "3 of 9 images in 'text/train' cannot be used, more than a tenth; mend"),
     ("evaluate RUN nowhere", "'nowhere' is no folder"),
     ("evaluate RUN hollow", "has no class folders"),
     ("predict RUN nowhere.jpg", "'nowhere.jpg' does not exist"),
@@ -206,7 +205,7 @@ WRONG = [
     ("evaluate full flowers", "full"),
     (
         "evaluate RUN flowers",
-        "has unknown classes 'ant', 'bee'; known are '[red]loud[bold]', 'ants', '图\\u200b🐶'",
+        "'flowers/val': unknown class 'ant'; known are '[red]loud[bold]', 'ants', '图\\u200b🐶'. Did you mean 'ants'?",
     ),
     ("evaluate RUN nowhere", "'nowhere' is no folder"),
     ("evaluate RUN hollow", "'hollow' has no class folders; DATA holds"),
@@ -215,10 +214,10 @@ WRONG = [
     ("predict RUN hollow", "no images in 'hollow'; known formats are JPEG, PNG"),
     ("predict RUN page.jpg --top 0", "--top 0: must be 1 or more"),
     ("predict RUN page.jpg --top -3", "--top -3: must be 1 or more"),
-    ("predict RUN page.jpg --json --csv", "--json and --csv: give one of them"),
+    ("predict RUN page.jpg --json --csv", "--json, --csv and --output: give one of them"),
     ("evaluate RUN flowers --json --matrix", "--json has the confusion matrix in it: leave out --matrix"),
     ("evaluate RUN flowers --predictions p.txt", "--predictions 'p.txt': its suffix must be .csv or .jsonl"),
-    ("evaluate RUN flowers --predictions full/p.csv", "has unknown classes"),
+    ("evaluate RUN flowers --predictions full/p.csv", "unknown class 'ant'; known are "),
     ("evaluate nowhere flowers --predictions there.csv", "'there.csv' exists: nothing was written; name another file"),
     ("evaluate nowhere flowers --predictions gone/p.csv", "'gone/p.csv' cannot be written: there is no folder 'gone'"),
     ("evaluate nowhere flowers --predictions page.jpg/p.csv", "'page.jpg/p.csv' cannot be written: Not a directory"),
@@ -296,7 +295,9 @@ def test_finetune_tells_what_it_does(trained: Trained) -> None:
     accuracy = json.loads((trained.folder / "metrics.jsonl").read_text().splitlines()[-1])["accuracy"]
     rows = dict(Ran(0, trained.out, "").cells())
     assert rows["accuracy"] == f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]"
-    assert re.fullmatch(r"\d\.\d{4}", rows["cross entropy"])
+    results = json.loads((trained.folder / "report" / "results.json").read_text())
+    assert rows["loss"] == number(results["metrics"]["loss"])
+    assert {"balanced accuracy", "macro F1", "AUROC", "calibration error"} < rows.keys()
     for line in (f"report   {trained.folder}/report", f"package  {trained.folder}/package"):
         assert f"\n{line}\n" in trained.out
     assert trained.out.endswith(f"\ntry      hubft predict {trained.folder} IMAGE\n") and "\x1b" not in trained.out
@@ -325,7 +326,7 @@ def test_a_test_part_is_measured_once_and_shown_apart(hubft: Hubft, tmp_path: Pa
     ran = hubft("finetune", "toy:small", "data", "--epochs", 1, "--workers", 0, "--output", "run")
     assert ran.code == 0
     assert "on 20 training and 4 validation images, and 8 test images, of 2 classes" in ran.out
-    assert "note: 4 images of train/ are held out to validate; Test/ is measured once, at the end" in ran.out
+    assert "note: 4 images of train/ are held out to validate\nnote: Test/ is measured once, at the end\n" in ran.out
     assert "the same on the test part, measured once: 8 images" in ran.out
     results = json.loads((tmp_path / "run" / "report" / "results.json").read_text())
     manifest = json.loads((tmp_path / "run" / "package" / "hubft.json").read_text())
@@ -359,9 +360,15 @@ def test_evaluate_measures_as_the_run_did(hubft: Hubft, trained: Trained) -> Non
     rows = ran.cells()
     assert rows[0][1].startswith(f"{measured['accuracy']['value']:.3f} [")
     names = [visible(name, 24) for name in CLASSES]
-    recall = [f"{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in measured["recall"]]
-    assert rows[2:5] == [[name, share, "4"] for name, share in zip(names, recall, strict=True)]
-    assert rows[5:] == [[n, *map(str, row)] for n, row in zip(names, measured["confusion"], strict=True)]
+    assert [row[0] for row in rows[: -2 * len(names)]] == [
+        *("accuracy", "balanced accuracy", "macro F1", "AUROC", "calibration error", "loss")
+    ]
+    recall, precision = (
+        [f"{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" if r else "-" for r in measured[metric]]
+        for metric in ("recall", "precision")
+    )
+    assert rows[-6:-3] == [[*row, "4"] for row in zip(names, recall, precision, strict=True)]
+    assert rows[-3:] == [[n, *map(str, row)] for n, row in zip(names, measured["confusion"], strict=True)]
     assert f"{trained.folder} on {trained.data}/val: 12 images" in ran.out, "a folder called x[/red] is no markup"
     heads = next(line for line in ran.out.splitlines() if "true \\ predicted" in line)
     assert [cell.strip() for cell in heads.split("┃")[2:-1]] == names
@@ -386,11 +393,12 @@ def test_predict_names_what_is_in_images(hubft: Hubft, trained: Trained) -> None
 
 
 def test_show_tells_what_a_package_is(hubft: Hubft, trained: Trained) -> None:
-    facts = dict(hubft("show", trained.folder).cells()[:6])
+    facts = dict(hubft("show", trained.folder).cells()[:7])
     measured = json.loads((trained.folder / "report" / "results.json").read_text())["metrics"]["accuracy"]
     assert facts["head"] == "3 outputs"
-    assert facts["classes"] == "3: " + ", ".join(f"'{visible(name)}'" for name in CLASSES)
-    assert facts["accuracy"].startswith(f"{100 * measured['value']:.1f} % (95 % interval ")
+    assert facts["class names"] == "3: " + ", ".join(f"'{visible(name)}'" for name in CLASSES)
+    assert facts["task"] == "classification"
+    assert facts["measured"].startswith(f"accuracy {100 * measured['value']:.1f} % (95 % interval ")
     size = sum(path.stat().st_size for path in (trained.folder / "package").iterdir())
     assert facts["size"] == f"{size / 1e6:.2f} MB"
     assert facts["weights"] == "full; compress none" and facts["base"] == "toy:small, revision 1"
@@ -400,9 +408,9 @@ def test_show_tells_of_a_delta_and_cuts_a_long_list(hubft: Hubft, tmp_path: Path
     names = tuple(f"class {i}" for i in range(1000))
     job = packages.toy_job(package="delta", compress="bf16").with_outputs(len(names))
     packages.write(tmp_path / "p", replace(job, head=replace(job.head, hidden=(8,))), names)
-    facts = dict(hubft("show", tmp_path / "p").cells()[:6])
+    facts = dict(hubft("show", tmp_path / "p").cells()[:7])
     assert facts["head"] == "8 hidden, 1,000 outputs"
-    assert facts["classes"].endswith("'class 7' and 992 more")
+    assert facts["class names"].endswith("'class 7' and 992 more")
     assert re.fullmatch(r"delta: \d tensors are those of the base; compress bf16", facts["weights"])
 
 

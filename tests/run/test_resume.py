@@ -14,7 +14,7 @@ import pictures
 import pytest
 from runs import job, killed
 
-from hubft import HubftError, Job, engine
+from hubft import Head, HubftError, Job, engine
 from hubft.base.console import Console
 from hubft.base.serialize import from_dict
 from hubft.cli import main
@@ -194,10 +194,12 @@ def test_data_that_was_moved_is_named_once(
 ) -> None:
     moved = Path(shutil.copytree(data, tmp_path / "moved"))
     died.write_job(replace(died.job(), data=str(tmp_path / "gone")))
-    with pytest.raises(HubftError, match=rf"no folder now; say where .* --resume {died.folder} --data F"):
+    with pytest.raises(
+        HubftError, match=rf"is not there now; say where they are: .* --resume {died.folder} --data DATA$"
+    ):
         engine.resume(died.folder)
     monkeypatch.setattr(engine, "_run", lambda *_: None)
-    engine.resume(died.folder, data=moved)
+    engine.resume(died.folder, moved_to=moved)
     assert died.job().data == str(moved)
     monkeypatch.undo()
     monkeypatch.setattr("sys.argv", ["hubft", "finetune", f"--resume={died.folder}"])
@@ -228,8 +230,8 @@ def test_other_data_is_refused_in_words_about_images(died: Run, change: str, dat
         (other / "train" / "bees" / "0.png").unlink()
         if change == "other":
             shutil.copyfile(other / "train" / "ants" / "0.png", other / "train" / "bees" / "0.png")
-    with pytest.raises(HubftError, match=f"are not those of the run: {CHANGES[change]}.* --data FOLDER"):
-        engine.resume(died.folder, data=other)
+    with pytest.raises(HubftError, match=f"are not those of the run: {CHANGES[change]}.* --data DATA$"):
+        engine.resume(died.folder, moved_to=other)
     assert died.job_file.read_bytes() == before
 
 
@@ -239,7 +241,25 @@ def test_a_run_of_an_older_hubft_has_its_classes_counted(died: Run, data: Path, 
     for part in ("train", "val"):
         shutil.rmtree(other / part / "wasps")
     with pytest.raises(HubftError, match="not those of the run: it had 3 classes, and there are 2;"):
-        engine.resume(died.folder, data=other)
+        engine.resume(died.folder, moved_to=other)
+
+
+def test_a_run_of_a_hubft_that_called_the_head_task_goes_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(small(data, tmp_path / "run"), head=Head(hidden=(8,), dropout=0.25))
+    run = killed(asked, 9, monkeypatch)
+    stored = json.loads(run.job_file.read_text())
+    head = stored.pop("head")
+    old = {key: stored.pop(key) for key in ("reference", "data")} | {"task": head} | stored
+    for key in ("l1", "loss", "class_weights", "head_weights", "sampler", "patience", "keep"):
+        del old["recipe"][key]
+    del old["labels"]
+    run.job_file.write_text(json.dumps(old))
+    assert run.job().head == Head(hidden=(8,), dropout=0.25, outputs=3)
+    engine.resume(run.folder)
+    whole = engine.finetune(replace(asked, output=str(tmp_path / "whole"))).run
+    assert (run.package / "model.safetensors").read_bytes() == (whole.package / "model.safetensors").read_bytes()
 
 
 class Died(BaseException):
