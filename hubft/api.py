@@ -134,14 +134,17 @@ def evaluate(
     return inference.evaluate(package(source), data, trust, columns=columns)
 
 
-def predict(source: str | Path, images: str | Path | Iterable[str | Path], *, trust: bool = False) -> list[Answer]:
+def predict(
+    source: str | Path, images: str | Path | Iterable[str | Path], *, trust: bool = False, input: str = ""
+) -> list[Answer]:
     """Return what a package says of images, in their order: an answer each, also where one cannot be read.
 
     :param source: folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
-    :param images: files, or folders of them.
+    :param images: files, folders of them, and tables that name them.
+    :param input: column of a table with the images; found, where one column alone holds such.
     :raises HubftError: no package, or nothing to be read.
     """
-    return list(inference.predict(package(source), images, trust))
+    return list(inference.predict(package(source), images, trust, input))
 
 
 def job(reference: str, data: str | Path, options: Mapping[str, Any]) -> Job:

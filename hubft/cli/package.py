@@ -76,6 +76,7 @@ def predict(
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     as_csv: Annotated[bool, Parameter(name="--csv", negative=())] = False,
     output: Path | None = None,
+    input: str = "",
     trust: Trust = False,
 ) -> None:
     """Name what is in IMAGES; exit code 1 where some of them could not be read.
@@ -85,7 +86,7 @@ def predict(
     package
         Folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
     images
-        Files, or folders of them.
+        Files, folders of them, and tables that name them.
     top
         How many classes to show for an image; if it is not given, three, and in JSON all.
     as_json
@@ -94,13 +95,15 @@ def predict(
         A table for spreadsheets: a line an image with its class and probability, and those that follow.
     output
         New file, .csv or .jsonl, that gets the lines.
+    input
+        Column of a table with the images; found, where one column alone holds such.
     """
     from hubft.data import asked
 
     if sum((as_json, as_csv, output is not None)) > 1:
         raise JobError("--json, --csv and --output: give one of them")
     check(top is None or top >= 1, "top", top, "1 or more")
-    pictures = asked.pictures(images)  # what is wrong is told before seconds go into importing torch
+    pictures = asked.pictures(images, input)  # what is wrong is told before seconds go into importing torch
     from hubft.share import inference, load
 
     console = Console()
@@ -109,10 +112,10 @@ def predict(
         found = load.package(package)
         every = len(found.manifest.task.names)
         top = min(top or (every if form == "json" else TOP), every)
-        answers = console.counted(inference.predict(found, pictures.files, trust), len(pictures.files), "image")
+        answers = console.counted(inference.answers(found, pictures.inputs, trust), len(pictures.inputs), "image")
         failed = printing.print_answers(console, answers, found.manifest.task, form, top, pictures, write)
     if failed:
-        raise Incomplete(f"{failed:,} of {len(pictures.files):,} images have no answer; the reason stands by each")
+        raise Incomplete(f"{failed:,} of {len(pictures.inputs):,} images have no answer; the reason stands by each")
 
 
 def show(source: str, *, train: str = Recipe.train, size: int = Job.size, trust: Trust = False) -> None:

@@ -145,7 +145,7 @@ def print_metrics(console: Console, metrics: Metrics, what: str) -> None:
 def print_details(console: Console, task: Task, metrics: Metrics, matrix: bool) -> None:
     """Print the tables of a task, and where asked for, which classes were taken for which."""
     for table in task.tables(metrics):
-        console.table(table.columns, table.rows)
+        console.table([title(column) for column in table.columns], table.rows)
     if matrix:
         if "confusion" not in metrics.details:
             raise JobError(f"--matrix: a task of the kind {task.kind} has no confusion matrix: leave it out")

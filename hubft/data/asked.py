@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 from hubft.base import urls
 from hubft.base.display import listed
 from hubft.base.errors import DataError
-from hubft.data import listing
+from hubft.data import listing, reading, table
 from hubft.data.formats import FORMATS, UNKNOWN, recognised
+from hubft.data.rows import Source
+from hubft.job import Columns
 
 
 def images_in(folder: Path) -> tuple[list[Path], dict[Path, str]]:
@@ -20,32 +23,67 @@ def images_in(folder: Path) -> tuple[list[Path], dict[Path, str]]:
     return images, found.passed | dict.fromkeys(sorted(set(found.files) - set(images)), UNKNOWN)
 
 
+class Input(NamedTuple):
+    """An image that a model is asked about."""
+
+    name: str
+    """As it is shown: a path, or a place in a table."""
+    place: str
+    source: Source | None = None
+    """What opens the place; without one, it is the path of a file."""
+
+    def open(self) -> Path | BytesIO:
+        """Return the file, or its bytes.
+
+        :raises DataError: it is not there, or no regular file.
+        """
+        if self.source is not None:
+            return self.source.open(self.place)
+        path = Path(self.place)
+        if not urls.there(path):
+            raise DataError(urls.answer(path) or "no such file")
+        return path
+
+
 class Pictures(NamedTuple):
     """Images that a model is asked about."""
 
-    files: list[Path]
+    inputs: list[Input]
     notes: list[str]
     """What lies in the folders and is not among them, a line for each reason."""
 
+    @property
+    def files(self) -> list[Path]:
+        """Those that are files, not rows of a table."""
+        return [Path(one.place) for one in self.inputs if one.source is None]
 
-def pictures(paths: str | Path | Iterable[str | Path]) -> Pictures:
-    """Return the files, folders replaced by the images in them. A file that is named is one, whatever it holds.
 
-    :raises DataError: nothing there: no such path, or folders without images.
+def pictures(paths: str | Path | Iterable[str | Path], column: str = "") -> Pictures:
+    """Return the images of files, folders replaced by the images in them, tables by those that their rows name.
+
+    A file that is named is one, whatever it holds, but for a table.
+
+    :param column: of a table, that with the images; found, where one column alone holds such.
+    :raises DataError: nothing there: no such path, or folders without images; a table without.
     """
-    given = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
-    files: list[Path] = []
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    inputs: list[Input] = []
     notes: list[str] = []
-    for path in given:
-        if not (urls.there(path) and path.is_dir()):
-            files.append(path)
-            continue
-        images, others = images_in(path)
-        files += images
-        notes += listing.told({listing.shown(one, path): reason for one, reason in others.items()})
-    if not any(map(urls.there, files)):
-        raise DataError(_nothing(given, files))
-    return Pictures(files, notes)
+    for one in given:
+        path = Path(one)
+        if str(one).startswith(table.HUB) or (urls.there(path) and path.is_file() and table.is_table_file(path)):
+            rows = reading.inputs(str(one), Columns(input=column))
+            notes += [*rows.notes, *(f"{where}: {reason}" for where, reason in rows.left_out.items())]
+            inputs += [Input(row.place, row.place, rows.source) for its in rows.parts.values() for row in its]
+        elif urls.there(path) and path.is_dir():
+            images, others = images_in(path)
+            inputs += [Input(str(image), str(image)) for image in images]
+            notes += listing.told({listing.shown(one, path): reason for one, reason in others.items()})
+        else:
+            inputs.append(Input(str(path), str(path)))
+    if not any(one.source or urls.there(Path(one.place)) for one in inputs):
+        raise DataError(_nothing([Path(one) for one in given], [Path(one.place) for one in inputs]))
+    return Pictures(inputs, notes)
 
 
 def _nothing(given: Sequence[Path], missing: Sequence[Path]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from hubft.base.display import listed
 from hubft.base.errors import DataError, Option
 from hubft.data import folder, layout, table
 from hubft.data.rows import Rows
@@ -51,6 +52,11 @@ def to_measure(data: str, known: Labels, asked: Columns | None = None) -> Rows:
     given = {name: value for name, value in dataclasses.asdict(asked or Columns()).items() if value}
     if not table.is_table(data):
         _refuse_columns(data, dataclasses.replace(Labels(), **given))
+        if known.target:
+            raise DataError(
+                f"{data!r} is a folder of class folders, and this package was trained on the columns "
+                f"{listed(known.target)} of a table: give a table"
+            )
         return folder.to_measure(Path(data))
     labels = dataclasses.replace(known, **given)
     found = table.read(data, labels, [role for role in ("input", "split", "group") if role not in given])

@@ -36,6 +36,11 @@ def is_table(data: str | Path) -> bool:
     return not files.ours(path) and bool(folders.look(path))
 
 
+def is_table_file(path: Path) -> bool:
+    """Tell whether a file is called as a table."""
+    return path.suffix.lower() in folders.SUFFIXES
+
+
 def read(data: str | Path, labels: Labels, soft: Sequence[str] = (), labelled: bool = True) -> Rows:
     """Return the rows of a table.
 

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ import torch
 from torch import Tensor
 
 from hubft import modality
-from hubft.base import urls
 from hubft.base.console import Console
 from hubft.base.errors import DataError, PackageError
 from hubft.data import asked, seen
+from hubft.data.asked import Input
 from hubft.families import plugins
 from hubft.hookspecs import Loaded
 from hubft.job import Columns, Compute
@@ -120,19 +121,28 @@ def _require_finite(outputs: Tensor, places: Sequence[str]) -> None:
         )
 
 
-def predict(package: Package, paths: str | Path | Iterable[str | Path], trust: bool = False) -> Iterator[Answer]:
-    """Return the answers for files, and for the images in folders, in order, as they are made.
+def predict(
+    package: Package, images: str | Path | Iterable[str | Path], trust: bool = False, column: str = ""
+) -> Iterator[Answer]:
+    """Return the answers for images, in order, as they are made; `answers` says more.
 
-    What cannot be read has an answer that says why, and the others go on. At most `2 * BATCH` images are held.
-
+    :param images: files, folders of them, and tables that name them.
+    :param column: of a table, that with the images; found, where one column alone holds such.
     :raises DataError: there is nothing to be read; before the model is loaded.
     """
-    files = asked.pictures(paths).files
-    return _answers(filled(package, trust), package.manifest, files)
+    return answers(package, asked.pictures(images, column).inputs, trust)
+
+
+def answers(package: Package, inputs: Iterable[Input], trust: bool = False) -> Iterator[Answer]:
+    """Return the answers for images that `asked.pictures` gave, in order, as they are made.
+
+    What cannot be read has an answer that says why, and the others go on. At most `2 * BATCH` images are held.
+    """
+    return _answers(filled(package, trust), package.manifest, inputs)
 
 
 @torch.inference_mode()
-def _answers(loaded: Loaded, manifest: Manifest, files: Iterable[Path]) -> Iterator[Answer]:
+def _answers(loaded: Loaded, manifest: Manifest, files: Iterable[Input]) -> Iterator[Answer]:
     model = loaded.model
     read = partial(_inputs, modality.of(manifest.inputs).reader(manifest.inputs))
     with closing(_ahead(read, files)) as found:
@@ -141,9 +151,9 @@ def _answers(loaded: Loaded, manifest: Manifest, files: Iterable[Path]) -> Itera
             outputs = iter(loaded.forward(model, torch.stack(readable)).float() if readable else ())
             for file, inputs in batch:
                 if isinstance(inputs, str):
-                    yield Answer(str(file), {}, inputs)
+                    yield Answer(file.name, {}, inputs)
                 else:
-                    yield _answer(str(file), manifest.task, next(outputs))
+                    yield _answer(file.name, manifest.task, next(outputs))
 
 
 def _answer(image: str, task: Task, outputs: Tensor) -> Answer:
@@ -152,19 +162,17 @@ def _answer(image: str, task: Task, outputs: Tensor) -> Answer:
     return Answer(image, task.decode(outputs[None])[0])
 
 
-def _inputs(read: Callable[[Path], Tensor], file: Path) -> Tensor | str:
-    """Return the model's input for a file, without the dimension of the batch, or why it has none."""
-    if not urls.there(file):
-        return urls.answer(file) or "no such file"
+def _inputs(read: Callable[[Path | BytesIO], Tensor], asked_for: Input) -> Tensor | str:
+    """Return the model's input for an image, without the dimension of the batch, or why it has none."""
     try:
-        return read(file)
+        return read(asked_for.open())
     except (DataError, OSError) as error:
         return " ".join(str(error).split())
 
 
-def _ahead(read: Callable[[Path], Tensor | str], files: Iterable[Path]) -> Generator[tuple[Path, Tensor | str]]:
-    """Yield each file with what is read of it, in order; threads read the next `BATCH` meanwhile."""
-    waiting: deque[tuple[Path, Future[Tensor | str]]] = deque()
+def _ahead(read: Callable[[Input], Tensor | str], files: Iterable[Input]) -> Generator[tuple[Input, Tensor | str]]:
+    """Yield each image with what is read of it, in order; threads read the next `BATCH` meanwhile."""
+    waiting: deque[tuple[Input, Future[Tensor | str]]] = deque()
     with ThreadPoolExecutor(min(READERS, cores())) as pool:
         try:
             for file in files:
