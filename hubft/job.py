@@ -90,8 +90,8 @@ class Columns:
 class Labels(Columns):
     """Which columns of a table hold what, and what they mean."""
 
-    task: Literal["auto", "classification", "multilabel", "regression", "several"] = "auto"
-    """What labels mean: one class, several labels, numbers, several heads; auto is found from the data and shown."""
+    task: str = "auto"
+    """What labels mean: classification, multilabel, regression, several; auto is found from the data and shown."""
     separator: str = ""
     """Between the labels of one cell, as , or ; or |; found, where every label recurs."""
     empty: Literal["", "none", "unlabelled"] = ""

@@ -18,7 +18,7 @@ class Options(TypedDict, total=False):
     split: str
     group: str
     images: str
-    task: Literal["auto", "classification", "multilabel", "regression", "several"]
+    task: str
     separator: str
     empty: Literal["", "none", "unlabelled"]
     hidden: Sequence[int]

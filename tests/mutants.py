@@ -218,6 +218,14 @@ class Undefined(Correct):
         return {**defaults.train_step(model, batch, criterion, call), "margin": torch.tensor(float("nan"))}
 
 
+@fails("step_takes_every_task")
+class Classifying(Correct):
+    @hookimpl
+    def train_step(self, model: nn.Module, batch: Batch, criterion: nn.Module) -> dict[str, Tensor]:
+        outputs = model(batch[0])
+        return {"loss": F.cross_entropy(outputs, batch[1]), "outputs": outputs}
+
+
 @fails("training_lowers_the_loss")
 class Detached(Correct):
     @hookimpl

@@ -1,4 +1,4 @@
-"""What labels mean.
+"""What labels mean, a file a kind: targets, loss, metrics and words.
 
-In: outputs of a model and targets. Out: metrics with their intervals.
+In: columns of labels, then outputs of a model. Out: targets and losses, then metrics with intervals and answers.
 """

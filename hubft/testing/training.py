@@ -14,6 +14,12 @@ from torch import Tensor, nn
 
 from hubft.families import stages
 from hubft.hookspecs import Batch, Loaded
+from hubft.job import Head
+from hubft.tasks.classification import Classification
+from hubft.tasks.multilabel import Multilabel
+from hubft.tasks.regression import Regression
+from hubft.tasks.several import Several
+from hubft.tasks.task import Task
 from hubft.testing.copies import deepcopy_computes_the_same
 from hubft.testing.freezing import TWO, freeze_trains_what_it_says
 from hubft.testing.heads import head_fits_the_task
@@ -21,6 +27,18 @@ from hubft.testing.subject import BATCH, Subject, batch, copied, differing, expe
 from hubft.testing.trial import check
 
 STEPS, LR = 6, 1e-3
+GAP = math.nan
+MULTILABEL = Multilabel(("a", "b"), (2, 2), (4, 3))
+REGRESSION = Regression(("x",), (1.0,), (2.0,))
+LABELLED: tuple[tuple[Task, list[Any]], ...] = (
+    (MULTILABEL, [(1.0, 0.0), (0.0, GAP), (1.0, 1.0), (0.0, 1.0)]),
+    (REGRESSION, [(1.5,), (GAP,), (-2.0,), (4.0,)]),
+    (
+        Several.of({"kind": Classification(("a", "b"), (2, 1)), "x": REGRESSION}),
+        [(0, (1.0,)), (1, None), (None, (2.0,)), (0, (0.5,))],
+    ),
+)
+"""Tasks, and targets of a batch of BATCH samples."""
 ROUNDING = 1e-3  # of gradients, as a share of the largest: sums in another order
 
 
@@ -40,6 +58,21 @@ def step_gives_loss_and_outputs(subject: Subject) -> None:
     for name, value in given.items():
         number = value.detach() if isinstance(value, Tensor) else value
         expect(name == "outputs" or math.isfinite(float(number)), f"{name!r} is {value}, not a finite scalar")
+
+
+@check(step_gives_loss_and_outputs)
+def step_takes_every_task(subject: Subject) -> None:
+    """`train_step` gives a finite loss for several labels, numbers and several heads, also where one is missing."""
+    for task, targets in LABELLED:
+        loaded = subject.adapted(Head(outputs=task.outputs))
+        inputs, _ = batch(loaded)
+        given = _step(subject, loaded, (inputs, task.collate(targets)), task.criterion())
+        loss = given["loss"]
+        expect(bool(loss.isfinite()), f"with targets of {task.kind}, of which some are missing, the loss is {loss}")
+        loss.backward()
+        moved = [p.grad for p in loaded.model.get_submodule(loaded.head).parameters() if p.grad is not None]
+        finite = bool(moved) and all(bool(gradient.isfinite().all()) for gradient in moved)
+        expect(finite, f"with targets of {task.kind}, of which some are missing, the head gets no finite gradient")
 
 
 @check(freeze_trains_what_it_says, step_gives_loss_and_outputs)
@@ -139,8 +172,8 @@ def _freeze(subject: Subject, loaded: Loaded, train: str) -> frozenset[str]:
     return chosen
 
 
-def _step(subject: Subject, loaded: Loaded, batch: Batch) -> Any:
-    criterion = nn.CrossEntropyLoss()
+def _step(subject: Subject, loaded: Loaded, batch: Batch, criterion: nn.Module | None = None) -> Any:
+    criterion = criterion or nn.CrossEntropyLoss()
     return subject.pm.hook.train_step(model=loaded.model, batch=batch, criterion=criterion, forward=loaded.forward)
 
 
@@ -152,6 +185,7 @@ def _gradients(subject: Subject, loaded: Loaded, batch: Batch) -> Mapping[str, T
 
 CHECKS = (
     step_gives_loss_and_outputs,
+    step_takes_every_task,
     frozen_norms_stand_still,
     training_lowers_the_loss,
     training_moves_only_what_trains,
