@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from hubft import Head
 from hubft.base.errors import FamilyError, JobError
 from hubft.families import plugins, stated
+from hubft.families.build import headed
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_an_architecture_without_weights_has_a_reference_that_loads_it_again() -
 def test_timm_keeps_its_own_count_of_classes() -> None:
     pm = plugins.manager("timm")
     loaded = pm.hook.load(name="test_vit", pretrained=False)
-    adapted = pm.hook.adapt_head(loaded=loaded, head=Head(outputs=3))
+    adapted = headed(pm, loaded, Head(outputs=3))
     assert adapted.model.num_classes == 3
 
 
