@@ -105,12 +105,12 @@ def hubft(given: argparse.Namespace, rule: str, cache: float, seed: int) -> Take
 @torch.no_grad()
 def bare(prepared: Prepared) -> Taken:
     """Return what one pass over all images takes: those of training as hubft's frozen part, the others in fp32."""
-    images, model = prepared.images, copy.deepcopy(prepared.loaded.model).eval()
+    data, model = prepared.data, copy.deepcopy(prepared.loaded.model).eval()
     size = prepared.job.recipe.batch_size
     clock = Clock()
-    for samples, runtime in ((images.train, prepared.forward), (images.val, prepared.exact)):
+    for samples, runtime in ((data.train, prepared.forward), (data.val, prepared.exact)):
         runtime.place(model)
-        views = pixels.Views(images.folder, samples, prepared.loaded.preprocess)
+        views = pixels.Views(data.source, data.task, samples, prepared.loaded.preprocess)
         with runtime.using_threads():
             for inputs, _ in loader.in_order(views, size, runtime):
                 with runtime.autocast():

@@ -83,7 +83,7 @@ class Ends:
 
     def right(self, folder: Path) -> dict[str, float]:
         """Return the share of the pictures in folder/CLASS/ that each end names right."""
-        model, classes = self.prepared.loaded.model, list(self.prepared.images.classes)
+        model, classes = self.prepared.loaded.model, list(self.prepared.data.task.names)
         paths = sorted(folder.glob("*/*"))
         wanted = torch.tensor([classes.index(path.parent.name) for path in paths])
         way = transforms.evaluation(self.prepared.loaded.preprocess)

@@ -23,8 +23,10 @@ from hubft.families import plugins
 from hubft.families.build import build
 from hubft.job import Compute, Head, Recipe
 from hubft.machine.runtime import Runtime
+from hubft.tasks.classification import Classification
 from hubft.train import loop, recipe
 
+CLASSES = Classification(tuple(map(str, range(10))))
 WARMUP = 3  # steps that are not counted
 
 
@@ -79,7 +81,7 @@ def main() -> None:
     torch.manual_seed(0)
     loaded = build(pm, job, pretrained=False)
     twin = copy.deepcopy(loaded.model)
-    state = loop.start(loaded, job.recipe, runtime := Runtime(job.compute), 10)
+    state = loop.start(loaded, job.recipe, runtime := Runtime(job.compute), CLASSES)
     names = {id(p): name for name, p in loaded.model.named_parameters()}
     groups = [
         {**group, "params": [twin.get_parameter(names[id(p)]) for p in group["params"]]}

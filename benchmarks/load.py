@@ -28,6 +28,7 @@ from hubft.families.build import build
 from hubft.images import transforms
 from hubft.publish import package, selftest
 from hubft.share import load
+from hubft.tasks.classification import Classification
 
 Ways = dict[str, Callable[[], nn.Module]]
 
@@ -49,7 +50,7 @@ def ways(name: str, folder: Path) -> Ways:
     pm = plugins.manager("torchvision")
     job = Job(f"torchvision:{name}", "none", head=Head(outputs=1000))
     loaded = build(pm, job, pretrained=False)
-    manifest = package.Manifest(job, tuple(map(str, range(1000))), loaded.preprocess, loaded.base)
+    manifest = package.Manifest(job, Classification(tuple(map(str, range(1000)))), loaded.preprocess, loaded.base)
     test = selftest.make(loaded, transforms.evaluation(loaded.preprocess))
     package.write(folder / "package", manifest, loaded.model.state_dict(), test)
     torch.save(loaded.model.state_dict(), folder / "weights.pt")

@@ -125,7 +125,7 @@ def main() -> None:
         prepared, plan = settled(given, folder)
         table(plan)
         times = in_turn({"hand-written loop": by_hand(given), "hubft": ours(prepared)}, given.steps)
-    epoch = -(-len(prepared.images.train) // common.BATCH)
+    epoch = -(-len(prepared.data.train) // common.BATCH)
     print(f"\n{processor()}, {given.threads} threads, torch {torch.__version__}")
     print(f"{given.model}, {given.data.name}, {given.size} pixels, --train {given.train}, medians of steps in turn")
     for title, part in (("first epoch", slice(WARMUP, epoch)), ("later", slice(max(epoch, WARMUP), None))):

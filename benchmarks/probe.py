@@ -146,7 +146,7 @@ def ways(views: Tensor, targets: Tensor, train: Tensor, seed: int) -> Iterator[t
     def right(outputs: Tensor) -> float:
         return (outputs.argmax(1) == wanted).float().mean().item()
 
-    folds = probe._folds(its, seed)
+    folds = probe._folds(its.tolist(), seed)
     tried = path(plain, its, folds, test)
     yield "one standard error, stronger decays too", right(within(tried, 1.0)["outputs"])
     yield "lowest held-out loss, stronger decays too", right(within(tried, 0.0)["outputs"])

@@ -75,8 +75,8 @@ def run(data: Path, model: str, size: int, one: Recipe) -> Line:
         compute = Compute(device="cpu", precision="fp32", memory_format="channels_last", compile="off", workers=0)
         result = engine.finetune(Job(model, str(data), recipe=one, compute=compute, size=size, output=f"{folder}/run"))
         plan = json.loads(result.run.plan_file.read_text(encoding="utf-8"))
-    accuracy, rate = result.metrics["accuracy"]["value"], plan["job"]["recipe"]["lr"]
-    return {"accuracy": accuracy, "loss": result.metrics["loss"], "rate": rate, "probe": plan["probe"]}
+    accuracy, rate = result.metrics.values["accuracy"].value, plan["job"]["recipe"]["lr"]
+    return {"accuracy": accuracy, "loss": result.metrics.loss, "rate": rate, "probe": plan["probe"]}
 
 
 def measure(arguments: argparse.Namespace, known: list[Line]) -> None:

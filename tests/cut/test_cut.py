@@ -15,7 +15,10 @@ from hubft import Base, Head, Loaded, Preprocess, hookimpl
 from hubft.cut import cut
 from hubft.cut.feed import Cut
 from hubft.families import plugins, stages
+from hubft.families.build import headed
+from hubft.tasks.losses import CrossEntropy
 
+LOSS = CrossEntropy()
 STAGES = {"stem": ("stem",), "block": ("block",), "head": ("head",)}
 
 
@@ -122,7 +125,7 @@ REAL = """
 def test_real_architectures_are_cut_and_compute_the_same_bits(reference: str, train: str) -> None:
     family, _, name = reference.partition(":")
     pm = plugins.manager(family)
-    given = pm.hook.adapt_head(loaded=pm.hook.load(name=name, pretrained=False), head=Head(outputs=3))
+    given = headed(pm, pm.hook.load(name=name, pretrained=False), Head(outputs=3))
     names = pm.hook.freeze(loaded=given, train=train, progress=0.0)
     stages.set_trainable(given.model, names)
     stages.train_mode(given.model)
@@ -130,19 +133,19 @@ def test_real_architectures_are_cut_and_compute_the_same_bits(reference: str, tr
     images = torch.randn(3, 3, size, size)
     found = cut.find(given, names, images[:2])
     assert isinstance(found, Cut), found
-    assert cut.check(pm, found, given, (images, torch.arange(3)), tolerance=0.0) == ""
+    assert cut.check(pm, found, LOSS, (images, torch.arange(3)), tolerance=0.0) == ""
 
 
 @pytest.mark.parametrize("name", ["levit_128s", "deit_tiny_distilled_patch16_224"])
 def test_two_heads_on_one_body_are_refused_by_the_check(name: str) -> None:
     pm = plugins.manager("timm")
-    given = pm.hook.adapt_head(loaded=pm.hook.load(name=name, pretrained=False), head=Head(outputs=3))
+    given = headed(pm, pm.hook.load(name=name, pretrained=False), Head(outputs=3))
     names = pm.hook.freeze(loaded=given, train="head", progress=0.0)
     stages.set_trainable(given.model, names)
     stages.train_mode(given.model)
     images = torch.randn(2, 3, 224, 224)
     found = cut.find(given, names, images)
-    assert isinstance(found, Cut) and cut.check(pm, found, given, (images, torch.arange(2)), tolerance=0.05)
+    assert isinstance(found, Cut) and cut.check(pm, found, LOSS, (images, torch.arange(2)), tolerance=0.05)
 
 
 # --- nothing of the prefix runs ---------------------------------------------------------------------------------
@@ -187,7 +190,7 @@ def test_a_dropout_that_acts_lies_after_the_cut(pm: pluggy.PluginManager) -> Non
     given = loaded(net)
     found = must(given)
     assert found.entry == "drop"
-    assert cut.check(pm, found, given, batch(), 0.0) == ""
+    assert cut.check(pm, found, LOSS, batch(), 0.0) == ""
 
 
 def test_a_norm_in_training_mode_lies_after_the_cut_though_it_is_frozen(pm: pluggy.PluginManager) -> None:
@@ -195,7 +198,7 @@ def test_a_norm_in_training_mode_lies_after_the_cut_though_it_is_frozen(pm: plug
     given.model.get_submodule("block.1").train()  # as a family's hook may do
     found = must(given)
     assert found.entry == "block.1"
-    assert cut.check(pm, found, given, batch(), 0.0) == ""
+    assert cut.check(pm, found, LOSS, batch(), 0.0) == ""
 
 
 def test_features_are_of_eval_mode_also_where_functions_drop(pm: pluggy.PluginManager) -> None:
@@ -206,7 +209,7 @@ def test_features_are_of_eval_mode_also_where_functions_drop(pm: pluggy.PluginMa
     found = must(given)
     images, _ = batch()
     assert torch.equal(found.features(images), found.features(images))
-    assert "off by" in cut.check(pm, found, given, batch(), 0.05)
+    assert "off by" in cut.check(pm, found, LOSS, batch(), 0.05)
 
 
 def test_the_entry_may_take_keywords_and_a_table_beside_the_features(pm: pluggy.PluginManager) -> None:
@@ -222,7 +225,7 @@ def test_the_entry_may_take_keywords_and_a_table_beside_the_features(pm: pluggy.
     given = loaded(net)
     found = must(given)
     assert found.place == "x"
-    assert cut.check(pm, found, given, batch(), 0.0) == ""
+    assert cut.check(pm, found, LOSS, batch(), 0.0) == ""
 
 
 def test_a_module_may_give_tuples_and_dicts_of_tensors(pm: pluggy.PluginManager) -> None:
@@ -238,7 +241,7 @@ def test_a_module_may_give_tuples_and_dicts_of_tensors(pm: pluggy.PluginManager)
     net = Net(forward)
     net.block = Parts(*net.block)
     given = loaded(net)
-    assert cut.check(pm, must(given), given, batch(), 0.0) == ""
+    assert cut.check(pm, must(given), LOSS, batch(), 0.0) == ""
 
 
 def test_a_table_that_a_frozen_module_gives_keeps_its_length(pm: pluggy.PluginManager) -> None:
@@ -251,7 +254,7 @@ def test_a_table_that_a_frozen_module_gives_keeps_its_length(pm: pluggy.PluginMa
     net.stem.append(nn.Embedding(5, 8))
     given = loaded(net)
     assert must(given).stubs["stem.3"][0].shape == (5, 8)
-    assert cut.check(pm, must(given), given, batch(), 0.0) == ""
+    assert cut.check(pm, must(given), LOSS, batch(), 0.0) == ""
 
 
 def test_a_function_that_runs_on_both_sides_stays_real_and_a_stub_gives_its_outputs_call_by_call(
@@ -263,11 +266,11 @@ def test_a_function_that_runs_on_both_sides_stays_real_and_a_stub_gives_its_outp
     given = loaded(Net(shared), ("block", "head"))
     found = must(given)
     assert set(found.stubs) == {"stem"}
-    assert cut.check(pm, found, given, batch(), 0.0) == ""
+    assert cut.check(pm, found, LOSS, batch(), 0.0) == ""
     given = loaded(Net(shared))
     found = must(given)
     assert [blank.shape for blank in found.stubs["relu"]] == [(2, 8, 8, 8), (2, 8, 8, 8)]
-    assert cut.check(pm, found, given, batch(), 0.0) == ""
+    assert cut.check(pm, found, LOSS, batch(), 0.0) == ""
 
 
 # --- why it is not cut ------------------------------------------------------------------------------------------
@@ -367,9 +370,9 @@ def test_a_connection_across_the_cut_is_found_by_the_check(pm: pluggy.PluginMana
     given = loaded(Net(skip), ("block", "head"), inner)
     found = must(given)
     assert found.entry == "block.1"
-    assert "off by" in cut.check(pm, found, given, batch(), 0.05)
+    assert "off by" in cut.check(pm, found, LOSS, batch(), 0.05)
     whole = loaded(Net(skip), ("head",))  # the connection lies before the cut
-    assert cut.check(pm, must(whole), whole, batch(), 0.0) == ""
+    assert cut.check(pm, must(whole), LOSS, batch(), 0.0) == ""
 
 
 def test_a_new_head_at_zero_hides_no_other_features_and_has_its_bits_back(pm: pluggy.PluginManager) -> None:
@@ -380,7 +383,7 @@ def test_a_new_head_at_zero_hides_no_other_features_and_has_its_bits_back(pm: pl
     found = must(given)
     broken = copy.copy(found)
     object.__setattr__(broken, "features", lambda inputs: found.features(inputs) + 1)
-    assert "off by" in cut.check(pm, broken, given, batch(), 0.05)
+    assert "off by" in cut.check(pm, broken, LOSS, batch(), 0.05)
     assert not net.head.weight.any() and not net.head.bias.any()
 
 
@@ -391,7 +394,7 @@ def test_a_bare_parameter_that_trains_and_is_used_before_the_cut_is_found(pm: pl
             self.token = nn.Parameter(torch.ones(1, 3, 1, 1))
 
     given = loaded(Token(), table={"stem": ("stem",), "block": ("block",), "head": ("head", "token")})
-    assert cut.check(pm, must(given), given, batch(), 0.05) == "the gradient of token needs what comes before the cut"
+    assert cut.check(pm, must(given), LOSS, batch(), 0.05) == "the gradient of token needs what comes before the cut"
 
 
 def test_a_new_head_at_zero_does_not_hide_a_gradient_that_is_lost(pm: pluggy.PluginManager) -> None:
@@ -405,7 +408,7 @@ def test_a_new_head_at_zero_does_not_hide_a_gradient_that_is_lost(pm: pluggy.Plu
     net = Token()
     nn.init.zeros_(net.head.weight)
     given = loaded(net, ("block", "head"), {"stem": ("stem",), "block": ("block", "token"), "head": ("head",)})
-    assert cut.check(pm, must(given), given, batch(), 0.01).startswith("the gradient of token: off by")
+    assert cut.check(pm, must(given), LOSS, batch(), 0.01).startswith("the gradient of token: off by")
 
 
 def test_a_function_that_always_drops_is_found(pm: pluggy.PluginManager) -> None:
@@ -413,7 +416,7 @@ def test_a_function_that_always_drops_is_found(pm: pluggy.PluginManager) -> None
         return net.head(nn.functional.dropout(net.block(net.stem(images)).mean((2, 3)), 0.5))
 
     given = loaded(Net(drops))
-    assert "off by" in cut.check(pm, must(given), given, batch(), 0.05)
+    assert "off by" in cut.check(pm, must(given), LOSS, batch(), 0.05)
 
 
 def test_a_train_step_that_looks_at_the_pixels_is_found(pm: pluggy.PluginManager) -> None:
@@ -423,11 +426,11 @@ def test_a_train_step_that_looks_at_the_pixels_is_found(pm: pluggy.PluginManager
 
     given = loaded(Net())
     found = must(given)
-    assert cut.check(pm, found, given, batch(), 0.01) == ""
+    assert cut.check(pm, found, LOSS, batch(), 0.01) == ""
     override = ModuleType("override")
     override.train_step = hookimpl(train_step)  # type: ignore[attr-defined]
     pm.register(override)
-    assert cut.check(pm, found, given, batch(), 0.01).startswith("the loss: off by")
+    assert cut.check(pm, found, LOSS, batch(), 0.01).startswith("the loss: off by")
 
 
 def test_a_step_that_fails_on_the_cut_model_says_so(pm: pluggy.PluginManager) -> None:
@@ -441,14 +444,14 @@ def test_a_step_that_fails_on_the_cut_model_says_so(pm: pluggy.PluginManager) ->
     override.train_step = hookimpl(train_step)  # type: ignore[attr-defined]
     pm.register(override)
     given = loaded(Net())
-    assert cut.check(pm, must(given), given, batch(), 0.1) == "a step on the cut model fails: no pixels"
+    assert cut.check(pm, must(given), LOSS, batch(), 0.1) == "a step on the cut model fails: no pixels"
 
 
 def test_the_tolerance_is_of_the_precision_that_features_are_stored_in(pm: pluggy.PluginManager) -> None:
     given = loaded(Net(), ("block", "head"))
     found = must(given)
-    assert "off by" in cut.check(pm, found, given, batch(), 1e-4, torch.bfloat16)
-    assert cut.check(pm, found, given, batch(), 0.05, torch.bfloat16) == ""
+    assert "off by" in cut.check(pm, found, LOSS, batch(), 1e-4, torch.bfloat16)
+    assert cut.check(pm, found, LOSS, batch(), 0.05, torch.bfloat16) == ""
 
 
 def test_the_check_leaves_tensors_gradients_modes_and_generators(pm: pluggy.PluginManager) -> None:
@@ -459,7 +462,7 @@ def test_the_check_leaves_tensors_gradients_modes_and_generators(pm: pluggy.Plug
     net.head.weight.grad = torch.ones(3, 8)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     modes, state = [m.training for m in net.modules()], torch.get_rng_state()
-    assert cut.check(pm, found, given, batch(), 0.0) == ""
+    assert cut.check(pm, found, LOSS, batch(), 0.0) == ""
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     assert [m.training for m in net.modules()] == modes and torch.equal(torch.get_rng_state(), state)
     assert torch.equal(net.head.weight.grad, torch.ones(3, 8)) and net.block[0].weight.grad is None

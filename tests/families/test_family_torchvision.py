@@ -17,6 +17,7 @@ from hubft import Head
 from hubft.base import digest
 from hubft.base.errors import FamilyError, PackageError
 from hubft.families import plugins
+from hubft.families.build import headed
 from hubft.testing import values
 from hubft.testing.subject import images
 
@@ -86,7 +87,7 @@ def test_torchvision_loads_what_torchvision_loads(
         assert not torch.equal(*wanted), "the outputs tell nothing of the images"
         assert torch.equal(loaded.model.eval()(images(loaded)[:2]), wanted)
         assert torch.equal(bare.model.eval()(images(loaded)[:2]), wanted)
-    adapted = pm.hook.adapt_head(loaded=loaded, head=Head(outputs=3))
+    adapted = headed(pm, loaded, Head(outputs=3))
     assert adapted.model.train()(images(loaded)[:2]).shape == (2, 3)  # no tuple: no auxiliary head
 
 

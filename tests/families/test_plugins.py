@@ -14,7 +14,7 @@ import torch
 
 from hubft.base.errors import FamilyError, JobError
 from hubft.families import plugins, sandbox
-from hubft.families.build import load_base
+from hubft.families.build import headed, load_base
 from hubft.hookspecs import call
 from hubft.job import Head, Job
 
@@ -445,7 +445,7 @@ def test_a_family_overrides_what_differs_and_inherits_the_rest(install: Install)
     assert pm.hook.compress(model=loaded.model, method="mine", batches=(), forward=call) is loaded.model.head
     with pytest.raises(JobError, match=r"^compress 'bf61': known methods are none, bf16\. Did you mean 'bf16'"):
         pm.hook.compress(model=loaded.model, method="bf61", batches=(), forward=call)
-    adapted = pm.hook.adapt_head(loaded=loaded, head=Head(outputs=3))
+    adapted = headed(pm, loaded, Head(outputs=3))
     assert adapted.model.head.out_features == 3
     batch = (torch.zeros(2, 3, 32, 32), torch.tensor([0, 1]))
     result = pm.hook.train_step(

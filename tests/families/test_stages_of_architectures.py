@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from hubft import Head, Loaded
 from hubft.families import plugins
-from hubft.families.build import unfilled
+from hubft.families.build import headed, unfilled
 from hubft.families.stages import stage_of, under
 
 TORCHVISION = """
@@ -42,7 +42,7 @@ def build(family: str, name: str) -> Loaded:
     """Return the model with a head of seven outputs, and no memory for its parameters where that can be."""
     pm = plugins.manager(family)
     loaded = unfilled(lambda: pm.hook.load(name=name, pretrained=False))
-    adapted: Loaded = pm.hook.adapt_head(loaded=loaded, head=Head(outputs=7))
+    adapted: Loaded = headed(pm, loaded, Head(outputs=7))
     return adapted
 
 

@@ -20,6 +20,7 @@ from hubft.machine import bench, timings
 from hubft.machine import choose as machine
 from hubft.machine.choose import Choice, Work
 from hubft.machine.runtime import Runtime
+from hubft.tasks.losses import CrossEntropy
 
 NAP = 0.03  # seconds; a pass of the toy network takes less than a tenth of it
 COLOURS = torch.randn(8, 3, 1, 1, generator=torch.Generator().manual_seed(0))
@@ -81,7 +82,7 @@ def choose(
 ) -> tuple[Choice, dict[tuple[str, str, str], dict[str, Any]]]:
     """Return what is chosen, and the table's rows by (kind, precision, memory format), those with best threads."""
     job = Job("toy:small", "-", recipe=Recipe(train="all"), compute=compute or Compute(device="cpu"))
-    given = Work(BATCH, **({"steps": 1000, "forwards": 1000} | work), decode=decode)
+    given = Work(CrossEntropy(), BATCH, **({"steps": 1000, "forwards": 1000} | work), decode=decode)
     choice = machine.choose(plugins.manager("toy"), job, loaded, given)
     json.dumps(choice.evidence, allow_nan=False)
     rows = choice.evidence["table"]

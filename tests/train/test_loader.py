@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -16,6 +17,7 @@ from hubft.images.pixels import Views
 from hubft.images.samples import Sample
 from hubft.job import Compute, Recipe
 from hubft.machine.runtime import Runtime
+from hubft.run import phases
 from hubft.run.data import Data
 from hubft.tasks.classification import Classification
 from hubft.train import loader
@@ -52,6 +54,35 @@ def test_an_epoch_has_every_sample_once_in_even_batches(samples: int, batch_size
         sizes = {len(batch) for batch in own}
         assert max(sizes) <= batch_size and max(sizes) - min(sizes) <= 1
         assert len(own) == -(-samples // batch_size), "as few batches as the size allows"
+
+
+CHANCES = torch.tensor([1 / 900] * 900 + [1 / 90] * 90 + [1 / 10] * 10, dtype=torch.float64)  # of three classes
+
+
+def drawn(seed: int, start: int = 0) -> list[list[int]]:
+    """Return what three epochs of a balanced sampler draw, from a step on."""
+    return [[i for _, i in batch] for batch in Batches(1000, 100, 3, seed, start, weights=CHANCES)]
+
+
+def test_balanced_draws_each_class_equally_often() -> None:
+    for epoch in range(3):
+        own = [i for batch in drawn(0)[10 * epoch : 10 * epoch + 10] for i in batch]
+        counts = [sum(low <= i < high for i in own) for low, high in ((0, 900), (900, 990), (990, 1000))]
+        assert sum(counts) == 1000 and all(abs(count - 1000 / 3) < 4 * 15 for count in counts), "four deviations"
+
+
+def test_balanced_draws_are_a_function_of_seed_and_epoch() -> None:
+    assert drawn(1) == drawn(1) != drawn(2)
+    assert drawn(1, start=13) == drawn(1)[13:], "a run that is resumed"
+    epochs = [sorted(i for batch in drawn(1)[at : at + 10] for i in batch) for at in (0, 10, 20)]
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_balancing_gives_each_class_the_same_chance(samples: Data) -> None:
+    chances = phases.balancing(SimpleNamespace(data=samples))  # type: ignore[arg-type]
+    labels = torch.tensor([sample.target for sample in samples.train])
+    assert chances.dtype == torch.float64 and labels.bincount().tolist() == [4, 4, 3]
+    assert [chances[labels == label].sum().item() for label in range(3)] == pytest.approx([1.0] * 3)
 
 
 @pytest.mark.parametrize(("views", "epochs"), [(0, [1, 2, 3, 4, 5]), (1, [0] * 5), (2, [0, 1, 0, 1, 0])])
@@ -105,7 +136,7 @@ def test_in_order_gives_every_sample_once_in_order(
     )
     assert [len(targets) for _, targets in found] == sizes
     assert torch.cat([targets for _, targets in found]).tolist() == [i % 3 for i in range(11)]
-    wanted = torch.stack([transform(Image.open(samples.folder / f"{i}.png")) for i in range(11)])
+    wanted = torch.stack([transform(Image.open(samples.source.root / f"{i}.png")) for i in range(11)])
     assert torch.equal(torch.cat([inputs for inputs, _ in found]), wanted)
 
 
@@ -124,7 +155,7 @@ def test_loading_draws_from_no_generator_of_the_caller(samples: Data, workers: i
 
 def test_a_broken_image_ends_the_epoch_and_is_not_replaced(tmp_path: Path) -> None:
     views = Views(Folder(tmp_path), Classification(("a", "b")), [Sample("gone.png", 0, "")], PREPROCESS)
-    with pytest.raises(Exception, match="not a regular file"):
+    with pytest.raises(Exception, match="there is no such file"):
         list(loader.in_order(views, 4, on_cpu()))
 
 

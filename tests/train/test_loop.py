@@ -381,8 +381,13 @@ def test_targets_that_are_a_list_are_split_by_samples(begin, pm) -> None:
     assert [first + second for first, second in zip(seen[::2], seen[1::2], strict=True)] == wanted
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [{}, {"class_weights": ("ants=5", "wasps=0.25")}, {"loss": "focal"}, {"smoothing": 0.2}],
+    ids=["plain", "weighted", "focal", "smoothed"],
+)
 @pytest.mark.parametrize(("count", "sizes"), [(2, [4, 5]), (3, [3, 3, 3]), (9, [2, 2, 2, 3])])
-def test_parts_add_up_to_the_large_batch(begin, pm, count: int, sizes: list[int]) -> None:
+def test_parts_add_up_to_the_large_batch(begin, pm, count: int, sizes: list[int], loss: dict[str, Any]) -> None:
     """In a model without batch statistics and dropout: the same steps, losses, scalars and weights."""
     seen = []
 
@@ -396,6 +401,7 @@ def test_parts_add_up_to_the_large_batch(begin, pm, count: int, sizes: list[int]
 
     overriding(pm, train_step=train_step)
     options = {"train": "all,-norms", "optimizer": "sgd", "body_lr": 1.0}  # Adam would blow rounding up to steps
+    options |= loss
     one, many = begin(**options), begin(**options, accumulate=count)
     whole, cut = list(one.fit()), list(many.fit())
     assert seen == [9] * 8 + sizes * 8
@@ -405,6 +411,32 @@ def test_parts_add_up_to_the_large_batch(begin, pm, count: int, sizes: list[int]
         torch.testing.assert_close(ours.scalars["mean"], theirs.scalars["mean"].detach())
     torch.testing.assert_close(many.state.model.state_dict(), one.state.model.state_dict(), rtol=1e-4, atol=1e-5)
     assert moved(fresh(pm), tensors(many.state.model)) == {"stem", "block", "head"}
+
+
+def test_l1_makes_weights_smaller_and_leaves_alone_what_is_frozen(begin, pm) -> None:
+    sums, biases = [], []
+    options = {"optimizer": "sgd", "body_lr": 1.0, "clip": 0.0, "averaging": 0.0, "weight_decay": 0.0}
+    for l1 in (0.0, 0.01, 0.1):
+        training = begin(epochs=4, lr=0.005, train="head,block", l1=l1, **options)
+        list(training.fit())
+        after = tensors(training.state.model)
+        assert moved(fresh(pm), after) == {"block", "head"}
+        sums.append([after[name].abs().sum().item() for name in ("head.1.weight", "block.0.weight")])
+        biases.append(after["block.1.bias"].abs().sum().item())
+    assert all(first > second > third for first, second, third in zip(*sums, strict=True))
+    assert biases == pytest.approx([biases[0]] * 3, rel=0.2), "biases and norms are not what it is about"
+
+
+def test_l1_is_the_gradient_of_the_absolute_sum(begin, pm) -> None:
+    options = {"train": "head", "optimizer": "sgd", "weight_decay": 0.0, "clip": 0.0, "averaging": 0.0, "warmup": 0.0}
+    plain, shrunk = (begin(epochs=1, batch_size=64, **options, l1=l1) for l1 in (0.0, 0.5))
+    (first,), (second,) = list(plain.fit()), list(shrunk.fit())
+    before = fresh(pm)["head.1.weight"]
+    ours, theirs = (tensors(training.state.model) for training in (plain, shrunk))
+    assert first.loss == second.loss and torch.equal(ours["head.1.bias"], theirs["head.1.bias"])
+    step = (1 + 0.9) * first.lr  # Nesterov momentum of 0.9
+    wanted = 0.5 * step * before.sign()
+    torch.testing.assert_close(ours["head.1.weight"] - theirs["head.1.weight"], wanted, rtol=1e-3, atol=1e-6)
 
 
 def test_a_part_of_a_run_is_a_part_of_the_whole(begin) -> None:
