@@ -1,8 +1,9 @@
 """fastai's `vision_learner(...).fine_tune(epochs)` on a `DataBlock`, for several labels or for a number.
 
-`MultiCategoryBlock` or `RegressionBlock`, and everything else by default: rates, head, loss, `aug_transforms`. It
-predicts by `get_preds`. Several heads it cannot train without code of one's own: there is no loss of several targets,
-and no number of outputs can be inferred for them.
+`MultiCategoryBlock` or `RegressionBlock`, and everything else by default: rates, head, loss, `aug_transforms`; but for
+a number `y_range`, as in its own tutorials: the range of the training numbers and a tenth more on either side. Without
+it the first outputs are so far off that few epochs do not bring them back. It predicts by `get_preds`. Several heads it
+cannot train without code of one's own: there is no loss of several targets, and no number of outputs can be inferred.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def main() -> None:
     )
     workers = {} if given.workers < 0 else {"num_workers": given.workers}
     data = block.dataloaders(rows[rows["split"] != "test"], bs=common.BATCH, **workers)
-    learner = vision_learner(data, given.model)
+    learner = vision_learner(data, given.model, y_range=None if several else bounds(table, column))
     clock = common.Clock()
     with learner.no_bar(), learner.no_logging():
         learner.fine_tune(given.epochs, cbs=Laps(clock))
@@ -54,6 +55,12 @@ def main() -> None:
         outputs, _ = learner.get_preds(dl=data.test_dl(rows[rows["split"] == "test"]))
     said: Said = dict(zip(data.vocab, outputs.T.tolist(), strict=True)) if several else outputs.flatten().tolist()
     labels_common.show("fastai", ["fastai"], given, clock, {column: said})
+
+
+def bounds(table: Table, column: str) -> tuple[float, float]:
+    numbers = [float(row[column]) for row in table.parts["train"]]
+    more = 0.1 * (max(numbers) - min(numbers))
+    return min(numbers) - more, max(numbers) + more
 
 
 if __name__ == "__main__":
