@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from hubft.data.rows import Row, Source
+from hubft.data.split import Content
 from hubft.inputs import Images
 from hubft.job import Job
 from hubft.tasks.task import Task
@@ -29,7 +30,7 @@ KINDS = {"images": "hubft.images.modality"}
 """Kind of inputs -> the module whose `MODALITY` reads it."""
 
 
-class Sample(Protocol):
+class Sample(Content, Protocol):
     """A sample that was proved: its input can be read."""
 
     @property
@@ -39,18 +40,6 @@ class Sample(Protocol):
     @property
     def target(self) -> Any:
         """As the task encodes it."""
-
-    @property
-    def sha256(self) -> str:
-        """Of the input's bytes."""
-
-    @property
-    def content(self) -> str:
-        """What is equal for equal inputs."""
-
-    @property
-    def group(self) -> str:
-        """Of the rows that stay on one side of a split."""
 
 
 class Views(Protocol):
