@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy
 import pictures
 import pytest
 from environments import Environment, announced
@@ -22,7 +23,7 @@ from hubft.testing import check_family
 
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in FILES}
-STORIES = ("fine-tune", "publish", "families")
+STORIES = ("fine-tune", "labels", "publish", "families")
 HERE = {'pip install -e ".[dev]" && hubft demo', 'pip install -e ".[dev]"'}  # what runs this test, and test_demo
 COMMIT = 40 * "a"
 
@@ -54,6 +55,7 @@ def world(tmp_path: Path) -> Iterator[dict[str, str]]:
     (tmp_path / "more_flowers").symlink_to(flowers / "val")
     turned = Image.Exif()
     turned[ExifTags.Base.Orientation] = 6
+    table(tmp_path)
     Image.radial_gradient("L").resize((600, 300)).convert("CMYK").save(tmp_path / "rose.jpg", exif=turned)
     served = github.GitHub("OWNER/REPOSITORY", {"main": COMMIT}, {}, {COMMIT: checkout()})
     with hub.serving(hub.Hub()) as models, github.serving(served, tmp_path):
@@ -69,6 +71,19 @@ def world(tmp_path: Path) -> Iterator[dict[str, str]]:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
         yield os.environ | served.environment | mine
+
+
+def table(folder: Path) -> None:
+    """Write photos/*.png, and photos.csv with what each costs, shows and is."""
+    random = numpy.random.default_rng(0)
+    lines = ["photo,price,colour,tags,product"]
+    (folder / "photos").mkdir()
+    for i in range(30):
+        place, bright = i % 3, (i // 3) % 2
+        Image.fromarray(pictures.pixels(random, place) // (1 + bright)).save(folder / "photos" / f"{i}.png")
+        tags = ";".join(["cheap"] * (place == 0) + ["dark"] * bright)
+        lines.append(f"photos/{i}.png,{10 + 7.5 * place + bright},{['red', 'green', 'blue'][place]},{tags},p{i // 2}")
+    (folder / "photos.csv").write_text("\n".join(lines))
 
 
 def shell(line: str, cwd: Path, environment: Mapping[str, str]) -> str:
@@ -100,6 +115,17 @@ def test_fine_tune(tmp_path: Path, world: dict[str, str]) -> None:
         "efficientnet_lite0-flowers",
         "two-stages",
     }
+
+
+def test_labels_and_tables(tmp_path: Path, world: dict[str, str]) -> None:
+    for line in commands("labels"):
+        small = " --size 32 --epochs 1" if line.startswith("hubft finetune") else ""
+        shell(line + small, tmp_path, world)
+    assert (tmp_path / "prices.csv").read_text(encoding="utf-8").splitlines()[0] == "image,price,error"
+    [code] = blocks("labels", "python")
+    (tmp_path / "code.py").write_text(code.replace("epochs=1", "epochs=1, size=32"))
+    printed = shell(f"{sys.executable} -W error code.py", tmp_path, world)
+    assert len([line for line in printed.splitlines() if line.startswith("photos/")]) == 30
 
 
 def test_publish_and_load(tmp_path: Path, world: dict[str, str]) -> None:
