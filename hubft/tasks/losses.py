@@ -78,6 +78,8 @@ class CrossEntropy(Loss):
 
     def part(self, targets: Any, share: float) -> Self:
         """Return the loss of a part: itself, where every sample counts alike."""
+        if not isinstance(targets, Tensor):  # a tree of a family that computes its loss itself
+            return self
         alike = self.weight is None and (targets.is_floating_point() or not bool((targets == MISSING).any()))
         return self if alike else super().part(targets, share)
 

@@ -25,6 +25,7 @@ from hubft.job import Compute, Head, Recipe
 from hubft.machine.runtime import Runtime
 from hubft.run.data import Data
 from hubft.tasks.classification import Classification
+from hubft.tasks.losses import CrossEntropy
 from hubft.train import frozen, loader, loop, recipe
 
 CPU = Compute(device="cpu", workers=0)
@@ -451,8 +452,8 @@ def watching(pm: pluggy.PluginManager) -> list[tuple[Any, ...]]:
     """Have every call of `train_step` noted: model, inputs, targets, smoothing."""
     calls = []
 
-    def train_step(model: nn.Module, batch: Any, criterion: nn.CrossEntropyLoss) -> None:
-        calls.append((model, *batch, criterion.label_smoothing))
+    def train_step(model: nn.Module, batch: Any, criterion: CrossEntropy) -> None:
+        calls.append((model, *batch, criterion.smoothing))
 
     overriding(pm, train_step=train_step)
     return calls
