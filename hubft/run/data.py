@@ -126,7 +126,8 @@ def labelled(data: str, known: Labels, asked: Columns | None, task: Task) -> Lab
     rows = reading.to_measure(data, known, asked)
     ((part, its),) = rows.parts.items()
     title = rows.title(part)
-    stated = [Row("", (name,)) for name in rows.names.get(rows.columns[0], ())] if len(rows.columns) == 1 else []
+    folders = rows.names.get(rows.columns[0], ()) if isinstance(rows.source, Folder) else ()
+    stated = [Row("", (name,)) for name in folders]  # also those without an image
     for row in (*stated, *its):
         try:
             task.encode(row.values)
@@ -142,12 +143,18 @@ def labelled(data: str, known: Labels, asked: Columns | None, task: Task) -> Lab
 def _task(rows: Rows, labels: Labels) -> tuple[Task, list[str]]:
     """Return the task that the columns state, and what a user should know of how it was found."""
     known = [row for part in ("train", "val") for row in rows.parts.get(part, ())]
-    columns = [
-        Column(name, [row.values[place] for row in known], tuple(rows.names.get(name, ())))
-        for place, name in enumerate(rows.columns)
-    ]
+    columns, notes = [], []
+    for place, name in enumerate(rows.columns):
+        values = [row.values[place] for row in known]
+        names = tuple(rows.names.get(name, ()))
+        if names and not isinstance(rows.source, Folder):  # a list that may be that of a larger set
+            there = {one for value in values for one in (value if isinstance(value, list) else [value])}
+            missing = [one for one in names if one not in there]
+            notes += [f"{len(missing):,} names of {name!r} are in no row: {listed(missing)}"] if missing else []
+            names = tuple(one for one in names if one in there)
+        columns.append(Column(name, values, names))
     task, note = settle.fit(columns, labels)
-    return task, [note] if note else []
+    return task, [*notes, note] if note else notes
 
 
 def _usable(rows: Rows, part: str, task: Task, quarantined: dict[str, str]) -> list[Sample]:
