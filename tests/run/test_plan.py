@@ -55,7 +55,8 @@ def test_nothing_is_left_to_choose(insects: Path, tmp_path: Path) -> None:
     for part in (compute, its["forward"]):
         assert part["device"] == "cpu" and part["precision"] == "fp32" and part["memory_format"] == "channels_last"
         assert part["compile"] == "off" and part["threads"] >= 1 and part["workers"] >= 0
-    assert not any(value == "auto" for value in (recipe | compute | its["forward"]).values())
+    left = {name for name, value in (recipe | compute | its["forward"]).items() if value == "auto"}
+    assert left == {"loss"}, "which is that of the task, and no choice"
     steps = recipe["epochs"] * -(-60 // recipe["batch_size"])
     assert recipe["lr"] == probing.learning_rate(Probe(**its["probe"]), 60, steps) > 0 and recipe["epochs"] == 2
     assert its["machine"]["notes"] == [f"not measured: in fp32 the run would compute for {_predicted(its)} s"]
