@@ -1,9 +1,10 @@
 """What the engine costs: steps of `hubft` and of a bare hand-written loop, in turn, in one process.
 
-    python benchmarks/engine.py [--model torchvision:resnet18] [--steps 30] [--size 96] [--batch 16]
+    python benchmarks/engine.py [--model torchvision:resnet18] [--steps 30] [--size 96] [--batch 16] [--keyed]
 
 Same architecture and initial weights, same batches, same optimizer, same precision. Prints the median step of each,
-their ratio, and whether both end with equal weights.
+their ratio, and whether both end with equal weights. With --keyed the model takes a dict and gives one, as those of
+transformers do, and the batches are dicts.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import copy
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import torch
 from machine import processor
@@ -21,6 +24,7 @@ from torch import Tensor, nn
 from hubft import Job
 from hubft.families import plugins
 from hubft.families.build import build
+from hubft.hookspecs import Forward, Loaded
 from hubft.job import Compute, Head, Recipe
 from hubft.machine.runtime import Runtime
 from hubft.tasks.classification import Classification
@@ -33,20 +37,45 @@ WARMUP = 3  # steps that are not counted
 class Synthetic:
     """Ready-made batches: what is timed is the step, not the decoding."""
 
-    def __init__(self, steps: int, batch: int, size: int) -> None:
+    def __init__(self, steps: int, batch: int, size: int, keyed: bool) -> None:
         self.start, self.steps, self.per_epoch = 0, steps, steps
         self.batch_sampler = self
-        self.batch = (torch.randn(batch, 3, size, size), torch.randint(0, 10, (batch,)))
+        pixels = torch.randn(batch, 3, size, size)
+        self.batch = ({"pixels": pixels} if keyed else pixels, torch.randint(0, 10, (batch,)))
 
     def __len__(self) -> int:
         return self.steps
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Any, Tensor]]:
         for _ in range(self.steps):
             yield self.batch
 
 
-def bare(model: nn.Module, options: Recipe, groups: list[dict[str, object]], batches: Synthetic) -> Iterator[Tensor]:
+class Keyed(nn.Module):
+    """A model that takes its inputs by keyword and gives a dict."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.inner(pixels)}
+
+
+def called(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    logits: Tensor = model(**inputs)["logits"]
+    return logits
+
+
+def under_inner(loaded: Loaded) -> Loaded:
+    """Return a model as the one that takes a dict: its modules lie one name deeper."""
+    stages = {name: tuple(f"inner.{prefix}" for prefix in its) for name, its in loaded.stages.items()}
+    return replace(loaded, model=Keyed(loaded.model), head=f"inner.{loaded.head}", stages=stages, forward=called)
+
+
+def bare(
+    model: nn.Module, options: Recipe, groups: list[dict[str, object]], batches: Synthetic, forward: Forward
+) -> Iterator[Tensor]:
     """The same training as a page of PyTorch would have it."""
     optimizer = torch.optim.AdamW(groups, lr=options.lr)
     criterion = nn.CrossEntropyLoss()
@@ -54,7 +83,7 @@ def bare(model: nn.Module, options: Recipe, groups: list[dict[str, object]], bat
     for step, (inputs, targets) in enumerate(batches):
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * recipe.lr_factor(options, step, len(batches))
-        loss = criterion(model(inputs), targets)
+        loss = criterion(forward(model, inputs), targets)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), options.clip)
         optimizer.step()
@@ -68,6 +97,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--keyed", action="store_true", help="a model that takes a dict and gives one")
     arguments = parser.parse_args()
 
     job = Job(
@@ -80,6 +110,7 @@ def main() -> None:
     pm = plugins.manager(job.family)
     torch.manual_seed(0)
     loaded = build(pm, job, pretrained=False)
+    loaded = under_inner(loaded) if arguments.keyed else loaded
     twin = copy.deepcopy(loaded.model)
     state = loop.start(loaded, job.recipe, runtime := Runtime(job.compute), CLASSES)
     names = {id(p): name for name, p in loaded.model.named_parameters()}
@@ -87,10 +118,10 @@ def main() -> None:
         {**group, "params": [twin.get_parameter(names[id(p)]) for p in group["params"]]}
         for group in state.optimizer.param_groups
     ]
-    batches = Synthetic(arguments.steps, arguments.batch, arguments.size)
+    batches = Synthetic(arguments.steps, arguments.batch, arguments.size, arguments.keyed)
     engines = {
         "hubft": loop.fit(pm, state, job.recipe, batches, runtime),  # type: ignore[arg-type]
-        "bare loop": bare(twin, job.recipe, groups, batches),
+        "bare loop": bare(twin, job.recipe, groups, batches, loaded.forward),
     }
     times: dict[str, list[float]] = {name: [] for name in engines}
     for step in range(arguments.steps):
@@ -102,7 +133,7 @@ def main() -> None:
     ends = zip(loaded.model.state_dict().values(), twin.state_dict().values(), strict=True)
     same = all(torch.equal(a, b) for a, b in ends)
     timed = {name: values[WARMUP:] for name, values in times.items()}
-    images = f"{arguments.batch} images of {arguments.size} pixels"
+    images = f"{arguments.batch} {'keyed ' * arguments.keyed}images of {arguments.size} pixels"
     print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {arguments.model}")
     print(f"{arguments.steps - WARMUP} steps of {images}, interleaved; equal weights in the end: {same}")
     for name, values in timed.items():

@@ -147,7 +147,8 @@ def _between(value: float, drawn: NDArray[Any], n: int) -> Measured:
     if len(known) < len(drawn) / 2 or not len(known):
         return Measured(value, None, None, n)
     low, high = numpy.quantile(known, (0.025, 0.975))
-    return Measured(value, float(low), float(high), n)
+    # What is biased in resamples, as an error of calibration is, may lie outside of them: the interval holds it.
+    return Measured(value, min(float(low), value), max(float(high), value), n)
 
 
 def affordable(cells: int) -> int:
