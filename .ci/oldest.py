@@ -5,7 +5,6 @@ import tomllib
 from pathlib import Path
 
 project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-extras = project["optional-dependencies"]
-for line in (*project["dependencies"], *extras["datasets"], *extras["lite0"]):
+for line in project["dependencies"]:
     name, version = re.fullmatch(r"([A-Za-z0-9_.-]+)>=([0-9.]+)", line).groups()
     print(f"{name}=={version}")

@@ -19,8 +19,6 @@ from hubft.families import plugins
 from hubft.job import Columns, Job
 from hubft.recipe import Recipe
 
-TOP = 3  # classes that `predict` shows
-
 
 def evaluate(
     package: str,
@@ -106,16 +104,14 @@ def predict(
     pictures = asked.pictures(images, input)  # what is wrong is told before seconds go into importing torch
     from hubft.share import inference, load
 
-    console = Console()
+    console, number = Console(), len(pictures.inputs)
     with printing.lines_file(output, "--output") if output else nullcontext() as file:
         form, write = file or ("json" if as_json else "csv" if as_csv else "text", None)
         found = load.package(package)
-        every = len(found.manifest.task.names)
-        top = min(top or (every if form == "json" else TOP), every)
-        answers = console.counted(inference.answers(found, pictures.inputs, trust), len(pictures.inputs), "image")
+        answers = console.counted(inference.answers(found, pictures.inputs, trust), number, "image")
         failed = printing.print_answers(console, answers, found.manifest.task, form, top, pictures, write)
     if failed:
-        raise Incomplete(f"{failed:,} of {len(pictures.inputs):,} images have no answer; the reason stands by each")
+        raise Incomplete(f"{failed:,} of {number:,} images have no answer; the reason stands by each")
 
 
 def show(source: str, *, train: str = Recipe.train, size: int = Job.size, trust: Trust = False) -> None:

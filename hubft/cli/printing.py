@@ -26,19 +26,21 @@ if TYPE_CHECKING:
 # ---- predict -----------------------------------------------------------------------------------------
 
 Write = Callable[[str], object]
+TOP = 3  # names that are shown
 
 
 def print_answers(
-    console: Console, answers: Iterable[Answer], task: Task, form: str, top: int, pictures: Pictures,
+    console: Console, answers: Iterable[Answer], task: Task, form: str, top: int | None, pictures: Pictures,
     write: Write | None = None,
 ) -> int:  # fmt: skip
     """Print a line an image as it comes; in `text`, for people, errors on stderr. Return how many have no answer.
 
     :param form: `text`, `json` or `csv`.
-    :param top: how many classes of each.
+    :param top: how many names of each; without it TOP, and in JSON all.
     :param write: of a file that gets the lines instead.
     """
-    failed, write = 0, write or console.raw
+    failed, write, every = 0, write or console.raw, len(task.names)
+    top = min(top or (every if form == "json" else TOP), every)
     heads = _heads(task, top) if form == "csv" else []
     if heads:
         write(csv_line(["image", *heads, "error"]))

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from hubft.base.errors import DataError, JobError
 from hubft.job import Labels, Recipe
-from hubft.tasks import task
+from hubft.tasks import kinds
 from hubft.tasks.classification import Classification
 from hubft.tasks.task import Column
 
@@ -114,15 +114,17 @@ def test_names_are_sorted_and_numbers_as_numbers() -> None:
 
 
 def test_a_name_with_blanks_is_found_as_it_is_written() -> None:
-    """The folder ` b ` is a class; in a table blanks do not count."""
+    """The folder ` b ` is a class; a table gives its cells without blanks around them."""
     found = fit([" b ", "a"], ("a", " b "))
-    assert [found.encode([value]) for value in (" b ", "a", " a", 1, None, -1)] == [1, 0, 0, 1, None, None]
+    assert [found.encode([value]) for value in (" b ", "a", None, -1)] == [1, 0, None, None]
+    with pytest.raises(DataError, match="unknown class ' a'; 'a' and ' a' look the same"):
+        found.encode([" a"])
     with pytest.raises(DataError, match=r"unknown class 'c'; known are 'a', ' b '"):
         found.encode(["c"])
 
 
 def test_plain_data_states_it() -> None:
-    assert task.read(task.plain(TASK)) == TASK
+    assert kinds.read(kinds.plain(TASK)) == TASK
     assert replace(TASK, counts=()).settled([0, 1, 1, 2]).counts == (1, 2, 1)
     with pytest.raises(DataError, match="no usable image to train on in class 'cat'"):
         TASK.settled([0, 1, 1])

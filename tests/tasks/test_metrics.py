@@ -200,8 +200,10 @@ def test_a_threshold_has_the_best_f1_of_the_samples_it_was_chosen_on() -> None:
     for place in (0, 1):
         known = ~true[:, place].isnan()
         y, share = true[known, place], shares[known, place]
-        reached = peers.f1_score(y, share > task.thresholds[place])
-        assert reached == pytest.approx(max(peers.f1_score(y, share > cut) for cut in [0.0, *share.tolist()]))
+        reached = peers.f1_score(y.numpy(), (share > task.thresholds[place]).numpy())
+        assert reached == pytest.approx(
+            max(peers.f1_score(y.numpy(), (share > cut).numpy()) for cut in [0.0, *share.tolist()])
+        )
         assert task.thresholds[place] not in share.tolist(), "half-way between two"
 
 
@@ -253,8 +255,8 @@ def test_several_columns_are_measured_one_by_one_and_gaps_left_out() -> None:
     truth[::4, 1] = NAN
     found, known = task.measure(outputs, truth), ~truth[:, 1].isnan()
     each = [
-        peers.r2_score(truth[:, 0], outputs[:, 0]),
-        peers.r2_score(truth[known, 1], outputs[known, 1] * 100),
+        peers.r2_score(truth[:, 0].numpy(), outputs[:, 0].numpy()),
+        peers.r2_score(truth[known, 1].numpy(), outputs[known, 1].numpy() * 100),
     ]
     assert found.head.value == pytest.approx(sum(each) / 2, rel=1e-5)
     assert set(found.values) == {"r2", "spearman"}, "a mean of errors in different units says nothing"
