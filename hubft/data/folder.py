@@ -29,7 +29,7 @@ def to_measure(folder: Path) -> Rows:
     """
     part, found = layout.to_measure(folder)
     kind = next((kind for kind, one in found.parts.items() if one is part), "test")
-    return _rows(found, {kind: part}, ())
+    return _rows(found, {kind: part}, part.names)
 
 
 def _rows(found: Layout, parts: Mapping[str, Part], classes: tuple[str, ...]) -> Rows:

@@ -72,5 +72,6 @@ class Folder:
         """
         path = self.root / place
         if not path.is_file():
-            raise DataError("not a regular file" if path.exists() else "there is no such file")
+            there = path.exists() or path.is_symlink()  # a link that leads nowhere is there
+            raise DataError("not a regular file" if there else "there is no such file")
         return path

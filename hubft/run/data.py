@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hubft.base.display import listed
+from hubft.base.display import listed, look_alike
 from hubft.base.errors import DataError
-from hubft.data import listing, reading
+from hubft.data import folder, listing, reading
 from hubft.data.rows import Folder, Row, Rows, Source
 from hubft.data.split import split
 from hubft.images import samples
@@ -119,6 +119,8 @@ def labelled(data: str, labels: Labels, task: Task) -> Labelled:
     rows = reading.to_measure(data, labels)
     ((part, its),) = rows.parts.items()
     title = rows.titles[part]
+    if task.kind == "classification" and not any(row.number for row in its):
+        _require_known(title, rows.names.get(folder.COLUMN, ()), task)
     for row in its:
         try:
             task.encode(row.values)
@@ -129,6 +131,14 @@ def labelled(data: str, labels: Labels, task: Task) -> Labelled:
     if not usable:
         raise DataError(f"{title!r}: no usable image with a label")
     return Labelled(rows.source, title, usable, quarantined | dict(rows.passed), rows.notes)
+
+
+def _require_known(title: str, names: Iterable[str], task: Task) -> None:
+    """Refuse class folders that a package has no class for, empty ones too: all of them at once."""
+    if strangers := sorted(set(names) - set(task.names)):
+        if twins := look_alike([*task.names, *strangers]):
+            raise DataError(f"a class folder of {title!r} and a known class, {twins}: rename the folder")
+        raise DataError(f"{title!r} has unknown classes {listed(strangers)}; known are {listed(task.names)}")
 
 
 def _task(rows: Rows, labels: Labels) -> tuple[Task, list[str]]:
