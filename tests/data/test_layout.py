@@ -147,11 +147,10 @@ def test_a_test_part_is_kept_apart(tmp_path: Path, parts: tuple[str, ...]) -> No
     if len(parts) == 2:
         alone = reading.read(tmp_path / parts[0], 0.2, 0)
         assert paths(images.val) == {f"{parts[0]}/{path}" for path in paths(alone.val)}, "the same split rule"
-        note = f"4 images of {parts[0]}/ are held out to validate; {parts[1]}/ is measured once, at the end"
+        assert images.notes[-2] == f"4 images of {parts[0]}/ are held out to validate"
     else:
         assert {path.partition("/")[0] for path in paths(images.val)} == {"val"}
-        note = "test/ is measured once, at the end"
-    assert images.notes[-1] == note
+    assert images.notes[-1] == f"{parts[-1]}/ is measured once, at the end"
     prints = images.fingerprint()
     assert list(prints) == ["train", "val", "test"] and prints["test"]["samples"] == 20
 
@@ -168,7 +167,10 @@ def test_a_class_may_be_called_as_a_part(tmp_path: Path) -> None:
     fill(tmp_path / "train" / "steam", range(40, 43))
     images = reading.read(tmp_path, 0.2, 0)
     assert images.task.classes == ("car", "plane", "train") and len(images.train) + len(images.val) == 21
-    assert images.notes == ("taken for a class, as it holds images and lies beside other classes: 'train'",)
+    assert images.notes == (
+        "taken for a class, as it holds images and lies beside other classes: 'train'",
+        "3 files lie in folders below a class folder: they are of that class",
+    )
 
 
 def flat(root: Path) -> None:
@@ -304,6 +306,7 @@ def test_one_rule_for_links(tmp_path: Path) -> None:
     counts = {name: sum(p.startswith(name) for p in paths(images.train + images.val)) for name in images.task.classes}
     assert counts == {"cat": 13, "dog": 6, "eel": 6} and not images.quarantined
     assert images.notes == (
+        "6 files lie in folders below a class folder: they are of that class",
         "not used, a link that leads nowhere: 'gone', 'loop'",
         "not used, a link to what is read anyway: 'above', 'cat/more/round', 'cat/up', 'dog/cats'",
         "not used, hidden: '.hidden'",
