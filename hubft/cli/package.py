@@ -86,7 +86,7 @@ def predict(
     images
         Files, folders of them, and tables that name them.
     top
-        How many classes to show for an image; if it is not given, three, and in JSON all.
+        How many names to show for an image; if it is not given, three, and in JSON all.
     as_json
         One JSON object an image and line: its class, with the probability of it and of the others, or an error.
     as_csv
@@ -98,15 +98,12 @@ def predict(
     """
     from hubft.data import asked
 
-    if sum((as_json, as_csv, output is not None)) > 1:
-        raise JobError("--json, --csv and --output: give one of them")
     check(top is None or top >= 1, "top", top, "1 or more")
     pictures = asked.pictures(images, input)  # what is wrong is told before seconds go into importing torch
     from hubft.share import inference, load
 
     console, number = Console(), len(pictures.inputs)
-    with printing.lines_file(output, "--output") if output else nullcontext() as file:
-        form, write = file or ("json" if as_json else "csv" if as_csv else "text", None)
+    with printing.answers_to(console, output, as_json, as_csv) as (form, write):
         found = load.package(package)
         answers = console.counted(inference.answers(found, pictures.inputs, trust), number, "image")
         failed = printing.print_answers(console, answers, found.manifest.task, form, top, pictures, write)

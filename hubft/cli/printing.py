@@ -29,17 +29,32 @@ Write = Callable[[str], object]
 TOP = 3  # names that are shown
 
 
+@contextmanager
+def answers_to(console: Console, file: Path | None, as_json: bool, as_csv: bool) -> Iterator[tuple[str, Write]]:
+    """Give the form of answers, `text`, `json` or `csv`, and what writes a line of them: printed, or to a new file.
+
+    :raises JobError: more than one way was asked for, or a file that cannot be.
+    """
+    if sum((as_json, as_csv, file is not None)) > 1:
+        raise JobError("--json, --csv and --output: give one of them")
+    if file is None:
+        yield "json" if as_json else "csv" if as_csv else "text", console.raw
+    else:
+        with lines_file(file, "--output") as made:
+            yield made
+
+
 def print_answers(
     console: Console, answers: Iterable[Answer], task: Task, form: str, top: int | None, pictures: Pictures,
-    write: Write | None = None,
+    write: Write,
 ) -> int:  # fmt: skip
     """Print a line an image as it comes; in `text`, for people, errors on stderr. Return how many have no answer.
 
     :param form: `text`, `json` or `csv`.
     :param top: how many names of each; without it TOP, and in JSON all.
-    :param write: of a file that gets the lines instead.
+    :param write: gets each line.
     """
-    failed, write, every = 0, write or console.raw, len(task.names)
+    failed, every = 0, len(task.names)
     top = min(top or (every if form == "json" else TOP), every)
     heads = _heads(task, top) if form == "csv" else []
     if heads:

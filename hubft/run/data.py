@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from hubft import modality
-from hubft.base.display import listed
+from hubft.base.display import listed, look_alike
 from hubft.base.errors import DataError
-from hubft.data import listing, reading
+from hubft.data import folder, listing, reading
 from hubft.data.rows import Row, Rows, Source
 from hubft.data.source import Folder
 from hubft.data.split import split
@@ -126,9 +126,9 @@ def labelled(data: str, known: Labels, asked: Columns | None, task: Task) -> Lab
     rows = reading.to_measure(data, known, asked)
     ((part, its),) = rows.parts.items()
     title = rows.title(part)
-    folders = rows.names.get(rows.columns[0], ()) if isinstance(rows.source, Folder) else ()
-    stated = [Row("", (name,)) for name in folders]  # also those without an image
-    for row in (*stated, *its):
+    if task.kind == "classification" and not any(row.number for row in its):
+        _require_known(title, rows.names.get(folder.COLUMN, ()), task)
+    for row in its:
         try:
             task.encode(row.values)
         except DataError as error:
@@ -138,6 +138,14 @@ def labelled(data: str, known: Labels, asked: Columns | None, task: Task) -> Lab
     if not usable:
         raise DataError(f"{title!r}: no usable image with a label")
     return Labelled(rows.source, title, usable, quarantined | dict(rows.passed), rows.notes)
+
+
+def _require_known(title: str, names: Iterable[str], task: Task) -> None:
+    """Refuse class folders that a package has no class for, empty ones too: all of them at once."""
+    if strangers := sorted(set(names) - set(task.names)):
+        if twins := look_alike([*task.names, *strangers]):
+            raise DataError(f"a class folder of {title!r} and a known class, {twins}: rename the folder")
+        raise DataError(f"{title!r} has unknown classes {listed(strangers)}; known are {listed(task.names)}")
 
 
 def _task(rows: Rows, labels: Labels) -> tuple[Task, list[str]]:

@@ -210,9 +210,8 @@ class Several(Task):
         from hubft.tasks import joined
 
         for name, own in joined.of_heads(metrics).items():
-            for table in self.tasks[name].tables(own):
-                what, *columns = table.columns
-                yield replace(table, columns=(f"{visible(name, 24)}: {what}", *columns))
+            for one in self.tasks[name].tables(own):
+                yield replace(one, columns=(f"{visible(name, 24)}: {one.columns[0]}", *one.columns[1:]))
 
     def tuned(self, outputs: Tensor, targets: Any) -> Self:
         parts = self._parts(outputs, targets)

@@ -147,11 +147,10 @@ def test_a_test_part_is_kept_apart(tmp_path: Path, parts: tuple[str, ...]) -> No
     if len(parts) == 2:
         alone = reading.read(tmp_path / parts[0], 0.2, 0)
         assert paths(images.val) == {f"{parts[0]}/{path}" for path in paths(alone.val)}, "the same split rule"
-        note = f"4 images of {parts[0]}/ are held out to validate; {parts[1]}/ is measured once, at the end"
     else:
         assert {path.partition("/")[0] for path in paths(images.val)} == {"val"}
-        note = "test/ is measured once, at the end"
-    assert images.notes[-1] == note
+    kept = f"4 images of {parts[0]}/ are held out to validate; " if len(parts) == 2 else ""
+    assert images.notes[-1] == f"{kept}{parts[-1]}/ is measured once, at the end"
     prints = images.fingerprint()
     assert list(prints) == ["train", "val", "test"] and prints["test"]["samples"] == 20
 
@@ -375,7 +374,7 @@ def test_a_refusal_is_short_whatever_the_number_of_classes(tmp_path: Path) -> No
     assert "and 492 more" in str(caught.value) and len(str(caught.value)) < 600
     with pytest.raises(DataError) as caught:
         reading.labelled(tmp_path, tuple(f"known {i}" for i in range(500)))
-    assert str(caught.value).count("and 492 more") == 1 and len(str(caught.value)) < 600
+    assert str(caught.value).count("and 492 more") == 2 and len(str(caught.value)) < 600
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from hubft.data.split import split
 from hubft.families import plugins
 from hubft.images.decode import decode, peak
 from hubft.images.samples import Sample
-from hubft.images.samples import white as white_of
+from hubft.images.samples import white as white_of_all
 
 HYMENOPTERA = plugins.ROOT.parent / "shared" / "data" / "hymenoptera"
 
@@ -165,11 +165,11 @@ def test_what_is_white_is_taken_from_the_training_images(tmp_path: Path, peaks: 
     encode(tmp_path / "val" / "cat" / "0.png", Image.fromarray(numpy.full((2, 2), 60000, numpy.uint16)))
     for part in ("train", "val"):
         encode(tmp_path / part / "dog" / "0.png", Image.new("L", (2, 2), 200))
-    assert white_of(reading.read(tmp_path, 0.2, 0).train) == white
+    assert white_of_all(reading.read(tmp_path, 0.2, 0).train) == white
 
 
 def test_without_16_bit_grey_nothing_is_known_of_its_white(parted: Path) -> None:
-    assert white_of(reading.read(parted, 0.2, 0).train) == 0
+    assert white_of_all(reading.read(parted, 0.2, 0).train) == 0
 
 
 def encode(path: Path, image: Image.Image) -> None:
@@ -415,7 +415,7 @@ def test_labelled_images_are_found_for_known_classes(parted: Path) -> None:
 @pytest.mark.parametrize(
     ("folder", "classes", "said"),
     [
-        ("val", ("cat",), r"val': unknown class 'dog'; known are 'cat'"),
+        ("val", ("cat",), r"val' has unknown classes 'dog'; known are 'cat'"),
         ("absent", ("cat", "dog"), "is no folder"),
         ("val/cat", ("cat", "dog"), "val/cat' has no class folders; DATA holds"),
         ("hollow", ("cat", "dog"), "no usable image with a label"),
