@@ -53,7 +53,7 @@ def test_pull_proves_and_says_how_to_load(user: Terminal) -> None:
     revision = user.hub.history("me/toys")[0]
     ran = user.run("pull", "me/toys")
     assert (ran.code, ran.err) == (0, "")
-    assert "toy:small, 3 classes, accuracy 90.0 % (95 % interval 80.0 to 95.0 %, 40 images)" in ran.out
+    assert "toy:small of 3 classes, accuracy 90.0 % (95 % interval 80.0 to 95.0 %, 40 images)" in ran.out
     assert "logits of the self-test differ by 0" in ran.out
     assert f"load     {lines.here(f'me/toys@{revision}', trust=False)}\n" in ran.out
     copy = user.run("pull", f"me/toys@{revision}", "--output", "copies/toys")

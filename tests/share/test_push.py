@@ -65,7 +65,7 @@ def test_the_first_push_and_the_second(user: Terminal, untouched: None) -> None:
     assert hub.private == {"me/toys"}
     head, initial = hub.history("me/toys")
     assert (head, hub.messages[initial]) == (revision, "initial commit")
-    assert hub.messages[head].startswith("toy:small fine-tuned on mine: 90.0 %")
+    assert hub.messages[head].startswith("toy:small fine-tuned on mine: accuracy 90.0 %")
     files = hub.files("me/toys")
     assert sorted(files) == [".gitattributes", *sorted(p.name for p in (user.work / "run" / "package").iterdir())]
     assert files["model.safetensors"] == (user.work / "run" / "package" / "model.safetensors").read_bytes()
