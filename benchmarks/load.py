@@ -25,7 +25,6 @@ from torchvision import models
 from hubft import Head, Job
 from hubft.families import plugins
 from hubft.families.build import build
-from hubft.images import transforms
 from hubft.publish import package, selftest
 from hubft.share import load
 from hubft.tasks.classification import Classification
@@ -51,7 +50,7 @@ def ways(name: str, folder: Path) -> Ways:
     job = Job(f"torchvision:{name}", "none", head=Head(outputs=1000))
     loaded = build(pm, job, pretrained=False)
     manifest = package.Manifest(job, Classification(tuple(map(str, range(1000)))), loaded.preprocess, loaded.base)
-    test = selftest.make(loaded, transforms.evaluation(loaded.preprocess))
+    test = selftest.make(loaded)
     package.write(folder / "package", manifest, loaded.model.state_dict(), test)
     torch.save(loaded.model.state_dict(), folder / "weights.pt")
 

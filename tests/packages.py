@@ -14,7 +14,6 @@ from hubft import Base, Head, Job, engine
 from hubft.base import digest
 from hubft.families import plugins
 from hubft.families.build import adapt, load_base
-from hubft.images import transforms
 from hubft.publish import manifest, package, selftest
 from hubft.tasks.classification import Classification
 
@@ -50,7 +49,7 @@ def write(
     pm.hook.compress(model=loaded.model, method=job.compress, batches=(), forward=loaded.forward)
     base = base or replace(loaded.base, sha256=digest.of_state(base_digests))
     facts = package.Manifest(job, Classification(classes), loaded.preprocess, base, metrics=ACCURACY)
-    test = selftest.make(loaded, transforms.evaluation(loaded.preprocess))
+    test = selftest.make(loaded)
     package.write(folder, facts, loaded.model.state_dict(), test, base_digests, engine.extras(loaded, facts))
     return loaded.model.eval()
 

@@ -229,7 +229,7 @@ def test_ants_or_bees_with_real_weights(tmp_path: Path, monkeypatch: pytest.Monk
     assert (result.run.package / "delta.safetensors").stat().st_size < 50_000
     model = load.load(str(result.run.folder), prove=True)
     ant = decode(next((SHARED / "data" / "hymenoptera" / "val" / "ants").iterdir()))
-    assert model(transforms.evaluation(load.package(str(result.run.folder)).manifest.preprocess)(ant)[None]).shape == (
+    assert model(transforms.evaluation(load.package(str(result.run.folder)).manifest.inputs)(ant)[None]).shape == (
         1,
         2,
     )

@@ -63,7 +63,7 @@ class Source:
         """Return the sha256 over all of it, the machine and the versions at work."""
         drawn = {} if self.view == 0 else {"view": self.view, "seed": self.seed, "augment": self.augment}
         names = {f.name for f in dataclasses.fields(self)} - {"view", "seed", "augment", "device"}
-        plain = {name: str(getattr(self, name)) for name in names}
+        plain = {name: repr(getattr(self, name)) for name in names}
         text = json.dumps({"schema": SCHEMA, **plain, **drawn, **_machine(self.device)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -26,7 +26,7 @@ N, SHAPE = 11, (4, 3, 3)
 SOURCE = Source(
     prefix="p",
     samples=tuple(map(str, range(N))),
-    preprocess=Preprocess(size=(16, 16), resize=20),
+    inputs=Preprocess(size=(16, 16), resize=20),
     shape=SHAPE,
     batch_size=4,
     device=torch.device("cpu"),
@@ -140,7 +140,7 @@ def test_channels_last_stays_channels_last(cache: Cache) -> None:
 CHANGES: dict[str, Any] = {
     "prefix": "q",
     "samples": (*SOURCE.samples[:-1], "other"),
-    "preprocess": Preprocess(size=(16, 16), resize=21),
+    "inputs": Preprocess(size=(16, 16), resize=21),
     "shape": (4, 9),
     "batch_size": 5,
     "dtype": torch.bfloat16,

@@ -160,7 +160,7 @@ def test_a_run_s_package_is_built_again_to_the_bit(
         for file in weights.iterdir():
             file.unlink()
     package = load.package(result.run.folder)
-    images = torch.rand(2, 3, *package.manifest.preprocess.size)
+    images = torch.rand(2, 3, *package.manifest.inputs.size)
     models = [
         load.load(result.run.folder, prove=True),
         torch.hub.load(str(CHECKOUT), "finetuned", str(result.run.package), source="local"),

@@ -115,7 +115,7 @@ def test_a_trait_is_trained_packaged_and_loaded_again_without_the_weights(
     for file in weights.iterdir():
         file.unlink()
     logits = {}
-    images = torch.rand(2, 3, *[load.package(result.run.folder).manifest.preprocess.size[0]] * 2)
+    images = torch.rand(2, 3, *[load.package(result.run.folder).manifest.inputs.size[0]] * 2)
     ours = load.load(result.run.folder, trust=True, prove=True)
     again = torch.hub.load(str(CHECKOUT), "finetuned", str(result.run.package), source="local", trust=True)
     for name, model in (("ours", ours), ("again", again)):

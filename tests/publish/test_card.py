@@ -34,7 +34,7 @@ def manifest(*more: str, **changes: Any) -> Manifest:
     facts: dict[str, Any] = {
         "job": packages.toy_job(size=64).published(),
         "task": task,
-        "preprocess": Preprocess((64, 64), 72),
+        "inputs": Preprocess((64, 64), 72),
         "base": BASE,
         "metrics": numbers | packages.ACCURACY,
         "data": {"train": {"samples": 60, "sha256": "b" * 64}, "val": {"samples": 20, "sha256": "c" * 64}},

@@ -153,7 +153,7 @@ def write(folder: Path, job: Job, white: int) -> package.Package:
 def logits(made: package.Package, pictures: dict[str, Path]) -> dict[str, Tensor]:
     """Return what `hubft predict` computes of each file."""
     model: Any = load.model(made, trust=True)
-    white = made.manifest.preprocess.white
+    white = made.manifest.inputs.white
     return {name: model(model.preprocess(decode(path, white=white))[None]) for name, path in pictures.items()}
 
 

@@ -170,9 +170,9 @@ HOSTILE = {
     "kind is a file": (at("task", "kind", value="losses"), "task 'losses' is none of classification"),
     "unknown key of the task": (at("task", "run_this", value="rm"), "unknown key 'run_this'"),
     "counts no numbers": (at("task", "counts", value=["many"]), "not int"),
-    "inputs of another kind": (at("inputs", "kind", value="sounds"), "inputs must be an object of the kind images"),
-    "no inputs": (at("inputs", value=None), "inputs must be an object of the kind images"),
-    "inputs is a list": (at("inputs", value=[]), "inputs must be an object of the kind images"),
+    "inputs of another kind": (at("inputs", "kind", value="sounds"), "inputs must be an object of a kind among images"),
+    "no inputs": (at("inputs", value=None), "inputs must be an object of a kind among images"),
+    "inputs is a list": (at("inputs", value=[]), "inputs must be an object of a kind among images"),
     "preprocess beside inputs": (at("preprocess", value={}), "unknown key 'preprocess'"),
     "a change of structure": (at("structure", value=[{"kind": "pruned"}]), "does not know: update hubft"),
     "job is a list": (at("job", value=[]), "job must be an object"),
@@ -243,8 +243,8 @@ def test_every_key_of_a_manifest_comes_back(tmp_path: Path, kind: Any) -> None:
     assert found == stated and manifest.to_json(found) == manifest.to_json(stated)
     plain = json.loads(manifest.to_json(stated))
     beside = {"schema", "seal", "head", "inputs", "task"}
-    assert plain.keys() == {one.name for one in fields(manifest.Manifest)} - {"preprocess"} | beside
-    for one in (stated, stated.task, stated.preprocess, stated.base):
+    assert plain.keys() == {one.name for one in fields(manifest.Manifest)} | beside
+    for one in (stated, stated.task, stated.inputs, stated.base):
         same = [f.name for f in fields(one) if f.default is not MISSING and getattr(one, f.name) == f.default]
         assert set(same) <= {"schema", "structure", "delta" if kind == "full" else "schema"}, one
 
@@ -262,7 +262,7 @@ def test_a_manifest_of_schema_1_is_one_of_today(old: Path) -> None:
     plain, found = json.loads((old / package.MANIFEST).read_text()), package.read(old).manifest
     assert found.task == Classification(("daisy", "rose", "tulip")) and found.schema == manifest.SCHEMA
     assert found.picture == "confusion.png" and found.job.head.outputs == plain["task"]["outputs"] == 3
-    assert json.loads(json.dumps(to_dict(found.preprocess))) == plain["preprocess"]
+    assert json.loads(json.dumps(to_dict(found.inputs))) == plain["preprocess"]
     assert found.metrics == plain["metrics"]
     assert (found.data, found.frozen, found.versions) == (plain["data"], plain["frozen"], plain["versions"])
     assert {name: (file.sha256, file.size) for name, file in found.files.items()} == {
@@ -426,22 +426,25 @@ def test_weights_of_another_model_are_refused(
 # ---- self-test -------------------------------------------------------------------------------------
 
 
-def test_the_selftest_proves_weights_and_preprocessing(full: Path) -> None:
+def test_the_selftest_proves_weights_and_preprocessing(full: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = package.read(full)
-    loaded, preprocess = filled(found), found.manifest.preprocess
-    assert selftest.prove(found, loaded, transforms.evaluation(preprocess)) == 0
+    loaded, preprocess = filled(found), found.manifest.inputs
+    assert selftest.prove(found, loaded) == 0
     right = transforms.evaluation(preprocess)
     rest = right.transforms[2:]
     tensor = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
     without_antialias = v2.Compose([*tensor, v2.Resize(36, antialias=False), rest[0], *rest[2:]])
     other_mean = v2.Compose([right, v2.Lambda(lambda x: x + 0.1)])
     for wrong in (without_antialias, other_mean):
-        with pytest.raises(PackageError, match="self-test"):
-            selftest.prove(found, loaded, wrong)
+        with monkeypatch.context() as patch, pytest.raises(PackageError, match="self-test"):
+            patch.setattr(transforms, "evaluation", lambda _, wrong=wrong: wrong)
+            selftest.prove(found, loaded)
+    with pytest.raises(PackageError, match="self-test"):
+        selftest.prove(found, replace(loaded, preprocess=replace(preprocess, resize=40)))
     with torch.no_grad():
         loaded.model.head.weight[0, 0] = float("nan")
     with pytest.raises(PackageError, match="self-test"):
-        selftest.prove(found, loaded, transforms.evaluation(preprocess))
+        selftest.prove(found, loaded)
 
 
 def test_the_selftests_images_are_odd_and_the_same_each_time(full: Path) -> None:
@@ -450,7 +453,7 @@ def test_the_selftests_images_are_odd_and_the_same_each_time(full: Path) -> None
     shapes = [tuple(t.shape) for name, t in sorted(test.items()) if name.startswith("image")]
     assert all(h % 2 and w % 2 for h, w, _ in shapes)
     assert min(shapes[0][:2]) > 36  # the resize: antialiasing shows
-    again = selftest.make(filled(found), transforms.evaluation(found.manifest.preprocess))
+    again = selftest.make(filled(found))
     assert all(torch.equal(again[name], test[name]) for name in test)
 
 
@@ -461,7 +464,7 @@ def test_a_selftest_of_other_shapes_is_refused(full: Path, shape: tuple[int, ...
     packages.refile(full, package.SELFTEST)
     found = package.read(full)
     with pytest.raises(PackageError, match=r"selftest\.safetensors"):
-        selftest.prove(found, filled(found), transforms.evaluation(found.manifest.preprocess))
+        selftest.prove(found, filled(found))
 
 
 def test_only_tensors_are_packaged(tmp_path: Path) -> None:

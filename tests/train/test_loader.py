@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from hubft import Preprocess
-from hubft.data.rows import Folder
+from hubft.data.source import Folder
 from hubft.images import transforms
 from hubft.images.pixels import Views
 from hubft.images.samples import Sample
