@@ -33,6 +33,7 @@ from hubft import Job, Preprocess
 from hubft.families import plugins
 from hubft.families.plugins import ROOT
 from hubft.images.decode import decode
+from hubft.images.rgb import lines as rgb_lines
 from hubft.images.rgb import rgb
 from hubft.publish import card, lines, package
 from hubft.share import load, organisation
@@ -208,7 +209,7 @@ def test_the_files_are_those_that_a_plain_reading_gets_wrong(world: World) -> No
             assert image.convert("RGB").tobytes() != decode(world.pictures[name], white=4095).tobytes(), name
 
 
-WAYS = {"timm": "timm.create_model", "torch.hub": "torch.hub.load", "hubft": "from hubft.share.load"}
+WAYS = {"timm": "timm.create_model", "torch.hub": "torch.hub.load", "hubft": "hubft.load("}
 """What marks the block of a card that loads by this way."""
 
 
@@ -409,7 +410,7 @@ def test_the_function_on_the_card_is_the_one_that_is_used() -> None:
 
     assert inspect.signature(rgb).parameters["white"].default == Preprocess.white
     names: dict[str, Any] = {"Image": Image, "ImageOps": __import__("PIL.ImageOps").ImageOps, "numpy": numpy}
-    *source, last = lines.pixels(Preprocess.white)
+    *source, last = rgb_lines(Preprocess.white)
     exec("\n".join(source), names)
     assert names["rgb"].__code__.co_code == rgb.__code__.co_code and last == 'image = rgb(Image.open("image.jpg"))'
-    assert list(lines.pixels(4095))[-1] == 'image = rgb(Image.open("image.jpg"), white=4095)'
+    assert list(rgb_lines(4095))[-1] == 'image = rgb(Image.open("image.jpg"), white=4095)'
