@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from hubft.base.display import listed, quoted, visible
-from hubft.base.errors import DataError
+from hubft.base.errors import DataError, PackageError
 from hubft.tasks import cells, vocabulary
 from hubft.tasks.task import Column, Table, Task
 
@@ -49,6 +49,10 @@ class Multilabel(Task):
     """Between the labels of a cell; nothing where cells are lists, or columns hold 0 and 1."""
     empty: str = ""
     """What an empty cell says: `none`, it has no label; else nobody looked."""
+
+    def __post_init__(self) -> None:
+        if len(self.thresholds) not in (0, len(self.classes)):
+            raise PackageError(f"{len(self.thresholds)} thresholds for {len(self.classes)} labels")
 
     @property
     def outputs(self) -> int:

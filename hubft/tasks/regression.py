@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from hubft.base.display import quoted, visible
-from hubft.base.errors import DataError
+from hubft.base.errors import DataError, PackageError
 from hubft.tasks import cells, vocabulary
 from hubft.tasks.task import Column, Table, Task
 
@@ -52,6 +52,10 @@ class Regression(Task):
     """Between bins of equally many rows, of the first column."""
     guess: float = 1.0
     """Mean of `errors` on the training rows where the mean is always said."""
+
+    def __post_init__(self) -> None:
+        if {len(self.mean), len(self.scale)} - {0, len(self.columns)} or any(scale <= 0 for scale in self.scale):
+            raise PackageError(f"mean and scale of {len(self.columns)} columns must be a number each, scale above 0")
 
     @property
     def outputs(self) -> int:

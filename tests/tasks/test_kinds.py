@@ -228,6 +228,9 @@ def test_only_heads_that_tune_are_tuned() -> None:
 @pytest.mark.parametrize(
     "data",
     [
+        {"kind": "multilabel", "classes": ["a", "b"], "thresholds": [0.5]},
+        {"kind": "regression", "columns": ["a"], "mean": [0.0, 1.0], "scale": [1.0]},
+        {"kind": "regression", "columns": ["a"], "mean": [0.0], "scale": [0.0]},
         {"kind": "several", "columns": ["a"], "heads": [kinds.plain(COLOUR)]},
         {"kind": "several", "columns": ["a", "a"], "heads": [kinds.plain(COLOUR)] * 2},
         {"kind": "several", "columns": ["a", "b"], "heads": [kinds.plain(HEADS), kinds.plain(COLOUR)]},
@@ -235,7 +238,7 @@ def test_only_heads_that_tune_are_tuned() -> None:
         {"kind": "several", "columns": ["a", "b"], "heads": ["red", kinds.plain(COLOUR)]},
     ],
 )
-def test_heads_that_cannot_be_are_refused(data: Any) -> None:
+def test_tasks_that_cannot_be_are_refused(data: Any) -> None:
     with pytest.raises(PackageError):
         kinds.read(data)
 
