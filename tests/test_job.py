@@ -117,7 +117,6 @@ def test_a_missing_key_is_named(key: str) -> None:
         ("head.hidden", [64, "32"]),
         ("head.hidden", {"64": 1}),
         ("labels", None),
-        ("labels.task", "clustering"),
         ("labels.target", "kind"),
         ("labels.separator", None),
         ("labels.empty", "nothing"),

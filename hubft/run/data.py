@@ -86,14 +86,14 @@ def read(job: Job) -> Data:
         parts["train"], parts["tune"] = split(parts["train"], _strata(task), TUNE, seed, "tune")
     if not parts["val"]:
         raise DataError(f"{root!r}: no usable image to validate on")
-    missing, unseen = (task.absent([sample.target for sample in parts[part]]) for part in ("train", "val"))
-    if "val" in rows.parts and (strangers := [name for name in missing if name not in unseen]):
-        where = rows.title("val")
-        raise DataError(f"{root!r} has no image to train on of {task.word} {listed(strangers)}, which {where!r} has")
     try:
         task = task.settled([sample.target for sample in parts["train"]])
     except DataError as error:
         raise DataError(f"{root!r}: {error}") from error
+    missing, unseen = (task.absent([sample.target for sample in parts[part]]) for part in ("train", "val"))
+    if "val" in rows.parts and (strangers := [name for name in missing if name not in unseen]):
+        where = rows.title("val")
+        raise DataError(f"{root!r}: no usable image to train on with {listed(strangers)}, which {where!r} has")
     notes += [*listing.told(rows.passed), *_notes(parts, task)]
     train, val, test, tune = (tuple(parts.get(part, ())) for part in ("train", "val", "test", "tune"))
     return Data(rows.source, task, train, val, quarantined, tuple(notes), test, tune)

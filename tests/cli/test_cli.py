@@ -326,7 +326,7 @@ def test_a_test_part_is_measured_once_and_shown_apart(hubft: Hubft, tmp_path: Pa
     ran = hubft("finetune", "toy:small", "data", "--epochs", 1, "--workers", 0, "--output", "run")
     assert ran.code == 0
     assert "on 20 training and 4 validation images, and 8 test images, of 2 classes" in ran.out
-    assert "note: 4 images of train/ are held out to validate\nnote: Test/ is measured once, at the end\n" in ran.out
+    assert "note: 4 images of train/ are held out to validate; Test/ is measured once, at the end\n" in ran.out
     assert "the same on the test part, measured once: 8 images" in ran.out
     results = json.loads((tmp_path / "run" / "report" / "results.json").read_text())
     manifest = json.loads((tmp_path / "run" / "package" / "hubft.json").read_text())

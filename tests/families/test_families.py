@@ -83,7 +83,6 @@ for transform in pickle.load(sys.stdin.buffer):
         ("torchvision", "fcn_resnet50", "no classifier"),
         ("timm", "resnet_18", "Did you mean"),
         ("timm", "resnet18.a9_in1k", r"Did you mean 'resnet18\."),
-        ("timm", "vit_base_patch16_siglip_gap_384", "no classifier"),
         ("timm", "tf_efficientnet_b0_ns", "knows no model"),  # an old name, which timm itself still maps
         ("timm", "hf-hub:someone/model", "knows no model"),
         ("pip", "efficientnet_lite5", "it has efficientnet_lite0, efficientnet_lite1"),

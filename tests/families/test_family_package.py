@@ -131,7 +131,7 @@ def test_every_kind_of_package_can_be_trained_further(
     heads = {name for name in (*before, *after) if name.startswith("head")}
     assert same(before, after) - heads == before.keys() - heads
     assert (same(before, after) >= heads) == (classes == "the same")
-    assert its.preprocess == manifest(first).inputs
+    assert its.inputs == manifest(first).inputs
     assert its.job.head.hidden == ((8,) if kind == "hidden" and classes == "the same" else ())
     assert load.load(more, prove=True).hubft["base"]["below"] == ("toy:small",)
     again = engine.finetune(further(more, insects, tmp_path / "again", package=package))

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import hubft
-from hubft import api
+from hubft import HubftError, api
 from hubft.families.plugins import ROOT
 from hubft.job import Labels
 from hubft.publish import manifest as manifests
@@ -169,3 +169,30 @@ def test_the_best_epoch_and_no_patience(table: Path, tmp_path: Path, capsys: pyt
 def test_a_task_of_another_kind_is_another_head(made: dict[str, api.Result]) -> None:
     facts = load.load(made["several"].package).hubft
     assert facts["task"]["kind"] == "several" and facts["classes"][3] == "price"  # type: ignore[index]
+
+
+def with_split(table: Path, rows: list[list[str]]) -> Path:
+    """Write a table beside the pictures with these rows of file, label and part, and return it."""
+    other = table.with_name(f"{len(rows)}-{rows[0][1]}.csv")
+    with other.open("w", newline="") as file:
+        csv.writer(file).writerows([["file", "label", "split"], *rows])
+    return other
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (("a", "b", "new"), "no usable image to train on in class 'new'"),
+        (("a;b", "b;c", "new;a"), "no usable image to train on with 'new', which \"split == 'val'\" has"),
+    ],
+)
+def test_a_label_that_only_validation_has_is_refused(table: Path, labels: tuple[str, ...], said: str) -> None:
+    rows = [[f"{i}.png", labels[i % 2], "train"] for i in range(12)]
+    rows += [[f"{i}.png", labels[2], "val"] for i in range(12, 16)]
+    with pytest.raises(HubftError, match=re.escape(said)):
+        reading.read(with_split(table, rows))
+
+
+def test_an_unknown_kind_of_task_is_told(table: Path) -> None:
+    with pytest.raises(HubftError, match=r"task 'regresion' is none of auto, .*Did you mean 'regression'\?"):
+        reading.read(table, labels=Labels(target=("price",), task="regresion"))
