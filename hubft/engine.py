@@ -103,8 +103,8 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
     prepared, plan = settle(prepared, run, console)
     with prepared.runtime.using_threads():
         outcome, proof = _fit(prepared, run, plan, console)
-        metrics = prepared.data.task.measure(*outcome)
-        problem = "" if plan.probe else diverged(prepared, run.history(), metrics.loss)
+        loss = prepared.data.task.score(*outcome).loss
+        problem = "" if plan.probe else diverged(prepared, run.history(), loss)
         seconds = time.perf_counter() - began
         prepared, outcome = _in_units(prepared, outcome)
         task, targets = prepared.data.task, outcome[1]

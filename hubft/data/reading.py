@@ -75,7 +75,7 @@ def inputs(data: str, columns: Columns) -> Rows:
 
 def _refuse_columns(data: str, labels: Labels) -> None:
     """Refuse options of tables for a folder of classes, which has no columns."""
-    for name in ("input", "target", "split", "group", "images"):
+    for name in (field.name for field in dataclasses.fields(Columns)):
         if value := getattr(labels, name):
             shown = ", ".join(value) if isinstance(value, tuple) else value
             raise DataError(

@@ -176,26 +176,32 @@ def _usable(rows: Rows, part: str, task: Task, quarantined: dict[str, str]) -> l
         try:
             target = task.encode(row.values)
         except DataError as error:
-            bad[_at(row) + listing.printable(row.place)] = str(error)
+            bad[_named(row)] = str(error)
             continue
         if target is None:
-            bad[_at(row) + listing.printable(row.place)] = "it has no label"
+            bad[_named(row)] = "it has no label"
         else:
             good.append(row)
             targets.append(target)
     proved = modality.named(KIND).examine(rows.source, good, targets)
     for row, proof in zip(good, proved, strict=True):
         if isinstance(proof, str):
-            bad[_at(row) + listing.printable(row.place)] = proof
+            bad[_named(row)] = proof
     faults = {**(rows.left_out if part == "train" else {}), **bad}
-    if len(faults) > MAX_UNUSABLE * (len(its) + len(faults) - len(bad)):
+    every = len(its) + len(faults) - len(bad)
+    if len(faults) > MAX_UNUSABLE * every:
         first = next(iter(faults))
         raise DataError(
-            f"{len(faults):,} of {len(its) + len(faults) - len(bad):,} images in {rows.title(part)!r} cannot be used, "
+            f"{len(faults):,} of {every:,} images in {rows.title(part)!r} cannot be used, "
             f"more than a tenth; mend them or take them away; {first!r}: {faults[first]}"
         )
     quarantined |= bad
     return [proof for proof in proved if not isinstance(proof, str)]
+
+
+def _named(row: Row) -> str:
+    """Return what a row is called in a report: its number in a table, and its place."""
+    return _at(row) + listing.printable(row.place)
 
 
 def _at(row: Row) -> str:

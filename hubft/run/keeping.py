@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,12 @@ def best(history: Sequence[Mapping[str, Any]], headline: str) -> int:
     return found
 
 
-def is_over(history: Sequence[Mapping[str, Any]], headline: str, recipe: Recipe) -> bool:
-    """Tell whether `--patience` epochs have passed without a better headline."""
-    if not recipe.patience or not history:
+def is_over(read: Callable[[], Sequence[Mapping[str, Any]]], headline: str, recipe: Recipe) -> bool:
+    """Tell whether `--patience` epochs have passed without a better headline.
+
+    :param read: gives the history; not asked where there is no patience, for an epoch may take ten milliseconds.
+    """
+    if not recipe.patience or not (history := read()):
         return False
     return int(history[-1]["epoch"]) - best(history, headline) >= recipe.patience
 

@@ -37,7 +37,7 @@ def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> 
     measured, saved, headline = None, time.monotonic(), prepared.data.task.headline
     with StopRequest() as stop, console.bar(steps, state.step) as bar:
         for phase in phases(prepared):
-            over = keeping.is_over(run.history(), headline, recipe)  # a run that was killed after its last epoch
+            over = keeping.is_over(run.history, headline, recipe)  # a run that was killed after its last epoch
             if over or state.step >= phase.epochs.stop * per_epoch:
                 continue
             seen = inputs(prepared, phase, state.step)
@@ -64,7 +64,7 @@ def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> 
                     saved = time.monotonic()
                 if stop.signal:
                     raise Stopped(stop.signal, str(run.folder))
-                if not into and state.step < steps and keeping.is_over(run.history(), headline, recipe):
+                if not into and state.step < steps and keeping.is_over(run.history, headline, recipe):
                     console.say(f"stopped  no better {title(headline)} in {recipe.patience} epochs")
                     return measured
     return measured
