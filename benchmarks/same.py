@@ -16,6 +16,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -46,21 +48,37 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("commit", help="the code to compare with")
     commit = parser.parse_args().commit
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        before = folder / "before"
-        subprocess.run(["git", "-C", ROOT, "worktree", "add", "-q", "--detach", before, commit], check=True)
-        try:
-            return compare(before, folder)
-        finally:
-            subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", before], check=True)
+    with tempfile.TemporaryDirectory() as name, worktree(commit, Path(name) / "before") as before:
+        return compare(before, Path(name))
+
+
+@contextmanager
+def worktree(commit: str, folder: Path) -> Iterator[Path]:
+    """Give a folder with the code of a commit."""
+    subprocess.run(["git", "-C", ROOT, "worktree", "add", "-q", "--detach", folder, commit], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", folder], check=True)
+
+
+def digits(folder: Path, **images: int) -> Path:
+    """Make a set of digits with so many images in each of its parts."""
+    maker = [sys.executable, str(ROOT / "benchmarks" / "datasets.py"), "digits", str(folder / "digits")]
+    counts = [word for part, count in images.items() for word in (f"--{part}", str(count))]
+    subprocess.run([*maker, *counts], check=True, capture_output=True)
+    return folder / "digits"
+
+
+def environment(tree: Path, folder: Path) -> dict[str, str]:
+    """Return the variables of a command that runs the code of a tree, on one thread, with a cache in a folder."""
+    paths = os.pathsep.join(str(path) for path in (tree, tree / "plugins"))
+    return os.environ | {"PYTHONPATH": paths, "HUBFT_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
 
 
 def compare(before: Path, folder: Path) -> int:
     """Print a line a run; return the exit code."""
-    data = folder / "digits"
-    maker = [sys.executable, str(ROOT / "benchmarks" / "datasets.py"), "digits", str(data)]
-    subprocess.run([*maker, "--train", "80", "--val", "40", "--test", "40"], check=True, capture_output=True)
+    data = digits(folder, train=80, val=40, test=40)
     differ = 0
     for name, words in RUNS.items():
         first, second = (outcome(tree, (*words, str(data)), folder) for tree in (before, ROOT))
@@ -76,10 +94,9 @@ def outcome(tree: Path, words: tuple[str, ...], folder: Path) -> str:
         run = Path(name) / "run"
         reference, *flags, data = words
         command = [sys.executable, "-m", "hubft", "finetune", reference, data, *flags, *FIXED]
-        paths = os.pathsep.join(str(path) for path in (tree, tree / "plugins"))
-        environment = os.environ | {"PYTHONPATH": paths, "HUBFT_CACHE": f"{name}/cache", "OMP_NUM_THREADS": "1"}
+        command += ["--output", str(run)]
         done = subprocess.run(
-            [*command, "--output", str(run)], cwd=name, env=environment, capture_output=True, text=True, check=False
+            command, cwd=name, env=environment(tree, run.parent), capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise SystemExit(f"{' '.join(command)}\n{done.stderr}")

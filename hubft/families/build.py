@@ -86,7 +86,7 @@ def family_of(job: Job, trust: bool, typed: bool = False) -> pluggy.PluginManage
     :raises PackageError: the family runs foreign code, and it was not asked for.
     """
     pm = plugins.manager_of(job)
-    stood_on = plugins.standing_on(job)
+    stood_on = plugins.standing_on(pm, job)
     for reference, named in ((job.reference, typed), (stood_on, False)):
         family = reference.partition(":")[0]
         if family and plugins.declared(pm, family).foreign_code and not (trust or named):

@@ -122,15 +122,15 @@ def manager_of(job: Job) -> pluggy.PluginManager:
     the model. Its own hooks are marked `tryfirst`.
     """
     pm = manager(job.family)
-    if reference := standing_on(job):
+    if reference := standing_on(pm, job):
         family = find(reference.partition(":")[0])
         register(pm, family, imported(family))
     return pm
 
 
-def standing_on(job: Job) -> str:
-    """Return the reference that builds the model of a job whose family stands on another; else nothing."""
-    stands_on = getattr(imported(find(job.family)), "stands_on", None)
+def standing_on(pm: pluggy.PluginManager, job: Job) -> str:
+    """Return the reference that builds a job's model where its family stands on another; else nothing."""
+    stands_on = getattr(pm.get_plugin(job.family), "stands_on", None)
     return str(stands_on(job.name)) if stands_on else ""
 
 
