@@ -22,7 +22,7 @@ from hubft.data import seen
 from hubft.families import plugins
 from hubft.hookspecs import Loaded
 from hubft.job import Job
-from hubft.publish import package, selftest
+from hubft.publish import package, selftest, tensors
 from hubft.run import keeping, outputs, report, resuming, training
 from hubft.run.data import Data
 from hubft.run.folder import Run
@@ -231,7 +231,10 @@ def _package(
         versions=prepared.versions,
     )
     proof = selftest.make(replace(loaded, model=model))
-    files = {**extras(loaded, manifest), **({package.PICTURE: pictures[0].read_bytes()} if pictures else {})}
+    files = {
+        **extras(replace(loaded, model=model), manifest),
+        **({package.PICTURE: pictures[0].read_bytes()} if pictures else {}),
+    }
     manifest = package.write(result.run.package, manifest, model.state_dict(), proof, prepared.base, files)
     found = package.Package(result.run.package, manifest)  # written, read back and hashed a moment ago
     load.proved(found, trust=True)
@@ -246,7 +249,7 @@ def _data(prepared: Prepared) -> dict[str, Any]:
 
 def extras(loaded: Loaded, manifest: package.Manifest) -> dict[str, bytes]:
     """Return config.json with its bytes, where the library of the family loads such a package without hubft."""
-    if not loaded.config or manifest.job.package != "full":
+    if not loaded.config or manifest.job.package != "full" or tensors.in_int8(loaded.model.state_dict()):
         return {}
     labels = {"label_names": list(manifest.task.names)} if "label_names" in loaded.config else {}
     return {package.CONFIG: (json.dumps({**loaded.config, **labels}, indent=1, allow_nan=False) + "\n").encode()}

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
+from hubft import methods
 from hubft.base.bounds import check, check_bounds, in_words
 from hubft.base.errors import JobError
 from hubft.base.serialize import settle
@@ -156,7 +157,7 @@ class Job:
     white: int = 0
     """Value of 16-bit grey that is white; 0: the smallest of 255, 511 to 65535 that no training image exceeds."""
     compress: str = "none"
-    """How the trained model is compressed: none, bf16, or a method of the family."""
+    """How the trained model is compressed, by commas: none, bf16, int8, or a method of the family."""
     package: Literal["full", "delta"] = "full"
     """full: all weights; delta: only what differs from the base, which is then needed to load it."""
     keep_anyway: bool = False
@@ -171,6 +172,7 @@ class Job:
         check(self.size == 0 or SMALLEST <= self.size <= 4096, "size", self.size, own, in_words(SMALLEST, 4096))
         check_bounds("holdout", self.holdout, 0.01, 0.9)
         check_bounds("white", self.white, 0, 65535)
+        methods.parse(self.compress)
 
     @property
     def family(self) -> str:

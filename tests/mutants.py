@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hubft import Head, Loaded, hookimpl
-from hubft.compress import quantize
+from hubft.compress import bf16
 from hubft.families import defaults, stages
 from hubft.hookspecs import Batch, call
 
@@ -268,7 +268,7 @@ class Float32Only(Correct):
 class Lossy(Correct):
     @hookimpl
     def compress(self, model: nn.Module, method: str) -> nn.Module | None:
-        return quantize.bf16(model) if method == "none" else None
+        return bf16.rounded(model) if method == "none" else None
 
 
 @fails("own_methods_stay_in_tolerance")

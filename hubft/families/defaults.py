@@ -10,13 +10,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from hubft.base.errors import FamilyError, JobError, Option, suggest
-from hubft.compress import quantize
+from hubft.compress import bf16, int8
 from hubft.families import pooling, stages
 from hubft.hookspecs import Batch, Forward, Loaded, hookimpl
 from hubft.job import Head
 
 Layer = Callable[[int, int], Any]
-METHODS: dict[str, Callable[[nn.Module], nn.Module]] = {"none": lambda model: model, "bf16": quantize.bf16}
+METHODS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "none": lambda model: model,
+    "bf16": bf16.rounded,
+    "int8": int8.rounded,
+}
 
 
 @hookimpl

@@ -18,6 +18,7 @@ from hubft import modality
 from hubft.base.display import visible
 from hubft.base.distributions import repository
 from hubft.job import Job
+from hubft.methods import Method, parse
 from hubft.publish import lines, metadata
 from hubft.publish import measured as stated
 from hubft.publish.manifest import CONFIG, Manifest
@@ -96,7 +97,7 @@ def _summary(manifest: Manifest) -> Iterator[str]:
 
 
 def _load(manifest: Manifest, hub: str) -> Iterator[str]:
-    base, name, trust = manifest.base, hub or HERE, lines.foreign(manifest)
+    job, base, name, trust = manifest.job, manifest.base, hub or HERE, lines.foreign(manifest)
     yield "## Load it\n"
     if manifest.delta is not None:
         # No command to install it: the card is made again from a manifest that may be a stranger's.
@@ -134,8 +135,10 @@ def _load(manifest: Manifest, hub: str) -> Iterator[str]:
         "logits = model(model.preprocess(image)[None])",
     )
     if CONFIG not in manifest.files:
-        yield "The plain tensors" + (", those that differ from the base:\n" if manifest.delta is not None else ":\n")
+        yield "The plain tensors" + (", those that differ from the base" if manifest.delta is not None else "") + ":\n"
         yield from _tensors(manifest.weights, hub)
+        if Method("int8") in parse(job.compress):
+            yield "Weights are int8 there: `NAME` times `NAME..scale`, one for each output channel, is the weight.\n"
 
 
 def _timm(manifest: Manifest, hub: str) -> Iterator[str]:

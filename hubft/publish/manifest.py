@@ -220,10 +220,10 @@ def _check_files(manifest: Manifest) -> None:
 
 
 def check_head(manifest: Manifest) -> None:
-    """Refuse a head that the weights cannot fill before it is built: at two bytes a number, the least.
+    """Refuse a head that the weights cannot fill before it is built: at a byte a number, the least.
 
     :raises PackageError: too large a head.
     """
     head, file = manifest.job.head, manifest.weights
-    if 2 * sum(a * b for a, b in pairwise((*head.hidden, head.outputs))) > manifest.files[file].size:
+    if sum(a * b for a, b in pairwise((*head.hidden, head.outputs))) > manifest.files[file].size:
         raise PackageError(f"hidden {list(head.hidden)} needs more numbers than {file} holds")

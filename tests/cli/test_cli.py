@@ -171,7 +171,7 @@ WRONG = [
     (TUNE + "--seed 9223372036854775808", "must be in 0..2^63-1"),
     (TUNE + "--package half", 'Invalid value "half" for --package. Choose from: "full", "delta"'),
     (TUNE + "--device nowhere", "--device 'nowhere' cannot be used here: "),
-    (TUNE + "--compress bf61", "--compress 'bf61': known methods are none, bf16. Did you mean 'bf16'?"),
+    (TUNE + "--compress bf61", "--compress 'bf61': known methods are none, bf16, int8. Did you mean 'bf16'?"),
     (TUNE + "--train heads", "--train: 'heads' is neither a stage of this model (stem, block, head) nor a rule (all,"),
     (TUNE + "--train stage:stm", "stage:stm selects no parameter; this model has stem, block, head. Did you mean"),
     (TUNE + "--train head,type:Conv3d@0.5", "type:Conv3d selects no parameter; this model has BatchNorm2d"),
