@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubft.base.errors import HubftError
 from hubft.families.torch_hub import hub_lock
-from hubft.hookspecs import Base, Loaded, hookimpl
+from hubft.hookspecs import Base, Compressed, Loaded, hookimpl
 from hubft.inputs import Preprocess
 from hubft.job import Head, Job
 
@@ -24,6 +24,7 @@ __version__ = "0.3.0"
 
 __all__ = [
     "Base",
+    "Compressed",
     "Head",
     "HubftError",
     "Job",

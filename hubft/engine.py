@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from hubft import modality
 from hubft.base import digest, draws
@@ -23,18 +22,16 @@ from hubft.families import plugins
 from hubft.hookspecs import Loaded
 from hubft.job import Job
 from hubft.publish import package, selftest, tensors
-from hubft.run import keeping, outputs, report, resuming, training
+from hubft.run import compressing, keeping, report, resuming, training, tuning
 from hubft.run.data import Data
 from hubft.run.folder import Run
-from hubft.run.phases import testing, unseen
+from hubft.run.phases import testing
 from hubft.run.plan import Plan, settle
 from hubft.run.prepare import Prepared, prepare
-from hubft.run.safeguard import diverged, few, mend
+from hubft.run.safeguard import diverged, mend
 from hubft.share import load
 from hubft.tasks.metrics import Metrics
 from hubft.train import frozen, loop
-
-CALIBRATION = 256  # training images that `compress` may look at
 
 
 @dataclass(frozen=True)
@@ -46,6 +43,8 @@ class Result:
     """The same before compression, where there was one."""
     test: Metrics | None = None
     """The same on the test part of the data, where there is one: measured once, when all is done."""
+    steps: tuple[compressing.Step, ...] = ()
+    """What each method of `--compress` came to, those that were left out too."""
 
 
 def finetune(job: Job, console: Console | None = None, data: Data | None = None, *, trust: bool = False) -> Result:
@@ -61,6 +60,7 @@ def finetune(job: Job, console: Console | None = None, data: Data | None = None,
     with draws.preserved():
         with writing(Path(job.output or "runs"), "nothing was written; make room, or name another --output"):
             prepared = prepare(job, data, trust)
+            compressing.rehearse(prepared)
             run = Run.create(prepared.job, prepared.data.facts())
         return _run(prepared, run, console or Console(quiet=True))
 
@@ -107,16 +107,12 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
         problem = "" if plan.probe else diverged(prepared, run.history(), loss)
         seconds = time.perf_counter() - began
         prepared, outcome = _in_units(prepared, outcome)
-        task, targets = prepared.data.task, outcome[1]
-        metrics = task.measure(*outcome)
-        model, forward = prepared.loaded.model, prepared.loaded.forward
-        calibration = few(prepared, CALIBRATION, prepared.exact)
-        model = prepared.pm.hook.compress(model=model, method=asked.compress, batches=calibration, forward=forward)
-        uncompressed = metrics if asked.compress != "none" else None
-        if uncompressed:
-            metrics = task.measure(*training.outcome(prepared, model))
+        done = compressing.compress(prepared, outcome, asked, run, console)
+        prepared, task = done.prepared, done.prepared.data.task
+        metrics = task.measure(*done.outcome)
+        model = prepared.loaded.model
         tested = task.measure(*training.outcome(prepared, model, testing(prepared))) if prepared.data.test else None
-    result = Result(run, metrics, uncompressed, tested)
+    result = Result(run, metrics, done.uncompressed if done.held != "none" else None, tested, done.steps)
     results = _results(prepared, result, plan, seconds)
     pictures = report.write(run.report, run.history(), task, results, metrics)
     if problem and not asked.keep_anyway:
@@ -128,10 +124,11 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
         )
     if problem:
         console.say(f"note: {problem}; it is packaged because of --keep-anyway")
-    elif usual := task.no_better(metrics, targets):
+    elif usual := task.no_better(metrics, done.outcome[1]):
         console.say(f"note: {usual}")
-    model = model.cpu().to(memory_format=torch.contiguous_format)
-    _package(replace(prepared, job=asked), result, plan, model, proof, pictures)
+    model.cpu().to(memory_format=torch.contiguous_format)
+    packaged = replace(prepared, job=replace(asked, compress=done.held))
+    _package(packaged, result, plan, proof, done, pictures)
     return result
 
 
@@ -142,6 +139,7 @@ def _results(prepared: Prepared, result: Result, plan: Plan, seconds: float) -> 
         "metrics": result.metrics.plain(),
         "uncompressed": result.uncompressed and result.uncompressed.plain(),
         "test": result.test and result.test.plain(),
+        "compression": [step.plain() for step in result.steps],
         "probe": plan.probed,
         "seconds": seconds,
         "quarantined": dict(prepared.data.quarantined),
@@ -149,18 +147,10 @@ def _results(prepared: Prepared, result: Result, plan: Plan, seconds: float) -> 
 
 
 def _in_units(prepared: Prepared, outcome: training.Outcome) -> tuple[Prepared, training.Outcome]:
-    """Return what was prepared with the task and the model that a package holds, and what that gives.
-
-    What the training rows tell that were held out is settled here, and the outputs get the user's unit.
-    """
-    data, loaded = prepared.data, prepared.loaded
-    task = data.task
-    if data.tune:
-        task = task.tuned(*training.outcome(prepared, loaded.model, unseen(prepared)))
-    folded = outputs.fold(loaded, task)
-    changed = folded != task
-    prepared = replace(prepared, data=replace(data, task=folded))
-    return prepared, training.outcome(prepared, loaded.model) if changed else outcome
+    """Return what was prepared with the task and the model that a package holds, and what that gives."""
+    settled = tuning.in_units(prepared)
+    same = not prepared.data.tune and settled.data.task == prepared.data.task
+    return settled, outcome if same else training.outcome(settled, settled.loaded.model)
 
 
 def _fit(prepared: Prepared, run: Run, plan: Plan, console: Console) -> tuple[training.Outcome, dict[str, str]]:
@@ -214,9 +204,15 @@ def _introduce(prepared: Prepared, run: Run, console: Console) -> None:
 
 
 def _package(
-    prepared: Prepared, result: Result, plan: Plan, model: nn.Module, frozen: dict[str, str], pictures: Sequence[Path]
+    prepared: Prepared,
+    result: Result,
+    plan: Plan,
+    proof: dict[str, str],
+    done: compressing.Compression,
+    pictures: Sequence[Path],
 ) -> None:
-    loaded = prepared.loaded
+    loaded, state = prepared.loaded, prepared.loaded.model.state_dict()
+    frozen = {} if done.tuned else proof
     others = {"uncompressed": result.uncompressed, "test": result.test}
     task = prepared.data.task
     manifest = package.Manifest(
@@ -229,13 +225,10 @@ def _package(
         frozen={"tensors": len(frozen), "sha256": digest.of_state(frozen)},
         settled=plan.settled(),
         versions=prepared.versions,
+        structure=done.structure,
     )
-    proof = selftest.make(replace(loaded, model=model))
-    files = {
-        **extras(replace(loaded, model=model), manifest),
-        **({package.PICTURE: pictures[0].read_bytes()} if pictures else {}),
-    }
-    manifest = package.write(result.run.package, manifest, model.state_dict(), proof, prepared.base, files)
+    files = {**extras(loaded, manifest), **({package.PICTURE: pictures[0].read_bytes()} if pictures else {})}
+    manifest = package.write(result.run.package, manifest, state, selftest.make(loaded), prepared.base, files)
     found = package.Package(result.run.package, manifest)  # written, read back and hashed a moment ago
     load.proved(found, trust=True)
     (result.run.folder / keeping.FILE).unlink(missing_ok=True)
@@ -249,7 +242,8 @@ def _data(prepared: Prepared) -> dict[str, Any]:
 
 def extras(loaded: Loaded, manifest: package.Manifest) -> dict[str, bytes]:
     """Return config.json with its bytes, where the library of the family loads such a package without hubft."""
-    if not loaded.config or manifest.job.package != "full" or tensors.in_int8(loaded.model.state_dict()):
+    own = not loaded.config or manifest.job.package != "full" or manifest.structure
+    if own or tensors.in_int8(loaded.model.state_dict()):
         return {}
     labels = {"label_names": list(manifest.task.names)} if "label_names" in loaded.config else {}
     return {package.CONFIG: (json.dumps({**loaded.config, **labels}, indent=1, allow_nan=False) + "\n").encode()}

@@ -157,7 +157,10 @@ class Job:
     white: int = 0
     """Value of 16-bit grey that is white; 0: the smallest of 255, 511 to 65535 that no training image exceeds."""
     compress: str = "none"
-    """How the trained model is compressed, by commas: none, bf16, int8, or a method of the family."""
+    """How the trained model is compressed, by commas: none, bf16, int8, prune:RATIO, or a method of the family."""
+    max_drop: float | None = None
+    """Points that a method of --compress may cost, of the headline on validation data, in hundredths; of an error such
+    as RMSE, percent of it. What costs more is left out."""
     package: Literal["full", "delta"] = "full"
     """full: all weights; delta: only what differs from the base, which is then needed to load it."""
     keep_anyway: bool = False
@@ -173,6 +176,8 @@ class Job:
         check_bounds("holdout", self.holdout, 0.01, 0.9)
         check_bounds("white", self.white, 0, 65535)
         methods.parse(self.compress)
+        if self.max_drop is not None:
+            check_bounds("max_drop", self.max_drop, 0.0, 100.0)
 
     @property
     def family(self) -> str:

@@ -63,6 +63,7 @@ class Options(TypedDict, total=False):
     holdout: float
     white: int
     compress: str
+    max_drop: float | None
     package: Literal["full", "delta"]
     keep_anyway: bool
     output: str | Path

@@ -45,6 +45,7 @@ EVERY_FIELD = Job(
     holdout=0.3,
     white=4095,
     compress="bf16",
+    max_drop=1.5,
     package="delta",
     keep_anyway=True,
     output="runs/mine",

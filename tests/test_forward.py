@@ -15,7 +15,7 @@ from torch import nn
 
 from hubft import engine, hookimpl
 from hubft.families import plugins
-from hubft.families.build import build
+from hubft.families.build import build, compressed
 from hubft.hookspecs import Batch, Forward
 from hubft.share import inference, load
 from hubft.testing import check_family
@@ -77,5 +77,5 @@ def test_the_hooks_are_given_how_the_model_is_called() -> None:
     pm.register(Listening())
     batch = (torch.zeros(2, 3, 32, 32), torch.tensor([0, 1]))
     step = pm.hook.train_step(model=loaded.model, batch=batch, criterion=nn.CrossEntropyLoss(), forward=loaded.forward)
-    pm.hook.compress(model=loaded.model, method="none", batches=(), forward=loaded.forward)
+    compressed(pm, loaded, "none", ())
     assert given == [loaded.forward] * 2 and loaded.forward.__name__ == "by_keyword" and step["outputs"].shape == (2, 3)

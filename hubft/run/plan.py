@@ -77,7 +77,8 @@ def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Pl
     plan = Plan(replace(prepared.job, recipe=recipe), choice.forward, found, probed, choice.evidence)
     write_json(run.plan_file, to_dict(plan))
     trained = f", peak learning rate {recipe.lr:.2g}, augmentation {recipe.augment}"
-    console.say(f"recipe   {recipe.epochs} epochs{trained if recipe.epochs else ': the head as it was solved'}")
+    untrained = ": the head as it was solved" if solved else ": the model as it is"
+    console.say(f"recipe   {recipe.epochs} epochs{trained if recipe.epochs else untrained}")
     return _under(prepared, plan.job), plan
 
 

@@ -17,6 +17,7 @@ from hubft import modality
 from hubft.base import digest
 from hubft.base.errors import BaseMismatch, FamilyError, HubftError, PackageError
 from hubft.base.serialize import to_dict
+from hubft.compress import structure
 from hubft.families.build import adapt, build, family_of, load_base, unfilled
 from hubft.hookspecs import Loaded
 from hubft.inputs import Images
@@ -91,7 +92,7 @@ def architecture(package: Package, trust: bool = False) -> Loaded:
     """Return the model of a package that was read, with its own head, its weights not filled in."""
     job = package.manifest.built  # by what the run's own reference came to mean
     pm = family_of(job, trust)
-    return unfilled(lambda: build(pm, job, pretrained=False))
+    return unfilled(lambda: structure.build(build(pm, job, pretrained=False), package.manifest.structure))
 
 
 def proved(package: Package, trust: bool = False) -> tuple[nn.Module, float]:
