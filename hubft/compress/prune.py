@@ -64,6 +64,7 @@ def pruned(work: Work) -> Compressed:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of tensors in no layer, which it cuts as they must be
                 pruner.step()
+            widths.follow(loaded.model)
             last = step == STEPS - 1
             work.tune(loaded.model, 1.0 if last else 1 / STEPS)
     except HubftError:
@@ -97,8 +98,21 @@ def _pruner(loaded: Loaded, ratio: float, inputs: Any) -> Any:
             iterative_steps=STEPS,
             ignored_layers=[loaded.model.get_submodule(loaded.head)],
             round_to=ROUND_TO,
+            num_heads=_heads(loaded.model),
+            prune_head_dims=True,
             forward_fn=loaded.forward,
         )
+
+
+def _heads(model: nn.Module) -> dict[nn.Module, int]:
+    """Return the number of heads of each attention, by the layer that makes them: heads stay, and get narrower."""
+    found: dict[nn.Module, int] = {}
+    for module in model.modules():
+        if (layer := widths.qkv(module)) is not None:
+            found[layer] = module.num_heads  # type: ignore[assignment]
+        elif isinstance(module, nn.MultiheadAttention):
+            found[module] = module.num_heads
+    return found
 
 
 def _live(model: nn.Module) -> None:

@@ -44,12 +44,19 @@ def _layer_norm(layer: Any) -> Shapes:
     return dict.fromkeys(("weight", "bias"), layer.normalized_shape)
 
 
+def _attention(layer: Any) -> Shapes:
+    if layer.embed_dim % layer.num_heads:
+        raise PackageError(f"{layer.num_heads} heads do not divide its embed_dim")
+    return {"in_proj_weight": (3 * layer.embed_dim, layer.embed_dim), "in_proj_bias": (3 * layer.embed_dim,)}
+
+
 LAYERS: tuple[Layer, ...] = (
     (nn.Linear, ("in_features", "out_features"), _linear),
     (nn.Conv1d, ("in_channels", "out_channels", "groups"), _convolution),
     (nn.Conv2d, ("in_channels", "out_channels", "groups"), _convolution),
     (nn.modules.batchnorm._BatchNorm, ("num_features",), _norm),
     (nn.LayerNorm, ("normalized_shape",), _layer_norm),
+    (nn.MultiheadAttention, ("embed_dim",), _attention),
 )
 """Class of a layer, subclasses included, the names of its widths, and the shapes of its tensors by them."""
 
@@ -125,6 +132,30 @@ def give(loaded: Loaded, record: Mapping[str, Any]) -> None:
         if prefix not in modules or own not in dict(_own(modules[prefix])):
             raise PackageError(f"its structure gives a shape to {name[:80]!r}, which is no tensor of the model")
         _cut(modules[prefix], own, tuple(shape))
+    follow(loaded.model)
+
+
+def follow(model: nn.Module) -> None:
+    """Set what modules of timm and torchvision remember of the widths of the layers in them."""
+    for module in model.modules():
+        its: Any = module
+        if isinstance(its, nn.MultiheadAttention):
+            its.kdim = its.vdim = its.embed_dim
+            its.head_dim = its.embed_dim // its.num_heads
+        elif isinstance(qkv(its), nn.Linear):
+            its.head_dim = its.qkv.out_features // (3 * its.num_heads)
+            its.scale = its.head_dim**-0.5
+            if hasattr(its, "attn_dim"):
+                its.attn_dim = its.num_heads * its.head_dim
+        elif isinstance(getattr(its, "conv_proj", None), nn.Conv2d) and hasattr(its, "hidden_dim"):
+            its.hidden_dim = its.conv_proj.out_channels
+
+
+def qkv(module: nn.Module) -> nn.Linear | None:
+    """Return the layer that gives queries, keys and values, where a module is timm's attention."""
+    numbers = [getattr(module, name, None) for name in ("num_heads", "head_dim")]
+    layer = getattr(module, "qkv", None)
+    return layer if isinstance(layer, nn.Linear) and all(type(number) is int for number in numbers) else None
 
 
 def _give(module: nn.Module, layer: Layer, its: Mapping[str, int]) -> None:

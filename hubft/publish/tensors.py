@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import safetensors.torch
@@ -63,25 +64,33 @@ def in_int8(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def stored(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """Return tensors as the storage rule has them, on the CPU, no two in one memory.
+    """Return tensors as the storage rule has them, on the CPU, no two in one memory: tied ones once, by the first name.
 
     :param where: how an error begins.
     :raises PackageError: something that is no tensor, or a number that is not finite.
     """
     plain: dict[str, Tensor] = {}
-    seen: set[int] = set()
+    seen: dict[int, list[Tensor]] = {}
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
             raise PackageError(f"the model's state holds {name}, a {type(tensor).__name__}: only tensors are packaged")
-        tensor = tensor.detach().cpu().contiguous()
-        place = tensor.untyped_storage().data_ptr()
-        plain[name] = tensor.clone() if place in seen else tensor  # safetensors refuses tensors that share memory
-        seen.add(place)
+        beside = seen.setdefault(tensor.untyped_storage().data_ptr(), [])
+        if any(_same(tensor, other) for other in beside):
+            continue
+        whole = tensor.detach().cpu().contiguous()
+        plain[name] = whole.clone() if beside else whole  # safetensors refuses tensors that share memory
+        beside.append(tensor)
     require_finite(where, plain)
     wide = [name for name, tensor in plain.items() if tensor.dtype == torch.float32]
     if all(torch.equal(plain[name], plain[name].bfloat16().float()) for name in wide):
         return plain | {name: plain[name].bfloat16() for name in wide}
     return plain | _scaled({name: plain[name] for name in wide if int8.takes(plain[name])})
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Tell whether tensors of one memory are one: tied, not parts or views of each other."""
+    places = [(t.storage_offset(), t.shape, t.stride(), t.dtype) for t in (one, other)]
+    return places[0] == places[1] and one.numel() > 0
 
 
 def _scaled(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -95,16 +104,18 @@ def _scaled(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def read(path: Path, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def read(path: Path, like: Mapping[str, Tensor], tied: Mapping[str, str] = MappingProxyType({})) -> dict[str, Tensor]:
     """Return the file's tensors, which must be those of `like` in name, shape and dtype; nobody reads its values.
 
     They are mapped from the file, copy on write: whoever writes to the tensors does not write to the file.
+
+    :param tied: names that the file need not have, each with that of the tensor that it is, too.
 
     :raises PackageError: not a safetensors file, other tensors than those of `like`, or a number that is not finite.
     """
     stored = header(path)
     scaled = [n for n, (dtype, _) in stored.items() if dtype == torch.int8 and n in like and int8.takes(like[n])]
-    wanted = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in like.items()}
+    wanted = {n: (t.dtype, tuple(t.shape)) for n, t in like.items() if n in stored or n not in tied}
     wanted |= {name + SCALE: (torch.bfloat16, wanted[name][1][:1]) for name in scaled}
     same_names(path.name, stored, wanted)
     for name, (dtype, shape) in stored.items():
