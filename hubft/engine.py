@@ -20,9 +20,9 @@ from hubft.base.files import writing
 from hubft.data import seen
 from hubft.families import plugins
 from hubft.hookspecs import Loaded
-from hubft.job import Job
+from hubft.job import PACKAGE, Job
 from hubft.publish import package, selftest, tensors
-from hubft.run import compressing, keeping, report, resuming, training, tuning
+from hubft.run import compressing, keeping, parent, report, resuming, training, tuning
 from hubft.run.data import Data
 from hubft.run.folder import Run
 from hubft.run.phases import testing
@@ -91,6 +91,20 @@ def resume(
         return _run(prepared, run, console or Console(quiet=True))
 
 
+def compress(package: str, data: str | Path, method: str, output: str | Path, console: Console | None = None) -> Result:
+    """Return the run that made of a finished package a compressed one, by its own job: on the same parts of the data.
+
+    :param package: folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
+    :param data: that it was trained on; what a method trains again, it trains on its training part.
+    :param method: as `--compress` takes it: `int8`, `prune:0.5,int8`.
+    :param output: the new run's folder.
+    """
+    own = parent.named(package).manifest.job
+    recipe = replace(own.recipe, epochs=0, probe=False, budget="")
+    job = replace(own, reference=f"{PACKAGE}:{package}", data=data, recipe=recipe, compress=method, output=output)
+    return finetune(replace(job, package="full", max_drop=None, keep_anyway=False), console, trust=True)
+
+
 def _run(prepared: Prepared, run: Run, console: Console) -> Result:
     """Do what is left of a run; a disk that is full ends it so that it can go on."""
     with writing(run.folder, f"make room, or mend that, and go on with: {run.resumed_by()}"):
@@ -106,7 +120,7 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
         loss = prepared.data.task.score(*outcome).loss
         problem = "" if plan.probe else diverged(prepared, run.history(), loss)
         seconds = time.perf_counter() - began
-        prepared, outcome = _in_units(prepared, outcome)
+        prepared, outcome = tuning.settled(prepared, outcome)
         done = compressing.compress(prepared, outcome, asked, run, console)
         prepared, task = done.prepared, done.prepared.data.task
         metrics = task.measure(*done.outcome)
@@ -144,13 +158,6 @@ def _results(prepared: Prepared, result: Result, plan: Plan, seconds: float) -> 
         "seconds": seconds,
         "quarantined": dict(prepared.data.quarantined),
     }
-
-
-def _in_units(prepared: Prepared, outcome: training.Outcome) -> tuple[Prepared, training.Outcome]:
-    """Return what was prepared with the task and the model that a package holds, and what that gives."""
-    settled = tuning.in_units(prepared)
-    same = not prepared.data.tune and settled.data.task == prepared.data.task
-    return settled, outcome if same else training.outcome(settled, settled.loaded.model)
 
 
 def _fit(prepared: Prepared, run: Run, plan: Plan, console: Console) -> tuple[training.Outcome, dict[str, str]]:

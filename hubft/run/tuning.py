@@ -91,3 +91,13 @@ def in_units(prepared: Prepared) -> Prepared:
     if data.tune:
         task = task.tuned(*training.outcome(prepared, loaded.model, unseen(prepared)))
     return replace(prepared, data=replace(data, task=outputs.fold(loaded, task)))
+
+
+def settled(prepared: Prepared, outcome: training.Outcome) -> tuple[Prepared, training.Outcome]:
+    """Return `in_units` of what was prepared, and what its model gives then.
+
+    :param outcome: what it gives before.
+    """
+    found = in_units(prepared)
+    same = not prepared.data.tune and found.data.task == prepared.data.task
+    return found, outcome if same else training.outcome(found, found.loaded.model)

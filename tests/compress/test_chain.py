@@ -1,7 +1,6 @@
 """Methods one after the other: each measured beside the uncompressed model, and left out where it costs too much."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import nn
 
 from hubft import Compressed, engine
 from hubft.base.errors import FamilyError, JobError
+from hubft.job import Labels
 from hubft.run.compressing import lost
 from hubft.share import load
 from hubft.tasks.metrics import Measured
@@ -91,8 +91,7 @@ def test_a_delta_keeps_what_it_can_take_from_its_base(insects: Path, tmp_path: P
 
 def test_a_finished_package_is_compressed_without_training(insects: Path, tmp_path: Path) -> None:
     first = engine.finetune(job(insects, tmp_path / "first"))
-    asked = job(insects, tmp_path / "small", compress="int8", recipe={"epochs": 0, "probe": False})
-    small = engine.finetune(replace(asked, reference=f"package:{first.run.folder}"))
+    small = engine.compress(str(first.run.folder), insects, "int8", tmp_path / "small")
     assert small.uncompressed == first.metrics
     sizes = [(r.run.package / "model.safetensors").stat().st_size for r in (first, small)]
     assert sizes[1] < 0.5 * sizes[0]
@@ -100,6 +99,35 @@ def test_a_finished_package_is_compressed_without_training(insects: Path, tmp_pa
     assert torch.equal(one["head.bias"], other["head.bias"]) and not torch.equal(
         one["head.weight"], other["head.weight"]
     )
+
+
+KINDS = {"rating": "regression", "tags": "multilabel", "kind": "classification"}
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_packages_of_every_kind_of_labels_are_compressed(tmp_path: Path, target: str) -> None:
+    folder = pictures.folder(tmp_path / "d", train=16, val=6)
+    lines = ["image,rating,tags,kind"]
+    for place, path in enumerate(sorted(folder.rglob("*.png"))):
+        lines.append(
+            f"{path},{3 + 0.37 * place:.2f},{('round', 'square', 'round;small')[place % 3]},{path.parent.name}"
+        )
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    labels = Labels(target=(target,), task=KINDS[target])
+    first = engine.finetune(job(tmp_path / "t.csv", tmp_path / "first", labels=labels, recipe={"epochs": 1}))
+    small = engine.compress(str(first.run.folder), tmp_path / "t.csv", "int8", tmp_path / "small")
+    before, after = first.metrics.head, small.uncompressed
+    assert after and after.head.value == pytest.approx(before.value, rel=1e-4)
+    assert load.load(small.run.folder, prove=True) is not None
+
+
+def test_a_new_head_that_would_never_learn_is_refused(insects: Path, tmp_path: Path) -> None:
+    first = engine.finetune(job(insects, tmp_path / "first", recipe={"epochs": 0}))
+    others = pictures.folder(tmp_path / "others", ("cats", "dogs"))
+    with pytest.raises(
+        JobError, match="epochs 0: must be one or more where there is no probe and no head of a package"
+    ):
+        engine.compress(str(first.run.folder), others, "int8", tmp_path / "small")
 
 
 def test_records_that_nobody_can_do_again_are_refused_before_the_training(
