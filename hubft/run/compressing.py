@@ -105,8 +105,11 @@ def compress(prepared: Prepared, outcome: Outcome, asked: Job, run: Run, console
     :param asked: the job before anything was settled.
     """
     first, before = prepared.data.task, outcome
+    if not methods.parse(asked.compress):  # the hook is asked all the same
+        images = few(prepared, CALIBRATION, prepared.exact)
+        prepared = _with(prepared, compressed(prepared.pm, prepared.loaded, methods.NONE, images).model)
     now = Compression(prepared, outcome, first.measure(*outcome), structure=prepared.structure)
-    size = _size(now)
+    size = _size(now) if asked.compress != methods.NONE else 0
     for method in map(str, methods.parse(asked.compress)):
         kept = copy.deepcopy(now.prepared.loaded.model) if asked.max_drop is not None else None
         made = _applied(now, method, asked, run, console)
