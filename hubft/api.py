@@ -24,12 +24,13 @@ from torch import nn
 from hubft import engine
 from hubft.base.console import Console
 from hubft.base.errors import JobError, suggest
+from hubft.deploy.export.opening import opened
 from hubft.job import Columns, Compute, Head, Job, Labels, Recipe
 from hubft.options import Options
 from hubft.run.folder import Run
 from hubft.share import inference
 from hubft.share.inference import Answer, Evaluation
-from hubft.share.load import load, package
+from hubft.share.load import load
 from hubft.tasks.metrics import Metrics, title
 
 __all__ = ["Answer", "Evaluation", "Options", "Result", "evaluate", "finetune", "load", "predict", "resume"]
@@ -126,12 +127,12 @@ def evaluate(
 ) -> Evaluation:
     """Return what a package reaches on labelled images that it was not trained on.
 
-    :param source: folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
+    :param source: folder of a run or of a package, owner/name[@revision] on the Hugging Face Hub, or an exported file.
     :param data: as for `finetune`; its labels must be the package's.
     :param columns: of a table, where they are not called as those that were trained on.
     :raises HubftError: no package, or data that does not fit it.
     """
-    return inference.evaluate(package(source), data, trust, columns=columns)
+    return inference.evaluate(opened(source, trust), data, columns=columns)
 
 
 def predict(
@@ -139,12 +140,12 @@ def predict(
 ) -> list[Answer]:
     """Return what a package says of images, in their order: an answer each, also where one cannot be read.
 
-    :param source: folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
+    :param source: folder of a run or of a package, owner/name[@revision] on the Hugging Face Hub, or an exported file.
     :param images: files, folders of them, and tables that name them.
     :param input: column of a table with the images; found, where one column alone holds such.
     :raises HubftError: no package, or nothing to be read.
     """
-    return list(inference.predict(package(source), images, trust, input))
+    return list(inference.predict(opened(source, trust), images, input))
 
 
 def job(reference: str, data: str | Path, options: Mapping[str, Any]) -> Job:

@@ -47,10 +47,10 @@ def test_a_run_of_it_ends_as_that_of_the_plain_model(tmp_path: Path, recipe: dic
     assert all(torch.equal(plain[name], keyed[name]) for name in plain)
     if recipe["train"] == "head":
         assert len([line for line in told.about("cache") if "computed once" in line]) == 2, told.lines
-    package = load.package(tmp_path / "keyed")
-    assert inference.evaluate(package, data).metrics.values["accuracy"] == metrics.values["accuracy"]
+    keyed_package = load.opened(load.package(tmp_path / "keyed"))
+    assert inference.evaluate(keyed_package, data).metrics.values["accuracy"] == metrics.values["accuracy"]
     images = sorted((data / "val").glob("*/*"))
-    answers = [list(inference.predict(load.package(tmp_path / name), images)) for name in ("toy", "keyed")]
+    answers = [list(inference.predict(load.opened(load.package(tmp_path / name)), images)) for name in ("toy", "keyed")]
     assert answers[0] == answers[1] and not any(answer.error for answer in answers[1])
 
 

@@ -15,7 +15,7 @@ from hubft.base import distributions, files
 from hubft.base.console import Console, give_up_output
 from hubft.base.display import visible
 from hubft.base.errors import Diverged, HubftError, Incomplete, JobError, Stopped, suggest
-from hubft.cli import catalogue, families, package, share
+from hubft.cli import catalogue, deploy, families, package, share
 from hubft.cli.options import Trust
 from hubft.cli.printing import print_metrics
 from hubft.families import plugins
@@ -189,6 +189,7 @@ def demo(*, output: Path = Path("runs/demo")) -> None:
 app.command(package.evaluate)
 app.command(package.predict)
 app.command(package.show)
+app.command(deploy.export)
 app.command(share.push)
 app.command(share.pull)
 app.command(families.app)

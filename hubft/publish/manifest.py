@@ -126,7 +126,17 @@ def read(path: Path) -> Manifest:
         raise PackageError(f"{path.parent} is no package: it has no {MANIFEST}") from error
     if not stat.S_ISREG(facts.st_mode) or facts.st_size > MANIFEST_LIMIT:
         raise PackageError(f"{path}: not a file of at most {MANIFEST_LIMIT} bytes")
-    data = _unsealed(path.read_bytes())
+    return parse(path.read_bytes())
+
+
+def parse(text: bytes) -> Manifest:
+    """Return the manifest that the text of a hubft.json states, wherever it was kept; at most MANIFEST_LIMIT of it.
+
+    :raises PackageError: altered, of a newer schema, or with a value that is none.
+    """
+    if len(text) > MANIFEST_LIMIT:
+        raise PackageError(f"{MANIFEST}: {len(text)} bytes, more than {MANIFEST_LIMIT}")
+    data = _unsealed(text)
     try:
         foreign = ("head", "inputs") if data["schema"] == 1 else ("preprocess",)
         if other := [key for key in foreign if key in data]:

@@ -25,6 +25,7 @@ from hubft.publish import hub, selftest, tensors
 from hubft.publish import manifest as manifests
 from hubft.publish.package import MANIFEST, Manifest, Package
 from hubft.share import catalogue as catalogues
+from hubft.share.opened import Opened
 from hubft.tasks import kinds as tasks
 
 
@@ -56,6 +57,11 @@ def package(source: str | Path, *, revision: str | None = None) -> Package:
 def model(package: Package, trust: bool = False) -> nn.Module:
     """Return the model of a package that was read; `load` says more."""
     return filled(package, trust).model
+
+
+def opened(package: Package, trust: bool = False) -> Opened:
+    """Return a package that was read as a model that answers; `load` says more."""
+    return Opened(package.manifest, lambda: filled(package, trust), package.manifest.built.family)
 
 
 def filled(package: Package, trust: bool = False) -> Loaded:

@@ -142,9 +142,15 @@ class Classification(Task):
         images = map(sum, metrics.details["confusion"])
         yield Table((*table.columns, "images"), [(*row, n) for row, n in zip(table.rows, images, strict=True)])
 
+    def shares(self, outputs: Tensor) -> Tensor:
+        return outputs.softmax(1)
+
+    def agreement(self, outputs: Tensor, others: Tensor) -> Tensor:
+        return (outputs.argmax(1) == others.argmax(1)).float()
+
     def decode(self, outputs: Tensor) -> list[dict[str, Any]]:
         said = []
-        for shares in outputs.softmax(1).tolist():
+        for shares in self.shares(outputs).tolist():
             found = dict(sorted(zip(self.classes, shares, strict=True), key=lambda one: -one[1]))
             name, share = next(iter(found.items()))
             said.append({"class": name, "probability": share, "probabilities": found})

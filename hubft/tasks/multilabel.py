@@ -217,9 +217,16 @@ class Multilabel(Task):
 
         return replace(self, thresholds=multilabelled.thresholds(outputs, targets))
 
+    def shares(self, outputs: Tensor) -> Tensor:
+        return outputs.sigmoid()
+
+    def agreement(self, outputs: Tensor, others: Tensor) -> Tensor:
+        least = outputs.new_tensor(self._thresholds)
+        return ((self.shares(outputs) > least) == (self.shares(others) > least)).float().mean(1)
+
     def decode(self, outputs: Tensor) -> list[dict[str, Any]]:
         over, said = dict(zip(self.classes, self._thresholds, strict=True)), []
-        for shares in outputs.sigmoid().tolist():
+        for shares in self.shares(outputs).tolist():
             found = dict(sorted(zip(self.classes, shares, strict=True), key=lambda one: -one[1]))
             said.append(
                 {"labels": [name for name, share in found.items() if share > over[name]], "probabilities": found}

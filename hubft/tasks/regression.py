@@ -162,13 +162,16 @@ class Regression(Task):
     def constant(self) -> float:
         return self.guess
 
+    def shares(self, outputs: Tensor) -> Tensor:
+        mean, scale = (unit.to(outputs) for unit in self._units)
+        return outputs * scale + mean if self.standardised else outputs
+
+    def agreement(self, outputs: Tensor, others: Tensor) -> Tensor:
+        apart = (self.shares(outputs) - self.shares(others)).abs() / self._units[1].to(outputs)
+        return (1 - apart.mean(1)).clamp(min=0).float()  # in units of the deviation
+
     def _told(self, outputs: Tensor) -> Any:
-        """Return outputs in the user's unit, float64 `[n, columns]`."""
-        found = outputs.cpu().double()
-        if self.standardised:
-            mean, scale = self._units
-            found = found * scale.double() + mean.double()
-        return found.numpy()
+        return self.shares(outputs.cpu().double()).numpy()
 
     def score(self, outputs: Tensor, targets: Tensor) -> Metrics:
         from hubft.tasks import regressed

@@ -190,28 +190,18 @@ class Several(Task):
     def no_better(self, metrics: Metrics, targets: Any) -> str:
         from hubft.tasks import joined
 
-        said = []
-        for name, own in joined.of_heads(metrics).items():
-            task = self.tasks[name]
-            if sentence := task.no_better(own, targets[name][_there(task, targets[name])]):
-                said.append(f"of {quoted(name)} {sentence}")
-        return "; ".join(said)
+        known = {name: targets[name][_there(task, targets[name])] for name, task in self.tasks.items()}
+        return joined.no_better(self.tasks, metrics, known)
 
     def figures(self, metrics: Metrics) -> Mapping[str, Figure]:
         from hubft.tasks import joined
 
-        figures: dict[str, Figure] = {}
-        for name, own in joined.of_heads(metrics).items():
-            before = naming.file_prefix(self.columns.index(name), name)
-            figures |= {f"{before}-{file}": figure for file, figure in self.tasks[name].figures(own).items()}
-        return figures
+        return joined.figures(self.tasks, metrics)
 
     def tables(self, metrics: Metrics) -> Iterable[Table]:
         from hubft.tasks import joined
 
-        for name, own in joined.of_heads(metrics).items():
-            for one in self.tasks[name].tables(own):
-                yield replace(one, columns=(f"{visible(name, 24)}: {one.columns[0]}", *one.columns[1:]))
+        return joined.tables(self.tasks, metrics)
 
     def tuned(self, outputs: Tensor, targets: Any) -> Self:
         parts = self._parts(outputs, targets)
@@ -229,6 +219,16 @@ class Several(Task):
 
     def _rows(self, name: str, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         return weight.detach()[self.places[name]], bias.detach()[self.places[name]]
+
+    def shares(self, outputs: Tensor) -> Tensor:
+        from hubft.tasks import joined
+
+        return joined.shares(self.tasks, self.places, outputs)
+
+    def agreement(self, outputs: Tensor, others: Tensor) -> Tensor:
+        from hubft.tasks import joined
+
+        return joined.agreement(self.tasks, self.places, outputs, others)
 
     def decode(self, outputs: Tensor) -> list[dict[str, Any]]:
         each = [task.decode(outputs[:, self.places[name]]) for name, task in self.tasks.items()]

@@ -198,6 +198,17 @@ class Task(Protocol):
 
     # ---- predicting ----
 
+    def shares(self, outputs: Tensor) -> Tensor:
+        """Return what stands for outputs outside: probabilities, or numbers in the user's unit; `[n, outputs]`.
+
+        Tensor operations alone: a file that is exported may hold them.
+        """
+        return outputs
+
+    def agreement(self, outputs: Tensor, others: Tensor) -> Tensor:
+        """Return how far two models say the same of each sample, float32 `[n]`, 1 where they do."""
+        return (1 - (self.shares(outputs) - self.shares(others)).abs().amax(1)).clamp(min=0)
+
     def decode(self, outputs: Tensor) -> list[dict[str, Any]]:
         """Return what `predict` says of each row of outputs float32 `[n, outputs]`, JSON types."""
         ...

@@ -164,7 +164,7 @@ def test_a_full_package_needs_no_parent(parent: Path, pets: Path, tmp_path: Path
     engine.finetune(further(first, pets, tmp_path / "more"))
     shutil.rmtree(first)
     assert load.load(tmp_path / "more", prove=True).hubft["reference"] == "package:first"
-    assert inference.evaluate(load.package(tmp_path / "more"), pets, trust=False).metrics.values["accuracy"].n == 8
+    assert inference.evaluate(load.opened(load.package(tmp_path / "more")), pets).metrics.head.n == 8
 
 
 def test_a_delta_holds_what_differs_from_its_parent_and_needs_those_very_bytes(

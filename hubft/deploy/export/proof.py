@@ -1,0 +1,153 @@
+"""The proof of a file before it is put in place: by its own runtime, in a fresh process, without hubft."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hubft.base.errors import ExportError, Option
+from hubft.deploy.export import running
+from hubft.deploy.export.exportable import About, Exportable
+from hubft.deploy.export.formats import Format
+from hubft.deploy.export.running import Run
+from hubft.deploy.export.samples import Samples, signed
+from hubft.publish.selftest import TOLERANCE
+
+REDUCED = 0.05
+"""As `TOLERANCE`, of a file that computes in fewer bits, where there are no images to judge it by."""
+BATCHES = (1, 2, 5)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What a file is measured by: the package's own answers for labelled images."""
+
+    samples: Samples
+    outputs: Tensor
+    """Of the package's model for the validation images."""
+    targets: Any
+    max_drop: float
+    """Points of the task's score."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was found of a file that is good."""
+
+    exact: float
+    """Largest difference of its outputs on the self-test, computed in fp32, as a share of the largest or of 1."""
+    native: float
+    """The same, computed as this machine does it."""
+    agreement: float | None = None
+    """Mean over the validation images, where there are any."""
+    drop: float | None = None
+    """Points of the task's score on them, that the package has more."""
+    scores: tuple[float, float] | None = None
+    """Of the package and of the file."""
+    headline: str = ""
+
+    def __str__(self) -> str:
+        said = f"self-test differs by {self.exact:.2g}"
+        if self.native != self.exact:
+            said += f", by {self.native:.2g} as this machine computes"
+        if self.scores is None:
+            return said
+        before, after = self.scores
+        return f"{said}; {self.headline} {before:.4f} -> {after:.4f}, agreement {self.agreement:.4f}"
+
+
+def prove(it: Exportable, form: Format, path: Path, about: About, judge: Judge | None) -> Proof:
+    """Return what was found of a file.
+
+    :raises ExportError: it is not as good as it must be; says by which figures.
+    """
+    threads = torch.get_num_threads()
+    exact = None
+    if form.hints and not about.exact:
+        with running.fresh(form, path, threads, exact=True) as run:
+            exact = _tested(it, run, about)
+    with running.fresh(form, path, threads, exact=about.exact) as run:
+        native = _tested(it, run, about)
+        _refuses(it, run, about)
+        exact = native if exact is None else exact
+        if about.precision == "fp32":
+            _require(exact, TOLERANCE)
+        if judge is not None:
+            return _judged(it, run, about, judge, exact, native)
+    if exact > TOLERANCE or native > TOLERANCE:
+        _require(max(exact, native), REDUCED, ": give --data DATA to judge it by the score on images")
+    return Proof(exact, native)
+
+
+def _tested(it: Exportable, run: Run, about: About) -> float:
+    """Return how far the self-test's outputs lie apart, equal shapes first, for batches of several sizes."""
+    worst = 0.0
+    for picked in _picks(len(it.examples), about.batch):
+        found = [torch.from_numpy(one.copy()).float() for one in run(it.examples[picked].numpy())]
+        wanted = [one[picked] for one in it.answers]
+        shapes = [[tuple(one.shape) for one in side] for side in (found, wanted)]
+        if shapes[0] != shapes[1]:
+            raise ExportError(f"for {len(picked)} images it gives shapes {shapes[0]}, not {shapes[1]}")
+        for ours, theirs, every in zip(found, wanted, it.answers, strict=True):
+            apart = float((ours - theirs).abs().max()) / max(1.0, float(every.abs().max()))
+            worst = apart if not apart <= worst else worst  # so that NaN stays
+    return worst
+
+
+def _picks(number: int, batch: int) -> Iterator[list[int]]:
+    """Yield which examples make a batch, for batches of several sizes, so that each example is in one."""
+    if batch:
+        yield from ([(first + i) % number for i in range(batch)] for first in range(number))
+    else:
+        yield from ([(first + i) % number for i in range(size)] for first, size in enumerate(BATCHES))
+
+
+def _refuses(it: Exportable, run: Run, about: About) -> None:
+    """Check that a batch of another size, or images of another, are refused, not answered in some shape."""
+    small = (
+        it.examples[:, : it.examples.shape[1] // 2] if about.pixels else it.examples[..., : it.examples.shape[3] // 2]
+    )
+    wrong = [("images of another size", small[: about.batch or 2])]
+    if about.batch:
+        wrong.append(("a batch of another size", torch.cat([it.examples[:1]] * (about.batch + 1))))
+    for what, batch in wrong:
+        try:
+            found = run(batch.contiguous().numpy())
+        except ExportError:
+            continue
+        raise ExportError(f"{what}, {list(batch.shape)}, is answered with {[one.shape for one in found]}, not refused")
+
+
+def _require(found: float, allowed: float, cure: str = "") -> None:
+    if not found <= allowed:  # so that NaN fails
+        raise ExportError(
+            f"its outputs on the self-test differ by {found:.2g} of the largest, where {allowed:.2g} is allowed{cure}"
+        )
+
+
+def _judged(it: Exportable, run: Run, about: About, judge: Judge, exact: float, native: float) -> Proof:
+    """Return the proof with what the file reaches on the validation images.
+
+    :raises ExportError: it loses more than is allowed.
+    """
+    task = it.manifest.task
+    outputs, targets = judge.samples.measured(running.Running(run, about, it.manifest))
+    if not outputs.isfinite().all():
+        raise ExportError("it gives numbers that are not finite for the validation images")
+    before, after = (task.score(one, targets).head for one in (judge.outputs, outputs))
+    drop = 100 * (signed(before) - signed(after))
+    agreement = float(task.agreement(outputs, judge.outputs).mean())
+    headline = task.headline
+    if not drop <= judge.max_drop:
+        raise ExportError(
+            f"{headline} {before.value:.4f} -> {after.value:.4f} on {len(outputs)} validation images, a drop of "
+            f"{drop:.1f} points where ",
+            Option("max_drop"),
+            f" {judge.max_drop:g} is allowed; agreement {agreement:.3f}",
+        )
+    return Proof(exact, native, agreement, drop, (before.value, after.value), headline)
