@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from hubft.base.console import Console
-from hubft.base.display import visible
 from hubft.cli.options import Trust
 
 
@@ -30,7 +29,7 @@ def export(
     package
         Folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
     format
-        Of the file: onnx.
+        Of the file: onnx, openvino, pt2, torchscript or aoti.
     precision
         In which it computes; int8 needs --data.
     output
@@ -51,11 +50,7 @@ def export(
     made = exports.export(package, asked, trust, console)
     batch = f"batches of {made.about.batch}" if made.about.batch else "batches of any size"
     console.say(f"proved   {made.proof}")
-    console.say(f"written  {made.path}: {size(made.path)}, {made.about.way}, {batch}")
-    console.say(f"try      hubft predict {visible(str(made.path), 400)} IMAGE")
-
-
-def size(path: Path) -> str:
-    """Return the size of a file, or of all files in a folder, in words."""
-    files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
-    return f"{sum(one.stat().st_size for one in files) / 1e6:,.2f} MB"
+    for note in made.notes:
+        console.say(f"note: {note}")
+    console.say(f"written  {made.path}: {made.size / 1e6:,.2f} MB, {made.about.way}, {batch}")
+    console.say(f"try      {made.line}")

@@ -17,8 +17,8 @@ from hubft.deploy.export.exportable import About, Exportable
 from hubft.deploy.export.formats import Format
 from hubft.deploy.export.proof import Judge, Proof
 from hubft.deploy.export.samples import Samples
+from hubft.publish import lines
 from hubft.share import load
-from hubft.share.opened import Opened
 
 SELFTEST = ".selftest.safetensors"  # behind the name of a file
 
@@ -48,6 +48,20 @@ class Exported:
     proof: Proof
     refused: tuple[str, ...]
     """Faster ways that were tried before, each with what was against it."""
+    notes: tuple[str, ...]
+    """What a user should know of it."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file, and of those that belong to it."""
+        parts = [self.path, *formats.named(self.about.format).companions(self.path)]
+        files = [one for part in parts for one in (part.rglob("*") if part.is_dir() else [part]) if one.is_file()]
+        return sum(one.stat().st_size for one in files)
+
+    @property
+    def line(self) -> str:
+        """The command that looks at a picture with it."""
+        return lines.predict(str(self.path), "IMAGE", formats.named(self.about.format).code)
 
 
 def export(source: str | Path, asked: Asked, trust: bool = False, console: Console | None = None) -> Exported:
@@ -63,17 +77,17 @@ def export(source: str | Path, asked: Asked, trust: bool = False, console: Conso
     opened = load.opened(package, trust)
     found = None
     if asked.data:
-        inputs = exportable.raw(opened.manifest.inputs) if asked.with_preprocess else opened.manifest.inputs
-        found = samples.read(opened.manifest, asked.data, inputs)
+        found = samples.read(opened.manifest, asked.data, asked.with_preprocess, asked.max_drop)
     it = exportable.of(opened, asked.with_preprocess)
-    judge = _judge(opened, found, asked.max_drop)
+    judge = Judge(found, *found.told(opened)) if found else None
     refused: list[str] = []
     for way in form.ways(it, asked.precision):
         try:
             with writing(path, "nothing was written; make room, or name another --output"), _beside(path) as new:
                 about, proved = _made(it, form, new, way, asked, judge, found)
                 _put(form, new, path)
-            return Exported(path, about, proved, tuple(refused))
+            notes = tuple(note for note in (form.note, proved.note) if note)
+            return Exported(path, about, proved, tuple(refused), notes)
         except ExportError as error:
             refused.append(f"{way}: {error}")
             console.say(f"refused  {way}: {error.typed()}")
@@ -99,7 +113,8 @@ def check(asked: Asked) -> Format:
             Option("data"),
             " DATA, as for finetune",
         )
-    formats.require(form, (*form.writers, *form.runtime), f"to export to {form.name}")
+    quantizers = form.quantizers if asked.precision == "int8" else ()
+    formats.require(form, (*form.writers, *quantizers, *form.runtime), f"to export to {form.name}")
     return form
 
 
@@ -120,10 +135,6 @@ def _target(form: Format, asked: Asked, folder: Path) -> Path:
                 f"{str(path)!r} exists and is no export of hubft: nothing was written; name another ", Option("output")
             ) from error
     return path.absolute()
-
-
-def _judge(opened: Opened, found: Samples | None, max_drop: float) -> Judge | None:
-    return Judge(found, *found.told(opened), max_drop) if found else None
 
 
 @contextmanager

@@ -57,6 +57,17 @@ class Exportable:
     pixels: bool = False
 
     @cached_property
+    def mostly_linear(self) -> bool:
+        """Whether more of the weights multiply matrices than convolve: transformers ask for other quantizers."""
+        weights = {nn.Linear: 0, nn.Conv2d: 0}
+        for module in self.module.modules():
+            for kind in weights:
+                weights[kind] += sum(p.numel() for p in module.parameters(False)) if isinstance(module, kind) else 0
+        attention = sum(p.numel() for m in self.module.modules() if isinstance(m, nn.MultiheadAttention)
+                        for p in m.parameters(False))  # fmt: skip
+        return weights[nn.Linear] + attention > weights[nn.Conv2d]
+
+    @cached_property
     def answers(self) -> list[Tensor]:
         """What the module gives for the examples, each computed alone."""
         return self.called(list(self.examples.split(1)))

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 FORMATS = {
     "onnx": "hubft.deploy.export.onnx",
+    "openvino": "hubft.deploy.export.openvino",
+    "pt2": "hubft.deploy.export.pt2",
+    "torchscript": "hubft.deploy.export.torchscript",
+    "aoti": "hubft.deploy.export.aoti",
 }
 """Format -> the module whose `FORMAT` writes it. A new format is a file, its runner, and a line here."""
 
@@ -33,6 +37,8 @@ class Format(Protocol):
     """Of hubft, that brings its libraries; without one, torch is enough."""
     writers: ClassVar[Sequence[str]] = ()
     """Modules that writing needs."""
+    quantizers: ClassVar[Sequence[str]] = ()
+    """Modules that int8 needs beside them."""
     runtime: ClassVar[Sequence[str]] = ()
     """Modules that running needs."""
     precisions: ClassVar[Sequence[str]] = ("fp32",)
@@ -40,13 +46,18 @@ class Format(Protocol):
     """Whether loading its files runs what they hold: then only on request."""
     hints: ClassVar[bool] = False
     """Whether its runtime computes in fewer bits by itself where the machine can."""
+    cure: ClassVar[str] = ""
+    """What whoever opens a file without hubft must say so that it does not."""
     note: ClassVar[str] = ""
     """What a user should know before taking it."""
+
+    program: ClassVar[str] = ""
+    """Of `runners/`, that runs its files; that of its own name, if none is given."""
 
     @property
     def runner(self) -> Path:
         """The program that runs its files without hubft."""
-        return RUNNERS / f"{self.name}.py"
+        return RUNNERS / f"{self.program or self.name}.py"
 
     def ways(self, it: Exportable, precision: str) -> Sequence[str]:
         """Return how a precision can be reached, the fastest first: the first whose file is good enough is taken."""

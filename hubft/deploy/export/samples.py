@@ -14,6 +14,7 @@ from hubft import modality
 from hubft.base import draws
 from hubft.base.display import listed
 from hubft.base.errors import DataError
+from hubft.deploy.export import exportable
 from hubft.families import plugins
 from hubft.hookspecs import Loaded
 from hubft.inputs import Images
@@ -37,25 +38,32 @@ class Samples:
 
     manifest: Manifest
     data: Data
-    inputs: Images
-    """As the file takes them."""
+    pixels: bool = False
+    """Whether the file takes pixels."""
+    max_drop: float = 1.0
+    """Points of the task's score that a file may lose."""
+
+    @property
+    def inputs(self) -> Images:
+        """What comes from the files' pixels before the file gets it."""
+        return exportable.raw(self.manifest.inputs) if self.pixels else self.manifest.inputs
 
     @property
     def runtime(self) -> Runtime:
         return Runtime(Compute(device="cpu", precision="fp32", workers=0))
 
     def calibration(self, number: int = CALIBRATION, batch: int = 1) -> Iterator[Tensor]:
-        """Yield batches of training images, always the same ones, drawn by the seed of the package's run."""
-        for inputs, _ in self._batches(self._few(number), batch):
-            yield inputs
+        """Yield batches of training images as the file takes them, drawn by the seed of the package's run."""
+        for inputs, _ in self._batches(self._few(number), batch, self.inputs):
+            yield exportable.to_pixels(inputs) if self.pixels else inputs
 
     def _few(self, number: int) -> list[Any]:
         train = self.data.train
         order = torch.randperm(len(train), generator=draws.generator("calibration", self.manifest.job.recipe.seed))
         return [train[i] for i in order[:number].tolist()]
 
-    def _batches(self, samples: Any, batch: int) -> loader.Loader:
-        views: Views = modality.of(self.inputs).views(self.data.source, self.manifest.task, samples, self.inputs)
+    def _batches(self, samples: Any, batch: int, inputs: Images) -> loader.Loader:
+        views: Views = modality.of(inputs).views(self.data.source, self.manifest.task, samples, inputs)
         return loader.in_order(views, batch, self.runtime)
 
     def measured(self, model: nn.Module) -> tuple[Tensor, Any]:
@@ -64,18 +72,18 @@ class Samples:
 
     def told(self, opened: Opened) -> tuple[Tensor, Any]:
         """Return the same of the package's own model, which takes its own inputs."""
-        own = replace(self, inputs=opened.manifest.inputs)
-        return own._measured(opened.loaded, self.data.val)
+        return self._measured(opened.loaded, self.data.val)
 
     def _measured(self, loaded: Loaded, samples: Any) -> tuple[Tensor, Any]:
-        return loop.evaluate(plugins.core(), loaded, self.manifest.task, self._batches(samples, BATCH), self.runtime)
+        batches = self._batches(samples, BATCH, loaded.inputs)
+        return loop.evaluate(plugins.core(), loaded, self.manifest.task, batches, self.runtime)
 
     def score(self, run: Callable[[numpy.ndarray], numpy.ndarray], number: int = CALIBRATION) -> float:
         """Return the task's score on training images, more being better: what a quantizer may steer by.
 
         Not the validation images: those judge what it made.
         """
-        model = Called(run)
+        model = Called(run, self.pixels)
         outputs, targets = self._measured(Loaded(model, "", {}, self.inputs, self.manifest.base), self._few(number))
         return signed(self.manifest.task.score(outputs, targets).head)
 
@@ -83,12 +91,13 @@ class Samples:
 class Called(nn.Module):
     """A function of numpy as a module."""
 
-    def __init__(self, run: Callable[[numpy.ndarray], numpy.ndarray]) -> None:
+    def __init__(self, run: Callable[[numpy.ndarray], numpy.ndarray], pixels: bool) -> None:
         super().__init__()
-        self.run = run
+        self.run, self.pixels = run, pixels
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return torch.from_numpy(numpy.array(self.run(inputs.numpy())))
+        batch = exportable.to_pixels(inputs) if self.pixels else inputs
+        return torch.from_numpy(numpy.array(self.run(batch.numpy())))
 
 
 def signed(measured: Measured) -> float:
@@ -96,10 +105,9 @@ def signed(measured: Measured) -> float:
     return measured.value if measured.better == "higher" else -measured.value
 
 
-def read(manifest: Manifest, source: str, inputs: Images) -> Samples:
+def read(manifest: Manifest, source: str, pixels: bool, max_drop: float) -> Samples:
     """Return labelled images for a package, split as its own run would split them.
 
-    :param inputs: what the file takes.
     :raises DataError: no usable images, or labels that are not those of the package.
     """
     found = run_data.read(replace(manifest.job, data=source))
@@ -111,4 +119,4 @@ def read(manifest: Manifest, source: str, inputs: Images) -> Samples:
         )
     if known != there:
         raise DataError(f"{source!r} has the {found.task.word} names in another order than the package")
-    return Samples(manifest, found, inputs)
+    return Samples(manifest, found, pixels, max_drop)
