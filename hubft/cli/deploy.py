@@ -29,7 +29,7 @@ def export(
     package
         Folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
     format
-        Of the file: onnx, openvino, pt2, torchscript or aoti.
+        Of the file: onnx, openvino, pt2, torchscript, aoti, tensorrt, executorch or coreml.
     precision
         In which it computes; int8 needs --data.
     output

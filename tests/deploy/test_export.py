@@ -277,7 +277,7 @@ def test_what_is_no_export_is_not_replaced(what: str, package: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--format", "onx"], "--format 'onx': known formats are onnx"),
+        (["--format", "onx"], "--format 'onx': known formats are onnx, "),
         (["--format", "onnx", "--output", "a.pb"], "--output 'a.pb': a file of onnx is named *.onnx"),
         (["--format", "onnx", "--output", "gone/a.onnx"], "there is no folder 'gone'"),
         (["--format", "onnx", "--max-drop", "-1"], "--max-drop -1.0: must be points of the score, 0 or more"),

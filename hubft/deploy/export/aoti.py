@@ -6,6 +6,7 @@ Not of any batch size: compiled for that it takes two images or more, and with i
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,10 +23,12 @@ class Aoti(Format):
     suffix: ClassVar[str] = ".aoti.pt2"
     program: ClassVar[str] = "pytorch"
     code: ClassVar[bool] = True
-    note: ClassVar[str] = (
-        "it runs with the same PyTorch and the same kind of processor; without hubft, set AOTI_RUNTIME_CHECK_INPUTS=1: "
-        "else images of another size are answered wrongly"
-    )
+
+    def notes(self, it: Exportable, path: Path) -> Sequence[str]:
+        return (
+            "it runs with the same PyTorch and the same kind of processor alone",
+            "without hubft, set AOTI_RUNTIME_CHECK_INPUTS=1: else images of another size are answered wrongly",
+        )
 
     def write(self, it: Exportable, path: Path, way: str, samples: Samples | None) -> None:
         import torch._inductor

@@ -86,12 +86,17 @@ def export(source: str | Path, asked: Asked, trust: bool = False, console: Conso
             with writing(path, "nothing was written; make room, or name another --output"), _beside(path) as new:
                 about, proved = _made(it, form, new, way, asked, judge, found)
                 _put(form, new, path)
-            notes = tuple(note for note in (form.note, proved.note) if note)
-            return Exported(path, about, proved, tuple(refused), notes)
+            return Exported(path, about, proved, tuple(refused), (*form.notes(it, path), *_cures(proved)))
         except ExportError as error:
             refused.append(f"{way}: {error}")
             console.say(f"refused  {way}: {error.typed()}")
     raise ExportError(f"{path.name} was not written. {'; '.join(refused)}{_instead(form, asked)}")
+
+
+def _cures(proved: Proof) -> tuple[str, ...]:
+    if not proved.spoiled:
+        return ()
+    return ("without hubft, open it with INFERENCE_PRECISION_HINT f32: by itself the runtime takes bf16 here",)
 
 
 def check(asked: Asked) -> Format:

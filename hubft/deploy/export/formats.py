@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -21,9 +22,13 @@ FORMATS = {
     "pt2": "hubft.deploy.export.pt2",
     "torchscript": "hubft.deploy.export.torchscript",
     "aoti": "hubft.deploy.export.aoti",
+    "tensorrt": "hubft.deploy.export.tensorrt",
+    "executorch": "hubft.deploy.export.executorch",
+    "coreml": "hubft.deploy.export.coreml",
 }
 """Format -> the module whose `FORMAT` writes it. A new format is a file, its runner, and a line here."""
 
+SYSTEMS = {"darwin": "macOS"}  # `sys.platform` -> in words
 RUNNERS = Path(__file__).with_name("runners")
 
 
@@ -46,10 +51,8 @@ class Format(Protocol):
     """Whether loading its files runs what they hold: then only on request."""
     hints: ClassVar[bool] = False
     """Whether its runtime computes in fewer bits by itself where the machine can."""
-    cure: ClassVar[str] = ""
-    """What whoever opens a file without hubft must say so that it does not."""
-    note: ClassVar[str] = ""
-    """What a user should know before taking it."""
+    platform: ClassVar[str] = ""
+    """On which alone its files run, as `sys.platform` names it."""
 
     program: ClassVar[str] = ""
     """Of `runners/`, that runs its files; that of its own name, if none is given."""
@@ -71,9 +74,18 @@ class Format(Protocol):
         """
         ...
 
+    def notes(self, it: Exportable, path: Path) -> Sequence[str]:
+        """Return what a user should know of a file that was written."""
+        return ()
+
     def companions(self, path: Path) -> Sequence[Path]:
         """Return the further files that make up a file of this format; none for most."""
         return ()
+
+
+def runs_here(form: Format) -> bool:
+    """Tell whether a format's files run on this system."""
+    return form.platform in ("", sys.platform)
 
 
 def named(name: str) -> Format:

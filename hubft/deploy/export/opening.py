@@ -34,6 +34,8 @@ def opened(source: str | Path, trust: bool = False, threads: int = 0, exact: boo
         known = ", ".join(formats.named(name).suffix for name in formats.FORMATS)
         raise JobError(f"{str(path)!r} is neither a package nor an exported file; their suffixes are {known}")
     formats.require(form, form.runtime, f"to run {path.name}")
+    if not formats.runs_here(form):
+        raise ExportError(f"{path.name} runs on another system than this: it needs {formats.SYSTEMS[form.platform]}")
     manifest, about = stated(form, path)
     if form.code and not trust:
         raise ExportError(

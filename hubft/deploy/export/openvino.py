@@ -29,7 +29,6 @@ class OpenVino(Format):
     runtime: ClassVar[Sequence[str]] = ("openvino",)
     precisions: ClassVar[Sequence[str]] = ("fp32", "bf16", "int8")
     hints: ClassVar[bool] = True
-    cure: ClassVar[str] = "without hubft, open it with INFERENCE_PRECISION_HINT f32: by itself OpenVINO takes bf16 here"
 
     def ways(self, it: Exportable, precision: str) -> Sequence[str]:
         return (PTQ, CAREFUL, CONTROL) if precision == "int8" else (precision,)

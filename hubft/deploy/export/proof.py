@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hubft.base.errors import ExportError, Option
-from hubft.deploy.export import running
+from hubft.deploy.export import formats, running
 from hubft.deploy.export.exportable import About, Exportable
 from hubft.deploy.export.formats import Format
 from hubft.deploy.export.running import Run
@@ -38,18 +38,24 @@ class Judge:
 class Proof:
     """What was found of a file that is good."""
 
-    exact: float
-    """Largest difference of its outputs on the self-test, computed in fp32, as a share of the largest or of 1."""
-    native: float
+    exact: float | None
+    """Largest difference of its outputs on the self-test, computed in fp32, as a share of the largest or of 1; None
+    where it does not run on this system."""
+    native: float | None
     """The same, computed as this machine does it by itself."""
     reached: str = ""
     """On the validation images, where there are any, in words."""
     drop: float | None = None
     """Points of the task's score on them, that the package has more."""
-    note: str = ""
-    """What whoever opens it without hubft should know."""
+
+    @property
+    def spoiled(self) -> bool:
+        """Whether it is good in fp32 alone, and its runtime computes otherwise by itself here."""
+        return self.exact is not None and self.native is not None and self.exact <= TOLERANCE < self.native
 
     def __str__(self) -> str:
+        if self.exact is None:
+            return "inputs, outputs and texts are as they must be; it was not run, which this system cannot"
         own = f", by {self.native:.2g} as this machine computes by itself" if self.native != self.exact else ""
         return f"self-test differs by {self.exact:.2g}{own}{self.reached and '; '}{self.reached}"
 
@@ -59,6 +65,9 @@ def prove(it: Exportable, form: Format, path: Path, about: About, judge: Judge |
 
     :raises ExportError: it is not as good as it must be; says by which figures.
     """
+    if not formats.runs_here(form):
+        _described(it, form, path, about)
+        return Proof(None, None)
     proofs = {}
     for exact in (True, False) if form.hints else (True,):
         with running.fresh(form, path, torch.get_num_threads(), exact) as run:
@@ -76,8 +85,15 @@ def prove(it: Exportable, form: Format, path: Path, about: About, judge: Judge |
             proofs[exact] = apart, reached, used
     exact_apart, native_apart = proofs[True][0], proofs[not form.hints][0]
     (words, drop) = next(reached for _, reached, used in proofs.values() if used)
-    spoiled = about.exact and native_apart > TOLERANCE
-    return Proof(exact_apart, native_apart, words, drop, form.cure if spoiled else "")
+    return Proof(exact_apart, native_apart, words, drop)
+
+
+def _described(it: Exportable, form: Format, path: Path, about: About) -> None:
+    """Check the shapes that a file gives in its own description: its input, and the outputs of which it states one."""
+    found = running.shapes(form, path)
+    wanted = [list(one[: about.batch].shape) for one in (it.examples, *it.answers)]
+    if len(found) != len(wanted) or any(ours and ours != its for ours, its in zip(found, wanted, strict=True)):
+        raise ExportError(f"it describes shapes {found}, not {wanted}")
 
 
 def _tested(it: Exportable, run: Run, about: About) -> float:

@@ -47,6 +47,15 @@ def metadata(form: Format, path: Path) -> dict[str, str]:
     return found
 
 
+def shapes(form: Format, path: Path) -> list[list[int]]:
+    """Return the shapes of a file's input and outputs by its own description, of a format that does not run here.
+
+    :raises ExportError: it is no file of its format.
+    """
+    found: list[list[int]] = _told(path, lambda: _runner(form).shapes(str(path)))
+    return found
+
+
 def _runner(form: Format) -> Any:
     return importlib.import_module(f"hubft.deploy.export.runners.{form.runner.stem}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,7 +18,9 @@ class TorchScript(Format):
     suffix: ClassVar[str] = ".ts"
     program: ClassVar[str] = "pytorch"
     code: ClassVar[bool] = True
-    note: ClassVar[str] = "PyTorch has deprecated TorchScript: take pt2, onnx or openvino where you can"
+
+    def notes(self, it: Exportable, path: Path) -> Sequence[str]:
+        return ("PyTorch has deprecated TorchScript: take pt2, onnx or openvino where you can",)
 
     def write(self, it: Exportable, path: Path, way: str, samples: Samples | None) -> None:
         import torch
