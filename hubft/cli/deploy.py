@@ -9,6 +9,9 @@ from cyclopts import Parameter
 
 from hubft.base.console import Console
 from hubft.cli.options import Trust
+from hubft.data import reading
+from hubft.deploy.export import asked as asking
+from hubft.deploy.export.asked import Asked
 
 
 def export(
@@ -42,10 +45,12 @@ def export(
     max_drop
         Points of the score on the validation images that the file may lose.
     """
+    asked = Asked(format, precision, str(output or ""), data, with_preprocess, max_drop)
+    asking.check(asked)  # what is wrong is told before seconds go into importing torch
+    if data:
+        reading.check(data)
     from hubft.deploy.export import export as exports
 
-    asked = exports.Asked(format, precision, str(output or ""), data, with_preprocess, max_drop)
-    exports.check(asked)  # what is wrong is told before seconds go into importing torch
     console = Console()
     made = exports.export(package, asked, trust, console)
     batch = f"batches of {made.about.batch}" if made.about.batch else "batches of any size"

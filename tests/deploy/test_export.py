@@ -20,7 +20,8 @@ from safetensors.numpy import load_file
 import hubft as module
 from hubft.base.errors import ExportError, JobError, WriteError
 from hubft.deploy.export import export, exportable, formats, opening, program, running
-from hubft.deploy.export.export import SELFTEST, Asked
+from hubft.deploy.export.asked import Asked
+from hubft.deploy.export.export import SELFTEST
 from hubft.job import Job
 from hubft.share import load
 

@@ -16,7 +16,8 @@ from safetensors.numpy import load_file
 import hubft as module
 from hubft.base.errors import ExportError
 from hubft.deploy.export import export, formats, opening, proof, running
-from hubft.deploy.export.export import SELFTEST, Asked
+from hubft.deploy.export.asked import Asked
+from hubft.deploy.export.export import SELFTEST
 from hubft.tasks import kinds
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "schema2"

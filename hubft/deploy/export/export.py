@@ -12,7 +12,9 @@ from tempfile import TemporaryDirectory
 from hubft.base.console import Console
 from hubft.base.errors import ExportError, HubftError, JobError, Option
 from hubft.base.files import beginning, fsync, save_file, writing
+from hubft.deploy.export import asked as asking
 from hubft.deploy.export import exportable, formats, opening, proof, running, samples
+from hubft.deploy.export.asked import Asked
 from hubft.deploy.export.exportable import About, Exportable
 from hubft.deploy.export.formats import Format
 from hubft.deploy.export.proof import Judge, Proof
@@ -21,22 +23,6 @@ from hubft.publish import lines
 from hubft.share import load
 
 SELFTEST = ".selftest.safetensors"  # behind the name of a file
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a file shall be."""
-
-    format: str
-    precision: str = "fp32"
-    output: str = ""
-    """Its path; empty for one in the working folder, named after the package."""
-    data: str = ""
-    """Labelled images: to calibrate on, and to judge by."""
-    with_preprocess: bool = False
-    """Whether it takes pixels and gives probabilities."""
-    max_drop: float = 1.0
-    """Points of the task's score on the validation images that it may lose."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +57,7 @@ def export(source: str | Path, asked: Asked, trust: bool = False, console: Conso
     :raises JobError: an unknown format, a precision that it has not, a library that is not installed.
     :raises ExportError: the format cannot hold this model, or no file of it is as good as it must be.
     """
-    form, console = check(asked), console or Console(quiet=True)
+    form, console = asking.check(asked), console or Console(quiet=True)
     package = load.package(source)
     path = _target(form, asked, package.folder)
     opened = load.opened(package, trust)
@@ -80,47 +66,26 @@ def export(source: str | Path, asked: Asked, trust: bool = False, console: Conso
         found = samples.read(opened.manifest, asked.data, asked.with_preprocess, asked.max_drop)
     it = exportable.of(opened, asked.with_preprocess)
     judge = Judge(found, *found.told(opened)) if found else None
-    refused: list[str] = []
-    for way in form.ways(it, asked.precision):
+    refused: list[tuple[str, ExportError]] = []
+    ways = form.ways(it, asked.precision)
+    for way in ways:
         try:
             with writing(path, "nothing was written; make room, or name another --output"), _beside(path) as new:
                 about, proved = _made(it, form, new, way, asked, judge, found)
                 _put(form, new, path)
-            return Exported(path, about, proved, tuple(refused), (*form.notes(it, path), *_cures(proved)))
+            tried = tuple(f"{other}: {error}" for other, error in refused)
+            return Exported(path, about, proved, tried, (*form.notes(it, path), *_cures(proved)))
         except ExportError as error:
-            refused.append(f"{way}: {error}")
-            console.say(f"refused  {way}: {error.typed()}")
-    raise ExportError(f"{path.name} was not written. {'; '.join(refused)}{_instead(form, asked)}")
+            refused.append((way, error))
+            if len(ways) > 1:
+                console.say(f"refused  {way}: {error.typed()}")
+    raise _refusal(path, asked, refused)
 
 
 def _cures(proved: Proof) -> tuple[str, ...]:
     if not proved.spoiled:
         return ()
     return ("without hubft, open it with INFERENCE_PRECISION_HINT f32: by itself the runtime takes bf16 here",)
-
-
-def check(asked: Asked) -> Format:
-    """Return the format that is asked for, if it can be written here.
-
-    :raises JobError: it cannot; says what can, or what to install.
-    """
-    form = formats.named(asked.format)
-    if asked.precision not in form.precisions:
-        raise JobError(
-            Option("precision"), f" {asked.precision!r}: {form.name} is written in {', '.join(form.precisions)}"
-        )
-    if not asked.max_drop >= 0:
-        raise JobError(Option("max_drop"), f" {asked.max_drop!r}: must be points of the score, 0 or more")
-    if asked.precision == "int8" and not asked.data:
-        raise JobError(
-            Option("precision"),
-            " int8 needs images to calibrate on and to judge by: give ",
-            Option("data"),
-            " DATA, as for finetune",
-        )
-    quantizers = form.quantizers if asked.precision == "int8" else ()
-    formats.require(form, (*form.writers, *quantizers, *form.runtime), f"to export to {form.name}")
-    return form
 
 
 def _target(form: Format, asked: Asked, folder: Path) -> Path:
@@ -187,5 +152,11 @@ def _put(form: Format, new: Path, path: Path) -> None:
     fsync(path.parent)
 
 
-def _instead(form: Format, asked: Asked) -> str:
-    return "" if asked.precision == "fp32" else "; what this model reaches in fp32 is kept by --precision fp32"
+def _refusal(path: Path, asked: Asked, refused: Sequence[tuple[str, ExportError]]) -> ExportError:
+    """Return the error of an export of which no way was good enough, with what was against each."""
+    parts: list[object] = [f"{path.name} was not written. "]
+    for number, (way, error) in enumerate(refused):
+        parts += [f"{'; ' if number else ''}{way}: ", *error.args]
+    if asked.precision != "fp32":
+        parts += ["; what this model reaches in fp32 is kept by ", Option("precision"), " fp32"]
+    return ExportError(*parts)
