@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +35,9 @@ def here(form: Format, path: Path, threads: int = 0, exact: bool = True) -> Run:
 
     :raises ExportError: its runtime does not take it.
     """
-    run = _told(path, lambda: _runner(form).load(str(path), threads, exact))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a runtime's about itself: experimental, deprecated
+        run = _told(path, lambda: _runner(form).load(str(path), threads, exact))
     return lambda batch: _told(path, lambda: run(batch))
 
 
