@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
+    from torch import Tensor
 
 RESAMPLES = 200  # of a bootstrap: the ends of a 95 % interval are then known to about a tenth of its length
+PAIRED = 2000  # of a difference, which something is decided by: to about a thirtieth
 TITLES = {
     "auroc": "AUROC",
     "average_precision": "average precision",
@@ -117,6 +119,8 @@ Statistic: TypeAlias = "Callable[[NDArray[numpy.float64]], float]"
 """Of how often each sample counts, float64 `[n]`; NaN where it is not defined for that."""
 Statistics: TypeAlias = "Callable[[NDArray[numpy.float64]], NDArray[Any]]"
 """Several of them, `[k]`."""
+Errors: TypeAlias = "Sequence[float] | NDArray[Any] | Tensor"
+"""Of each sample, as `Task.errors` gives them, `[n]`."""
 
 
 def bootstrap(statistic: Statistic, n: int, *, better: Literal["higher", "lower"] = "higher") -> Measured:
@@ -138,6 +142,28 @@ def bootstraps(statistics: Statistics, n: int, *, resamples: int = RESAMPLES) ->
     values = statistics(numpy.ones(n))
     drawn = numpy.array([statistics(random.multinomial(n, chances).astype(float)) for _ in range(resamples)])
     return [_between(float(value), column, n) for value, column in zip(values, drawn.T, strict=True)]
+
+
+def paired(errors_a: Errors, errors_b: Errors) -> Measured:
+    """Return how much less model b errs than model a on the same samples, as a mean, with its 95 % interval.
+
+    Above 0 b is the better one; of a classifier it is the difference of the accuracies. The interval is the paired
+    percentile bootstrap (Efron and Tibshirani 1993, chapter 13): whole samples are drawn, each with both of its errors,
+    so that what both models find hard does not widen it. The draws are the same in every call for n samples. Where no
+    sample tells the models apart it is 0 from 0 to 0, which is to be read with n in mind.
+
+    :param errors_a: of each sample, from 0, right, to 1, `[n]`, as `Task.errors` gives them.
+    :param errors_b: of the same samples in the same order.
+    :raises ValueError: no samples, or not as many of both.
+    """
+    import numpy
+
+    a, b = (numpy.asarray(errors, dtype=numpy.float64) for errors in (errors_a, errors_b))
+    if a.shape != b.shape or a.ndim != 1 or not len(a):
+        raise ValueError(f"errors of the same samples must be compared, and these are {a.shape} and {b.shape}")
+    difference = a - b
+    (found,) = bootstraps(lambda counts: numpy.array([counts @ difference / len(a)]), len(a), resamples=PAIRED)
+    return found
 
 
 def _between(value: float, drawn: NDArray[Any], n: int) -> Measured:

@@ -7,13 +7,14 @@ from dataclasses import asdict
 import numpy
 import pytest
 import torch
+from scipy.stats import bootstrap as scipy_bootstrap
 from scipy.stats import spearmanr
 from sklearn import metrics as peers
 
 from hubft.tasks import metrics
 from hubft.tasks.classification import Classification
 from hubft.tasks.classified import auroc
-from hubft.tasks.metrics import Measured, affordable, bootstrap, proportion
+from hubft.tasks.metrics import Measured, affordable, bootstrap, paired, proportion
 from hubft.tasks.multilabel import Multilabel
 from hubft.tasks.multilabelled import Ranking
 from hubft.tasks.regression import Regression
@@ -58,6 +59,33 @@ def test_a_bootstraps_interval_covers_the_mean_as_often_as_it_says() -> None:
 def test_an_interval_needs_resamples_in_which_the_number_is_defined() -> None:
     found = bootstrap(lambda counts: 1.0 if (counts == 1).all() else NAN, 20)
     assert found == Measured(1.0, None, None, 20)
+
+
+def test_a_paired_difference_is_that_of_the_accuracies_and_its_interval_that_of_scipy() -> None:
+    random = numpy.random.default_rng(3)
+    wrong_a = (random.random(120) < 0.3).astype(float)
+    wrong_b = numpy.where(random.random(120) < 0.9, wrong_a, 0.0)  # of ten that a gets wrong, b gets one right
+    found = paired(wrong_a, wrong_b)
+    assert found.value == pytest.approx((1 - wrong_b.mean()) - (1 - wrong_a.mean())) and found.value > 0
+    theirs = scipy_bootstrap((wrong_a - wrong_b,), numpy.mean, method="percentile", rng=1).confidence_interval
+    ours = (found.low, found.high)
+    assert ours == pytest.approx(tuple(theirs), abs=0.012)
+    assert found.n == 120 and found == paired(torch.tensor(wrong_a), wrong_b.tolist())
+    back = paired(wrong_b, wrong_a)
+    assert (back.value, back.low, back.high) == pytest.approx((-found.value, -(found.high or 0), -(found.low or 0)))
+
+
+def test_what_both_models_find_hard_does_not_widen_the_difference() -> None:
+    hard = (numpy.arange(100) % 2).astype(float)
+    same, shuffled = paired(hard, hard), paired(hard, hard[::-1])
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    assert shuffled.value == 0 and (shuffled.high or 0) - (shuffled.low or 0) > 0.3
+
+
+@pytest.mark.parametrize(("a", "b"), [([], []), ([0.0], [0.0, 1.0]), ([[0.0]], [[0.0]])])
+def test_errors_of_other_samples_are_not_compared(a: list[float], b: list[float]) -> None:
+    with pytest.raises(ValueError, match="errors of the same samples must be compared"):
+        paired(a, b)
 
 
 def test_large_data_gets_fewer_resamples() -> None:
