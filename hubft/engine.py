@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from hubft import modality
 from hubft.base import digest, draws
 from hubft.base.console import Console
 from hubft.base.errors import Diverged, Option
@@ -23,9 +22,11 @@ from hubft.families import plugins
 from hubft.hookspecs import Loaded
 from hubft.job import Job
 from hubft.publish import package, selftest
-from hubft.run import keeping, outputs, report, resuming, training
+from hubft.run import beside, keeping, outputs, report, resuming, teaching, training
+from hubft.run.beside import Beside
 from hubft.run.data import Data
 from hubft.run.folder import Run
+from hubft.run.introduction import introduce
 from hubft.run.phases import testing, unseen
 from hubft.run.plan import Plan, settle
 from hubft.run.prepare import Prepared, prepare
@@ -46,6 +47,8 @@ class Result:
     """The same before compression, where there was one."""
     test: Metrics | None = None
     """The same on the test part of the data, where there is one: measured once, when all is done."""
+    beside: Beside | None = None
+    """Its teacher and the same model without it, where there was a teacher."""
 
 
 def finetune(job: Job, console: Console | None = None, data: Data | None = None, *, trust: bool = False) -> Result:
@@ -60,7 +63,7 @@ def finetune(job: Job, console: Console | None = None, data: Data | None = None,
     plugins.find(job.family, typed=True)
     with draws.preserved():
         with writing(Path(job.output or "runs"), "nothing was written; make room, or name another --output"):
-            prepared = prepare(job, data, trust)
+            prepared = _prepared(job, data, trust)
             run = Run.create(prepared.job, prepared.data.facts())
         return _run(prepared, run, console or Console(quiet=True))
 
@@ -85,10 +88,17 @@ def resume(
     data = data or resuming.data(run, job)
     with draws.preserved():
         with writing(run.folder, f"make room, or mend that, and type it again: {run.resumed_by()}"):
-            prepared = prepare(job, data, trust=True)  # given when the run was begun
+            prepared = _prepared(job, data, trust=True)  # given when the run was begun
             if job != run.job():
                 run.write_job(job)
         return _run(prepared, run, console or Console(quiet=True))
+
+
+def _prepared(job: Job, data: Data | None, trust: bool) -> Prepared:
+    """Return what a run needs, its teacher too, if it has one."""
+    prepared = prepare(job, data, trust)
+    name = prepared.job.teaching.teacher
+    return teaching.joined(prepared, load.filled(load.package(name), trust)) if name else prepared
 
 
 def _run(prepared: Prepared, run: Run, console: Console) -> Result:
@@ -98,14 +108,16 @@ def _run(prepared: Prepared, run: Run, console: Console) -> Result:
 
 
 def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
-    _introduce(prepared, run, console)
+    introduce(prepared, run, console)
     began, asked = time.perf_counter(), prepared.job
     prepared, plan = settle(prepared, run, console)
     with prepared.runtime.using_threads():
+        teacher = teaching.measured(prepared, console) if prepared.teacher else None
         outcome, proof = _fit(prepared, run, plan, console)
         loss = prepared.data.task.score(*outcome).loss
         problem = "" if plan.probe else diverged(prepared, run.history(), loss)
         seconds = time.perf_counter() - began
+        without = problem or _without(prepared, asked, run, console)
         prepared, outcome = _in_units(prepared, outcome)
         task, targets = prepared.data.task, outcome[1]
         metrics = task.measure(*outcome)
@@ -114,9 +126,11 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
         model = prepared.pm.hook.compress(model=model, method=asked.compress, batches=calibration, forward=forward)
         uncompressed = metrics if asked.compress != "none" else None
         if uncompressed:
-            metrics = task.measure(*training.outcome(prepared, model))
+            outcome = training.outcome(prepared, model)
+            metrics = task.measure(*outcome)
         tested = task.measure(*training.outcome(prepared, model, testing(prepared))) if prepared.data.test else None
-    result = Result(run, metrics, uncompressed, tested)
+        compared = beside.compared(prepared, teacher, outcome, without) if teacher else None
+    result = Result(run, metrics, uncompressed, tested, compared)
     results = _results(prepared, result, plan, seconds)
     pictures = report.write(run.report, run.history(), task, results, metrics)
     if problem and not asked.keep_anyway:
@@ -142,10 +156,23 @@ def _results(prepared: Prepared, result: Result, plan: Plan, seconds: float) -> 
         "metrics": result.metrics.plain(),
         "uncompressed": result.uncompressed and result.uncompressed.plain(),
         "test": result.test and result.test.plain(),
+        "beside": result.beside and result.beside.plain(),
         "probe": plan.probed,
         "seconds": seconds,
         "quarantined": dict(prepared.data.quarantined),
     }
+
+
+def _without(prepared: Prepared, asked: Job, run: Run, console: Console) -> nn.Module | str:
+    """Return the same model as it is without a teacher, trained here where it is not yet; or why there is none."""
+    found = beside.trained(
+        prepared,
+        run,
+        begin=lambda: finetune(beside.job(prepared, asked, run), console, prepared.data, trust=True),
+        go_on=lambda folder: resume(folder, console, prepared.data, moved_to=Path(asked.data)),
+        console=console,
+    )
+    return found if isinstance(found, str) else load.model(load.package(found.package), trust=True)
 
 
 def _in_units(prepared: Prepared, outcome: training.Outcome) -> tuple[Prepared, training.Outcome]:
@@ -168,7 +195,8 @@ def _fit(prepared: Prepared, run: Run, plan: Plan, console: Console) -> tuple[tr
     to the end."""
     job, model = prepared.job, prepared.loaded.model
     solved = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    state = loop.start(prepared.loaded, job.recipe, prepared.runtime, prepared.data.task)
+    lessons = teaching.lessons(prepared)
+    state = loop.start(prepared.loaded, job.recipe, prepared.runtime, prepared.data.task, lessons)
     outcome = None
     if job.recipe.epochs:
         outcome = training.train(prepared, run, state, console)
@@ -192,39 +220,19 @@ def _fit(prepared: Prepared, run: Run, plan: Plan, console: Console) -> tuple[tr
     return outcome, proof
 
 
-def _introduce(prepared: Prepared, run: Run, console: Console) -> None:
-    data, job = prepared.data, prepared.job
-    console.say(
-        f"{job.reference} on {len(data.train)} training and {len(data.val)} validation images"
-        f"{f', and {len(data.test)} test images,' if data.test else ''} {data.task.summary()}, "
-        f"{prepared.runtime.device} -> {run.folder}"
-    )
-    for place, reason in list(data.quarantined.items())[:5]:
-        console.say(f"left out {place!r}: {reason}")
-    if len(data.quarantined) > 5:
-        console.say(f"and {len(data.quarantined) - 5} more, listed in {run.report / 'results.json'}")
-    for note in data.notes:
-        console.say(f"note: {note}")
-    if job.recipe.augment == "strong" and not data.task.mixes:
-        console.say(
-            f"note: images are not mixed, which has no meaning for {data.task.kind}; --augment strong does the rest"
-        )
-    for remark in modality.of(prepared.loaded.inputs).remarks(prepared.loaded.inputs, data.train):
-        console.say(remark)
-
-
 def _package(
     prepared: Prepared, result: Result, plan: Plan, model: nn.Module, frozen: dict[str, str], pictures: Sequence[Path]
 ) -> None:
     loaded = prepared.loaded
     others = {"uncompressed": result.uncompressed, "test": result.test}
+    beside = {"beside": result.beside.plain(public=True)} if result.beside else {}
     task = prepared.data.task
     manifest = package.Manifest(
         job=prepared.job,
         task=task,
         inputs=loaded.inputs,
         base=loaded.base,
-        metrics=result.metrics.public() | {name: found.public() for name, found in others.items() if found},
+        metrics=result.metrics.public() | {name: found.public() for name, found in others.items() if found} | beside,
         data=_data(prepared),
         frozen={"tensors": len(frozen), "sha256": digest.of_state(frozen)},
         settled=plan.settled(),

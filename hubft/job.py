@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal, Self
 
 from hubft.base.bounds import check, check_bounds, in_words
-from hubft.base.errors import JobError
+from hubft.base.errors import JobError, Option
 from hubft.base.serialize import settle
 from hubft.recipe import Recipe
 
-__all__ = ["PACKAGE", "Columns", "Compute", "Head", "Job", "Labels", "Recipe", "Reference", "unplaced"]
+__all__ = ["PACKAGE", "Columns", "Compute", "Head", "Job", "Labels", "Recipe", "Reference", "Teaching", "unplaced"]
 
 SMALLEST = 8  # pixels a side: the smallest images that are in use, of digits; what a model asks for is `train.sizes`
 
@@ -132,6 +132,33 @@ class Compute:
 
 
 @dataclass(frozen=True)
+class Teaching:
+    """From whom a model learns beside its labels, and how."""
+
+    teacher: str = ""
+    """Package whose answers the model learns beside the labels: folder of a run or of a package, or owner/name."""
+    temperature: float = 0.0
+    """By which the logits of both are divided before they are compared; 0 is the task's own: 2 for classes and
+    labels; numbers have none."""
+    imitation: float = 0.5
+    """Share of the teacher's answers in the loss; the labels have the rest."""
+    hints: float = 0.0
+    """Weight of the features of stages, held against the teacher's through linear adapters; 0 leaves them out."""
+    baseline: bool = True
+    """Also train the same model without the teacher, in the run's folder, to tell what the teacher is worth."""
+
+    def __post_init__(self) -> None:
+        settle(self)
+        check_bounds("temperature", self.temperature, 0.0, 100.0)
+        check_bounds("imitation", self.imitation, 0.0, 1.0)
+        check_bounds("hints", self.hints, 0.0, 1e3)
+        heard = self.imitation > 0 or not self.temperature
+        check(heard, "temperature", self.temperature, "given where there is an ", Option("imitation"))
+        learned = self.imitation > 0 or self.hints > 0
+        check(learned, "imitation", self.imitation, "above 0 where there are no ", Option("hints"))
+
+
+@dataclass(frozen=True)
 class Job:
     """Everything that defines a run.
 
@@ -149,6 +176,7 @@ class Job:
     head: Head = field(default_factory=Head)
     recipe: Recipe = field(default_factory=Recipe)
     compute: Compute = field(default_factory=Compute)
+    teaching: Teaching = field(default_factory=Teaching)
     size: int = 0
     """Side of the model's input, 8 pixels or more; 0 is the model's own."""
     holdout: float = 0.2
@@ -184,13 +212,24 @@ class Job:
         """Return the job for a head of that many outputs."""
         return dataclasses.replace(self, head=dataclasses.replace(self.head, outputs=outputs))
 
+    def taught_by(self, teacher: str) -> Job:
+        """Return the job of the same model, with a teacher.
+
+        :raises JobError: it has one.
+        """
+        if self.teaching.teacher:
+            raise JobError(Option("teacher"), f" {self.teaching.teacher!r}: the teacher is named already, {teacher!r}")
+        return dataclasses.replace(self, teaching=dataclasses.replace(self.teaching, teacher=teacher))
+
     def published(self) -> Job:
         """Return the job as a package states it: without the paths of this machine, or the name of its user."""
         needed = self.package == "delta"  # then the package that it starts from must be found again
         reference = self.reference if needed else unplaced(self.reference)
         labels = dataclasses.replace(self.labels, images="")
         data = _named(Path(self.data), "data")
-        return dataclasses.replace(self, reference=reference, data=data, labels=labels, output="")
+        teacher = unplaced(f"{PACKAGE}:{self.teaching.teacher}").partition(":")[2]
+        teaching = dataclasses.replace(self.teaching, teacher=teacher) if teacher else self.teaching
+        return dataclasses.replace(self, reference=reference, data=data, labels=labels, teaching=teaching, output="")
 
 
 def unplaced(reference: str) -> str:

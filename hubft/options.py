@@ -59,6 +59,11 @@ class Options(TypedDict, total=False):
     workers: int
     cache: float
     checkpoint_every: int
+    teacher: str
+    temperature: float
+    imitation: float
+    hints: float
+    baseline: bool
     size: int
     holdout: float
     white: int

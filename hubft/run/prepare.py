@@ -25,10 +25,12 @@ from hubft.job import Compute, Job, Reference
 from hubft.machine.runtime import Runtime
 from hubft.modality import Views
 from hubft.publish import tensors
-from hubft.run import outputs, parent
+from hubft.run import outputs, parent, teacher
 from hubft.run.data import Data, read
+from hubft.run.parent import Parent
 from hubft.tasks.task import Task
 from hubft.train import recipe
+from hubft.train.lessons import Teacher
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,17 @@ class Prepared:
     """What the package that the run starts from says of its own training images, if it starts from one."""
     prefix: Compute = field(default_factory=Compute)
     """How the frozen part of the model computes, forward only."""
+    teaches: Parent | None = None
+    """The package of the teacher, if there is one."""
+    teacher: Teacher | None = None
+    """The teacher itself."""
     cuts: dict[object, Cut | str] = field(default_factory=dict)
     """What `phases.find` found in this run, by what trains and in which precision."""
+
+    @property
+    def teacher_sha256(self) -> str:
+        """Of all that the teacher's package states; empty where there is no teacher."""
+        return self.teaches.base().revision if self.teaches else ""
 
     @cached_property
     def runtime(self) -> Runtime:
@@ -79,10 +90,14 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     """
     started = parent.of(job)
     job = started.settled(job) if started else job
+    teaches = teacher.named(job)
+    job = teacher.settled(job, teaches) if teaches else job
     pm = family_of(job, trust, typed=True)
     Runtime(job.compute)  # a device that is not there is told at once
     data = data or read(job)
     data.task.criterion(job.recipe)  # whether its options have a meaning
+    if teaches:
+        teacher.check(job, teaches.manifest, data.task)
     job = job.with_outputs(data.task.outputs)
     loaded = load_base(pm, job, pretrained=True)
     tensors.require_finite(job.reference, loaded.model.state_dict())
@@ -105,7 +120,8 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     versions = _versions(Reference.parse(text).family for text in references)
     seen = (started.manifest.data.get("train") or {}) if started else None
     known = data.fingerprint()
-    return Prepared(job, pm, data, training, validation, loaded, base, known, versions, bool(continued), seen)
+    made = Prepared(job, pm, data, training, validation, loaded, base, known, versions, bool(continued), seen)
+    return replace(made, teaches=teaches)
 
 
 def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded, task: Task) -> None:

@@ -33,7 +33,7 @@ class Classification(Task):
     headline: ClassVar[str] = "accuracy"
     mixes: ClassVar[bool] = True
     losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal")
-    options: ClassVar[tuple[str, ...]] = ("smoothing", "class_weights")
+    options: ClassVar[tuple[str, ...]] = ("smoothing", "class_weights", "temperature")
 
     classes: tuple[str, ...]
     """Names, in the order of the outputs."""
@@ -105,6 +105,11 @@ class Classification(Task):
         focus = 2.0 if losses.chosen(recipe.loss, self.losses, self.kind) == "focal" else 0.0
         weight = losses.class_weights(recipe.class_weights, self.classes, self.counts)
         return losses.CrossEntropy(weight, recipe.smoothing, focus)
+
+    def imitation(self, temperature: float) -> Loss:
+        from hubft.tasks import imitation
+
+        return imitation.Imitation(imitation.classes(temperature or imitation.TEMPERATURE), columns=False)
 
     def errors(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return ((outputs.argmax(1) != targets) | outputs.isnan().any(1)).float()

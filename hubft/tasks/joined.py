@@ -95,6 +95,18 @@ def criterion(
     return Joined(heads, uncertain)
 
 
+def imitation(tasks: Mapping[str, Task], places: Mapping[str, slice], temperature: float) -> Joined:
+    """Return the sum of what the heads miss of a teacher's answers, each by its own loss.
+
+    :param temperature: of those heads that have one.
+    :raises JobError: none of them has.
+    """
+    warm = {name: temperature if "temperature" in task.options else 0.0 for name, task in tasks.items()}
+    if temperature and not any(warm.values()):
+        raise JobError(Option("temperature"), f" {temperature:g}: numbers have none; leave it out")
+    return Joined({name: (places[name], task.imitation(warm[name]), 1.0) for name, task in tasks.items()})
+
+
 def _check(recipe: Recipe, tasks: Sequence[Task], names: Sequence[str]) -> None:
     """Refuse what has a meaning for none of the heads."""
     known = list(dict.fromkeys(loss for task in tasks for loss in task.losses))

@@ -35,7 +35,7 @@ class Multilabel(Task):
     headline: ClassVar[str] = "mean_average_precision"
     caption: ClassVar[str] = "Average precision of each label"
     losses: ClassVar[tuple[str, ...]] = ("bce", "asymmetric")
-    options: ClassVar[tuple[str, ...]] = ("class_weights",)
+    options: ClassVar[tuple[str, ...]] = ("class_weights", "temperature")
 
     classes: tuple[str, ...]
     """Names of the labels, in the order of the outputs."""
@@ -160,6 +160,11 @@ class Multilabel(Task):
         positives, known = torch.tensor(self.counts or [1]).clamp(min=1), torch.tensor(self.known or [2])
         ratio = ((known - positives) / positives).clamp(min=0).sqrt().clamp(1, MOST)
         return losses.Masked(losses.binary(ratio), weight)
+
+    def imitation(self, temperature: float) -> Loss:
+        from hubft.tasks import imitation
+
+        return imitation.Imitation(imitation.labels(temperature or imitation.TEMPERATURE))
 
     def errors(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return one minus F1 of each sample, at a probability of 0.5; 0 where it has no label and none is said."""
