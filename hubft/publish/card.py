@@ -58,6 +58,9 @@ def command(job: Job) -> str:
     Options at their default are left out; `DATA` stands for the folder.
     """
     words = ["hubft", "finetune", job.reference, "DATA"]
+    if teacher := job.teaching.teacher:
+        words = ["hubft", "distill", teacher, job.reference, "DATA"]
+        job = dataclasses.replace(job, teaching=dataclasses.replace(job.teaching, teacher=""))
     for name, value in _options(job):
         values = value if isinstance(value, tuple) else (value,)
         words += [word for one in values for word in ("--" + name.replace("_", "-"), str(one))]
@@ -91,8 +94,28 @@ def _summary(manifest: Manifest) -> Iterator[str]:
     if before := stated.of(measured.get("uncompressed")):
         words = stated.in_words(before.headline, before.head)
         yield f"Before compression with {inert(job.compress)}: {words}.\n"
+    yield from _taught(manifest)
     if manifest.picture:
         yield f"![{manifest.task.caption}]({manifest.picture})\n"
+
+
+def _taught(manifest: Manifest) -> Iterator[str]:
+    """Yield what the teacher is and what it is worth, where there was one."""
+    if not manifest.job.teaching.teacher:
+        return
+    facts = _mapping(manifest.metrics.get("beside"))
+    reached = {name: stated.of(facts.get(name)) for name in ("teacher", "without")}
+    words = {name: stated.in_words(found.headline, found.head) for name, found in reached.items() if found}
+    its = f", which reaches {words['teacher']} on them" if "teacher" in words else ""
+    yield f"Beside its labels it learned what the package {inert(manifest.job.teaching.teacher)} says{its}.\n"
+    difference = stated.one_of("difference", facts.get("difference"))
+    if "without" in words and difference:
+        yield (
+            f"The same model without that teacher: {words['without']}. On the same images it errs more by "
+            f"{stated.in_words('difference', difference)}.\n"
+        )
+    else:
+        yield "What that teacher is worth was not measured.\n"
 
 
 def _load(manifest: Manifest, hub: str) -> Iterator[str]:
