@@ -63,7 +63,11 @@ def command(job: Job) -> str:
         job = dataclasses.replace(job, teaching=dataclasses.replace(job.teaching, teacher=""))
     for name, value in _options(job):
         values = value if isinstance(value, tuple) else (value,)
-        words += [word for one in values for word in ("--" + name.replace("_", "-"), str(one))]
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+            continue
+        words += [word for one in values for word in (f"--{flag}", str(one))]
     return "".join(c if c.isprintable() else "?" for c in shlex.join(words))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hubft.base.errors import JobError, Option
 from hubft.cut.calls import Blank, Call, in_eval, record
-from hubft.families.stages import under
+from hubft.cut.feed import among
 from hubft.hookspecs import Loaded
 from hubft.train.lessons import Place, Teacher, as_map, averaged, listening
 
@@ -27,7 +27,7 @@ class End:
     """Share of the forward pass that is done, by calls."""
 
 
-def places(student: Loaded, teacher: Teacher, inputs: Tensor) -> tuple[Place, ...]:
+def places(student: Loaded, teacher: Teacher, inputs: Tensor, live: frozenset[str]) -> tuple[Place, ...]:
     """Return the places of the stages that both have, the head left out: each of the student's with the teacher's that
     is nearest in depth, no stage twice.
 
@@ -35,10 +35,12 @@ def places(student: Loaded, teacher: Teacher, inputs: Tensor) -> tuple[Place, ..
     lengths have their stages side by side.
 
     :param inputs: a few real inputs of the student, on the device of both.
+    :param live: names of the student's parameters that train at some time; stages before all of them learn nothing.
     :raises JobError: they have none.
     """
-    mine = _ends(student, inputs)
-    its = _ends(teacher.loaded, teacher.convert(inputs))
+    first = next((n for n, prefixes in enumerate(student.stages.values()) if any(among(p, prefixes) for p in live)), 0)
+    mine = _ends(student, inputs, first)
+    its = _ends(teacher.loaded, teacher.convert(inputs), 0)
     pairs = sorted((abs(a.depth - b.depth), a.name, b.name) for a in mine for b in its)
     chosen: dict[str, str] = {}
     for apart, a, b in pairs:
@@ -48,18 +50,20 @@ def places(student: Loaded, teacher: Teacher, inputs: Tensor) -> tuple[Place, ..
     theirs = _given(teacher.loaded, teacher.convert(inputs), list(chosen.values()))
     found = [_place(a, chosen[a], ours[a], theirs[chosen[a]]) for a in (end.name for end in mine) if a in chosen]
     if not found:
-        raise JobError(Option("hints"), ": student and teacher have no stages at the same depth; leave it out")
+        why = ": no stage that trains, but the head, is as deep as one of the teacher's; leave it out, or change "
+        raise JobError(Option("hints"), why, Option("train"))
     return tuple(found)
 
 
-def _ends(loaded: Loaded, inputs: Tensor) -> list[End]:
-    """Return where each stage ends, but the head: with the last module of it that gives a row a sample."""
+def _ends(loaded: Loaded, inputs: Tensor, first: int) -> list[End]:
+    """Return where each stage ends from the first on, but the head: with the last module of it that gives a row a
+    sample."""
     with torch.no_grad(), in_eval(loaded.model):
         calls = record(loaded, inputs)
     every = max(call.end for call in calls)
     found = []
-    for prefixes in list(loaded.stages.values())[:-1]:
-        its = [c for c in calls if any(under(c.name, prefix) for prefix in prefixes) and _fits(c)]
+    for prefixes in list(loaded.stages.values())[first:-1]:
+        its = [c for c in calls if among(c.name, prefixes) and _fits(c)]
         if its:
             last = max(its, key=lambda call: call.end)
             found.append(End(last.name, last.end / every))

@@ -37,9 +37,13 @@ def named(job: Job) -> Parent | None:
 def settled(job: Job, teaches: Parent) -> Job:
     """Return a job with the teacher's name, which no later push and no other working folder changes the meaning of.
 
-    :raises JobError: features of stages are asked for, and a compiled step, in which nothing can listen to them.
+    :raises JobError: a run that does not train, which would not hear it; features of stages are asked for, and a
+        compiled step, in which nothing can listen to them.
     """
     compute = job.compute
+    if not job.recipe.epochs:
+        why = " 0: the head is solved by the labels alone, and a teacher not heard; give one or more, or leave out "
+        raise JobError(Option("epochs"), why, Option("teacher"))
     if job.teaching.hints and compute.compile == "on":
         raise JobError(Option("compile"), " on: a compiled step shows no features; leave out ", Option("hints"))
     if job.teaching.hints:

@@ -51,7 +51,8 @@ def joined(prepared: Prepared, loaded: Loaded) -> Prepared:
         raise PackageError(f"the teacher {prepared.job.teaching.teacher!r} gives no numbers for images as it should")
     if prepared.job.teaching.hints:
         prepared.exact.place(prepared.loaded.model)
-        teacher = replace(teacher, places=hints.places(prepared.loaded, teacher, batch[0]))
+        live = frozenset(name for phase in phases.phases(prepared) for name in phase.live)
+        teacher = replace(teacher, places=hints.places(prepared.loaded, teacher, batch[0], live))
     began = time.perf_counter()
     teacher.says(batch[0])
     return replace(prepared, teacher=replace(teacher, seconds=(time.perf_counter() - began) / len(batch[0])))

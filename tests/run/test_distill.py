@@ -280,6 +280,8 @@ def test_numbers_and_several_heads_are_distilled_in_the_users_unit(
         (["TEACHER", "toy:small", "INSECTS", "--imitation", "2"], "--imitation 2.0: must be in [0, 1]"),
         (["TEACHER", "toy:small", "INSECTS", "--imitation", "0"], "above 0 where there are no --hints"),
         (["TEACHER", "toy:small", "INSECTS", "--hints", "1", "--compile", "on"], "leave out --hints"),
+        (["TEACHER", "toy:small", "INSECTS", "--hints", "1", "--train", "head"], "no stage that trains"),
+        (["TEACHER", "toy:small", "INSECTS", "--epochs", "0"], "and a teacher not heard; give one or more"),
         (["TEACHER", "toy:small", "INSECTS", "--teacher", "x"], "--teacher 'x': the teacher is named already"),
         (["TEACHER"], "distill needs TEACHER, REFERENCE and DATA"),
     ],
