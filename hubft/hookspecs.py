@@ -36,7 +36,8 @@ Batch = tuple[Any, Any]
 """(inputs, targets) on the device, each a tree of tensors with a row for each sample. The targets are the task's:
 class indices, int64 `[batch]`, or where Mixup or CutMix is on (training with `--augment strong`), class
 probabilities, float32 `[batch, classes]`; of several labels, and of numbers, float32 `[batch, outputs]`, NaN where one
-is missing; of several heads a dict of these. The criterion takes all of them."""
+is missing; of several heads a dict of these; where there is a teacher, a `hubft.train.lessons.Lesson` of these and of
+what it says. The criterion takes all of them."""
 
 
 @dataclass(frozen=True)

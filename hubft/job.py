@@ -152,10 +152,6 @@ class Teaching:
         check_bounds("temperature", self.temperature, 0.0, 100.0)
         check_bounds("imitation", self.imitation, 0.0, 1.0)
         check_bounds("hints", self.hints, 0.0, 1e3)
-        heard = self.imitation > 0 or not self.temperature
-        check(heard, "temperature", self.temperature, "given where there is an ", Option("imitation"))
-        learned = self.imitation > 0 or self.hints > 0
-        check(learned, "imitation", self.imitation, "above 0 where there are no ", Option("hints"))
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,7 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {  # field: (accepted, refused)
     "compute.cache": ([0.0, 1e6], [-0.1, float("inf"), float("nan")]),
     "compute.workers": ([-1, 1024], [-2, 1025]),
     "teaching.temperature": ([0.0, 100.0], [-0.1, 101.0, float("nan")]),
-    "teaching.imitation": ([0.01, 1.0], [0.0, -0.1, 1.1, float("nan")]),  # 0 where there are hints
+    "teaching.imitation": ([0.0, 1.0], [-0.1, 1.1, float("nan")]),
     "teaching.hints": ([0.0, 1e3], [-0.1, 1001.0, float("nan")]),
     "compute.checkpoint_every": ([0, 2**31], [-1, 2**31 + 1]),
 }

@@ -18,7 +18,7 @@ def named(job: Job) -> Parent | None:
     """Return the teacher's package, its manifest read; None where the job has no teacher.
 
     :raises PackageError: there is none, or it is no package.
-    :raises JobError: an option that has no meaning without a teacher.
+    :raises JobError: an option that has no meaning without a teacher, or options by which nothing is learned of it.
     """
     name = job.teaching.teacher
     if not name:
@@ -27,6 +27,12 @@ def named(job: Job) -> Parent | None:
             why = " has no meaning without a teacher: leave it out, or name a package by "
             raise JobError(Option(given[0]), why, Option("teacher"))
         return None
+    if not job.teaching.imitation and not job.teaching.hints:
+        raise JobError(Option("imitation"), " 0: nothing is learned of the teacher; give a share, or ", Option("hints"))
+    if not job.teaching.imitation and job.teaching.temperature:
+        raise JobError(
+            Option("temperature"), ": without ", Option("imitation"), " no answers are compared; leave it out"
+        )
     try:
         return parent.named(name)
     except PackageError as error:

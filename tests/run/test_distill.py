@@ -278,7 +278,7 @@ def test_numbers_and_several_heads_are_distilled_in_the_users_unit(
         (["TEACHER", "toy:smal", "INSECTS"], "the models are toy:small"),
         (["TEACHER", "toi:small", "INSECTS"], "family 'toi'"),
         (["TEACHER", "toy:small", "INSECTS", "--imitation", "2"], "--imitation 2.0: must be in [0, 1]"),
-        (["TEACHER", "toy:small", "INSECTS", "--imitation", "0"], "above 0 where there are no --hints"),
+        (["TEACHER", "toy:small", "INSECTS", "--imitation", "0"], "a share, or --hints"),
         (["TEACHER", "toy:small", "INSECTS", "--hints", "1", "--compile", "on"], "leave out --hints"),
         (["TEACHER", "toy:small", "INSECTS", "--hints", "1", "--train", "head"], "no stage that trains"),
         (["TEACHER", "toy:small", "INSECTS", "--epochs", "0"], "and a teacher not heard; give one or more"),
