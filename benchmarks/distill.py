@@ -1,7 +1,8 @@
 """What a teacher is worth: a student fine-tuned with it, beside the same student without, seed by seed.
 
-    python benchmarks/distill.py --data cifar10_mini --teacher pip:efficientnet_lite0 --student lcnet_050
-        [--per-class 200] [--seeds 0 1 2] [--teach "--epochs 4 --size 64"] [--learn "--epochs 12 --size 48"]
+    python benchmarks/datasets.py digits digits/ --train 400 --val 600
+    python benchmarks/distill.py --data digits/ [--teacher pip:efficientnet_lite0] [--student lcnet_050]
+        [--per-class N] [--seeds 0 1 2] [--teach "--epochs 4 --size 64"] [--learn OPTIONS] [--how OPTIONS]
 
 The teacher is fine-tuned once on the same training images, for all seeds and students. A student without a colon is a
 model of timm with random weights (benchmarks/students/hubconf.py), one with a colon any reference. Each run is a line
@@ -25,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).parent
+LEARN = "--epochs 20 --size 32 --train all --lr 0.003 --layer-decay 1 --augment none"
 Line = dict[str, Any]
 
 
@@ -36,9 +38,7 @@ def main() -> None:
     parser.add_argument("--student", default="lcnet_050", metavar="NAME")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--teach", default="--epochs 4 --size 64", help="options of the teacher's fine-tune")
-    parser.add_argument(
-        "--learn", default="--epochs 12 --size 48 --train all --lr 0.003 --layer-decay 1 --augment light"
-    )
+    parser.add_argument("--learn", default=LEARN, help="options of the student's fine-tune")
     parser.add_argument("--how", default="", help="options of teaching, as --temperature 4 --imitation 0.9")
     parser.add_argument("--work", type=Path, default=Path("runs/distill"), metavar="FOLDER")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "distill.jsonl", metavar="FILE")

@@ -138,9 +138,9 @@ class Teaching:
     teacher: str = ""
     """Package whose answers the model learns beside the labels: folder of a run or of a package, or owner/name."""
     temperature: float = 0.0
-    """By which the logits of both are divided before they are compared; 0 is the task's own: 2 for classes and
+    """By which the logits of both are divided before they are compared; 0 is the task's own: 4 for classes and
     labels; numbers have none."""
-    imitation: float = 0.5
+    imitation: float = 0.9
     """Share of the teacher's answers in the loss; the labels have the rest."""
     hints: float = 0.0
     """Weight of the features of stages, held against the teacher's through linear adapters; 0 leaves them out."""
