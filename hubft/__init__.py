@@ -2,8 +2,8 @@
 
     result = hubft.finetune("timm:resnet18.a1_in1k", "flowers/", epochs=4)
 
-`finetune`, `resume`, `evaluate`, `predict` and `load` are the commands as functions (`hubft.api`). What needs torch is
-imported when it is used.
+`finetune`, `distill`, `resume`, `evaluate`, `predict` and `load` are the commands as functions (`hubft.api`). What
+needs torch is imported when it is used.
 """
 
 from __future__ import annotations
@@ -13,23 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 from hubft.base.errors import HubftError
 from hubft.families.torch_hub import hub_lock
-from hubft.hookspecs import Base, Loaded, hookimpl
+from hubft.hookspecs import Base, Compressed, Loaded, hookimpl
 from hubft.inputs import Preprocess
 from hubft.job import Head, Job
 
 if TYPE_CHECKING:
-    from hubft.api import Result, evaluate, finetune, load, predict, resume
+    from hubft.api import Result, distill, evaluate, finetune, load, predict, resume
 
 __version__ = "0.3.0"
 
 __all__ = [
     "Base",
+    "Compressed",
     "Head",
     "HubftError",
     "Job",
     "Loaded",
     "Preprocess",
     "Result",
+    "distill",
     "evaluate",
     "finetune",
     "hookimpl",
@@ -39,7 +41,7 @@ __all__ = [
     "resume",
 ]
 
-LAZY = ("Result", "evaluate", "finetune", "load", "predict", "resume")  # of `hubft.api`, which imports torch
+LAZY = ("Result", "distill", "evaluate", "finetune", "load", "predict", "resume")  # of `hubft.api`, which imports torch
 
 
 def __getattr__(name: str) -> Any:

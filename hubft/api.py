@@ -13,7 +13,7 @@ import base64
 import dataclasses
 import html
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,17 +24,19 @@ from torch import nn
 from hubft import engine
 from hubft.base.console import Console
 from hubft.base.errors import JobError, suggest
-from hubft.job import Columns, Compute, Head, Job, Labels, Recipe
+from hubft.deploy.export.opening import opened
+from hubft.job import Columns, Compute, Head, Job, Labels, Recipe, Teaching
 from hubft.options import Options
+from hubft.run.beside import Beside
 from hubft.run.folder import Run
 from hubft.share import inference
 from hubft.share.inference import Answer, Evaluation
-from hubft.share.load import load, package
+from hubft.share.load import load
 from hubft.tasks.metrics import Metrics, title
 
-__all__ = ["Answer", "Evaluation", "Options", "Result", "evaluate", "finetune", "load", "predict", "resume"]
+__all__ = ["Answer", "Evaluation", "Options", "Result", "distill", "evaluate", "finetune", "load", "predict", "resume"]
 
-PARTS: Mapping[str, type] = {"labels": Labels, "head": Head, "recipe": Recipe, "compute": Compute}
+PARTS: Mapping[str, type] = {"labels": Labels, "head": Head, "recipe": Recipe, "compute": Compute, "teaching": Teaching}
 """Parts of a job whose fields are options of their own."""
 OWN = ("outputs",)  # fields that no user sets
 
@@ -51,6 +53,13 @@ class Result:
     """The same before compression, where there was one."""
     test: Metrics | None
     """The same on the test part of the data, where there is one."""
+    beside: Beside | None = None
+    """Its teacher and the same model without it, where there was a teacher."""
+
+    @classmethod
+    def of(cls, found: engine.Result) -> Result:
+        """Return it from what the engine gives."""
+        return cls(found.run.folder, found.metrics, found.uncompressed, found.test, found.beside)
 
     @property
     def package(self) -> Path:
@@ -78,6 +87,8 @@ class Result:
     def _repr_html_(self) -> str:
         """Return the table of what was measured, and the pictures, for a notebook."""
         parts = {"": self.metrics, "before compression": self.uncompressed, "test": self.test}
+        if self.beside:
+            parts |= {"without a teacher": self.beside.without, "teacher": self.beside.teacher}
         there = {name: found for name, found in parts.items() if found}
         heads = "".join(f"<th>{html.escape(name)}</th>" for name in there)
         rows = "".join(
@@ -108,8 +119,26 @@ def finetune(
         describes them all.
     :raises HubftError: bad input, before anything is written; a run that must not go on.
     """
-    found = engine.finetune(job(reference, data, options), Console(quiet=quiet), trust=trust)
-    return Result(found.run.folder, found.metrics, found.uncompressed, found.test)
+    return Result.of(engine.finetune(job(reference, data, options), Console(quiet=quiet), trust=trust))
+
+
+def distill(
+    teacher: str | Path,
+    /,
+    reference: str,
+    data: str | Path,
+    *,
+    trust: bool = False,
+    quiet: bool = False,
+    **options: Unpack[Options],
+) -> Result:
+    """Return a finished run of `finetune` with a teacher; `Result.beside` has what the teacher is worth.
+
+    :param teacher: folder of a run or of a package, or owner/name[@revision] on the Hub; it knows the data's classes.
+    :raises HubftError: as `finetune`; a teacher that is no package, or that knows other labels.
+    """
+    asked = job(reference, data, options).taught_by(str(teacher))
+    return Result.of(engine.finetune(asked, Console(quiet=quiet), trust=trust))
 
 
 def resume(run: str | Path, *, quiet: bool = False) -> Result:
@@ -117,8 +146,7 @@ def resume(run: str | Path, *, quiet: bool = False) -> Result:
 
     :raises CheckpointError: no run, one that is finished, or one whose data changed.
     """
-    found = engine.resume(Path(run), Console(quiet=quiet))
-    return Result(found.run.folder, found.metrics, found.uncompressed, found.test)
+    return Result.of(engine.resume(Path(run), Console(quiet=quiet)))
 
 
 def evaluate(
@@ -126,12 +154,12 @@ def evaluate(
 ) -> Evaluation:
     """Return what a package reaches on labelled images that it was not trained on.
 
-    :param source: folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
+    :param source: folder of a run or of a package, owner/name[@revision] on the Hugging Face Hub, or an exported file.
     :param data: as for `finetune`; its labels must be the package's.
     :param columns: of a table, where they are not called as those that were trained on.
     :raises HubftError: no package, or data that does not fit it.
     """
-    return inference.evaluate(package(source), data, trust, columns=columns)
+    return inference.evaluate(opened(source, trust), data, columns=columns)
 
 
 def predict(
@@ -139,12 +167,12 @@ def predict(
 ) -> list[Answer]:
     """Return what a package says of images, in their order: an answer each, also where one cannot be read.
 
-    :param source: folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
+    :param source: folder of a run or of a package, owner/name[@revision] on the Hugging Face Hub, or an exported file.
     :param images: files, folders of them, and tables that name them.
     :param input: column of a table with the images; found, where one column alone holds such.
     :raises HubftError: no package, or nothing to be read.
     """
-    return list(inference.predict(package(source), images, trust, input))
+    return list(inference.predict(opened(source, trust), images, input))
 
 
 def job(reference: str, data: str | Path, options: Mapping[str, Any]) -> Job:
@@ -175,14 +203,17 @@ def fields() -> Iterator[tuple[str, tuple[str, dataclasses.Field[Any]]]]:
             yield field.name, ("", field)
 
 
-def _signature() -> inspect.Signature:
-    """Return the signature of `finetune` with every option and its default, for `help` and notebooks."""
-    given = [one for one in inspect.signature(finetune).parameters.values() if one.kind is not one.VAR_KEYWORD]
+def _signature(function: Callable[..., Result]) -> inspect.Signature:
+    """Return the signature of a function that takes options, with every one and its default, for `help` and
+    notebooks."""
+    given = [one for one in inspect.signature(function).parameters.values() if one.kind is not one.VAR_KEYWORD]
     options = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
         for name, (_, field) in fields()
+        if name not in {one.name for one in given}
     ]
     return inspect.Signature([*given, *options], return_annotation=Result)
 
 
-finetune.__signature__ = _signature()  # type: ignore[attr-defined]
+finetune.__signature__ = _signature(finetune)  # type: ignore[attr-defined]
+distill.__signature__ = _signature(distill)  # type: ignore[attr-defined]

@@ -2,50 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from hubft import modality
-from hubft.base import digest, draws
+from hubft.base import draws
 from hubft.base.console import Console
 from hubft.base.errors import Diverged, Option
 from hubft.base.files import writing
-from hubft.data import seen
 from hubft.families import plugins
-from hubft.hookspecs import Loaded
-from hubft.job import Job
-from hubft.publish import package, selftest
-from hubft.run import keeping, outputs, report, resuming, training
+from hubft.job import PACKAGE, Job
+from hubft.run import beside, compressing, keeping, left, parent, report, resuming, teaching, training, tuning
 from hubft.run.data import Data
 from hubft.run.folder import Run
-from hubft.run.phases import testing, unseen
+from hubft.run.introduction import introduce
+from hubft.run.left import Result
+from hubft.run.phases import testing
 from hubft.run.plan import Plan, settle
 from hubft.run.prepare import Prepared, prepare
-from hubft.run.safeguard import diverged, few, mend
+from hubft.run.safeguard import diverged, mend
 from hubft.share import load
-from hubft.tasks.metrics import Metrics
 from hubft.train import frozen, loop
 
-CALIBRATION = 256  # training images that `compress` may look at
-
-
-@dataclass(frozen=True)
-class Result:
-    run: Run
-    metrics: Metrics
-    """Of the packaged model on the validation images."""
-    uncompressed: Metrics | None
-    """The same before compression, where there was one."""
-    test: Metrics | None = None
-    """The same on the test part of the data, where there is one: measured once, when all is done."""
+__all__ = ["Result", "compress", "finetune", "resume"]
 
 
 def finetune(job: Job, console: Console | None = None, data: Data | None = None, *, trust: bool = False) -> Result:
@@ -60,7 +43,8 @@ def finetune(job: Job, console: Console | None = None, data: Data | None = None,
     plugins.find(job.family, typed=True)
     with draws.preserved():
         with writing(Path(job.output or "runs"), "nothing was written; make room, or name another --output"):
-            prepared = prepare(job, data, trust)
+            prepared = _prepared(job, data, trust)
+            compressing.rehearse(prepared)
             run = Run.create(prepared.job, prepared.data.facts())
         return _run(prepared, run, console or Console(quiet=True))
 
@@ -85,10 +69,40 @@ def resume(
     data = data or resuming.data(run, job)
     with draws.preserved():
         with writing(run.folder, f"make room, or mend that, and type it again: {run.resumed_by()}"):
-            prepared = prepare(job, data, trust=True)  # given when the run was begun
+            prepared = _prepared(job, data, trust=True)  # given when the run was begun
             if job != run.job():
                 run.write_job(job)
         return _run(prepared, run, console or Console(quiet=True))
+
+
+def compress(
+    package: str,
+    data: str | Path,
+    method: str,
+    output: str | Path,
+    console: Console | None = None,
+    *,
+    trust: bool = False,
+) -> Result:
+    """Return the run that made of a finished package a compressed one, by its own job: on the same parts of the data.
+
+    :param package: folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
+    :param data: that it was trained on; what a method trains again, it trains on its training part.
+    :param method: as `--compress` takes it: `int8`, `prune:0.5,int8`.
+    :param output: the new run's folder.
+    :param trust: also load what is made from a torch.hub repository, which runs its code.
+    """
+    own = parent.named(package).manifest.job
+    recipe = replace(own.recipe, epochs=0, probe=False, budget="")
+    job = replace(own, reference=f"{PACKAGE}:{package}", data=data, recipe=recipe, compress=method, output=output)
+    return finetune(replace(job, package="full", max_drop=None, keep_anyway=False), console, trust=trust)
+
+
+def _prepared(job: Job, data: Data | None, trust: bool) -> Prepared:
+    """Return what a run needs, its teacher too, if it has one."""
+    prepared = prepare(job, data, trust)
+    name = prepared.job.teaching.teacher
+    return teaching.joined(prepared, load.filled(load.package(name), trust)) if name else prepared
 
 
 def _run(prepared: Prepared, run: Run, console: Console) -> Result:
@@ -98,26 +112,25 @@ def _run(prepared: Prepared, run: Run, console: Console) -> Result:
 
 
 def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
-    _introduce(prepared, run, console)
+    introduce(prepared, run, console)
     began, asked = time.perf_counter(), prepared.job
     prepared, plan = settle(prepared, run, console)
     with prepared.runtime.using_threads():
+        teacher = teaching.measured(prepared, console) if prepared.teacher else None
         outcome, proof = _fit(prepared, run, plan, console)
         loss = prepared.data.task.score(*outcome).loss
         problem = "" if plan.probe else diverged(prepared, run.history(), loss)
         seconds = time.perf_counter() - began
-        prepared, outcome = _in_units(prepared, outcome)
-        task, targets = prepared.data.task, outcome[1]
-        metrics = task.measure(*outcome)
-        model, forward = prepared.loaded.model, prepared.loaded.forward
-        calibration = few(prepared, CALIBRATION, prepared.exact)
-        model = prepared.pm.hook.compress(model=model, method=asked.compress, batches=calibration, forward=forward)
-        uncompressed = metrics if asked.compress != "none" else None
-        if uncompressed:
-            metrics = task.measure(*training.outcome(prepared, model))
+        without = problem or _without(prepared, asked, run, console)
+        prepared, outcome = tuning.settled(prepared, outcome)
+        done = compressing.compress(prepared, outcome, asked, run, console)
+        prepared, task = done.prepared, done.prepared.data.task
+        metrics = task.measure(*done.outcome)
+        model = prepared.loaded.model
         tested = task.measure(*training.outcome(prepared, model, testing(prepared))) if prepared.data.test else None
-    result = Result(run, metrics, uncompressed, tested)
-    results = _results(prepared, result, plan, seconds)
+        compared = beside.compared(prepared, teacher, done.outcome, without) if teacher else None
+    result = Result(run, metrics, done.uncompressed if done.held != "none" else None, tested, done.steps, compared)
+    results = left.results(prepared, result, plan, seconds)
     pictures = report.write(run.report, run.history(), task, results, metrics)
     if problem and not asked.keep_anyway:
         raise Diverged(
@@ -128,39 +141,26 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
         )
     if problem:
         console.say(f"note: {problem}; it is packaged because of --keep-anyway")
-    elif usual := task.no_better(metrics, targets):
+    elif usual := task.no_better(metrics, done.outcome[1]):
         console.say(f"note: {usual}")
-    model = model.cpu().to(memory_format=torch.contiguous_format)
-    _package(replace(prepared, job=asked), result, plan, model, proof, pictures)
+    model.cpu().to(memory_format=torch.contiguous_format)
+    packaged = replace(prepared, job=replace(asked, compress=done.held))
+    found = left.package_of(packaged, result, plan, proof, done, pictures)
+    load.proved(found, trust=True)
+    (run.folder / keeping.FILE).unlink(missing_ok=True)
     return result
 
 
-def _results(prepared: Prepared, result: Result, plan: Plan, seconds: float) -> dict[str, Any]:
-    """Return what results.json holds, JSON types."""
-    return {
-        "classes": list(prepared.data.task.names),
-        "metrics": result.metrics.plain(),
-        "uncompressed": result.uncompressed and result.uncompressed.plain(),
-        "test": result.test and result.test.plain(),
-        "probe": plan.probed,
-        "seconds": seconds,
-        "quarantined": dict(prepared.data.quarantined),
-    }
-
-
-def _in_units(prepared: Prepared, outcome: training.Outcome) -> tuple[Prepared, training.Outcome]:
-    """Return what was prepared with the task and the model that a package holds, and what that gives.
-
-    What the training rows tell that were held out is settled here, and the outputs get the user's unit.
-    """
-    data, loaded = prepared.data, prepared.loaded
-    task = data.task
-    if data.tune:
-        task = task.tuned(*training.outcome(prepared, loaded.model, unseen(prepared)))
-    folded = outputs.fold(loaded, task)
-    changed = folded != task
-    prepared = replace(prepared, data=replace(data, task=folded))
-    return prepared, training.outcome(prepared, loaded.model) if changed else outcome
+def _without(prepared: Prepared, asked: Job, run: Run, console: Console) -> nn.Module | str:
+    """Return the same model as it is without a teacher, trained here where it is not yet; or why there is none."""
+    found = beside.trained(
+        prepared,
+        run,
+        begin=lambda: finetune(beside.job(prepared, asked, run), console, prepared.data, trust=True),
+        go_on=lambda folder: resume(folder, console, prepared.data, moved_to=Path(asked.data)),
+        console=console,
+    )
+    return found if isinstance(found, str) else load.model(load.package(found.package), trust=True)
 
 
 def _fit(prepared: Prepared, run: Run, plan: Plan, console: Console) -> tuple[training.Outcome, dict[str, str]]:
@@ -168,7 +168,8 @@ def _fit(prepared: Prepared, run: Run, plan: Plan, console: Console) -> tuple[tr
     to the end."""
     job, model = prepared.job, prepared.loaded.model
     solved = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    state = loop.start(prepared.loaded, job.recipe, prepared.runtime, prepared.data.task)
+    lessons = teaching.lessons(prepared)
+    state = loop.start(prepared.loaded, job.recipe, prepared.runtime, prepared.data.task, lessons)
     outcome = None
     if job.recipe.epochs:
         outcome = training.train(prepared, run, state, console)
@@ -190,63 +191,3 @@ def _fit(prepared: Prepared, run: Run, plan: Plan, console: Console) -> tuple[tr
     if not math.isfinite(prepared.data.task.score(*outcome).loss):
         raise Diverged("training diverged: the model gives no finite numbers; no package was made: try a lower --lr")
     return outcome, proof
-
-
-def _introduce(prepared: Prepared, run: Run, console: Console) -> None:
-    data, job = prepared.data, prepared.job
-    console.say(
-        f"{job.reference} on {len(data.train)} training and {len(data.val)} validation images"
-        f"{f', and {len(data.test)} test images,' if data.test else ''} {data.task.summary()}, "
-        f"{prepared.runtime.device} -> {run.folder}"
-    )
-    for place, reason in list(data.quarantined.items())[:5]:
-        console.say(f"left out {place!r}: {reason}")
-    if len(data.quarantined) > 5:
-        console.say(f"and {len(data.quarantined) - 5} more, listed in {run.report / 'results.json'}")
-    for note in data.notes:
-        console.say(f"note: {note}")
-    if job.recipe.augment == "strong" and not data.task.mixes:
-        console.say(
-            f"note: images are not mixed, which has no meaning for {data.task.kind}; --augment strong does the rest"
-        )
-    for remark in modality.of(prepared.loaded.inputs).remarks(prepared.loaded.inputs, data.train):
-        console.say(remark)
-
-
-def _package(
-    prepared: Prepared, result: Result, plan: Plan, model: nn.Module, frozen: dict[str, str], pictures: Sequence[Path]
-) -> None:
-    loaded = prepared.loaded
-    others = {"uncompressed": result.uncompressed, "test": result.test}
-    task = prepared.data.task
-    manifest = package.Manifest(
-        job=prepared.job,
-        task=task,
-        inputs=loaded.inputs,
-        base=loaded.base,
-        metrics=result.metrics.public() | {name: found.public() for name, found in others.items() if found},
-        data=_data(prepared),
-        frozen={"tensors": len(frozen), "sha256": digest.of_state(frozen)},
-        settled=plan.settled(),
-        versions=prepared.versions,
-    )
-    proof = selftest.make(replace(loaded, model=model))
-    files = {**extras(loaded, manifest), **({package.PICTURE: pictures[0].read_bytes()} if pictures else {})}
-    manifest = package.write(result.run.package, manifest, model.state_dict(), proof, prepared.base, files)
-    found = package.Package(result.run.package, manifest)  # written, read back and hashed a moment ago
-    load.proved(found, trust=True)
-    (result.run.folder / keeping.FILE).unlink(missing_ok=True)
-
-
-def _data(prepared: Prepared) -> dict[str, Any]:
-    """Return the fingerprints of the images, with a record of those that were trained on, here or in packages below."""
-    train = seen.record((sample.sha256 for sample in prepared.data.train), prepared.seen)
-    return {**prepared.fingerprint, "train": {**prepared.fingerprint["train"], **train}}
-
-
-def extras(loaded: Loaded, manifest: package.Manifest) -> dict[str, bytes]:
-    """Return config.json with its bytes, where the library of the family loads such a package without hubft."""
-    if not loaded.config or manifest.job.package != "full":
-        return {}
-    labels = {"label_names": list(manifest.task.names)} if "label_names" in loaded.config else {}
-    return {package.CONFIG: (json.dumps({**loaded.config, **labels}, indent=1, allow_nan=False) + "\n").encode()}

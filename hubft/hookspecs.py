@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hubft.job import Head
 
 PROJECT = "hubft"
-API = (1, 2)
+API = (1, 3)
 """Of the hooks, major and minor: a new argument or field raises the minor, a removed one the major."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -32,11 +32,15 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 Forward = Callable[["nn.Module", Any], Any]
 """(model, inputs) -> outputs, a tree of tensors."""
 
+Tune = Callable[["nn.Module", float], None]
+"""(model, share) -> None: trains the model, in place, for this share of the run's epochs, one at the least."""
+
 Batch = tuple[Any, Any]
 """(inputs, targets) on the device, each a tree of tensors with a row for each sample. The targets are the task's:
 class indices, int64 `[batch]`, or where Mixup or CutMix is on (training with `--augment strong`), class
 probabilities, float32 `[batch, classes]`; of several labels, and of numbers, float32 `[batch, outputs]`, NaN where one
-is missing; of several heads a dict of these. The criterion takes all of them."""
+is missing; of several heads a dict of these; where there is a teacher, a `hubft.train.lessons.Lesson` of these and of
+what it says. The criterion takes all of them."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,16 @@ class Loaded:
         return self.preprocess
 
 
+@dataclass(frozen=True)
+class Compressed:
+    """What the hook `compress` gives where it changed more than values."""
+
+    model: nn.Module
+    structure: tuple[dict[str, Any], ...] = ()
+    """How its architecture differs from the one it was given: plain records of a `kind` that the core knows
+    (`hubft.compress.structure`), JSON types, by which whoever loads the package changes it again."""
+
+
 @hookspec(firstresult=True)
 def load(name: str, pretrained: bool) -> Loaded:  # type: ignore[empty-body]
     """Return the model called `name` with its original head.
@@ -175,14 +189,18 @@ def train_step(  # type: ignore[empty-body]
 
 @hookspec(firstresult=True)
 def compress(  # type: ignore[empty-body]
-    model: nn.Module, method: str, batches: Iterable[Batch], forward: Forward
-) -> nn.Module:
+    model: nn.Module, method: str, batches: Iterable[Batch], forward: Forward, loaded: Loaded, tune: Tune
+) -> nn.Module | Compressed:
     """Return the compressed model; it may be `model` itself, changed in place.
 
-    :param method: one of the family's or the core's methods.
-    :param batches: calibration batches of training images, as `train_step` gets them.
+    :param method: one of the family's or the core's methods, `NAME` or `NAME:ARGUMENT`; of a chain, one at a time.
+    :param batches: calibration batches of training images, as `train_step` gets them, on the model's device.
     :param forward: how the model is called, as for `train_step`.
-    :raises hubft.JobError: an unknown method; the message lists the known ones.
+    :param loaded: what else is known of the model: its head, its stages, its inputs.
+    :param tune: trains the model as it is now, `tune(model, share)`, by the run's own recipe and with all of it
+        live: for a method that costs what training brings back. While a run is prepared it does nothing.
+    :raises hubft.JobError: an unknown method, or a wrong argument; the message lists the known ones.
 
-    Default: `none`, and `bf16` (every weight rounded to bfloat16, stored at half the size).
+    It is called twice: while the run is prepared, on a copy and two images, so that what cannot be done is told before
+    the training; and after it. Default: the methods of `hubft/compress/table.py`.
     """

@@ -7,12 +7,13 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
+from hubft import methods
 from hubft.base.bounds import check, check_bounds, in_words
-from hubft.base.errors import JobError
+from hubft.base.errors import JobError, Option
 from hubft.base.serialize import settle
 from hubft.recipe import Recipe
 
-__all__ = ["PACKAGE", "Columns", "Compute", "Head", "Job", "Labels", "Recipe", "Reference", "unplaced"]
+__all__ = ["PACKAGE", "Columns", "Compute", "Head", "Job", "Labels", "Recipe", "Reference", "Teaching", "unplaced"]
 
 SMALLEST = 8  # pixels a side: the smallest images that are in use, of digits; what a model asks for is `train.sizes`
 
@@ -132,6 +133,29 @@ class Compute:
 
 
 @dataclass(frozen=True)
+class Teaching:
+    """From whom a model learns beside its labels, and how."""
+
+    teacher: str = ""
+    """Package whose answers the model learns beside the labels: folder of a run or of a package, or owner/name."""
+    temperature: float = 0.0
+    """By which the logits of both are divided before they are compared; 0 is the task's own: 4 for classes and
+    labels; numbers have none."""
+    imitation: float = 0.9
+    """Share of the teacher's answers in the loss; the labels have the rest."""
+    hints: float = 0.0
+    """Weight of the features of stages, held against the teacher's through linear adapters; 0 leaves them out."""
+    baseline: bool = True
+    """Also train the same model without the teacher, in the run's folder, to tell what the teacher is worth."""
+
+    def __post_init__(self) -> None:
+        settle(self)
+        check_bounds("temperature", self.temperature, 0.0, 100.0)
+        check_bounds("imitation", self.imitation, 0.0, 1.0)
+        check_bounds("hints", self.hints, 0.0, 1e3)
+
+
+@dataclass(frozen=True)
 class Job:
     """Everything that defines a run.
 
@@ -149,6 +173,7 @@ class Job:
     head: Head = field(default_factory=Head)
     recipe: Recipe = field(default_factory=Recipe)
     compute: Compute = field(default_factory=Compute)
+    teaching: Teaching = field(default_factory=Teaching)
     size: int = 0
     """Side of the model's input, 8 pixels or more; 0 is the model's own."""
     holdout: float = 0.2
@@ -156,7 +181,10 @@ class Job:
     white: int = 0
     """Value of 16-bit grey that is white; 0: the smallest of 255, 511 to 65535 that no training image exceeds."""
     compress: str = "none"
-    """How the trained model is compressed: none, bf16, or a method of the family."""
+    """How the trained model is compressed, by commas: none, bf16, int8, prune:RATIO, or a method of the family."""
+    max_drop: float | None = None
+    """Points that a method of --compress may cost, of the headline on validation data, in hundredths; of an error such
+    as RMSE, percent of it. What costs more is left out."""
     package: Literal["full", "delta"] = "full"
     """full: all weights; delta: only what differs from the base, which is then needed to load it."""
     keep_anyway: bool = False
@@ -171,6 +199,9 @@ class Job:
         check(self.size == 0 or SMALLEST <= self.size <= 4096, "size", self.size, own, in_words(SMALLEST, 4096))
         check_bounds("holdout", self.holdout, 0.01, 0.9)
         check_bounds("white", self.white, 0, 65535)
+        methods.parse(self.compress)
+        if self.max_drop is not None:
+            check_bounds("max_drop", self.max_drop, 0.0, 100.0)
 
     @property
     def family(self) -> str:
@@ -184,13 +215,24 @@ class Job:
         """Return the job for a head of that many outputs."""
         return dataclasses.replace(self, head=dataclasses.replace(self.head, outputs=outputs))
 
+    def taught_by(self, teacher: str) -> Job:
+        """Return the job of the same model, with a teacher.
+
+        :raises JobError: it has one.
+        """
+        if self.teaching.teacher:
+            raise JobError(Option("teacher"), f" {self.teaching.teacher!r}: the teacher is named already, {teacher!r}")
+        return dataclasses.replace(self, teaching=dataclasses.replace(self.teaching, teacher=teacher))
+
     def published(self) -> Job:
         """Return the job as a package states it: without the paths of this machine, or the name of its user."""
         needed = self.package == "delta"  # then the package that it starts from must be found again
         reference = self.reference if needed else unplaced(self.reference)
         labels = dataclasses.replace(self.labels, images="")
         data = _named(Path(self.data), "data")
-        return dataclasses.replace(self, reference=reference, data=data, labels=labels, output="")
+        teacher = unplaced(f"{PACKAGE}:{self.teaching.teacher}").partition(":")[2]
+        teaching = dataclasses.replace(self.teaching, teacher=teacher) if teacher else self.teaching
+        return dataclasses.replace(self, reference=reference, data=data, labels=labels, teaching=teaching, output="")
 
 
 def unplaced(reference: str) -> str:

@@ -120,6 +120,12 @@ class Modality(Protocol):
     def ready(self, inputs: Images, runtime: Runtime) -> Callable[[Any], Any]:
         """Return what makes a collated batch of views the model's inputs, on its device."""
 
+    def conversion(self, given: Images, wanted: Images) -> Callable[[Any], Any]:
+        """Return what makes of the inputs of one model those of another: the same pictures, as that takes them.
+
+        :raises JobError: that cannot be.
+        """
+
     def mixing(self, outputs: int, seed: int) -> Callable[[Batch, int], Batch] | None:
         """Return what mixes a batch with itself at a step, where `--augment strong` does so; else None."""
 

@@ -59,10 +59,16 @@ class Options(TypedDict, total=False):
     workers: int
     cache: float
     checkpoint_every: int
+    teacher: str
+    temperature: float
+    imitation: float
+    hints: float
+    baseline: bool
     size: int
     holdout: float
     white: int
     compress: str
+    max_drop: float | None
     package: Literal["full", "delta"]
     keep_anyway: bool
     output: str | Path

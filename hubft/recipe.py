@@ -96,7 +96,6 @@ class Recipe:
         settle(self)
         rules.parse(self.train)
         check_bounds("epochs", self.epochs, 0, 100_000)
-        check(self.epochs > 0 or self.probe, "epochs", self.epochs, "one or more where there is no ", Option("probe"))
         check(not self.budget or 0 < self.seconds <= 1e8, "budget", self.budget, "a time such as 90s, 5m or 1h")
         check_bounds("batch_size", self.batch_size, 1, 65536)
         few = 1 <= self.accumulate <= self.batch_size

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hubft import hookimpl
+from hubft.compress import structure
 from hubft.families import plugins
 from hubft.families.build import adapt, build, load_base
 from hubft.families.stages import under
@@ -35,6 +36,7 @@ def load(name: str, pretrained: bool) -> Loaded:
     found = parent.named(name)
     job = found.manifest.built
     loaded = build(plugins.manager(job.family), job, pretrained=False)
+    loaded = structure.build(loaded, found.manifest.structure)
     if pretrained:
         loaded.model.load_state_dict(load_model(hub.package(name), trust=True).state_dict())
     return replace(loaded, preprocess=found.manifest.inputs, base=found.base())
@@ -50,6 +52,7 @@ def adapt_head(loaded: Loaded, head: Head) -> Loaded:
     pm = plugins.manager(job.family)
     size = loaded.preprocess.size[0]
     original = load_base(pm, replace(job, size=size), pretrained=False)
+    original = structure.build(original, parent.named(loaded.base.reference.partition(":")[2]).manifest.structure)
     state, known = original.model.state_dict(), loaded.model.state_dict()
     last = original.stages[list(original.stages)[-1]]
     state.update({n: known[n] for n in state if n in known and not any(under(n, prefix) for prefix in last)})

@@ -4,7 +4,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from hubft import Head, Job
-from hubft.job import Compute, Labels, Recipe
+from hubft.job import Compute, Labels, Recipe, Teaching
 
 EVERY_FIELD = Job(
     "timm:resnet18.a1_in1k",
@@ -41,10 +41,12 @@ EVERY_FIELD = Job(
         seed=5,
     ),
     compute=Compute("cpu", "bf16", "channels_last", "on", 3, 2, 1.5, 50),
+    teaching=Teaching("runs/teacher", 3.0, 0.7, 0.1, False),
     size=64,
     holdout=0.3,
     white=4095,
     compress="bf16",
+    max_drop=1.5,
     package="delta",
     keep_anyway=True,
     output="runs/mine",

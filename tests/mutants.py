@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hubft import Head, Loaded, hookimpl
-from hubft.compress import quantize
+from hubft.compress import bf16, table
 from hubft.families import defaults, stages
 from hubft.hookspecs import Batch, call
 
@@ -268,7 +268,14 @@ class Float32Only(Correct):
 class Lossy(Correct):
     @hookimpl
     def compress(self, model: nn.Module, method: str) -> nn.Module | None:
-        return quantize.bf16(model) if method == "none" else None
+        return bf16.rounded(model) if method == "none" else None
+
+
+@fails("int8_keeps_a_scale_a_channel")
+class Uneven(Correct):
+    @hookimpl
+    def compress(self, model: nn.Module, method: str) -> nn.Module | None:
+        return bf16.rounded(model) if method == "int8" else None
 
 
 @fails("own_methods_stay_in_tolerance")
@@ -287,7 +294,7 @@ class Crude(Correct):
 class Indifferent(Correct):
     @hookimpl
     def compress(self, model: nn.Module, method: str) -> nn.Module | None:
-        return None if method in defaults.METHODS else model
+        return None if method in ("none", *table.METHODS) else model
 
 
 @fails("saved_files_hold_no_pickle")

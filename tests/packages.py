@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from hubft import Base, Head, Job, engine
+from hubft import Base, Head, Job, methods
 from hubft.base import digest
 from hubft.families import plugins
-from hubft.families.build import adapt, load_base
+from hubft.families.build import adapt, compressed, load_base
 from hubft.publish import manifest, package, selftest
+from hubft.run import left
 from hubft.tasks.classification import Classification
 
 CLASSES = ("ant", "bee", "cat")
@@ -46,11 +47,14 @@ def write(
         for name, tensor in loaded.model.state_dict().items():
             if name.startswith(loaded.head) or "running" in name:
                 tensor.copy_(torch.rand(tensor.shape, generator=random))
-    pm.hook.compress(model=loaded.model, method=job.compress, batches=(), forward=loaded.forward)
+    structure: tuple[dict[str, Any], ...] = ()
+    for method in map(str, methods.parse(job.compress)):
+        made = compressed(pm, loaded, method, [(torch.zeros(2, 3, *loaded.preprocess.size), torch.zeros(2))])
+        loaded, structure = replace(loaded, model=made.model), (*structure, *made.structure)
     base = base or replace(loaded.base, sha256=digest.of_state(base_digests))
-    facts = package.Manifest(job, Classification(classes), loaded.preprocess, base, metrics=ACCURACY)
+    facts = package.Manifest(job, Classification(classes), loaded.preprocess, base, ACCURACY, structure=structure)
     test = selftest.make(loaded)
-    package.write(folder, facts, loaded.model.state_dict(), test, base_digests, engine.extras(loaded, facts))
+    package.write(folder, facts, loaded.model.state_dict(), test, base_digests, left.extras(loaded, facts))
     return loaded.model.eval()
 
 

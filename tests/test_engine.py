@@ -209,11 +209,15 @@ def test_grey_of_12_bits_in_files_of_16_fills_the_range(tmp_path: Path, asked: i
     assert said.about("16-bit grey") == [f"16-bit grey from 0, black, to {white}, white; --white sets it"]
     assert not unsaid.about("16-bit grey")
     shown, expected = (
-        list(inference.predict(load.package(result.run.folder), [tmp_path / kind / "val" / "dark" / "0.png"]))
+        list(
+            inference.predict(
+                load.opened(load.package(result.run.folder)), [tmp_path / kind / "val" / "dark" / "0.png"]
+            )
+        )
         for result, kind in ((deep, "deep"), (flat, "flat"))
     )
     assert shown[0].said == expected[0].said and shown[0].said["probabilities"]
-    numbers = inference.evaluate(load.package(deep.run.folder), tmp_path / "deep").metrics
+    numbers = inference.evaluate(load.opened(load.package(deep.run.folder)), tmp_path / "deep").metrics
     assert numbers.loss == pytest.approx(deep.metrics.loss, rel=1e-6)
 
 

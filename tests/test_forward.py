@@ -15,7 +15,7 @@ from torch import nn
 
 from hubft import engine, hookimpl
 from hubft.families import plugins
-from hubft.families.build import build
+from hubft.families.build import build, compressed
 from hubft.hookspecs import Batch, Forward
 from hubft.share import inference, load
 from hubft.testing import check_family
@@ -47,10 +47,10 @@ def test_a_run_of_it_ends_as_that_of_the_plain_model(tmp_path: Path, recipe: dic
     assert all(torch.equal(plain[name], keyed[name]) for name in plain)
     if recipe["train"] == "head":
         assert len([line for line in told.about("cache") if "computed once" in line]) == 2, told.lines
-    package = load.package(tmp_path / "keyed")
-    assert inference.evaluate(package, data).metrics.values["accuracy"] == metrics.values["accuracy"]
+    keyed_package = load.opened(load.package(tmp_path / "keyed"))
+    assert inference.evaluate(keyed_package, data).metrics.values["accuracy"] == metrics.values["accuracy"]
     images = sorted((data / "val").glob("*/*"))
-    answers = [list(inference.predict(load.package(tmp_path / name), images)) for name in ("toy", "keyed")]
+    answers = [list(inference.predict(load.opened(load.package(tmp_path / name)), images)) for name in ("toy", "keyed")]
     assert answers[0] == answers[1] and not any(answer.error for answer in answers[1])
 
 
@@ -77,5 +77,5 @@ def test_the_hooks_are_given_how_the_model_is_called() -> None:
     pm.register(Listening())
     batch = (torch.zeros(2, 3, 32, 32), torch.tensor([0, 1]))
     step = pm.hook.train_step(model=loaded.model, batch=batch, criterion=nn.CrossEntropyLoss(), forward=loaded.forward)
-    pm.hook.compress(model=loaded.model, method="none", batches=(), forward=loaded.forward)
+    compressed(pm, loaded, "none", ())
     assert given == [loaded.forward] * 2 and loaded.forward.__name__ == "by_keyword" and step["outputs"].shape == (2, 3)

@@ -186,6 +186,9 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {  # field: (accepted, refused)
     "compute.threads": ([0, 1024], [-1, 1025]),
     "compute.cache": ([0.0, 1e6], [-0.1, float("inf"), float("nan")]),
     "compute.workers": ([-1, 1024], [-2, 1025]),
+    "teaching.temperature": ([0.0, 100.0], [-0.1, 101.0, float("nan")]),
+    "teaching.imitation": ([0.0, 1.0], [-0.1, 1.1, float("nan")]),
+    "teaching.hints": ([0.0, 1e3], [-0.1, 1001.0, float("nan")]),
     "compute.checkpoint_every": ([0, 2**31], [-1, 2**31 + 1]),
 }
 
@@ -235,7 +238,7 @@ def test_what_python_has_in_place_of_plain_values_is_taken(tmp_path: Path) -> No
     job = Job(Loud("toy:small"), tmp_path / "flowers", head=head, recipe=recipe, output=tmp_path)
     assert job == from_dict(Job, json.loads(json.dumps(to_dict(job))))
     types = {type(value) for value in leaves(job).values()}
-    assert types == {str, int, float, bool, tuple} and type(job.head.hidden[0]) is int
+    assert types == {str, int, float, bool, tuple, type(None)} and type(job.head.hidden[0]) is int
     assert (job.reference, job.data, job.output) == ("toy:small", str(tmp_path / "flowers"), str(tmp_path))
     assert (job.recipe.epochs, job.recipe.lr, job.recipe.clip, job.recipe.stage_lr) == (3, 0.5, 2.0, ("a=1",))
 
@@ -270,12 +273,6 @@ def test_a_budget_is_a_time_or_is_refused(text: str, seconds: float | None) -> N
             Recipe(budget=text)
     else:
         assert Recipe(budget=text).seconds == seconds
-
-
-def test_a_run_has_a_probe_or_an_epoch() -> None:
-    assert Recipe(epochs=0).probe
-    with pytest.raises(JobError, match=r"^epochs 0: must be one or more where there is no probe$"):
-        Recipe(epochs=0, probe=False)
 
 
 def test_a_published_job_keeps_no_path_of_this_machine() -> None:

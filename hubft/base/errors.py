@@ -9,6 +9,7 @@ HubftError                 everything that a user can mend; the command line pri
 ├── CheckpointError        a run that cannot be resumed
 ├── HubError               a Hub that refuses, that cannot be reached, or that holds something else
 ├── WriteError             a disk that is full, or a folder that cannot be written
+├── ExportError            a model that a format cannot hold, or a file that is not as good as its package
 └── PackageError           a package that is incomplete, altered, or that does not fit its model
     ├── DamagedPackage     a package of which a file is missing, cut or altered
     └── BaseMismatch       a delta whose base has other bytes here
@@ -78,6 +79,10 @@ class HubError(HubftError):
 
 class WriteError(HubftError):
     """A disk that is full, or a folder that cannot be written."""
+
+
+class ExportError(HubftError):
+    """A model that a format cannot hold, or a file that is not as good as its package."""
 
 
 class PackageError(HubftError):

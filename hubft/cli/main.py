@@ -15,18 +15,24 @@ from hubft.base import distributions, files
 from hubft.base.console import Console, give_up_output
 from hubft.base.display import visible
 from hubft.base.errors import Diverged, HubftError, Incomplete, JobError, Stopped, suggest
-from hubft.cli import catalogue, families, package, share
+from hubft.cli import catalogue, deploy, families, package, share
 from hubft.cli.options import Trust
-from hubft.cli.printing import print_metrics
+from hubft.cli.printing import print_beside, print_metrics
 from hubft.families import plugins
-from hubft.job import Compute, Head, Job, Labels, Recipe
+from hubft.job import Compute, Head, Job, Labels, Recipe, Teaching
 from hubft.machine import process_setup
 
 if TYPE_CHECKING:
     from hubft.engine import Result
 
 # The parts of a job are flags of their own, without a prefix, each part a group of the help.
-for part, title in ((Labels, "Labels"), (Head, "Head"), (Recipe, "Recipe"), (Compute, "Machine")):
+for part, title in (
+    (Labels, "Labels"),
+    (Head, "Head"),
+    (Recipe, "Recipe"),
+    (Compute, "Machine"),
+    (Teaching, "Teacher"),
+):
     Parameter(name="*", group=Group(title, sort_key=len(title)), parse=r"^(?!outputs$)")(part)
 
 ALONE = "--resume takes everything from the run's job.json, and no other option than --data and --keep-anyway"
@@ -77,7 +83,7 @@ def main() -> NoReturn:
 
 
 def _resumes(words: list[str]) -> bool:
-    return words[:1] == ["finetune"] and any(word.partition("=")[0] == "--resume" for word in words)
+    return words[:1] in (["finetune"], ["distill"]) and any(word.partition("=")[0] == "--resume" for word in words)
 
 
 def _line(error: Exception) -> str:
@@ -121,11 +127,34 @@ def finetune(
     plugins.find(job.family, typed=True)
     from hubft.run import data
 
+    if job.teaching != Teaching():  # told before the images are read
+        from hubft.run import teacher
+
+        teacher.named(job)
     found = data.read(job)
     from hubft import engine
 
     console = Console()
     _conclude(engine.finetune(job, console, found, trust=trust), console)
+
+
+@app.command
+def distill(teacher: str, /, job: Annotated[Job | None, Parameter(name="*")] = None, *, trust: Trust = False) -> None:
+    """Fine-tune REFERENCE on the images in DATA and on what the package TEACHER says of them.
+
+    It is a run of `finetune` with --teacher: the same options, report and package. Beside it stands the same model
+    fine-tuned without the teacher.
+
+    Parameters
+    ----------
+    teacher
+        Folder of a run or of a package, or owner/name on the Hugging Face Hub; it knows the classes of DATA.
+    """
+    if job is None:
+        raise JobError(
+            "distill needs TEACHER, REFERENCE and DATA: hubft distill runs/big timm:resnet18.a1_in1k flowers/"
+        )
+    finetune(job.taught_by(teacher), trust=trust)
 
 
 @on_resume.default
@@ -166,6 +195,8 @@ def _conclude(result: Result, console: Console) -> None:
     print_metrics(console, result.metrics, "as packaged")
     if result.test:
         print_metrics(console, result.test, "the same on the test part, measured once")
+    if result.beside:
+        print_beside(console, result.metrics, result.beside)
     console.say(f"report   {result.run.report}")
     console.say(f"package  {result.run.package}")
     foreign = lines.foreign(packages.read(result.run.package, verify=False).manifest)
@@ -189,6 +220,7 @@ def demo(*, output: Path = Path("runs/demo")) -> None:
 app.command(package.evaluate)
 app.command(package.predict)
 app.command(package.show)
+app.command(deploy.export)
 app.command(share.push)
 app.command(share.pull)
 app.command(families.app)

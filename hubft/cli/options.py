@@ -6,8 +6,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-# Loading the fine-tune of a torch.hub repository runs that repository's code: only on request.
-Trust = Annotated[bool, Parameter(negative=(), help="Run the code of torch.hub repositories that were fine-tuned.")]
+# Loading the fine-tune of a torch.hub repository runs that repository's code, and some exported files are code: only on
+# request.
+Trust = Annotated[
+    bool,
+    Parameter(negative=(), help="Run the code of torch.hub repositories that were fine-tuned, and of exported files."),
+]
 
 Private = Annotated[
     bool | None,

@@ -35,7 +35,7 @@ def evaluate(
     Parameters
     ----------
     package
-        Folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
+        Folder of a run or of a package, owner/name[@revision] on the Hugging Face Hub, or a file of `export`.
     data
         Folder with val/CLASS/*, test/CLASS/* or CLASS/*, taken in this order; or a table. The classes must be the
         package's.
@@ -52,12 +52,13 @@ def evaluate(
         raise JobError("--json has the confusion matrix in it: leave out --matrix")
     with printing.lines_file(predictions, "--predictions") if predictions else nullcontext() as file:
         reading.check(data)  # what is wrong is told before seconds go into importing torch
-        from hubft.share import inference, load
+        from hubft.deploy.export import opening
+        from hubft.share import inference
 
         console = Console()
-        found = load.package(package)
+        found = opening.opened(package, trust)
         task = found.manifest.task
-        measured = inference.evaluate(found, data, trust, console, columns)
+        measured = inference.evaluate(found, data, console, columns)
         if file:
             printing.write_outcomes(measured.outcomes, task, *file)
     if as_json:
@@ -82,7 +83,7 @@ def predict(
     Parameters
     ----------
     package
-        Folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
+        Folder of a run or of a package, owner/name[@revision] on the Hugging Face Hub, or a file of `export`.
     images
         Files, folders of them, and tables that name them.
     top
@@ -100,12 +101,13 @@ def predict(
 
     check(top is None or top >= 1, "top", top, "1 or more")
     pictures = asked.pictures(images, input)  # what is wrong is told before seconds go into importing torch
-    from hubft.share import inference, load
+    from hubft.deploy.export import opening
+    from hubft.share import inference
 
     console, number = Console(), len(pictures.inputs)
     with printing.answers_to(console, output, as_json, as_csv) as (form, write):
-        found = load.package(package)
-        answers = console.counted(inference.answers(found, pictures.inputs, trust), number, "image")
+        found = opening.opened(package, trust)
+        answers = console.counted(inference.answers(found, pictures.inputs), number, "image")
         failed = printing.print_answers(console, answers, found.manifest.task, form, top, pictures, write)
     if failed:
         raise Incomplete(f"{failed:,} of {number:,} images have no answer; the reason stands by each")

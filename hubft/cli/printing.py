@@ -18,6 +18,7 @@ from hubft.tasks.metrics import number, title
 if TYPE_CHECKING:
     from hubft.data.asked import Pictures
     from hubft.publish.package import Package
+    from hubft.run.beside import Beside
     from hubft.share.inference import Answer, Evaluation, Outcome
     from hubft.tasks.metrics import Metrics
     from hubft.tasks.task import Task
@@ -157,6 +158,14 @@ def print_metrics(console: Console, metrics: Metrics, what: str) -> None:
     rows = [[title(name), measured] for name, measured in metrics.values.items()]
     of = f"{what}: {metrics.head.n} images"
     console.table(["metric", "value, 95 % interval"], [*rows, ["loss", number(metrics.loss)]], title=of)
+
+
+def print_beside(console: Console, metrics: Metrics, beside: Beside) -> None:
+    """Print what a model reached beside its teacher and the same model without it."""
+    models = {"the teacher": beside.teacher, "the model without it": beside.without, "the model, taught": metrics}
+    rows = [[name, found.head] for name, found in models.items() if found]
+    console.table(["model", f"{title(metrics.headline)}, 95 % interval"], rows, title="on the validation images")
+    console.say(f"beside   {beside}")
 
 
 def print_details(console: Console, task: Task, metrics: Metrics, matrix: bool) -> None:

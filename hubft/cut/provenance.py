@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import PIL
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from hubft.base import digest
 from hubft.cut.calls import PLAIN
@@ -23,7 +24,7 @@ from hubft.inputs import Images
 
 SCHEMA = 1  # of the files
 CODE = (
-    *("images/*.py", "cut/*.py", "train/loader.py", "machine/runtime.py"),
+    *("images/*.py", "cut/*.py", "train/loader.py", "train/lessons.py", "machine/runtime.py"),
     *("base/batches.py", "base/draws.py", "base/keys.py", "base/store.py"),
 )
 """What the bits of features depend on, below `hubft/`: pixels, transforms, draws, batches, and where all that runs."""
@@ -71,9 +72,22 @@ class Source:
 def prefix(cut: Cut) -> str:
     """Return the sha256 of what computes the features: weights, buffers, structure, and the source of every class."""
     modules = {name: module for name, module in cut.model.named_modules() if not among(name, cut.behind)}
+    return _computing(f"{cut.entry} {cut.place}", cut.tensors(), modules)
+
+
+def whole(model: nn.Module, what: str) -> str:
+    """Return the sha256 of what computes all that a model gives.
+
+    :param what: of that is kept, and how inputs are made its own.
+    """
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return _computing(what, tensors, dict(model.named_modules()))
+
+
+def _computing(what: str, tensors: Mapping[str, Tensor], modules: Mapping[str, nn.Module]) -> str:
     parts = {
-        "entry": f"{cut.entry} {cut.place}",
-        "tensors": digest.of_state(digest.of_tensors(cut.tensors())),
+        "entry": what,
+        "tensors": digest.of_state(digest.of_tensors(tensors)),
         "modules": {name: _structure(module) for name, module in modules.items()},
         "sources": {module: _source(module) for module in {type(m).__module__ for m in modules.values()}},
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from hubft.base.errors import FamilyError, JobError, Option, PackageError
+from hubft.compress import structure
 from hubft.families import plugins, stages
-from hubft.hookspecs import Loaded
+from hubft.hookspecs import Batch, Compressed, Loaded, Tune
 from hubft.job import PACKAGE, Head, Job
 
 ASKED: ContextVar[int] = ContextVar("size", default=0)
@@ -30,6 +31,10 @@ def asked_size(size: int) -> Iterator[None]:
         yield
     finally:
         ASKED.reset(token)
+
+
+def untuned(model: nn.Module, share: float) -> None:
+    """Train nothing: the `tune` of a compression that is only tried."""
 
 
 def load_base(pm: pluggy.PluginManager, job: Job, pretrained: bool) -> Loaded:
@@ -76,6 +81,25 @@ def headed(pm: pluggy.PluginManager, loaded: Loaded, head: Head) -> Loaded:
 def build(pm: pluggy.PluginManager, job: Job, pretrained: bool) -> Loaded:
     """Return the job's model with its new head: with the base's weights, or the architecture alone."""
     return adapt(pm, job, load_base(pm, job, pretrained))
+
+
+def compressed(
+    pm: pluggy.PluginManager, loaded: Loaded, method: str, batches: Iterable[Batch], tune: Tune = untuned
+) -> Compressed:
+    """Return what the hook `compress` makes of a model, its records checked.
+
+    :raises FamilyError: a family's method gives something else than a model, or records that nobody can do again.
+    """
+    its = {"model": loaded.model, "forward": loaded.forward, "loaded": loaded}
+    made = pm.hook.compress(method=method, batches=batches, tune=tune, **its)
+    made = Compressed(made) if isinstance(made, nn.Module) else made
+    if not isinstance(made, Compressed) or not isinstance(made.model, nn.Module):
+        raise FamilyError(f"the hook `compress` gave {type(made).__name__} for {method!r}, not a model or Compressed")
+    try:
+        structure.check(made.structure)
+    except PackageError as error:
+        raise FamilyError(f"the hook `compress` gave for {method!r} what no package can state: {error}") from error
+    return made
 
 
 def family_of(job: Job, trust: bool, typed: bool = False) -> pluggy.PluginManager:

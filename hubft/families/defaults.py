@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
 
-from hubft.base.errors import FamilyError, JobError, Option, suggest
-from hubft.compress import quantize
+from hubft.base.errors import FamilyError
+from hubft.compress import table
+from hubft.compress.work import Work
 from hubft.families import pooling, stages
-from hubft.hookspecs import Batch, Forward, Loaded, hookimpl
+from hubft.hookspecs import Batch, Compressed, Forward, Loaded, Tune, hookimpl
 from hubft.job import Head
 
 Layer = Callable[[int, int], Any]
-METHODS: dict[str, Callable[[nn.Module], nn.Module]] = {"none": lambda model: model, "bf16": quantize.bf16}
 
 
 @hookimpl
@@ -72,9 +73,5 @@ def train_step(model: nn.Module, batch: Batch, criterion: nn.Module, forward: Fo
 
 
 @hookimpl
-def compress(model: nn.Module, method: str) -> nn.Module:
-    if method not in METHODS:
-        raise JobError(
-            Option("compress"), f" {method!r}: known methods are {', '.join(METHODS)}.{suggest(method, METHODS)}"
-        )
-    return METHODS[method](model)
+def compress(model: nn.Module, method: str, batches: Iterable[Batch], loaded: Loaded, tune: Tune) -> Compressed:
+    return table.apply(method, Work(replace(loaded, model=model), batches, tune))

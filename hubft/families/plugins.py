@@ -107,11 +107,17 @@ def manager(name: str) -> pluggy.PluginManager:
     """
     family = find(name)
     plugin = imported(family)
+    pm = core()
+    register(pm, family, plugin)
+    return pm
+
+
+def core() -> pluggy.PluginManager:
+    """Return a fresh manager with the five hooks and the core's defaults, and no family."""
     from hubft.families import defaults  # imports torch: what is unknown or broken is told without it
 
     pm = hooks()
     pm.register(defaults, name="defaults")
-    register(pm, family, plugin)
     return pm
 
 

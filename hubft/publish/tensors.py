@@ -1,8 +1,10 @@
 """Tensors in a safetensors file: checked against the model before anything is allocated, narrowed without loss.
 
 Storage rule: where every float32 tensor of a file holds only values that bfloat16 holds too, all of them are
-stored as bfloat16, at half the size. Reading widens them again, to equal values. All or nothing, so an
-uncompressed package keeps plain float32.
+stored as bfloat16, at half the size. Else, where every one of two or more dimensions holds only what int8 with a scale
+for each channel holds (`hubft/compress/int8.py`), these are stored so, at a quarter: `NAME` is int8, and `NAME..scale`
+bfloat16 `[channels]`, a name that no parameter can have, for no part of one is empty. Reading widens them again, to
+equal values. All or nothing, so an uncompressed package keeps plain float32.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import safetensors.torch
@@ -19,8 +22,11 @@ from torch import Tensor
 
 from hubft.base.errors import PackageError
 from hubft.base.files import save_file
+from hubft.compress import int8
 
 HEADER_LIMIT = 8 * 2**20  # bytes; that of a ResNet-50 has 29 kB, and 87 MB of empty tensors take 21 s to parse
+
+SCALE = "..scale"
 
 DTYPES = {
     "F64": torch.float64,
@@ -37,42 +43,91 @@ DTYPES = {
 
 
 def save(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write the tensors to a new file, by the storage rule."""
+    """Write a model's tensors to a new file, by the storage rule."""
+    save_file(stored(tensors, f"{path.name} was not written"), path)
+
+
+def save_plain(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write finite tensors that are no weights to a new file, as they are."""
+    require_finite(f"{path.name} was not written", tensors)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+
+
+def size(tensors: Mapping[str, Tensor]) -> int:
+    """Return how many bytes the tensors of a file take that `save` would write, without its header."""
+    return sum(tensor.nbytes for tensor in stored(tensors, "the model").values())
+
+
+def in_int8(tensors: Mapping[str, Tensor]) -> bool:
+    """Tell whether `save` would write int8 with scales."""
+    return any(name.endswith(SCALE) for name in stored(tensors, "the model"))
+
+
+def stored(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """Return tensors as the storage rule has them, on the CPU, no two in one memory: tied ones once, by the first name.
+
+    :param where: how an error begins.
+    :raises PackageError: something that is no tensor, or a number that is not finite.
+    """
     plain: dict[str, Tensor] = {}
-    seen: set[int] = set()
+    seen: dict[int, list[Tensor]] = {}
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
             raise PackageError(f"the model's state holds {name}, a {type(tensor).__name__}: only tensors are packaged")
-        tensor = tensor.detach().cpu().contiguous()
-        place = tensor.untyped_storage().data_ptr()
-        plain[name] = tensor.clone() if place in seen else tensor  # safetensors refuses tensors that share memory
-        seen.add(place)
-    require_finite(f"{path.name} was not written", plain)
+        beside = seen.setdefault(tensor.untyped_storage().data_ptr(), [])
+        if any(_same(tensor, other) for other in beside):
+            continue
+        whole = tensor.detach().cpu().contiguous()
+        plain[name] = whole.clone() if beside else whole  # safetensors refuses tensors that share memory
+        beside.append(tensor)
+    require_finite(where, plain)
     wide = [name for name, tensor in plain.items() if tensor.dtype == torch.float32]
     if all(torch.equal(plain[name], plain[name].bfloat16().float()) for name in wide):
-        plain |= {name: plain[name].bfloat16() for name in wide}
-    save_file(plain, path)
+        return plain | {name: plain[name].bfloat16() for name in wide}
+    return plain | _scaled({name: plain[name] for name in wide if int8.takes(plain[name])})
 
 
-def read(path: Path, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Tell whether tensors of one memory are one: tied, not parts or views of each other."""
+    places = [(t.storage_offset(), t.shape, t.stride(), t.dtype) for t in (one, other)]
+    return places[0] == places[1] and one.numel() > 0
+
+
+def _scaled(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights as int8 with their scales; nothing, where one of them has other bits then."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        q, scale = int8.quantized(tensor)
+        if not torch.equal(int8.widened(q, scale).view(torch.int32), tensor.view(torch.int32)):
+            return {}
+        found |= {name: q, name + SCALE: scale}
+    return found
+
+
+def read(path: Path, like: Mapping[str, Tensor], tied: Mapping[str, str] = MappingProxyType({})) -> dict[str, Tensor]:
     """Return the file's tensors, which must be those of `like` in name, shape and dtype; nobody reads its values.
 
     They are mapped from the file, copy on write: whoever writes to the tensors does not write to the file.
 
+    :param tied: names that the file need not have, each with that of the tensor that it is, too.
+
     :raises PackageError: not a safetensors file, other tensors than those of `like`, or a number that is not finite.
     """
     stored = header(path)
-    same_names(path.name, stored, like)
+    scaled = [n for n, (dtype, _) in stored.items() if dtype == torch.int8 and n in like and int8.takes(like[n])]
+    wanted = {n: (t.dtype, tuple(t.shape)) for n, t in like.items() if n in stored or n not in tied}
+    wanted |= {name + SCALE: (torch.bfloat16, wanted[name][1][:1]) for name in scaled}
+    same_names(path.name, stored, wanted)
     for name, (dtype, shape) in stored.items():
-        wanted = like[name]
-        narrowed = dtype == torch.bfloat16 and wanted.dtype == torch.float32
-        if shape != tuple(wanted.shape) or not (dtype == wanted.dtype or narrowed):
-            raise PackageError(
-                f"{path.name}: {name} is {dtype} {list(shape)}, where the model has {wanted.dtype} {list(wanted.shape)}"
-            )
+        its, size = wanted[name]
+        narrowed = its == torch.float32 and (dtype == torch.bfloat16 or name in scaled)
+        if shape != size or not (dtype == its or narrowed):
+            raise PackageError(f"{path.name}: {name} is {dtype} {list(shape)}, where the model has {its} {list(size)}")
     found = mapped(path)
     require_finite(path.name, found)
-    return {name: tensor.to(like[name].dtype) for name, tensor in found.items()}
+    weights = {name: int8.widened(found[name], found.pop(name + SCALE)) for name in scaled}
+    require_finite(path.name, weights)  # a scale near the largest number can give infinity
+    return {name: tensor.to(like[name].dtype) for name, tensor in {**found, **weights}.items()}
 
 
 def require_finite(where: str, tensors: Mapping[str, Tensor]) -> None:

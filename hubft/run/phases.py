@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import torch
@@ -74,15 +74,15 @@ def inputs(prepared: Prepared, phase: Phase, step: int) -> Inputs:
     job = prepared.job
     found = UNCUT if job.recipe.augment == "strong" else find(prepared, phase.live)
     if isinstance(found, str):
-        return _whole(prepared, phase, step, 0, "" if found == UNCUT else f"its frozen part runs every time: {found}")
+        return whole(prepared, phase, step, 0, "" if found == UNCUT else f"its frozen part runs every time: {found}")
     if not repeats(prepared, phase):
-        return _whole(prepared, phase, step, job.recipe.views, "")
+        return whole(prepared, phase, step, job.recipe.views, "")
     views = sorted({epoch % job.recipe.views for epoch in phase.epochs})
     train = features(prepared, found, prepared.training, prepared.forward, views)
     held = features(prepared, found, prepared.validation, prepared.exact, [0])
     if isinstance(train, str) or isinstance(held, str):
         reason = train if isinstance(train, str) else held
-        return _whole(prepared, phase, step, job.recipe.views, f"its frozen part is not cached: {reason}")
+        return whole(prepared, phase, step, job.recipe.views, f"its frozen part is not cached: {reason}")
     sampler = _sampler(prepared, phase, step, job.recipe.views)
     note = f"features before {found.entry} {'computed once' if train.computed else 'found in the cache'}, "
     note += f"{len(views)} views of each image" if len(views) > 1 else "of images as they are: --views 4 augments three"
@@ -94,7 +94,11 @@ def repeats(prepared: Prepared, phase: Phase) -> bool:
     return prepared.job.recipe.augment != "strong" and len(phase.epochs) > prepared.job.recipe.views
 
 
-def _whole(prepared: Prepared, phase: Phase, step: int, views: int, note: str) -> Inputs:
+def whole(prepared: Prepared, phase: Phase, step: int, views: int, note: str) -> Inputs:
+    """Return what a phase computes on where the whole model runs.
+
+    :param views: through which the epochs go; 0 gives each its own.
+    """
     sampler = _sampler(prepared, phase, step, views)
     return Inputs(loader.batches(prepared.training, sampler, prepared.runtime), validation(prepared), nullcontext, note)
 
@@ -170,31 +174,34 @@ def features(
 
     Without `views`, it is the evaluation's, also where `--cache 0` keeps nothing from one epoch to the next.
     """
-    recipe = prepared.job.recipe
-    computed_by = prefix(found)
-
-    def wanted(view: int) -> Source:
-        return Source(
-            prefix=computed_by,
-            samples=tuple(sample.sha256 for sample in pictures.samples),
-            inputs=prepared.loaded.inputs,
-            shape=found.shape,
-            batch_size=recipe.batch_size,
-            device=runtime.device,
-            view=view,
-            seed=recipe.seed,
-            augment=recipe.augment,
-            dtype=DTYPES.get(runtime.precision, torch.float32),
-            precision=runtime.precision,
-            memory_format=runtime.memory_format,
-        )
-
+    wanted = source(prepared, pictures, runtime, prefix(found), found.shape)
+    wanted = replace(wanted, dtype=DTYPES.get(runtime.precision, torch.float32), precision=runtime.precision)
     cache = Cache(prepared.job.compute.cache)
     return cache.get(
-        [wanted(view) for view in views or [0]],
+        [replace(wanted, view=view) for view in views or [0]],
         pictures.targets(),
         lambda source: _compute(prepared, found, pictures, runtime, source),
         needed=not views,
+    )
+
+
+def source(prepared: Prepared, pictures: Views, runtime: Runtime, computed_by: str, shape: tuple[int, ...]) -> Source:
+    """Return what the bits of something depend on that is computed of the evaluation's view of pictures, in fp32.
+
+    :param computed_by: sha256 of what computes it.
+    :param shape: of it, of a sample.
+    """
+    recipe = prepared.job.recipe
+    return Source(
+        prefix=computed_by,
+        samples=tuple(sample.sha256 for sample in pictures.samples),
+        inputs=prepared.loaded.inputs,
+        shape=shape,
+        batch_size=recipe.batch_size,
+        device=runtime.device,
+        seed=recipe.seed,
+        augment=recipe.augment,
+        memory_format=runtime.memory_format,
     )
 
 

@@ -77,7 +77,8 @@ def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Pl
     plan = Plan(replace(prepared.job, recipe=recipe), choice.forward, found, probed, choice.evidence)
     write_json(run.plan_file, to_dict(plan))
     trained = f", peak learning rate {recipe.lr:.2g}, augmentation {recipe.augment}"
-    console.say(f"recipe   {recipe.epochs} epochs{trained if recipe.epochs else ': the head as it was solved'}")
+    untrained = ": the head as it was solved" if solved else ": the model as it is"
+    console.say(f"recipe   {recipe.epochs} epochs{trained if recipe.epochs else untrained}")
     return _under(prepared, plan.job), plan
 
 
@@ -136,15 +137,22 @@ def _read(run: Run) -> Plan | None:
         raise CheckpointError(f"{str(run.plan_file)!r} cannot be read ({error}): remove it, and resume") from error
 
 
+def _asking(prepared: Prepared, recipe: Recipe) -> float:
+    """Return the seconds that a training image takes of the teacher in a step; of views that come back, none."""
+    return prepared.teacher.seconds if prepared.teacher and recipe.augment != "none" else 0.0
+
+
 def _recipe(
     recipe: Recipe, prepared: Prepared, found: probe.Probe | None, choice: choose.Choice, spent: float
 ) -> Recipe:
     """Return the recipe with its learning rate, and as many epochs as the budget has time for."""
     data = prepared.data
     if recipe.budget and (whole := _whole(prepared)):
-        epoch = len(data.train) * choice.step_seconds + len(data.val) * choice.forward_seconds
+        epoch = (
+            len(data.train) * (choice.step_seconds + _asking(prepared, recipe)) + len(data.val) * choice.forward_seconds
+        )
         fitting = int((recipe.seconds - spent) / epoch * recipe.epochs / whole) if spent < recipe.seconds else 0
-        recipe = replace(recipe, epochs=min(recipe.epochs, max(fitting, 0 if found else 1)))
+        recipe = replace(recipe, epochs=min(recipe.epochs, max(fitting, 0 if found and not prepared.teacher else 1)))
     if not recipe.lr:
         steps = loader.steps_per_epoch(len(data.train), recipe.batch_size) * recipe.epochs
         recipe = replace(recipe, lr=learning_rate(found, len(data.train), steps))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
+from typing import Any
 
 import pluggy
 import torch
@@ -15,7 +15,8 @@ import torch
 import hubft
 from hubft import modality
 from hubft.base import digest, draws
-from hubft.base.errors import FamilyError, JobError, reason
+from hubft.base.bounds import check
+from hubft.base.errors import FamilyError, JobError, Option, reason
 from hubft.base.store import Scratch
 from hubft.cut.feed import Cut
 from hubft.families import plugins
@@ -25,10 +26,12 @@ from hubft.job import Compute, Job, Reference
 from hubft.machine.runtime import Runtime
 from hubft.modality import Views
 from hubft.publish import tensors
-from hubft.run import outputs, parent
+from hubft.run import outputs, parent, teacher
 from hubft.run.data import Data, read
+from hubft.run.parent import Parent
 from hubft.tasks.task import Task
 from hubft.train import recipe
+from hubft.train.lessons import Teacher
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,31 @@ class Prepared:
     versions: dict[str, str]
     continued: bool = False
     """Whether the head is that of a package of the same classes, as it was there."""
-    seen: object = None
-    """What the package that the run starts from says of its own training images, if it starts from one."""
+    parent: Parent | None = None
+    """The package that the run starts from, if it starts from one."""
     prefix: Compute = field(default_factory=Compute)
     """How the frozen part of the model computes, forward only."""
+    teaches: Parent | None = None
+    """The package of the teacher, if there is one."""
+    teacher: Teacher | None = None
+    """The teacher itself."""
     cuts: dict[object, Cut | str] = field(default_factory=dict)
     """What `phases.find` found in this run, by what trains and in which precision."""
+
+    @property
+    def seen(self) -> object:
+        """What the package that the run starts from says of its own training images."""
+        return (self.parent.manifest.data.get("train") or {}) if self.parent else None
+
+    @property
+    def structure(self) -> tuple[dict[str, Any], ...]:
+        """What changed the architecture of the package that the run starts from."""
+        return self.parent.manifest.structure if self.parent else ()
+
+    @property
+    def teacher_sha256(self) -> str:
+        """Of all that the teacher's package states; empty where there is no teacher."""
+        return self.teaches.base().revision if self.teaches else ""
 
     @cached_property
     def runtime(self) -> Runtime:
@@ -79,10 +101,15 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     """
     started = parent.of(job)
     job = started.settled(job) if started else job
+    _trained(job, bool(started))
+    teaches = teacher.named(job)
+    job = teacher.settled(job, teaches) if teaches else job
     pm = family_of(job, trust, typed=True)
     Runtime(job.compute)  # a device that is not there is told at once
     data = data or read(job)
     data.task.criterion(job.recipe)  # whether its options have a meaning
+    if teaches:
+        teacher.check(job, teaches.manifest, data.task)
     job = job.with_outputs(data.task.outputs)
     loaded = load_base(pm, job, pretrained=True)
     tensors.require_finite(job.reference, loaded.model.state_dict())
@@ -91,6 +118,7 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     base = digest.of_tensors(loaded.model.state_dict())
     loaded = replace(loaded, base=replace(loaded.base, sha256=digest.of_state(base)))
     continued = started.continued(job, data.task) if started else None
+    _trained(job, bool(continued))
     job, before = continued or job, loaded.model.state_dict()
     draws.seed("head", job.recipe.seed)
     loaded = adapt(pm, job, loaded)
@@ -103,9 +131,16 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     validation = kind.views(data.source, data.task, data.val, loaded.inputs, scratch=scratch)
     references = (job.reference, *loaded.base.below[-1:])
     versions = _versions(Reference.parse(text).family for text in references)
-    seen = (started.manifest.data.get("train") or {}) if started else None
     known = data.fingerprint()
-    return Prepared(job, pm, data, training, validation, loaded, base, known, versions, bool(continued), seen)
+    made = Prepared(job, pm, data, training, validation, loaded, base, known, versions, bool(continued), started)
+    return replace(made, teaches=teaches)
+
+
+def _trained(job: Job, headed: bool) -> None:
+    """Refuse a head that is new and never learns anything."""
+    learns = job.recipe.epochs > 0 or job.recipe.probe or headed
+    wanted = "one or more where there is no ", Option("probe"), " and no head of a package for these labels"
+    check(learns, "epochs", job.recipe.epochs, *wanted)
 
 
 def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded, task: Task) -> None:
@@ -113,8 +148,6 @@ def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded, task: Task) ->
     recipe.optimizer(loaded, job.recipe)
     for progress in (0.0, 1.0):
         pm.hook.freeze(loaded=loaded, train=job.recipe.train, progress=progress)
-    if job.compress != "none":
-        pm.hook.compress(model=copy.deepcopy(loaded.model), method=job.compress, batches=(), forward=loaded.forward)
     loaded.model.eval()
     kind = modality.of(loaded.inputs)
     blank = kind.blank(loaded.inputs, 2)

@@ -22,7 +22,8 @@ DPI = 120
 def write(
     folder: Path, history: Sequence[dict[str, Any]], task: Task, results: dict[str, Any], metrics: Metrics
 ) -> list[Path]:
-    """Write results.json, curves.png and the task's pictures into `folder`; return the files of these.
+    """Write results.json, curves.png, beside.png where there was a teacher, and the task's pictures into `folder`;
+    return the files of these.
 
     :param results: what results.json holds, JSON types.
     :param metrics: of the packaged model, which the pictures show.
@@ -30,16 +31,19 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "results.json", results)
     if history:
-        _draw(curves(history, metrics.headline, results.get("probe")), folder / "curves.png")
+        draw(curves(history, metrics.headline, results.get("probe")), folder / "curves.png")
+    if results.get("beside"):
+        draw(beside(results["beside"], metrics), folder / "beside.png")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # a name in a script that the font lacks: boxes
         drawn = task.figures(metrics)
         for name, figure in drawn.items():
-            _draw(figure, folder / name)
+            draw(figure, folder / name)
     return [folder / name for name in drawn]
 
 
-def _draw(figure: Figure, path: Path) -> None:
+def draw(figure: Figure, path: Path) -> None:
+    """Write a picture as PNG."""
     drawn = BytesIO()
     figure.savefig(drawn, dpi=DPI)
     write_bytes(path, drawn.getvalue())
@@ -76,4 +80,29 @@ def curves(history: Sequence[dict[str, Any]], headline: str, probe: dict[str, An
         axes.grid(alpha=0.3)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize="small")
     left.set_ylim(0, 1.05 * left.get_ylim()[1])
+    return figure
+
+
+def beside(found: dict[str, Any], metrics: Metrics) -> Figure:
+    """Return the headline of a model beside that of its teacher and of the same model without it, each with its 95 %
+    interval, and what is known of the difference.
+
+    :param found: what `Beside.plain` gave.
+    """
+    figure = Figure(figsize=(9, 2.6), layout="constrained")
+    axes = figure.subplots()
+    models = {"with the teacher": metrics.plain(), "without": found["without"], "the teacher": found["teacher"]}
+    for place, (name, its) in enumerate(models.items()):
+        if its:
+            one = Measured(**its[metrics.headline])
+            low, high = (one.value if end is None else end for end in (one.low, one.high))
+            axes.errorbar(one.value, place, xerr=[[one.value - low], [high - one.value]], marker="o", capsize=3)
+        else:
+            axes.annotate(f"not trained: {name}", (0.02, place), xycoords=("axes fraction", "data"), va="center")
+    axes.set_yticks(range(len(models)), list(models))
+    axes.set(ylim=(-0.5, len(models) - 0.5), xlabel=f"{title(metrics.headline)}, 95 % interval")
+    difference = found["difference"] and Measured(**found["difference"])
+    told = f"higher by {difference} on the same images" if difference else f"no difference measured: {found['note']}"
+    axes.set_title(told, fontsize="small")
+    axes.grid(axis="x", alpha=0.3)
     return figure

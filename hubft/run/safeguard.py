@@ -46,7 +46,8 @@ def mend(
     model = prepared.loaded.model
     stages.set_trainable(model, phases(prepared)[-1].live)
     moved = norms.live(model)
-    if not moved and (probe is None or history[-1]["loss"] <= CLEAR * probe.loss):
+    clear = not prepared.teacher and probe is not None and history[-1]["loss"] <= CLEAR * probe.loss
+    if not moved and (probe is None or clear):  # with a teacher, the loss is not that of the labels alone
         return False
     mended = False
     loss, error = _fit(prepared)

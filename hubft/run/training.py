@@ -15,10 +15,12 @@ from hubft.base.errors import CheckpointError, Stopped
 from hubft.hookspecs import Batch
 from hubft.run import keeping
 from hubft.run.folder import Run, StopRequest
-from hubft.run.phases import inputs, phases, validation
+from hubft.run.phases import phases, validation
 from hubft.run.prepare import Prepared
+from hubft.run.teaching import inputs
 from hubft.tasks.metrics import title
 from hubft.train import checkpoint, loader, loop
+from hubft.train.meter import Meter
 
 Outcome = tuple[Tensor, Any]
 """Outputs float32 `[n, outputs]`, and the targets, both on the CPU."""
@@ -40,9 +42,7 @@ def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> 
             over = keeping.is_over(run.history, headline, recipe)  # a run that was killed after its last epoch
             if over or state.step >= phase.epochs.stop * per_epoch:
                 continue
-            seen = inputs(prepared, phase, state.step)
-            if seen.note:
-                console.say(f"cache    {seen.note}")
+            seen = inputs(prepared, phase, state.step, console)
             for step in loop.fit(prepared.pm, state, recipe, seen.batches, prepared.runtime, seen.feed):
                 meter.add(step)
                 epoch, into = divmod(step.number, per_epoch)
@@ -57,7 +57,7 @@ def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> 
                     if recipe.keep == "best" and keeping.best(run.history(), score.headline) == epoch:
                         with averaged(state):
                             keeping.save(run.folder, state.model, epoch)
-                    meter = loop.Meter()
+                    meter = Meter()
                 after_epoch = not into and (state.step == steps or time.monotonic() - saved >= APART)
                 if stop.signal or (state.step % every == 0 if every else after_epoch):
                     checkpoint.save(run.checkpoints, state, _meta(prepared, meter))
@@ -75,24 +75,28 @@ def averaged(state: loop.State) -> AbstractContextManager[None]:
     return state.average.applied() if state.average else nullcontext()
 
 
-def _restore(prepared: Prepared, run: Run, state: loop.State, console: Console) -> loop.Meter:
+def _restore(prepared: Prepared, run: Run, state: loop.State, console: Console) -> Meter:
     newest, skipped = checkpoint.newest(run.checkpoints)
     for line in skipped:
         console.say(line)
     if newest is None:
         run.rewind(0)
-        return loop.Meter()
+        return Meter()
     meta = checkpoint.restore(newest, state)
     if meta["data"] != prepared.fingerprint:
         raise CheckpointError(f"the images in {prepared.job.data!r} are not those of the run: bring them back")
+    if meta.get("teacher", "") != prepared.teacher_sha256:
+        raise CheckpointError(
+            f"the teacher {prepared.job.teaching.teacher!r} is not the one that the run began with: bring that back"
+        )
     run.rewind(state.step)
     console.say(f"going on from {newest.name}")
     if meta["versions"] != prepared.versions:
         console.say(f"note: it was written with {meta['versions']}: with other versions the bits may differ")
-    return loop.Meter(*meta["meter"])
+    return Meter(*meta["meter"])
 
 
-def _line(step: loop.Step, epoch: int, meter: loop.Meter) -> dict[str, Any]:
+def _line(step: loop.Step, epoch: int, meter: Meter) -> dict[str, Any]:
     """Return what training itself tells of an epoch; its last step's loss is waited for before the clock is read."""
     return {
         "step": step.number,
@@ -104,11 +108,12 @@ def _line(step: loop.Step, epoch: int, meter: loop.Meter) -> dict[str, Any]:
     }
 
 
-def _meta(prepared: Prepared, meter: loop.Meter) -> dict[str, Any]:
+def _meta(prepared: Prepared, meter: Meter) -> dict[str, Any]:
     return {
         "data": prepared.fingerprint,
         "meter": meter.state(),
         "versions": prepared.versions,
+        "teacher": prepared.teacher_sha256,
     }
 
 

@@ -1,4 +1,4 @@
-"""A package at work: measured on labelled images, asked about others."""
+"""A package, or a file exported from one, at work: measured on labelled images, asked about others."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ from hubft.base.console import Console
 from hubft.base.errors import DataError, PackageError
 from hubft.data import asked, seen
 from hubft.data.asked import Input
-from hubft.families import plugins
 from hubft.hookspecs import Loaded
 from hubft.job import Columns, Compute
 from hubft.machine.runtime import Runtime, cores
-from hubft.publish.package import Manifest, Package
+from hubft.publish.manifest import Manifest
 from hubft.run.data import labelled
-from hubft.share.load import filled
+from hubft.share.opened import Opened
 from hubft.tasks.metrics import Metrics
 from hubft.tasks.task import Task
 from hubft.train import loader, loop
@@ -79,30 +78,29 @@ class Answer:
 
 
 def evaluate(
-    package: Package,
+    opened: Opened,
     folder: str | Path,
-    trust: bool = False,
     console: Console | None = None,
     columns: Columns | None = None,
 ) -> Evaluation:
-    """Return what the package reaches on labelled images, measured as a run does.
+    """Return what a model reaches on labelled images, measured as a run does.
 
     :param folder: or table, or data set of the Hub, as for training.
     :param columns: of a table, where they are not called as those that were trained on.
     :raises DataError: no usable images, or labels that the package does not know.
     :raises PackageError: the model gives numbers that are not finite.
     """
-    manifest = package.manifest
+    manifest = opened.manifest
     task = manifest.task
     found = labelled(str(folder), manifest.job.labels, columns, task)
     trained_on = seen.count(manifest.data.get("train"), (sample.sha256 for sample in found.samples))
     runtime = Runtime(Compute())
-    loaded = filled(package, trust)
+    loaded = opened.loaded
     loaded.model.to(runtime.device)
     views = modality.of(manifest.inputs).views(found.source, task, found.samples, manifest.inputs)
     batches = loader.in_order(views, BATCH, runtime)
     shown = (console or Console(quiet=True)).counted(batches, len(batches), "batch")
-    outputs, targets = loop.evaluate(plugins.manager(manifest.built.family), loaded, task, shown, runtime)
+    outputs, targets = loop.evaluate(opened.hooks(), loaded, task, shown, runtime)
     places = [found.shown(sample) for sample in found.samples]
     _require_finite(outputs, places)
     errors = task.errors(outputs, targets).tolist()
@@ -121,24 +119,22 @@ def _require_finite(outputs: Tensor, places: Sequence[str]) -> None:
         )
 
 
-def predict(
-    package: Package, images: str | Path | Iterable[str | Path], trust: bool = False, column: str = ""
-) -> Iterator[Answer]:
+def predict(opened: Opened, images: str | Path | Iterable[str | Path], column: str = "") -> Iterator[Answer]:
     """Return the answers for images, in order, as they are made; `answers` says more.
 
     :param images: files, folders of them, and tables that name them.
     :param column: of a table, that with the images; found, where one column alone holds such.
     :raises DataError: there is nothing to be read; before the model is loaded.
     """
-    return answers(package, asked.pictures(images, column).inputs, trust)
+    return answers(opened, asked.pictures(images, column).inputs)
 
 
-def answers(package: Package, inputs: Iterable[Input], trust: bool = False) -> Iterator[Answer]:
+def answers(opened: Opened, inputs: Iterable[Input]) -> Iterator[Answer]:
     """Return the answers for images that `asked.pictures` gave, in order, as they are made.
 
     What cannot be read has an answer that says why, and the others go on. At most `2 * BATCH` images are held.
     """
-    return _answers(filled(package, trust), package.manifest, inputs)
+    return _answers(opened.loaded, opened.manifest, inputs)
 
 
 @torch.inference_mode()

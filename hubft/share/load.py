@@ -17,6 +17,7 @@ from hubft import modality
 from hubft.base import digest
 from hubft.base.errors import BaseMismatch, FamilyError, HubftError, PackageError
 from hubft.base.serialize import to_dict
+from hubft.compress import structure
 from hubft.families.build import adapt, build, family_of, load_base, unfilled
 from hubft.hookspecs import Loaded
 from hubft.inputs import Images
@@ -25,6 +26,7 @@ from hubft.publish import hub, selftest, tensors
 from hubft.publish import manifest as manifests
 from hubft.publish.package import MANIFEST, Manifest, Package
 from hubft.share import catalogue as catalogues
+from hubft.share.opened import Opened
 from hubft.tasks import kinds as tasks
 
 
@@ -58,6 +60,11 @@ def model(package: Package, trust: bool = False) -> nn.Module:
     return filled(package, trust).model
 
 
+def opened(package: Package, trust: bool = False) -> Opened:
+    """Return a package that was read as a model that answers; `load` says more."""
+    return Opened(package.manifest, lambda: filled(package, trust), package.manifest.built.family)
+
+
 def filled(package: Package, trust: bool = False) -> Loaded:
     """Return the model of a package that was read, with what the core must know of it; `load` says more."""
     manifest = package.manifest
@@ -69,11 +76,15 @@ def filled(package: Package, trust: bool = False) -> Loaded:
     for name, tensor in reused.items():
         if name not in like or like[name].shape != tensor.shape or like[name].dtype != tensor.dtype:
             raise PackageError(f"{package.folder}: {name} of the base does not fit {job.reference}")
-    stored = tensors.read(
-        package.folder / manifest.weights, {name: t for name, t in like.items() if name not in reused}
-    )
-    like.update({**reused, **stored})  # a state that carries versions of modules: torchvision's MNASNet asks for them
+    tied = _tied(network)
+    left_over = {name: tensor for name, tensor in like.items() if name not in reused}
+    known = {**reused, **tensors.read(package.folder / manifest.weights, left_over, tied)}
+    known |= {name: known[first] for name, first in tied.items() if first in known}
+    like.update(known)  # a state that carries versions of modules: torchvision's MNASNet asks for them
     network.load_state_dict(like, strict=True, assign=True)
+    for name, first in tied.items():
+        module, _, own = name.rpartition(".")
+        network.get_submodule(module).register_parameter(own, network.get_parameter(first))
     left = [n for n, t in chain(network.named_parameters(), network.named_buffers()) if t.is_meta]
     if left:
         raise FamilyError(f"family {job.family!r}: {left[0]} has no values and is not in the model's state")
@@ -87,11 +98,18 @@ def filled(package: Package, trust: bool = False) -> Loaded:
     return replace(loaded, model=described, preprocess=manifest.inputs)
 
 
+def _tied(network: nn.Module) -> dict[str, str]:
+    """Return the further names of parameters that have several, each with the first name."""
+    first: dict[int, str] = {}
+    names = ((name, first.setdefault(id(p), name)) for name, p in network.named_parameters(remove_duplicate=False))
+    return {name: its for name, its in names if name != its}
+
+
 def architecture(package: Package, trust: bool = False) -> Loaded:
     """Return the model of a package that was read, with its own head, its weights not filled in."""
     job = package.manifest.built  # by what the run's own reference came to mean
     pm = family_of(job, trust)
-    return unfilled(lambda: build(pm, job, pretrained=False))
+    return unfilled(lambda: structure.build(build(pm, job, pretrained=False), package.manifest.structure))
 
 
 def proved(package: Package, trust: bool = False) -> tuple[nn.Module, float]:

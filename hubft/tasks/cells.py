@@ -19,6 +19,7 @@ SEPARATORS = (";", "|", ",")
 FLAGS = {"0": 0.0, "0.0": 0.0, "false": 0.0, "no": 0.0, "1": 1.0, "1.0": 1.0, "true": 1.0, "yes": 1.0}
 GAPS = ("", "-1", "-1.0", "nan", "na", "n/a")  # of a column of 0 and 1, where none of these can be a name
 GAP = math.nan
+TOLD = 1e-6  # of a number: less apart, two of them are one in single precision
 LARGEST = 1e30  # of a number to learn: its square is not far from what single precision holds
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 COMMA = re.compile(r"[+-]?\d*,\d+", re.ASCII)  # a number with a decimal comma
@@ -189,6 +190,31 @@ def quantity(value: Any, column: str) -> float:
     if abs(found) > LARGEST:
         raise DataError(f"{where}, which is beyond {LARGEST:.0e}: give it in another unit, or its logarithm")
     return found
+
+
+def spread(there: Sequence[float], column: str) -> tuple[float, float]:
+    """Return mean and deviation of the numbers of a column in the rows to train on.
+
+    :raises DataError: none, all the same, or too near to each other to be told apart.
+    """
+    where = f"column {quoted(column)}"
+    if not there:
+        raise DataError(f"{where} has no number in any row to train on: there is nothing to learn")
+    middle = math.fsum(there) / len(there)
+    deviation = math.sqrt(math.fsum((value - middle) ** 2 for value in there) / len(there))
+    if max(there) == min(there):
+        raise DataError(f"{where} is {short(middle)} in every row to train on: there is nothing to learn")
+    if deviation < TOLD * abs(middle) or deviation < 1 / LARGEST:
+        raise DataError(
+            f"{where} is {short(middle)} give or take {deviation:.2g}, too near to be told apart in single "
+            "precision: subtract what they have in common, or give another unit"
+        )
+    return middle, deviation
+
+
+def short(value: float) -> str:
+    """Return a number in five digits: 12.3, 250000, 1.2e-07."""
+    return f"{float(f'{value:.5g}'):.12g}"
 
 
 def stated_flag(value: Any, column: str) -> float:

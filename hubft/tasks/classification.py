@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from hubft.base.display import listed, visible
 from hubft.base.errors import DataError
-from hubft.tasks import cells, vocabulary
+from hubft.tasks import cells, ranking, vocabulary
 from hubft.tasks.task import Column, Table, Task
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Classification(Task):
     headline: ClassVar[str] = "accuracy"
     mixes: ClassVar[bool] = True
     losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal")
-    options: ClassVar[tuple[str, ...]] = ("smoothing", "class_weights")
+    options: ClassVar[tuple[str, ...]] = ("smoothing", "class_weights", "temperature")
 
     classes: tuple[str, ...]
     """Names, in the order of the outputs."""
@@ -106,6 +106,11 @@ class Classification(Task):
         weight = losses.class_weights(recipe.class_weights, self.classes, self.counts)
         return losses.CrossEntropy(weight, recipe.smoothing, focus)
 
+    def imitation(self, temperature: float) -> Loss:
+        from hubft.tasks import imitation
+
+        return imitation.Imitation(imitation.classes(temperature or imitation.TEMPERATURE), columns=False)
+
     def errors(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return ((outputs.argmax(1) != targets) | outputs.isnan().any(1)).float()
 
@@ -142,10 +147,16 @@ class Classification(Task):
         images = map(sum, metrics.details["confusion"])
         yield Table((*table.columns, "images"), [(*row, n) for row, n in zip(table.rows, images, strict=True)])
 
+    def shares(self, outputs: Tensor) -> Tensor:
+        return outputs.softmax(1)
+
+    def agreement(self, outputs: Tensor, others: Tensor) -> Tensor:
+        return (outputs.argmax(1) == others.argmax(1)).float()
+
     def decode(self, outputs: Tensor) -> list[dict[str, Any]]:
         said = []
-        for shares in outputs.softmax(1).tolist():
-            found = dict(sorted(zip(self.classes, shares, strict=True), key=lambda one: -one[1]))
+        for shares in self.shares(outputs).tolist():
+            found = ranking.ranked(self.classes, shares)
             name, share = next(iter(found.items()))
             said.append({"class": name, "probability": share, "probabilities": found})
         return said
@@ -158,15 +169,11 @@ class Classification(Task):
         return ", ".join(f"{visible(name, 24)} {share:.3f}" for name, share in best)
 
     def shortened(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
-        return {**said, "probabilities": dict(islice(said["probabilities"].items(), top))}
+        return ranking.shortened(said, top)
 
     def verdict(self, true: Mapping[str, Any], said: Mapping[str, Any], error: float) -> dict[str, Any]:
         found = {"predicted": said["class"], "probability": said["probability"]}
         return {**true, **found, "correct": true["class"] == said["class"]}
 
     def cells(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
-        row: dict[str, Any] = {}
-        for rank, (name, share) in enumerate(islice(said["probabilities"].items(), top), 1):
-            behind = f"_{rank}" if rank > 1 else ""
-            row |= {f"class{behind}": name, f"probability{behind}": share}
-        return row
+        return ranking.cells(said, "class", top)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 
-from hubft.base.display import listed
+from hubft.base.display import listed, quoted, visible
 from hubft.base.errors import JobError, Option, suggest
 from hubft.recipe import Recipe
-from hubft.tasks import losses
+from hubft.tasks import losses, naming
 from hubft.tasks.metrics import Measured, Metrics, read
-from hubft.tasks.task import Task
+from hubft.tasks.task import Table, Task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SURE = 0.01  # is added to a loss whose logarithm is taken: no head then weighs more than a hundred times
 
@@ -95,6 +98,18 @@ def criterion(
     return Joined(heads, uncertain)
 
 
+def imitation(tasks: Mapping[str, Task], places: Mapping[str, slice], temperature: float) -> Joined:
+    """Return the sum of what the heads miss of a teacher's answers, each by its own loss.
+
+    :param temperature: of those heads that have one.
+    :raises JobError: none of them has.
+    """
+    warm = {name: temperature if "temperature" in task.options else 0.0 for name, task in tasks.items()}
+    if temperature and not any(warm.values()):
+        raise JobError(Option("temperature"), f" {temperature:g}: numbers have none; leave it out")
+    return Joined({name: (places[name], task.imitation(warm[name]), 1.0) for name, task in tasks.items()})
+
+
 def _check(recipe: Recipe, tasks: Sequence[Task], names: Sequence[str]) -> None:
     """Refuse what has a meaning for none of the heads."""
     known = list(dict.fromkeys(loss for task in tasks for loss in task.losses))
@@ -148,6 +163,42 @@ def metrics(headline: str, found: Mapping[str, Metrics], loss: float) -> Metrics
 def of_heads(joint: Metrics) -> dict[str, Metrics]:
     """Return the metrics of each head again, by its name."""
     return {one["head"]: read(one["metrics"]) for one in joint.details["heads"]}
+
+
+def no_better(tasks: Mapping[str, Task], joint: Metrics, targets: Mapping[str, Any]) -> str:
+    """Return what the heads that are no better than one answer say of it.
+
+    :param targets: of each head, those that are known.
+    """
+    said = {name: tasks[name].no_better(own, targets[name]) for name, own in of_heads(joint).items()}
+    return "; ".join(f"of {quoted(name)} {sentence}" for name, sentence in said.items() if sentence)
+
+
+def figures(tasks: Mapping[str, Task], joint: Metrics) -> dict[str, Figure]:
+    """Return the pictures of all heads, by names of files that begin with the head's."""
+    found: dict[str, Figure] = {}
+    for name, own in of_heads(joint).items():
+        before = naming.file_prefix(list(tasks).index(name), name)
+        found |= {f"{before}-{file}": figure for file, figure in tasks[name].figures(own).items()}
+    return found
+
+
+def tables(tasks: Mapping[str, Task], joint: Metrics) -> Iterator[Table]:
+    """Yield the tables of all heads."""
+    for name, own in of_heads(joint).items():
+        for one in tasks[name].tables(own):
+            yield replace(one, columns=(f"{visible(name, 24)}: {one.columns[0]}", *one.columns[1:]))
+
+
+def shares(tasks: Mapping[str, Task], places: Mapping[str, slice], outputs: Tensor) -> Tensor:
+    """Return what the outputs of all heads stand for, side by side as they are."""
+    return torch.cat([task.shares(outputs[:, places[name]]) for name, task in tasks.items()], 1)
+
+
+def agreement(tasks: Mapping[str, Task], places: Mapping[str, slice], outputs: Tensor, others: Tensor) -> Tensor:
+    """Return how far two models say the same of each sample, as a mean over the heads."""
+    parts = [task.agreement(outputs[:, places[name]], others[:, places[name]]) for name, task in tasks.items()]
+    return torch.stack(parts).mean(0)
 
 
 def _mean(ends: Sequence[float | None]) -> float | None:

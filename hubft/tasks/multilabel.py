@@ -6,12 +6,11 @@ import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from hubft.base.display import listed, quoted, visible
 from hubft.base.errors import DataError, PackageError
-from hubft.tasks import cells, vocabulary
+from hubft.tasks import cells, ranking, vocabulary
 from hubft.tasks.task import Column, Table, Task
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class Multilabel(Task):
     headline: ClassVar[str] = "mean_average_precision"
     caption: ClassVar[str] = "Average precision of each label"
     losses: ClassVar[tuple[str, ...]] = ("bce", "asymmetric")
-    options: ClassVar[tuple[str, ...]] = ("class_weights",)
+    options: ClassVar[tuple[str, ...]] = ("class_weights", "temperature")
 
     classes: tuple[str, ...]
     """Names of the labels, in the order of the outputs."""
@@ -161,6 +160,11 @@ class Multilabel(Task):
         ratio = ((known - positives) / positives).clamp(min=0).sqrt().clamp(1, MOST)
         return losses.Masked(losses.binary(ratio), weight)
 
+    def imitation(self, temperature: float) -> Loss:
+        from hubft.tasks import imitation
+
+        return imitation.Imitation(imitation.labels(temperature or imitation.TEMPERATURE))
+
     def errors(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return one minus F1 of each sample, at a probability of 0.5; 0 where it has no label and none is said."""
         said, true, known = outputs > 0, targets == 1, ~targets.isnan()
@@ -217,10 +221,17 @@ class Multilabel(Task):
 
         return replace(self, thresholds=multilabelled.thresholds(outputs, targets))
 
+    def shares(self, outputs: Tensor) -> Tensor:
+        return outputs.sigmoid()
+
+    def agreement(self, outputs: Tensor, others: Tensor) -> Tensor:
+        least = outputs.new_tensor(self._thresholds)
+        return ((self.shares(outputs) > least) == (self.shares(others) > least)).float().mean(1)
+
     def decode(self, outputs: Tensor) -> list[dict[str, Any]]:
         over, said = dict(zip(self.classes, self._thresholds, strict=True)), []
-        for shares in outputs.sigmoid().tolist():
-            found = dict(sorted(zip(self.classes, shares, strict=True), key=lambda one: -one[1]))
+        for shares in self.shares(outputs).tolist():
+            found = ranking.ranked(self.classes, shares)
             said.append(
                 {"labels": [name for name, share in found.items() if share > over[name]], "probabilities": found}
             )
@@ -235,7 +246,7 @@ class Multilabel(Task):
         return stated | ({"unknown": unknown} if unknown else {})
 
     def shortened(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
-        return {**said, "probabilities": dict(islice(said["probabilities"].items(), top))}
+        return ranking.shortened(said, top)
 
     def words(self, said: Mapping[str, Any], top: int) -> str:
         shares = said["probabilities"]
@@ -246,8 +257,4 @@ class Multilabel(Task):
 
     def cells(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
         joint = next((one for one in JOINTS if not any(one in name for name in self.classes)), "\n")
-        row: dict[str, Any] = {"labels": joint.join(said["labels"])}
-        for rank, (name, share) in enumerate(islice(said["probabilities"].items(), top), 1):
-            behind = f"_{rank}" if rank > 1 else ""
-            row |= {f"label{behind}": name, f"probability{behind}": share}
-        return row
+        return {"labels": joint.join(said["labels"]), **ranking.cells(said, "label", top)}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from hubft.base.display import quoted, visible
-from hubft.base.errors import DataError, PackageError
+from hubft.base.errors import DataError, JobError, Option, PackageError
 from hubft.tasks import cells, vocabulary
 from hubft.tasks.task import Column, Table, Task
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from hubft.tasks.metrics import Metrics
 
 BINS = 10  # of equally many rows, that a split keeps even
-TOLD = 1e-6  # of a number: less apart, two of them are one in single precision
 
 
 @dataclass(frozen=True)
@@ -80,10 +79,9 @@ class Regression(Task):
         for column, values in zip(columns, each, strict=True):
             there = {value for value in values if value == value}
             if len(there) < 2:
-                what = f"has one number only, {_short(min(there))}" if there else "has no number in any row"
-                raise DataError(
-                    f"column {quoted(column.name)} {what}: there is nothing to learn; name another --target"
-                )
+                what = f"has one number only, {cells.short(min(there))}" if there else "has no number in any row"
+                where = f"column {quoted(column.name)}"
+                raise DataError(f"{where} {what}: there is nothing to learn; name another --target")
         first = sorted(value for value in each[0] if value == value)
         edges = sorted({first[len(first) * cut // BINS] for cut in range(1, BINS)})
         return cls(vocabulary.headers(columns), edges=tuple(edges))
@@ -97,18 +95,7 @@ class Regression(Task):
         mean, scale, errors = [], [], []
         for place, column in enumerate(self.columns):
             there = [target[place] for target in targets if target[place] == target[place]]
-            where = f"column {quoted(column)}"
-            if not there:
-                raise DataError(f"{where} has no number in any row to train on: there is nothing to learn")
-            middle = math.fsum(there) / len(there)
-            deviation = math.sqrt(math.fsum((value - middle) ** 2 for value in there) / len(there))
-            if max(there) == min(there):
-                raise DataError(f"{where} is {_short(middle)} in every row to train on: there is nothing to learn")
-            if deviation < TOLD * abs(middle) or deviation < 1 / cells.LARGEST:
-                raise DataError(
-                    f"{where} is {_short(middle)} give or take {deviation:.2g}, too near to be told apart in single "
-                    "precision: subtract what they have in common, or give another unit"
-                )
+            middle, deviation = cells.spread(there, column)
             mean.append(middle)
             scale.append(deviation)
             errors += [min(1.0, ((value - middle) / deviation) ** 2) for value in there]
@@ -136,6 +123,19 @@ class Regression(Task):
         each = {"mse": losses.mse, "l1": losses.l1, "huber": losses.huber}[name]
         return losses.Scaled(each, *self._units, self.standardised)
 
+    def imitation(self, temperature: float) -> Loss:
+        """Return the mean square of what is missed of the teacher's numbers, in units of the deviation."""
+        from hubft.tasks import losses
+
+        if temperature:
+            raise JobError(Option("temperature"), f" {temperature:g}: numbers have none; leave it out")
+        return losses.Scaled(losses.mse, *self._units, self.standardised)
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Return the numbers in the user's unit: the deviation of a teacher's own training rows may be another."""
+        mean, scale = (unit.to(outputs.device) for unit in self._units)
+        return outputs * scale + mean if self.standardised else outputs
+
     @property
     def _units(self) -> tuple[Tensor, Tensor]:
         import torch
@@ -162,41 +162,43 @@ class Regression(Task):
     def constant(self) -> float:
         return self.guess
 
+    def shares(self, outputs: Tensor) -> Tensor:
+        mean, scale = (unit.to(outputs) for unit in self._units)
+        return outputs * scale + mean if self.standardised else outputs
+
+    def agreement(self, outputs: Tensor, others: Tensor) -> Tensor:
+        apart = (self.shares(outputs) - self.shares(others)).abs() / self._units[1].to(outputs)
+        return (1 - apart.mean(1)).clamp(min=0).float()  # in units of the deviation
+
     def _told(self, outputs: Tensor) -> Any:
-        """Return outputs in the user's unit, float64 `[n, columns]`."""
-        found = outputs.cpu().double()
-        if self.standardised:
-            mean, scale = self._units
-            found = found * scale.double() + mean.double()
-        return found.numpy()
+        return self.shares(outputs.cpu().double()).numpy()
+
+    def _loss(self, outputs: Tensor, targets: Tensor) -> float:
+        return float(self.criterion()(outputs, targets))
 
     def score(self, outputs: Tensor, targets: Tensor) -> Metrics:
         from hubft.tasks import regressed
 
-        loss = float(self.criterion()(outputs, targets))
-        return regressed.score(targets.double().numpy(), self._told(outputs), loss)
+        return regressed.score(targets.double().numpy(), self._told(outputs), self._loss(outputs, targets))
 
     def measure(self, outputs: Tensor, targets: Tensor) -> Metrics:
         from hubft.tasks import regressed
 
-        loss = float(self.criterion()(outputs, targets))
-        return regressed.measure(targets.double().numpy(), self._told(outputs), loss, self.columns)
+        told, loss = self._told(outputs), self._loss(outputs, targets)
+        return regressed.measure(targets.double().numpy(), told, loss, self.columns)
 
     def no_better(self, metrics: Metrics, targets: Tensor) -> str:
         if metrics.head.value > 0:
             return ""
         if len(self.columns) == 1:
-            return f"it is no better than always saying the mean, {_short(self.mean[0])}"
-        means = ", ".join(
-            f"{visible(name, 24)} {_short(mean)}" for name, mean in zip(self.columns, self.mean, strict=True)
-        )
+            return f"it is no better than always saying the mean, {cells.short(self.mean[0])}"
+        means = self.words(dict(zip(self.columns, self.mean, strict=True)), 1)
         return f"it is no better than always saying the means, {means}"
 
     def figures(self, metrics: Metrics) -> Mapping[str, Figure]:
         from hubft.tasks import pictures
 
-        points = dict(zip(self.columns, metrics.details["points"], strict=True))
-        return {"prediction.png": pictures.scatter(points)}
+        return {"prediction.png": pictures.scatter(dict(zip(self.columns, metrics.details["points"], strict=True)))}
 
     def tables(self, metrics: Metrics) -> Iterable[Table]:
         from hubft.tasks.metrics import Measured
@@ -222,8 +224,7 @@ class Regression(Task):
         return replace(self, standardised=True)
 
     def after(self, parent: Task) -> Self:
-        mean, scale = getattr(parent, "mean", self.mean), getattr(parent, "scale", self.scale)
-        return replace(self, mean=mean, scale=scale)
+        return replace(self, mean=getattr(parent, "mean", self.mean), scale=getattr(parent, "scale", self.scale))
 
     def decode(self, outputs: Tensor) -> list[dict[str, Any]]:
         rows = self._told(outputs).tolist()
@@ -234,7 +235,7 @@ class Regression(Task):
         return {name: None if math.isnan(value) else value for name, value in zip(self.columns, values, strict=True)}
 
     def words(self, said: Mapping[str, Any], top: int) -> str:
-        return ", ".join(f"{visible(name, 24)} {_short(said[name])}" for name in self.columns)
+        return ", ".join(f"{visible(name, 24)} {cells.short(said[name])}" for name in self.columns)
 
     def cells(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
         return {name: said[name] for name in self.columns}
@@ -250,8 +251,3 @@ def _write(tensor: Tensor, values: Tensor) -> None:
 
 def _rows(scale: Tensor, weight: Tensor) -> Tensor:
     return scale.view(-1, *[1] * (weight.ndim - 1))
-
-
-def _short(value: float) -> str:
-    """Return a number in five digits: 12.3, 250000, 1.2e-07."""
-    return f"{float(f'{value:.5g}'):.12g}"

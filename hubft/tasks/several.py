@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from hubft.base.display import listed, quoted, visible
+from hubft.base.display import quoted, visible
 from hubft.base.errors import DataError, PackageError
-from hubft.tasks import cells, found, naming, vocabulary
-from hubft.tasks.kinds import named, plain, read
+from hubft.tasks import columnwise, naming
+from hubft.tasks.kinds import plain, read
 from hubft.tasks.task import Column, Table, Task
 
 if TYPE_CHECKING:
@@ -90,20 +89,7 @@ class Several(Task):
 
     @classmethod
     def fit(cls, columns: Sequence[Column], labels: Labels) -> Self:
-        tasks: dict[str, Task] = {}
-        for name, column in zip(vocabulary.headers(columns), columns, strict=True):
-            there = any(labels.separator in text for text in cells.texts(column))
-            own = replace(labels, task="auto", empty="", separator=labels.separator if there else "")
-            kind, _ = found.kind([column], own)
-            task = named(kind).fit([column], replace(own, empty=labels.empty))
-            encoded = [task.encode((value,)) for value in column.values]
-            tasks[name] = task.settled([target for target in encoded if target is not None])
-        if labels.empty and not any(task.kind == "multilabel" for task in tasks.values()):
-            raise DataError(f"--empty is for a column with several labels a cell, and {listed(tasks)} are none")
-        joined = cls.of(tasks)
-        if twins := [name for name, count in Counter(joined.names).items() if count > 1]:
-            raise DataError(f"two outputs would be called {quoted(twins[0])}: rename a column")
-        return joined
+        return cls.of(columnwise.fitted(columns, labels))
 
     def encode(self, values: Sequence[Any]) -> tuple[Any, ...] | None:
         target = []
@@ -151,6 +137,19 @@ class Several(Task):
 
         return joined.criterion(self.tasks, self.places, self.names, recipe)
 
+    def like(self, other: Task) -> bool:
+        its = getattr(other, "tasks", {})
+        return super().like(other) and all(name in its and task.like(its[name]) for name, task in self.tasks.items())
+
+    def imitation(self, temperature: float) -> Loss:
+        """Return the sum over the heads of what each misses of the teacher's answers."""
+        from hubft.tasks import joined
+
+        return joined.imitation(self.tasks, self.places, temperature)
+
+    def answers(self, outputs: Tensor) -> dict[str, Any]:
+        return {name: task.answers(outputs[:, self.places[name]]) for name, task in self.tasks.items()}
+
     def errors(self, outputs: Tensor, targets: Any) -> Tensor:
         """Return the mean over the heads of which a sample has a label."""
         wrong, known = outputs.new_zeros(len(outputs)), outputs.new_zeros(len(outputs))
@@ -190,28 +189,18 @@ class Several(Task):
     def no_better(self, metrics: Metrics, targets: Any) -> str:
         from hubft.tasks import joined
 
-        said = []
-        for name, own in joined.of_heads(metrics).items():
-            task = self.tasks[name]
-            if sentence := task.no_better(own, targets[name][_there(task, targets[name])]):
-                said.append(f"of {quoted(name)} {sentence}")
-        return "; ".join(said)
+        known = {name: targets[name][_there(task, targets[name])] for name, task in self.tasks.items()}
+        return joined.no_better(self.tasks, metrics, known)
 
     def figures(self, metrics: Metrics) -> Mapping[str, Figure]:
         from hubft.tasks import joined
 
-        figures: dict[str, Figure] = {}
-        for name, own in joined.of_heads(metrics).items():
-            before = naming.file_prefix(self.columns.index(name), name)
-            figures |= {f"{before}-{file}": figure for file, figure in self.tasks[name].figures(own).items()}
-        return figures
+        return joined.figures(self.tasks, metrics)
 
     def tables(self, metrics: Metrics) -> Iterable[Table]:
         from hubft.tasks import joined
 
-        for name, own in joined.of_heads(metrics).items():
-            for one in self.tasks[name].tables(own):
-                yield replace(one, columns=(f"{visible(name, 24)}: {one.columns[0]}", *one.columns[1:]))
+        return joined.tables(self.tasks, metrics)
 
     def tuned(self, outputs: Tensor, targets: Any) -> Self:
         parts = self._parts(outputs, targets)
@@ -229,6 +218,16 @@ class Several(Task):
 
     def _rows(self, name: str, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         return weight.detach()[self.places[name]], bias.detach()[self.places[name]]
+
+    def shares(self, outputs: Tensor) -> Tensor:
+        from hubft.tasks import joined
+
+        return joined.shares(self.tasks, self.places, outputs)
+
+    def agreement(self, outputs: Tensor, others: Tensor) -> Tensor:
+        from hubft.tasks import joined
+
+        return joined.agreement(self.tasks, self.places, outputs, others)
 
     def decode(self, outputs: Tensor) -> list[dict[str, Any]]:
         each = [task.decode(outputs[:, self.places[name]]) for name, task in self.tasks.items()]

@@ -38,7 +38,7 @@ class Task(Protocol):
     losses: ClassVar[tuple[str, ...]] = ()
     """What `--loss` may be, the first by default."""
     options: ClassVar[tuple[str, ...]] = ()
-    """Which of the recipe's `smoothing` and `class_weights` have a meaning."""
+    """Which of `smoothing`, `class_weights` and a teacher's `temperature` have a meaning."""
 
     # ---- what it is ----
 
@@ -71,6 +71,10 @@ class Task(Protocol):
     def summary(self) -> str:
         """Return what it is in a phrase, after `images`: `of 3 classes`, `with any of 20 labels`."""
         ...
+
+    def like(self, other: Task) -> bool:
+        """Tell whether the outputs of a model of another task mean the same, in the same order."""
+        return (self.kind, self.names) == (other.kind, other.names)
 
     # ---- from the data; without torch ----
 
@@ -123,6 +127,20 @@ class Task(Protocol):
         :raises JobError: an option of the recipe that has no meaning for this task.
         """
         ...
+
+    def imitation(self, temperature: float) -> Loss:
+        """Return the loss of a model that shall answer as a teacher does, called as `loss(outputs, answers)`.
+
+        :param temperature: by which logits are divided first; 0 is the task's own.
+        :raises JobError: what the task cannot have: a teacher, or a temperature.
+        """
+        from hubft.base.errors import JobError
+
+        raise JobError(f"a model of the kind {self.kind} cannot be distilled: leave the teacher out")
+
+    def answers(self, outputs: Tensor) -> Any:
+        """Return a teacher's outputs float32 `[n, outputs]` as `imitation` of a task like this takes them."""
+        return outputs
 
     def ridge(self, targets: Any) -> Tensor | None:
         """Return what a linear head shall give, `[n, outputs]`, NaN where a target is missing, where the plain loss is
@@ -197,6 +215,17 @@ class Task(Protocol):
         return self
 
     # ---- predicting ----
+
+    def shares(self, outputs: Tensor) -> Tensor:
+        """Return what stands for outputs outside: probabilities, or numbers in the user's unit; `[n, outputs]`.
+
+        Tensor operations alone: a file that is exported may hold them.
+        """
+        return outputs
+
+    def agreement(self, outputs: Tensor, others: Tensor) -> Tensor:
+        """Return how far two models say the same of each sample, float32 `[n]`, 1 where they do."""
+        return (1 - (self.shares(outputs) - self.shares(others)).abs().amax(1)).clamp(min=0)
 
     def decode(self, outputs: Tensor) -> list[dict[str, Any]]:
         """Return what `predict` says of each row of outputs float32 `[n, outputs]`, JSON types."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from unittest import SkipTest
 
 from hubft.base.errors import HubftError
+from hubft.compress import int8, structure
+from hubft.families.build import compressed
 from hubft.testing.heads import head_fits_the_task
 from hubft.testing.loading import eval_is_deterministic
 from hubft.testing.subject import Subject, batch, compute, copied, differing, expect, images, shapes, shown
@@ -16,13 +18,24 @@ def none_and_bf16_are_exact(subject: Subject) -> None:
     """`none` keeps every bit; `bf16` rounds every number of the state to bfloat16, and keeps names and dtypes."""
     loaded = subject.adapted()
     before = copied(loaded.model)
-    same = subject.pm.hook.compress(model=loaded.model, method="none", batches=[], forward=loaded.forward)
+    same = compressed(subject.pm, loaded, "none", []).model
     wrong = differing(before, copied(same))
     expect(not wrong, f"`none` changes {shown(wrong)}")
-    small = subject.pm.hook.compress(model=loaded.model, method="bf16", batches=[], forward=loaded.forward)
+    small = compressed(subject.pm, loaded, "bf16", []).model
     rounded = {n: t.bfloat16().to(t.dtype) if t.is_floating_point() else t for n, t in before.items()}
     wrong = differing(rounded, copied(small))
     expect(not wrong, f"`bf16` gives other numbers than the nearest of bfloat16 in {shown(wrong)}")
+
+
+@check(head_fits_the_task)
+def int8_keeps_a_scale_a_channel(subject: Subject) -> None:
+    """`int8` rounds every weight of two or more dimensions to one of 255 steps of its channel, and nothing else."""
+    loaded = subject.adapted()
+    before = copied(loaded.model)
+    small = copied(compressed(subject.pm, loaded, "int8", []).model)
+    rounded = {n: int8.widened(*int8.quantized(t)) if int8.takes(t) else t for n, t in before.items()}
+    wrong = differing(rounded, small)
+    expect(not wrong, f"`int8` gives other numbers than the nearest of its steps in {shown(wrong)}")
 
 
 @check(head_fits_the_task, eval_is_deterministic)
@@ -33,18 +46,16 @@ def own_methods_stay_in_tolerance(subject: Subject) -> None:
     for method, tolerance in subject.declared.methods.items():
         loaded = subject.adapted()
         inputs = images(loaded)
-        before, names = compute(loaded, inputs), shapes(loaded.model)
-        small = subject.pm.hook.compress(
-            model=loaded.model, method=method, batches=[batch(loaded)], forward=loaded.forward
-        )
+        before = compute(loaded, inputs)
+        made = compressed(subject.pm, loaded, method, [batch(loaded)])
+        small = made.model
         after = compute(loaded, inputs, small)
         expect(after.shape == before.shape, f"after {method!r} the outputs are {list(after.shape)}")
         share = float((after - before).abs().max() / before.abs().max())
         expect(share <= tolerance, f"{method!r} moves logits by {share:.2g} of the largest, and states {tolerance:.2g}")
-        wrong = differing(names, shapes(small))
-        expect(
-            not wrong, f"{method!r} changes name, shape or dtype of {shown(wrong)}: no package of it could be loaded"
-        )
+        built = structure.build(subject.adapted(), made.structure).model
+        wrong = differing(shapes(built), shapes(small))
+        expect(not wrong, f"{method!r} changes name, shape or dtype of {shown(wrong)}, and states no record of that")
 
 
 @check(head_fits_the_task)
@@ -52,12 +63,15 @@ def unknown_methods_are_refused(subject: Subject) -> None:
     """A method that nobody knows is a HubftError."""
     loaded = subject.adapted()
     try:
-        subject.pm.hook.compress(
-            model=loaded.model, method="that_nobody_made", batches=[batch(loaded)], forward=loaded.forward
-        )
+        compressed(subject.pm, loaded, "that_nobody_made", [batch(loaded)])
     except HubftError:
         return
     raise AssertionError("`compress` takes any method: return None for what is not the family's own")
 
 
-CHECKS = (none_and_bf16_are_exact, own_methods_stay_in_tolerance, unknown_methods_are_refused)
+CHECKS = (
+    none_and_bf16_are_exact,
+    int8_keeps_a_scale_a_channel,
+    own_methods_stay_in_tolerance,
+    unknown_methods_are_refused,
+)

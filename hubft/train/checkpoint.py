@@ -1,7 +1,7 @@
 """Checkpoints: safetensors and JSON, sealed by a manifest, complete or not there at all.
 
 checkpoints/step-00000042/
-    state.safetensors   model/NAME, average/NAME, optimizer/PARAMETER/KEY, group/INDEX/KEY
+    state.safetensors   model/NAME, average/NAME, adapters/NAME, optimizer/PARAMETER/KEY, group/INDEX/KEY
     state.json          step, proof, scaler, what the optimizer keeps as plain numbers, and what must not have
                         changed at a resume
     manifest.json       sha256 of both, written last
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import Parameter
 
 from hubft.base import digest
 from hubft.base.errors import CheckpointError
@@ -93,6 +94,7 @@ def restore(path: Path, state: State) -> dict[str, Any]:
         state.average.include(stored["average"])
         for name, tensor in state.average.tensors.items():
             tensor.copy_(stored["average"][name])
+    state.adapters.load_state_dict(stored["adapters"])
     _restore_optimizer(state, stored, meta)
     state.scaler.load_state_dict(meta["scaler"])
     state.step, state.proof = meta["step"], meta["proof"]
@@ -105,6 +107,8 @@ def _tensors(state: State) -> Iterator[tuple[str, Tensor]]:
     if state.average:
         for name, tensor in state.average.tensors.items():
             yield f"average/{name}", tensor
+    for name, tensor in state.adapters.state_dict().items():
+        yield f"adapters/{name}", tensor
     for name, its in _remembered(state):
         for key, value in its.items():
             if isinstance(value, Tensor):
@@ -123,7 +127,7 @@ def _plain(state: State) -> dict[str, Any]:
 
 def _remembered(state: State) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield what the optimizer remembers of each parameter, and what it counts for a whole group."""
-    for name, parameter in state.model.named_parameters():
+    for name, parameter in state.trained().items():
         if parameter in state.optimizer.state:
             yield f"optimizer/{name}", state.optimizer.state[parameter]
     given = {"params", "peak_lr", *state.optimizer.defaults}
@@ -134,26 +138,26 @@ def _remembered(state: State) -> Iterator[tuple[str, dict[str, Any]]]:
 def _restore_optimizer(state: State, stored: Mapping[str, dict[str, Tensor]], meta: dict[str, Any]) -> None:
     """Put back what `_remembered` gave, each value in its own type: `Optimizer.load_state_dict` would cast tensors
     to the type of their parameter."""
-    device = next(state.model.parameters()).device
+    device, trained = next(state.model.parameters()).device, state.trained()
     for kind in ("optimizer", "group"):
         for name, tensor in stored[kind].items():
             owner, _, key = name.rpartition("/")
-            memory = _memory(state, f"{kind}/{owner}")
+            memory = _memory(state, trained, f"{kind}/{owner}")
             memory[key] = tensor
             if f"{kind}/{name}" not in meta["on_cpu"]:
                 memory[key] = tensor.to(device)
-                if kind == "optimizer" and tensor.shape == (like := state.model.get_parameter(owner)).shape:
+                if kind == "optimizer" and tensor.shape == (like := trained[owner]).shape:
                     # in the parameter's order in memory, by which sums go
                     memory[key] = torch.empty_like(like, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
     for name, its in meta["numbers"].items():
-        _memory(state, name).update(its)
+        _memory(state, trained, name).update(its)
 
 
-def _memory(state: State, name: str) -> dict[str, Any]:
+def _memory(state: State, trained: Mapping[str, Parameter], name: str) -> dict[str, Any]:
     kind, _, owner = name.partition("/")
     if kind == "group":
         return state.optimizer.param_groups[int(owner)]
-    its: dict[str, Any] = state.optimizer.state[state.model.get_parameter(owner)]
+    its: dict[str, Any] = state.optimizer.state[trained[owner]]
     return its
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -16,13 +14,14 @@ from torch import Tensor, nn
 from hubft import modality
 from hubft.base import draws
 from hubft.base.batches import concat, count, each, even
-from hubft.base.errors import FamilyError, Option, TrainingError
+from hubft.base.errors import FamilyError
 from hubft.families import stages
 from hubft.hookspecs import Batch, Loaded
 from hubft.job import Recipe
 from hubft.machine.runtime import Runtime
 from hubft.tasks.task import Task
 from hubft.train import frozen
+from hubft.train.lessons import Lessons, Taught
 from hubft.train.recipe import Average, optimizer, set_lr
 
 Feed = Callable[[Any], AbstractContextManager[Any]]
@@ -38,6 +37,8 @@ class State:
     scaler: torch.amp.GradScaler
     """Of the loss where a run computes in fp16, whose small gradients would vanish; else it does nothing."""
     task: Task
+    lessons: Lessons | None = None
+    """Of a teacher, where there is one."""
     step: int = 0
     """Steps done."""
     proof: dict[str, str] = field(default_factory=dict)
@@ -46,6 +47,16 @@ class State:
     @property
     def model(self) -> nn.Module:
         return self.loaded.model
+
+    @property
+    def adapters(self) -> nn.Module:
+        """What is trained beside the model, and no part of it."""
+        return self.lessons.adapters if self.lessons else nn.ModuleList()
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Return every parameter that the optimizer has, by name; no module of a model has a slash in its name."""
+        beside = {f"adapters/{name}": parameter for name, parameter in self.adapters.named_parameters()}
+        return {**dict(self.model.named_parameters()), **beside}
 
 
 @dataclass(frozen=True)
@@ -62,11 +73,15 @@ class Step:
     """What else the hook `train_step` gave to log."""
 
 
-def start(loaded: Loaded, recipe: Recipe, runtime: Runtime, task: Task) -> State:
+def start(loaded: Loaded, recipe: Recipe, runtime: Runtime, task: Task, lessons: Lessons | None = None) -> State:
     """Return the state before the first step, the model on its device."""
     runtime.place(loaded.model)
     average = Average(loaded.model, recipe.averaging) if recipe.averaging else None
-    return State(loaded, optimizer(loaded, recipe), average, runtime.scaler(), task)
+    state = State(loaded, optimizer(loaded, recipe), average, runtime.scaler(), task, lessons)
+    if beside := list(runtime.place(state.adapters).parameters()):
+        group = {"params": beside, "peak_lr": recipe.lr, "weight_decay": recipe.weight_decay}
+        state.optimizer.add_param_group(group)
+    return state
 
 
 def fit(
@@ -88,8 +103,21 @@ def fit(
         no Mixup or CutMix: its inputs need not be images.
     :raises TrainingError: a frozen tensor moved.
     """
+    with state.lessons.beside(state.model) if state.lessons else nullcontext():
+        yield from _steps(pm, state, recipe, batches, runtime, feed)
+
+
+def _steps(
+    pm: pluggy.PluginManager,
+    state: State,
+    recipe: Recipe,
+    batches: Iterable[Batch],
+    runtime: Runtime,
+    feed: Feed,
+) -> Iterator[Step]:
     sampler = batches.batch_sampler  # type: ignore[attr-defined]
-    criterion = state.task.criterion(recipe)
+    criterion, lessons = state.task.criterion(recipe), state.lessons
+    criterion = Taught(criterion, lessons) if lessons else criterion
     mixing = _mixing(state, recipe, feed)
     model, forward = runtime.compiled(state.model), state.loaded.forward
     for batch in batches:
@@ -99,6 +127,7 @@ def fit(
         here = runtime.to_device(batch)
         if mixing:
             here = mixing(here, state.step)
+        here = lessons.given(here) if lessons else here
         draws.seed("step", recipe.seed, state.step)
         results = []
         parts = even(here, recipe.accumulate)
@@ -209,44 +238,3 @@ def evaluate(
         found.append((each(result["outputs"], lambda tensor: tensor.float().cpu()), batch[1]))
     outputs, targets = zip(*found, strict=True)
     return concat(outputs), concat(targets)
-
-
-class Meter:
-    """Mean loss and pace of an epoch; adding a step does not wait for the device, reading the loss does."""
-
-    def __init__(self, total: float = 0.0, images: int = 0) -> None:
-        self.total, self.images = total, images
-        self.pending: list[Step] = []
-        self.here, self.since = 0, time.perf_counter()  # of this process, for the pace
-
-    def add(self, step: Step) -> None:
-        self.pending.append(step)
-        self.here += step.images
-
-    def loss(self) -> float:
-        """Return the mean loss over the epoch's images so far.
-
-        :raises TrainingError: a loss that is not finite, named by its step.
-        """
-        for step, loss in zip(self.pending, [s.loss.item() for s in self.pending], strict=True):
-            if not math.isfinite(loss):
-                raise TrainingError(
-                    f"the loss of step {step.number} is {loss}: lower ",
-                    Option("lr"),
-                    ", or compute in ",
-                    Option("precision"),
-                    " fp32; no checkpoint was written since",
-                )
-            self.total += loss * step.images
-            self.images += step.images
-        self.pending.clear()
-        return self.total / max(1, self.images)
-
-    def state(self) -> tuple[float, int]:
-        """Return what makes an equal meter again: `Meter(*state)`."""
-        self.loss()
-        return self.total, self.images
-
-    def rate(self) -> float:
-        """Return images per second since the meter was made."""
-        return self.here / (time.perf_counter() - self.since)

@@ -106,7 +106,7 @@ def test_batches_say_what_single_images_say(
         loaded.model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
         return loaded
 
-    monkeypatch.setattr(inference, "filled", watched)
+    monkeypatch.setattr(load, "filled", watched)
     printed = in_folder(tmp_path, "predict", package, folder).out.splitlines()
     assert sizes == [31, 31, 5], "a file that cannot be read leaves its batch to the others"
     model = load.model(load.package(package))
@@ -119,7 +119,7 @@ def test_batches_say_what_single_images_say(
 
 
 def test_folders_and_texts_from_python(package: Path, folder: Path) -> None:
-    found = load.package(package)
+    found = load.opened(load.package(package))
     every = [(answer.image, answer.said, answer.error) for answer in inference.predict(found, folder)]
     assert len(every) == MANY - 1 and sum(bool(error) for _, _, error in every) == 2
     assert all(bool(said) != bool(error) for _, said, error in every)
@@ -151,9 +151,9 @@ def test_nothing_to_read_is_told_before_the_model_is_loaded(
     (tmp_path / "EMPTY").mkdir()
     (tmp_path / "EMPTY" / "notes.txt").write_text("nothing here")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delattr(inference, "filled")
+    monkeypatch.delattr(load, "filled")
     with pytest.raises(DataError, match=r"'gone' does not exist(, nor do 1 more)?$|no images in ('EMPTY'|nothing)"):
-        inference.predict(load.package(package), paths)
+        inference.predict(load.opened(load.package(package)), paths)
 
 
 def test_memory_does_not_grow_with_the_number_of_files(
@@ -162,7 +162,7 @@ def test_memory_does_not_grow_with_the_number_of_files(
     read: list[object] = []
     real = decode.decode
     monkeypatch.setattr(decode, "decode", lambda path, white: read.append(path) or real(path))
-    answers = inference.predict(load.package(package), [folder / "000.png"] * 10_000)
+    answers = inference.predict(load.opened(load.package(package)), [folder / "000.png"] * 10_000)
     for number in (1, inference.BATCH, 2 * inference.BATCH):
         list(itertools.islice(answers, inference.BATCH if number > 1 else 1))
         assert len(read) <= number + 2 * inference.BATCH
@@ -257,7 +257,7 @@ def test_evaluate_for_programs(package: Path, labelled: Path, tmp_path: Path) ->
     ran = in_folder(tmp_path, "evaluate", package, labelled, "--json", "--predictions", "p.jsonl")
     assert (ran.code, ran.err) == (0, "")
     [found] = objects(ran.out)
-    measured = inference.evaluate(load.package(package), labelled)
+    measured = inference.evaluate(load.opened(load.package(package)), labelled)
     plain = measured.metrics.plain()
     assert {name: found[name] for name in plain} == plain
     assert {"headline", "accuracy", "loss", "recall", "precision", "confusion"} <= plain.keys()
@@ -268,7 +268,7 @@ def test_evaluate_for_programs(package: Path, labelled: Path, tmp_path: Path) ->
     assert in_folder(tmp_path, "evaluate", package, labelled, "--predictions", "p.csv").code == 0
     table = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
     assert len(rows) == len(table) == 15
-    answers = inference.predict(load.package(package), [row["image"] for row in rows])
+    answers = inference.predict(load.opened(load.package(package)), [row["image"] for row in rows])
     for row, cells, answer in zip(rows, table, answers, strict=True):
         assert Path(row["image"]).parent.name == row["class"] == cells["class"]
         assert (row["predicted"], row["correct"]) == (cells["predicted"], cells["correct"] == "true")

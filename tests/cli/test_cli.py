@@ -69,10 +69,12 @@ def test_flags_are_the_fields_of_the_job_with_their_defaults(hubft: Hubft) -> No
     shown = {name: text for names, text in rows for name in re.findall(r"--[a-z0-9-]+", names)}
     fields = {flag(path): value for path, value in leaves(Job("r:r", "d")).items() if path != "head.outputs"}
     empty = {f"--empty-{name}" for name in ("hidden", "stage-lr", "class-weights", "head-weights", "target")}
-    assert shown.keys() - {"--resume", "--no-probe", "--no-keep-anyway", "--trust", *empty} == fields.keys()
+    switches = {"--no-probe", "--no-keep-anyway", "--no-baseline"}
+    assert shown.keys() - {"--resume", "--trust", *switches, *empty} == fields.keys()
     for name, value in fields.items():
         default = '""' if value == "" else str(value)
-        assert name in ("--reference", "--data") or f"[default: {default}]" in shown[name], name
+        unset = value is None or name in ("--reference", "--data")
+        assert ("[default:" not in shown[name]) if unset else f"[default: {default}]" in shown[name], name
         assert len(shown[name].partition("[")[0]) > 10, f"{name} has a help text"
 
 
@@ -171,7 +173,21 @@ WRONG = [
     (TUNE + "--seed 9223372036854775808", "must be in 0..2^63-1"),
     (TUNE + "--package half", 'Invalid value "half" for --package. Choose from: "full", "delta"'),
     (TUNE + "--device nowhere", "--device 'nowhere' cannot be used here: "),
-    (TUNE + "--compress bf61", "--compress 'bf61': known methods are none, bf16. Did you mean 'bf16'?"),
+    (TUNE + "--compress itn8", ". Did you mean 'int8'?"),
+    (TUNE + "--compress int8:4", "--compress 'int8:4': int8 takes no argument: write int8"),
+    (TUNE + "--compress int8,", "--compress 'int8,': '' is no method; write NAME or NAME:ARGUMENT, joined by commas"),
+    (TUNE + "--compress int8,int8", "--compress 'int8,int8': int8 stands twice"),
+    (TUNE + "--compress none,int8", "--compress 'none,int8': none stands beside others"),
+    (TUNE + "--compress bf16,int8", "--compress bf16,int8: int8 rounds weights again, which undoes bf16: leave one"),
+    (
+        TUNE + "--compress int8,prune:0.5",
+        "--compress int8,prune:0.5: prune:0.5 trains weights, which undoes int8: write prune:0.5,int8",
+    ),
+    (TUNE + "--compress prune", "--compress 'prune:': RATIO is the share of channels to take out, in [0.05, 0.9]"),
+    (TUNE + "--compress prune:half", "--compress 'prune:half': RATIO is the share of channels to take out, in [0.05,"),
+    (TUNE + "--compress prune:0.5 --max-drop 101", "--max-drop 101.0: must be in [0, 100]"),
+    (TUNE + "--max-drop 1", "--max-drop is the limit of --compress, which is none: leave it out"),
+    (TUNE + "--compress bf61", "--compress 'bf61': known methods are none, bf16, int8, prune:RATIO"),
     (TUNE + "--train heads", "--train: 'heads' is neither a stage of this model (stem, block, head) nor a rule (all,"),
     (TUNE + "--train stage:stm", "stage:stm selects no parameter; this model has stem, block, head. Did you mean"),
     (TUNE + "--train head,type:Conv3d@0.5", "type:Conv3d selects no parameter; this model has BatchNorm2d"),

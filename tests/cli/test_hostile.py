@@ -20,7 +20,7 @@ from terminal import TOKEN, Terminal, commands
 
 from hubft import Base, Job
 from hubft.base.display import visible
-from hubft.publish import card, package
+from hubft.publish import markdown, package
 from hubft.run.folder import Run
 
 FOLDERS = (  # what a file system can hold
@@ -149,7 +149,7 @@ def test_the_card_of_a_run(trained: Trained) -> None:
     text = (trained.run / "package" / package.CARD).read_text(encoding="utf-8")
     check_card(text)
     for i, name in enumerate(sorted(FOLDERS)):
-        assert f"\n| {i} | {card.inert(name)} | " in text
+        assert f"\n| {i} | {markdown.inert(name)} | " in text
 
 
 def test_commands_on_the_run(trained: Trained) -> None:

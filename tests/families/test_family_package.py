@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hubft import Job, engine, testing
+from hubft.base import digest
 from hubft.base.errors import BaseMismatch, PackageError
 from hubft.job import Head
 from hubft.publish.manifest import Manifest
@@ -145,8 +146,8 @@ def test_a_package_says_what_it_came_from_without_a_path(parent: Path, pets: Pat
     engine.finetune(further(parent, pets, tmp_path / "more"))
     base, first = manifest(tmp_path / "more").base, manifest(parent)
     assert (base.reference, base.below, base.license) == ("package:flowers", ("toy:small",), "cc0-1.0")
-    assert base.sha256 == engine.digest.of_state(engine.digest.of_tensors(state(parent)))
-    assert base.revision == engine.digest.of_file(parent / "package" / "hubft.json") and len(first.base.below) == 0
+    assert base.sha256 == digest.of_state(digest.of_tensors(state(parent)))
+    assert base.revision == digest.of_file(parent / "package" / "hubft.json") and len(first.base.below) == 0
     engine.finetune(further(tmp_path / "more", pets, tmp_path / "third"))
     base = manifest(tmp_path / "third").base
     assert (base.reference, base.below) == ("package:more", ("package:flowers", "toy:small"))
@@ -164,7 +165,7 @@ def test_a_full_package_needs_no_parent(parent: Path, pets: Path, tmp_path: Path
     engine.finetune(further(first, pets, tmp_path / "more"))
     shutil.rmtree(first)
     assert load.load(tmp_path / "more", prove=True).hubft["reference"] == "package:first"
-    assert inference.evaluate(load.package(tmp_path / "more"), pets, trust=False).metrics.values["accuracy"].n == 8
+    assert inference.evaluate(load.opened(load.package(tmp_path / "more")), pets).metrics.head.n == 8
 
 
 def test_a_delta_holds_what_differs_from_its_parent_and_needs_those_very_bytes(

@@ -14,8 +14,7 @@ import torch
 
 from hubft.base.errors import FamilyError, JobError
 from hubft.families import plugins, sandbox
-from hubft.families.build import headed, load_base
-from hubft.hookspecs import call
+from hubft.families.build import compressed, headed, load_base
 from hubft.job import Head, Job
 
 OWN = {path.stem.removeprefix("hubft_") for path in plugins.CHECKOUT.glob("hubft_*.py")}
@@ -267,14 +266,14 @@ NEWER = "hubft_family = {'api': (1, 9), 'colour': 1}\n" + GOOD + "@hookimpl\ndef
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        (NEWER, "is written for version 1.9 of the hooks, and hubft has 1.2; try: update hubft, or pip un"),
-        (NEWER.replace("1, 9", "2, 0"), "is written for version 2.0 of the hooks, and hubft has 1.2; try: update"),
+        (NEWER, "is written for version 1.9 of the hooks, and hubft has 1.3; try: update hubft, or pip un"),
+        (NEWER.replace("1, 9", "2, 0"), "is written for version 2.0 of the hooks, and hubft has 1.3; try: update"),
         (
             NEWER.replace("1, 9", "0, 9"),
-            "version 0.9 of the hooks, and hubft has 1.2; try: pip install -U hubft-it, or",
+            "version 0.9 of the hooks, and hubft has 1.3; try: pip install -U hubft-it, or",
         ),
-        (NEWER.replace("(1, 9)", "'1.9'"), "says api '1.9' in hubft_family; write it as (1, 2); try: pip uninstall"),
-        (NEWER.replace("(1, 9)", "(1, True)"), "says api (1, True) in hubft_family; write it as (1, 2); try: pip uni"),
+        (NEWER.replace("(1, 9)", "'1.9'"), "says api '1.9' in hubft_family; write it as (1, 3); try: pip uninstall"),
+        (NEWER.replace("(1, 9)", "(1, True)"), "says api (1, True) in hubft_family; write it as (1, 3); try: pip uni"),
         (GOOD + "hubft_family = {'api': (1, 0), 'exmaple': 'x'}", "unknown key 'exmaple'. Did you mean 'example'?"),
         (GOOD + "hubft_family = 'me'", "hubft_family: expected an object, got str"),
     ],
@@ -442,9 +441,9 @@ def test_a_family_overrides_what_differs_and_inherits_the_rest(install: Install)
     loaded = load_base(pm, Job("over:small", "d"), pretrained=True)
     assert pm.hook.freeze(loaded=loaded, train="mine", progress=0.0) == {"stem.0.weight"}
     assert pm.hook.freeze(loaded=loaded, train="head", progress=0.0) == {"head.weight", "head.bias"}
-    assert pm.hook.compress(model=loaded.model, method="mine", batches=(), forward=call) is loaded.model.head
-    with pytest.raises(JobError, match=r"^compress 'bf61': known methods are none, bf16\. Did you mean 'bf16'"):
-        pm.hook.compress(model=loaded.model, method="bf61", batches=(), forward=call)
+    assert compressed(pm, loaded, "mine", ()).model is loaded.model.head
+    with pytest.raises(JobError, match=r"^compress 'bf61': known methods are none, bf16, .*\. Did you mean 'bf16'"):
+        compressed(pm, loaded, "bf61", ())
     adapted = headed(pm, loaded, Head(outputs=3))
     assert adapted.model.head.out_features == 3
     batch = (torch.zeros(2, 3, 32, 32), torch.tensor([0, 1]))

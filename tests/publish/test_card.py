@@ -19,7 +19,7 @@ from hubft import Base, Head, Preprocess
 from hubft.cli.main import app
 from hubft.families.plugins import ROOT
 from hubft.job import Job
-from hubft.publish import card, lines, measured
+from hubft.publish import card, lines, loading, markdown, measured
 from hubft.publish.manifest import CARD, CONFIG, DELTA, PICTURE, ROLES, SELFTEST, WEIGHTS, File, Manifest
 from hubft.tasks.classification import Classification
 
@@ -187,8 +187,8 @@ def test_the_ways_to_load_are_python_and_commands_that_exist() -> None:
         assert len(python) == 3
         for block in python:
             compile(block, "card", "exec")
-        assert all(("me/x" in block) != (card.HERE in block) for block in python)
-        assert len({"me/x" in text, card.HERE in text}) == 2
+        assert all(("me/x" in block) != (loading.HERE in block) for block in python)
+        assert len({"me/x" in text, loading.HERE in text}) == 2
         for line in code(text, "bash"):
             command, _, options = app.parse_args(line.split()[1:], exit_on_error=False, print_error=False)
             assert command.__name__ in ("predict", "finetune") and options is not None
@@ -200,7 +200,7 @@ def test_the_ways_to_load_a_folder_load_it(tmp_path: Path) -> None:
     blocks = code((tmp_path / "p" / CARD).read_text(encoding="utf-8"), "python")
     inputs = torch.rand(1, 3, 32, 32)
     Image.new("RGB", (50, 40), "teal").save(tmp_path / "image.jpg")
-    places = {card.HERE: tmp_path / "p", lines.PLACE: ROOT, '"image.jpg"': repr(str(tmp_path / "image.jpg"))}
+    places = {loading.HERE: tmp_path / "p", lines.PLACE: ROOT, '"image.jpg"': repr(str(tmp_path / "image.jpg"))}
     ran: dict[str, Any] = {}
     for block in blocks:
         for place, there in places.items():
@@ -253,11 +253,11 @@ def test_many_classes_are_cut() -> None:
     ],
 )
 def test_foreign_text_is_a_code_span(name: str, span: str, shown: str) -> None:
-    assert card.inert(name) == span
+    assert markdown.inert(name) == span
     table = MarkdownIt().enable("table").parse(f"| a | b |\n| --- | --- |\n| {span} | x |")
     cells = [token.children or [] for token in table if token.type == "inline"][2:]
     assert [[(t.type, t.content) for t in cell] for cell in cells] == [[("code_inline", shown)], [("text", "x")]]
 
 
 def test_nothing_is_shown_as_empty() -> None:
-    assert card.inert("") == "(empty)"
+    assert markdown.inert("") == "(empty)"

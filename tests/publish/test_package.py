@@ -19,6 +19,7 @@ import packages
 import pytest
 import safetensors.torch
 import torch
+import toy_family
 from jobs import EVERY_FIELD
 from torch import nn
 from torchvision.transforms import v2
@@ -26,9 +27,10 @@ from torchvision.transforms import v2
 from hubft import Base, Preprocess
 from hubft.base.errors import HubftError, PackageError
 from hubft.base.serialize import to_dict
+from hubft.families import plugins
 from hubft.images import transforms
 from hubft.publish import manifest, package, selftest, tensors
-from hubft.share.load import filled
+from hubft.share.load import filled, load
 from hubft.share.load import model as load_model
 from hubft.tasks.classification import Classification
 
@@ -63,11 +65,49 @@ def test_bfloat16_is_stored_where_every_number_fits(tmp_path: Path, full: Path) 
     assert kinds == {"full": {torch.float32, torch.int64}, "half": {torch.bfloat16, torch.int64}}
 
 
-def test_tied_tensors_are_stored_twice(tmp_path: Path) -> None:
+def test_tied_tensors_are_stored_once_and_views_as_they_are(tmp_path: Path) -> None:
     weight = torch.rand(2, 2)
     tensors.save(tmp_path / "tied.safetensors", {"a": weight, "b": weight, "c": weight.t()})
-    back = tensors.read(tmp_path / "tied.safetensors", {"a": weight, "b": weight, "c": weight})
-    assert torch.equal(back["a"], weight) and torch.equal(back["b"], weight) and torch.equal(back["c"], weight.t())
+    assert set(tensors.header(tmp_path / "tied.safetensors")) == {"a", "c"}
+    like = {"a": weight, "b": weight, "c": weight}
+    back = tensors.read(tmp_path / "tied.safetensors", like, {"b": "a"})
+    assert torch.equal(back["a"], weight) and torch.equal(back["c"], weight.t())
+    with pytest.raises(PackageError, match="lacks 'b'"):
+        tensors.read(tmp_path / "tied.safetensors", like)
+
+
+class Tied(toy_family.Small):
+    """Two layers of one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.again = nn.Linear(32, 32)
+        self.once = nn.Linear(32, 32)
+        self.once.weight = self.again.weight
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.block(self.stem(images)).mean((2, 3))
+        return self.head(self.once(self.again(features)))
+
+
+@pytest.mark.parametrize("compress", ["none", "int8"])
+@pytest.mark.parametrize("once", [True, False])
+def test_tied_parameters_stay_tied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compress: str, once: bool) -> None:
+    """Also those of a package in which they are stored twice, as they were before."""
+    plugin = plugins.manager("toy").get_plugin("toy")
+    monkeypatch.setattr(plugin, "Small", Tied)
+    monkeypatch.setitem(plugin.STAGES, "block", ("block", "again", "once"))
+    trained = packages.write(tmp_path / "p", packages.toy_job(compress=compress))
+    path = tmp_path / "p" / package.WEIGHTS
+    state = safetensors.torch.load_file(path)
+    assert "again.weight" in state and "once.weight" not in state
+    if not once:
+        twice = {n.replace("again.weight", "once.weight"): t.clone() for n, t in state.items() if "again.weight" in n}
+        safetensors.torch.save_file({**state, **twice}, path)
+        packages.refile(tmp_path / "p", package.WEIGHTS)
+    model: Any = load(tmp_path / "p", prove=True)
+    assert model.once.weight is model.again.weight
+    assert torch.equal(model.once.weight, trained.get_parameter("again.weight"))
 
 
 @pytest.mark.parametrize("name", [package.MANIFEST, package.WEIGHTS, package.SELFTEST])
@@ -174,7 +214,7 @@ HOSTILE = {
     "no inputs": (at("inputs", value=None), "inputs must be an object of a kind among images"),
     "inputs is a list": (at("inputs", value=[]), "inputs must be an object of a kind among images"),
     "preprocess beside inputs": (at("preprocess", value={}), "unknown key 'preprocess'"),
-    "a change of structure": (at("structure", value=[{"kind": "pruned"}]), "does not know: update hubft"),
+    "a change of structure": (at("structure", value=[{"kind": "pruned"}]), "not known here: update hubft"),
     "job is a list": (at("job", value=[]), "job must be an object"),
     "wrong type": (at("job", "recipe", "epochs", value="many"), "not int"),
     "an endless number": (at("job", "recipe", "lr", value=10**4000), "."),

@@ -121,7 +121,7 @@ def test_a_frozen_part_computes_as_often_in_many_epochs_as_in_few(
 def test_metrics_on_cached_features_are_the_package_s(insects: Path, tmp_path: Path) -> None:
     result, console = heard(job(insects, tmp_path / "run", recipe=HEAD))
     assert console.about("cache    features before drop")
-    measured = inference.evaluate(load.package(str(tmp_path / "run")), insects, trust=False).metrics
+    measured = inference.evaluate(load.opened(load.package(str(tmp_path / "run"))), insects).metrics
     assert measured.loss == pytest.approx(result.metrics.loss, rel=1e-5)
     assert measured.details["confusion"] == result.metrics.details["confusion"]
     assert result.metrics.loss == result.run.history()[-1]["val_loss"]

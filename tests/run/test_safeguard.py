@@ -189,7 +189,7 @@ def test_a_short_run_of_mobilenet_v3_is_good_in_eval_mode(
     (line,) = console.about("mended")
     was, now = map(float, re.fullmatch(MENDED, line).groups())  # type: ignore[union-attr]
     assert now < 0.5 * was
-    measured = inference.evaluate(load.package(str(tmp_path / "run")), insects, trust=False).metrics
+    measured = inference.evaluate(load.opened(load.package(str(tmp_path / "run"))), insects).metrics
     assert measured.values["accuracy"] == result.metrics.values["accuracy"]
 
 

@@ -51,7 +51,7 @@ def test_its_docstring_gives_accuracy_with_interval_and_the_command_that_made_it
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the photographs that lie beside a checkout")
 def test_it_reaches_what_it_states() -> None:
     package = load.package(str(LITE0))
-    metrics = inference.evaluate(package, SHARED / "data" / "hymenoptera").metrics
+    metrics = inference.evaluate(load.opened(package), SHARED / "data" / "hymenoptera").metrics
     assert metrics.head.n == 153
     assert metrics.head.value == pytest.approx(package.manifest.metrics["accuracy"]["value"], abs=1.5 / 153)
 

@@ -52,7 +52,7 @@ def test_a_package_of_earlier_code_proves_itself(folder: Path) -> None:
 def test_a_package_of_earlier_code_answers(folder: Path, tmp_path: Path) -> None:
     Image.radial_gradient("L").convert("RGB").save(tmp_path / "a.png")
     package = load.package(folder)
-    [answer] = inference.predict(package, tmp_path / "a.png")
+    [answer] = inference.predict(load.opened(package), tmp_path / "a.png")
     assert {name: type(said) for name, said in answer.said.items()} == ANSWERS[package.manifest.task.kind]
     for shares in (answer.said, answer.said.get("kind", {})):
         if "class" in shares:

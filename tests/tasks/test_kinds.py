@@ -293,3 +293,16 @@ def test_measuring_many_samples_takes_seconds() -> None:
     start = time.perf_counter()
     made.measure(torch.randn(5000, 20) + true, true)
     assert time.perf_counter() - start < 5
+
+
+def test_two_models_agree_where_they_say_the_same_of_a_sample() -> None:
+    first = torch.tensor([[3.0, 1.0, -1.0], [0.0, 2.0, 1.0]])
+    second = torch.tensor([[9.0, 8.0, -2.0], [0.0, 1.0, 2.0]])
+    assert Classification(("a", "b", "c")).agreement(first, second).tolist() == [1.0, 0.0]
+    labels = Multilabel(("a", "b", "c"), thresholds=(0.5, 0.9, 0.1))
+    assert labels.agreement(first, second).tolist() == pytest.approx([2 / 3, 1.0])
+    numbers = Regression(("x",), mean=(0.0,), scale=(12.0,), standardised=False)
+    assert numbers.agreement(first[:, :1], second[:, :1]).tolist() == pytest.approx([0.5, 1.0])
+    both = Several.of({"first": Classification(("a", "b")), "other": Classification(("c", "d"))})
+    wide = torch.tensor([[1.0, 0.0, 1.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0, 1.0]])
+    assert both.agreement(*wide).tolist() == [0.5]

@@ -27,6 +27,7 @@ from hubft.run.data import Data
 from hubft.tasks.classification import Classification
 from hubft.tasks.losses import CrossEntropy
 from hubft.train import frozen, loader, loop, recipe
+from hubft.train.meter import Meter
 
 CPU = Compute(device="cpu", workers=0)
 
@@ -211,7 +212,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_by_its_step(train, pm) -> None:
         return {"loss": criterion(outputs, batch[1]) * (math.nan if model.training else 1), "outputs": outputs}
 
     overriding(pm, train_step=train_step)
-    meter = loop.Meter()
+    meter = Meter()
     _, steps = train()
     for step in steps[2:]:
         meter.add(step)

@@ -1,4 +1,4 @@
-"""Fewer bits a weight."""
+"""Two bytes a weight."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 @torch.no_grad()
-def bf16(model: nn.Module) -> nn.Module:
+def rounded(model: nn.Module) -> nn.Module:
     """Return the model with every floating tensor of its state rounded to the nearest bfloat16 value; dtypes stay.
 
     The package stores such tensors in two bytes a number without loss, and the model goes on computing in

@@ -1,0 +1,47 @@
+"""AOTInductor: compiled for this machine, one image at a time; for the same PyTorch and processor elsewhere.
+
+Not of any batch size: compiled for that it takes two images or more, and with its checks on it refuses one.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from hubft.base.errors import ExportError
+from hubft.deploy.export.formats import Format
+
+if TYPE_CHECKING:
+    from hubft.deploy.export.exportable import Exportable
+    from hubft.deploy.export.samples import Samples
+
+
+class Aoti(Format):
+    name: ClassVar[str] = "aoti"
+    suffix: ClassVar[str] = ".aoti.pt2"
+    program: ClassVar[str] = "pytorch"
+    code: ClassVar[bool] = True
+
+    def notes(self, it: Exportable, path: Path) -> Sequence[str]:
+        return (
+            "it runs with the same PyTorch and the same kind of processor alone",
+            "without hubft, set AOTI_RUNTIME_CHECK_INPUTS=1: else images of another size are answered wrongly",
+        )
+
+    def write(self, it: Exportable, path: Path, way: str, samples: Samples | None) -> None:
+        import torch._inductor
+
+        from hubft.deploy.export import exportable, program
+
+        if not any(map(shutil.which, ("g++", "c++", "clang++", "cl"))):
+            raise ExportError("aoti needs a C++ compiler, and there is none on the path: install g++")
+        facts = exportable.About(self.name, way, way, 1, it.pixels)
+        with program.border(f"{it.manifest.job.reference} cannot be exported to {self.name}"):
+            found = torch.export.export(it.module, (it.examples[:1],))
+            settings = {"aot_inductor.metadata": it.metadata(facts), "freezing": True}
+            torch._inductor.aoti_compile_and_package(found, package_path=str(path), inductor_configs=settings)
+
+
+FORMAT = Aoti()

@@ -1,0 +1,68 @@
+"""ExecuTorch (.pte), for phones: lowered to XNNPACK, one image at a time; int8 by XNNPACK's quantizer.
+
+Its files hold no texts, so these stand beside: FILE.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hubft.deploy.export.formats import Format
+
+if TYPE_CHECKING:
+    from hubft.deploy.export.exportable import Exportable
+    from hubft.deploy.export.samples import Samples
+
+
+class ExecuTorch(Format):
+    name: ClassVar[str] = "executorch"
+    suffix: ClassVar[str] = ".pte"
+    extra: ClassVar[str] = "executorch"
+    writers: ClassVar[Sequence[str]] = ("executorch",)
+    quantizers: ClassVar[Sequence[str]] = ("torchao",)
+    runtime: ClassVar[Sequence[str]] = ("executorch",)
+    precisions: ClassVar[Sequence[str]] = ("fp32", "int8")
+
+    def companions(self, path: Path) -> Sequence[Path]:
+        return (path.with_name(path.name + ".json"),)
+
+    def write(self, it: Exportable, path: Path, way: str, samples: Samples | None) -> None:
+        import torch
+
+        from hubft.base.files import write_json
+        from hubft.deploy.export import exportable, program
+
+        with program.border(f"{it.manifest.job.reference} cannot be exported to {self.name}"):
+            from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+            from executorch.exir import to_edge_transform_and_lower
+
+            example = (it.examples[:1],)
+            module: Any = it.module if samples is None else _quantized(it, samples)
+            lowered = to_edge_transform_and_lower(
+                torch.export.export(module, example), partitioner=[XnnpackPartitioner()]
+            )
+            path.write_bytes(lowered.to_executorch().buffer)
+        facts = exportable.About(self.name, way, way, 1, it.pixels)
+        write_json(self.companions(path)[0], it.metadata(facts))
+
+
+def _quantized(it: Exportable, samples: Samples) -> Any:
+    """Return the module in int8, calibrated on training images, a scale a channel."""
+    import torch
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    prepared = prepare_pt2e(torch.export.export(it.module, (it.examples[:1],)).module(), quantizer)
+    with torch.no_grad():
+        for images in samples.calibration():
+            prepared(images)
+    return convert_pt2e(prepared)
+
+
+FORMAT = ExecuTorch()

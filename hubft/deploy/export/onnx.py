@@ -1,0 +1,88 @@
+"""ONNX, by torch.onnx: one file that ONNX Runtime and many others run; int8 by ONNX Runtime's own quantizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hubft.deploy.export.formats import Format
+
+if TYPE_CHECKING:
+    from hubft.deploy.export.exportable import Exportable
+    from hubft.deploy.export.samples import Samples
+
+STATIC, DYNAMIC, FEW = "int8, static", "int8, dynamic", "int8, static, of convolutions and matrices alone"
+HEAVY = ["Conv", "MatMul", "Gemm"]  # where the time is; what stands between them stays in fp32
+
+
+class Onnx(Format):
+    name: ClassVar[str] = "onnx"
+    suffix: ClassVar[str] = ".onnx"
+    extra: ClassVar[str] = "onnx"
+    writers: ClassVar[Sequence[str]] = ("onnx", "onnxscript")
+    runtime: ClassVar[Sequence[str]] = ("onnxruntime",)
+    precisions: ClassVar[Sequence[str]] = ("fp32", "int8")
+
+    def ways(self, it: Exportable, precision: str) -> Sequence[str]:
+        """Return the ways: scales measured beforehand for convolutions, and as it runs for a model of `Linear`s."""
+        if precision == "fp32":
+            return (precision,)
+        return (DYNAMIC, FEW) if it.mostly_linear else (STATIC, FEW)
+
+    def write(self, it: Exportable, path: Path, way: str, samples: Samples | None) -> None:
+        from hubft.deploy.export import exportable, program
+
+        found, batch = program.exported(it)
+        with program.border(f"{it.manifest.job.reference} cannot be exported to {self.name}"):
+            import onnx
+            import torch
+
+            written = torch.onnx.export(
+                found, (it.examples[:2],), input_names=["images"], output_names=it.outputs, verbose=False
+            )
+            assert written is not None
+            written.save(path, external_data=False)
+            model = onnx.load(path)
+            if samples is not None:
+                model = _quantized(model, path, way, samples, batch or 1)
+            facts = exportable.About(self.name, way.partition(",")[0], way, batch, it.pixels)
+            onnx.helper.set_model_props(model, it.metadata(facts))
+            onnx.save(model, path)
+            onnx.checker.check_model(path, full_check=True)
+
+
+def _quantized(model: Any, path: Path, way: str, samples: Samples, batch: int) -> Any:
+    """Return the model in int8 (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html)."""
+    import onnx
+    from onnxruntime import quantization
+
+    # Shapes that torch noted are compared with those of the transposed weights, and found to differ.
+    del model.graph.value_info[:]
+    weight = quantization.QuantType.QInt8
+    if way == DYNAMIC:
+        quantization.quantize_dynamic(model, path, weight_type=weight, per_channel=True, op_types_to_quantize=HEAVY[1:])
+        return onnx.load(path)
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # the library has no types
+        def __init__(self) -> None:
+            self.batches = samples.calibration(batch=batch)
+
+        def get_next(self) -> Any:
+            images = next(self.batches, None)
+            return None if images is None else {"images": images.numpy()}
+
+    quantization.quantize_static(
+        model,
+        path,
+        Reader(),
+        quant_format=quantization.QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=weight,
+        op_types_to_quantize=HEAVY if way == FEW else None,
+    )
+    return onnx.load(path)
+
+
+FORMAT = Onnx()

@@ -1,0 +1,68 @@
+"""The one border to exporters: what they raise, and what torch.export makes of a module."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from hubft.base.errors import ExportError, HubftError, reason
+from hubft.base.files import refusal
+from hubft.deploy.export.exportable import MOST, Exportable
+
+OPERATION = re.compile(r"\b(?:aten|prims|torchvision|timm|quantized|torchao)(?:\.|::)\w+(?:\.\w+)?")
+LONGEST = 300  # characters of what a library says
+
+
+@contextmanager
+def border(what: str) -> Iterator[None]:
+    """Have whatever an exporter raises told in one line, and what it prints and warns of swallowed.
+
+    :raises ExportError: in place of all but errors of ours and of the disk.
+    """
+    before = logging.root.manager.disable
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            logging.disable(logging.WARNING)
+            yield
+    except (HubftError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if refusal(error, "the file"):
+            raise
+        raise ExportError(f"{what}: {_why(error)}") from error
+    finally:
+        logging.disable(before)
+
+
+def _why(error: BaseException) -> str:
+    """Return why an exporter failed: the operation, where one is named, and the first error of all."""
+    first, chain = error, [error]
+    while (cause := first.__cause__ or first.__context__) and cause not in chain:
+        first = cause
+        chain.append(cause)
+    said = " ".join(str(one) for one in reversed(chain))
+    found = OPERATION.search(said)
+    named = f"the operation {found[0]} cannot be written; " if found else ""
+    return f"{named}{reason(first)[:LONGEST]}"
+
+
+def exported(it: Exportable) -> tuple[ExportedProgram, int]:
+    """Return the module as an exported program, and its batch size: 0 where it may be any.
+
+    :raises ExportError: its Python cannot be followed for a batch of any size nor for one image.
+    """
+    sizes = {0: Dim("batch", min=1, max=MOST)}
+    try:
+        with border("it has no batch of any size"):
+            return torch.export.export(it.module, (it.examples[:2],), dynamic_shapes=(sizes,)), 0
+    except ExportError:
+        with border(f"{it.manifest.job.reference} cannot be exported"):
+            return torch.export.export(it.module, (it.examples[:1],)), 1

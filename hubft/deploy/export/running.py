@@ -1,0 +1,169 @@
+"""An exported file at work: in this process, or in a fresh one that knows nothing of hubft."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+import numpy
+import torch
+from torch import Tensor, nn
+
+from hubft.base.errors import ExportError, reason
+from hubft.deploy.export import serve
+from hubft.deploy.export.exportable import About, to_pixels
+from hubft.deploy.export.formats import Format
+from hubft.publish.manifest import Manifest
+
+Run = Callable[[numpy.ndarray], list[numpy.ndarray]]
+"""From a batch to a file's outputs."""
+
+LARGEST = 2**32  # bytes of an answer of another process
+
+
+def here(form: Format, path: Path, threads: int = 0, exact: bool = True) -> Run:
+    """Return what runs a file in this process.
+
+    :raises ExportError: its runtime does not take it.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a runtime's about itself: experimental, deprecated
+        run = _told(path, lambda: _runner(form).load(str(path), threads, exact))
+    return lambda batch: _told(path, lambda: run(batch))
+
+
+def metadata(form: Format, path: Path) -> dict[str, str]:
+    """Return the texts that a file holds, by name.
+
+    :raises ExportError: it is no file of its format.
+    """
+    found: dict[str, str] = _told(path, lambda: _runner(form).metadata(str(path)))
+    return found
+
+
+def shapes(form: Format, path: Path) -> list[list[int]]:
+    """Return the shapes of a file's input and outputs by its own description, of a format that does not run here.
+
+    :raises ExportError: it is no file of its format.
+    """
+    found: list[list[int]] = _told(path, lambda: _runner(form).shapes(str(path)))
+    return found
+
+
+def _runner(form: Format) -> Any:
+    return importlib.import_module(f"hubft.deploy.export.runners.{form.runner.stem}")
+
+
+def _told(path: Path, call: Callable[[], Any]) -> Any:
+    """Return what a runtime gives; the border for all that it raises."""
+    try:
+        return call()
+    except Exception as error:
+        raise ExportError(f"{path.name}: {reason(error)[:500]}") from error
+
+
+@contextmanager
+def fresh(form: Format, path: Path, threads: int, exact: bool) -> Iterator[Fresh]:
+    """Give what runs a file in a fresh process, which has no hubft.
+
+    :raises ExportError: the runtime does not take the file, or the process ended.
+    """
+    command = [
+        sys.executable,
+        "-I",
+        serve.__file__,
+        str(form.runner),
+        str(path),
+        str(threads),
+        "exact" if exact else "native",
+    ]
+    with TemporaryFile() as heard:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=heard)
+        assert process.stdin and process.stdout
+        try:
+            yield Fresh(path, process, process.stdin, process.stdout, heard)
+        finally:
+            process.stdin.close()
+            process.stdout.close()
+            process.terminate()
+            process.wait()
+
+
+class Fresh:
+    """A fresh process that runs a file: called as any `Run`."""
+
+    def __init__(
+        self, path: Path, process: subprocess.Popen[bytes], given: IO[bytes], answers: IO[bytes], heard: IO[bytes]
+    ) -> None:
+        self.path, self.process, self.given, self.answers, self.heard = path, process, given, answers, heard
+        self.peak = 0
+        """Most bytes that it held until its last answer."""
+        self._answer()
+
+    def __call__(self, batch: numpy.ndarray) -> list[numpy.ndarray]:
+        buffer = io.BytesIO()
+        numpy.save(buffer, numpy.ascontiguousarray(batch), allow_pickle=False)
+        try:
+            self.given.write(len(buffer.getvalue()).to_bytes(8, "little"))
+            self.given.write(buffer.getvalue())
+            self.given.flush()
+        except BrokenPipeError:
+            raise self._ended() from None
+        return self._answer()
+
+    def _answer(self) -> list[numpy.ndarray]:
+        said = json.loads(self._read())
+        self.peak = said["peak"]
+        if said["error"]:
+            raise ExportError(f"{self.path.name}: {said['error'][:500]}")
+        if "hubft" in said["modules"]:
+            raise ExportError(f"{self.path.name}: its runner imported hubft, which others do not have")
+        return [numpy.load(io.BytesIO(self._read()), allow_pickle=False) for _ in range(said["arrays"])]
+
+    def _read(self) -> bytes:
+        length = int.from_bytes(self.answers.read(8), "little")
+        data = self.answers.read(length) if 0 < length <= LARGEST else b""
+        if not data or len(data) < length:
+            raise self._ended()
+        return data
+
+    def _ended(self) -> ExportError:
+        self.process.terminate()
+        code = self.process.wait()
+        self.heard.seek(0)
+        last = " ".join(self.heard.read()[-2000:].decode(errors="replace").split("\n")[-3:]).strip()
+        return ExportError(f"{self.path.name}: the process that ran it ended with code {code}. {last[-500:]}".rstrip())
+
+
+class Running(nn.Module):
+    """A file as a module: the model's inputs in, its outputs out, a batch of another shape refused."""
+
+    def __init__(self, run: Run, about: About, manifest: Manifest) -> None:
+        super().__init__()
+        self.run, self.about = run, about
+        self.size, self.width = manifest.inputs.size, manifest.task.outputs
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return float32 `[batch, outputs]`.
+
+        :param inputs: float32 `[batch, 3, height, width]`, as the model takes them; for a file that takes pixels, those
+            of `exportable.raw`.
+        """
+        if tuple(inputs.shape[1:]) != (3, *self.size):
+            raise ExportError(f"it takes images [batch, 3, {self.size[0]}, {self.size[1]}], not {list(inputs.shape)}")
+        batch = to_pixels(inputs) if self.about.pixels else inputs
+        parts = batch.split(self.about.batch or len(batch))
+        found = [torch.from_numpy(numpy.array(self.run(part.cpu().numpy())[-1])).float() for part in parts]
+        for part, outputs in zip(parts, found, strict=True):
+            if outputs.shape != (len(part), self.width):
+                raise ExportError(f"it gave {list(outputs.shape)} for {len(part)} images and {self.width} outputs")
+        return torch.cat(found).to(inputs.device)

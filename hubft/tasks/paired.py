@@ -1,0 +1,36 @@
+"""The difference of two models on the same samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hubft.base.batches import count, take
+from hubft.tasks.metrics import Measured, bootstrap
+from hubft.tasks.task import Task
+
+
+def difference(task: Task, outputs: Tensor, others: Tensor, targets: Any, other_task: Task | None = None) -> Measured:
+    """Return the headline of `outputs` minus that of `others`, with its 95 % interval.
+
+    The interval is a paired bootstrap's (Efron and Tibshirani 1993, chapter 13): a sample is drawn with what both
+    models gave for it, so that what is hard for both does not widen it.
+
+    :param outputs: float32 `[n, outputs]`, as `others`.
+    :param targets: as the task collates them.
+    :param other_task: of `others`, where thresholds or units are not the same.
+    """
+
+    def one(index: Tensor | None) -> float:
+        picked = (outputs, others, targets) if index is None else take((outputs, others, targets), index)
+        new, old = task.score(picked[0], picked[2]), (other_task or task).score(picked[1], picked[2])
+        return new.head.value - old.head.value
+
+    def resampled(counts: Any) -> float:
+        return one(torch.repeat_interleave(torch.from_numpy(counts).long()))
+
+    n = count(outputs)
+    better = task.score(outputs, targets).head.better
+    return bootstrap(resampled, n, better=better)

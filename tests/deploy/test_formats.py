@@ -1,0 +1,237 @@
+"""Every format that can be written here: the same checks of each, and what each has of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import packages
+import pictures
+import pytest
+import torch
+from commands import Hubft
+from safetensors.numpy import load_file
+
+import hubft as module
+from hubft.base.errors import ExportError
+from hubft.deploy.export import export, formats, opening, proof, running
+from hubft.deploy.export.asked import Asked
+from hubft.deploy.export.export import SELFTEST
+from hubft.tasks import kinds
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "schema2"
+SKIPPED = "the extra is not installed: pip install 'hubft[{}]'"
+
+
+def there(name: str, *also: str) -> Any:
+    """Return a parameter of a format, skipped where its libraries are not installed."""
+    form = formats.named(name)
+    needed = (*form.writers, *form.runtime, *also)
+    missing = [one for one in needed if not formats.importlib.util.find_spec(one)]
+    return pytest.param(name, marks=pytest.mark.skipif(bool(missing), reason=SKIPPED.format(form.extra)))
+
+
+FORMATS = [there("onnx"), there("openvino"), there("pt2"), there("torchscript"), there("executorch")]
+COMPILED = pytest.param("aoti", marks=pytest.mark.timeout(900))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pictures.folder(tmp_path_factory.mktemp("data"), packages.CLASSES, 8, 6)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("package") / "flowers"
+    packages.write(folder, packages.toy_job())
+    return folder
+
+
+def asked(name: str, folder: Path, **options: Any) -> Asked:
+    return Asked(name, output=str(folder / f"a{formats.named(name).suffix}"), **options)
+
+
+@pytest.mark.parametrize("name", [*FORMATS, COMPILED])
+def test_a_file_answers_as_its_package_and_refuses_other_sizes(
+    name: str, package: Path, images: Path, tmp_path: Path
+) -> None:
+    made = export.export(package, asked(name, tmp_path))
+    form, files = formats.named(name), sorted((images / "val").glob("*/*"))
+    ours, theirs = module.predict(made.path, files, trust=True), module.predict(package, files)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.image == other.image and one.said["class"] == other.said["class"]
+        assert one.said["probabilities"] == pytest.approx(other.said["probabilities"], abs=1e-4)
+    assert made.size > 5000 and len(ours) == 18
+    with running.fresh(form, made.path, 1, True) as run:
+        kept = load_file(str(made.path) + SELFTEST)
+        [found] = run(kept["inputs"][:1])
+        assert found.shape == (1, 3) and found == pytest.approx(kept["outputs"][:1], abs=1e-4)
+        for wrong in (torch.zeros(1, 3, 16, 32), torch.zeros(1, 3, 64, 64), torch.zeros(1, 1, 32, 32)):
+            with pytest.raises(ExportError):
+                run(wrong.numpy())
+        if made.about.batch:
+            with pytest.raises(ExportError):
+                run(kept["inputs"][:2])
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "regression", "several"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_pixels_in_and_probabilities_out(name: str, kind: str, images: Path, tmp_path: Path) -> None:
+    made = export.export(GOLDEN / kind, asked(name, tmp_path, with_preprocess=True))
+    kept = load_file(str(made.path) + SELFTEST)
+    assert (kept["inputs"].dtype, kept["inputs"].shape[1:]) == ("uint8", (32, 32, 3))
+    task = kinds.read(json.loads(running.metadata(formats.named(name), made.path)["task"]))
+    with running.fresh(formats.named(name), made.path, 1, True) as run:
+        parts = [kept["inputs"][i : i + 1] for i in range(3)] if made.about.batch else [kept["inputs"]]
+        probabilities, outputs = (
+            torch.cat([*map(torch.from_numpy, its)]) for its in zip(*map(run, parts), strict=True)
+        )
+    assert torch.allclose(probabilities, task.shares(outputs), rtol=1e-4, atol=1e-4)
+    files = sorted((images / "val").glob("*/*"))[:3]
+    trust = formats.named(name).code
+    for one, other in zip(
+        module.predict(made.path, files, trust=trust), module.predict(GOLDEN / kind, files), strict=True
+    ):
+        for ours, theirs in zip(numbers(one.said), numbers(other.said), strict=True):
+            assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4)
+    if kind == "classification":
+        assert probabilities.sum(1) == pytest.approx(torch.ones(3), abs=1e-5)
+
+
+def numbers(said: Any) -> list[float]:
+    if isinstance(said, dict):
+        return [number for key in sorted(said) for number in numbers(said[key])]
+    return [said] if isinstance(said, float) else []
+
+
+INT8 = [there("onnx"), there("openvino", "nncf")]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", INT8)
+def test_int8_is_smaller_and_judged_by_the_score(name: str, hubft: Hubft, images: Path, tmp_path: Path) -> None:
+    result = module.finetune(
+        "toy:small", images, epochs=2, device="cpu", workers=0, quiet=True, output=tmp_path / "run"
+    )
+    ran = hubft("export", "run", "--format", name, "--precision", "int8", "--data", images, "--max-drop", "60")
+    assert ran.code == 0, ran.err
+    assert "18 validation images, agreement " in ran.out and "accuracy " in ran.out
+    file = tmp_path / f"run.int8{formats.named(name).suffix}"
+    opened = opening.opened(file)
+    assert opened.loaded.model.about.precision == "int8"
+    assert module.evaluate(file, images).metrics.head.n == 18
+    whole = export.export(result.package, Asked(name, output=str(tmp_path / f"a{formats.named(name).suffix}")))
+    weights = [weight(path) for path in (file, whole.path)]
+    assert weights[0] < 0.6 * weights[1]
+
+
+def weight(path: Path) -> int:
+    """Return the bytes of a file's weights, without the texts and the graph where they lie apart."""
+    if path.suffix == ".xml":
+        return path.with_suffix(".bin").stat().st_size
+    import onnx
+
+    return sum(len(one.raw_data) for one in onnx.load(path).graph.initializer)
+
+
+@pytest.mark.parametrize("name", INT8)
+def test_int8_that_loses_too_much_is_refused_with_figures(
+    name: str, hubft: Hubft, package: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(formats.named(name)), "ways", lambda *_: ("int8, static", "int8"))
+    scores = iter([0.9, 0.48, 0.9, 0.7])
+    monkeypatch.setattr(proof, "signed", lambda measured: next(scores))
+    ran = hubft(
+        "export",
+        package,
+        "--format",
+        name,
+        "--precision",
+        "int8",
+        "--data",
+        images,
+        "--output",
+        f"a{formats.named(name).suffix}",
+    )
+    assert ran.code == 2 and ran.err.count("\n") == 1
+    assert "a drop of 42.0 points, where --max-drop 1 is allowed; int8: " in ran.err and "a drop of 20.0" in ran.err
+    assert ran.err.endswith("--precision fp32\n") and [path.name for path in tmp_path.iterdir()] == []
+    assert ran.out.count("refused  int8") == 2
+
+
+def test_int8_without_images_asks_for_them(hubft: Hubft, package: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason=SKIPPED.format("onnx"))
+    ran = hubft("export", package, "--format", "onnx", "--precision", "int8")
+    assert ran.code == 2 and "--precision int8 needs images to calibrate on and to judge by: give --data" in ran.err
+    (tmp_path / "empty" / "train").mkdir(parents=True)
+    ran = hubft("export", package, "--format", "onnx", "--precision", "int8", "--data", "empty")
+    assert ran.code == 2 and ran.err.count("\n") == 1 and "empty" in ran.err
+    ran = hubft("export", package, "--format", "pt2", "--precision", "int8", "--data", "empty")
+    assert ran.code == 2 and "--precision 'int8': pt2 is written in fp32" in ran.err
+
+
+@pytest.mark.parametrize("name", [there("pt2"), there("torchscript")])
+def test_code_is_run_on_request_alone(name: str, hubft: Hubft, package: Path, images: Path) -> None:
+    suffix = formats.named(name).suffix
+    ran = hubft("export", package, "--format", name)
+    assert ran.code == 0 and f"flowers{suffix} IMAGE --trust" in ran.out
+    assert ("deprecated" in ran.out) == (name == "torchscript")
+    for command in ("predict", "evaluate"):
+        ran = hubft(command, f"flowers{suffix}", images)
+        assert ran.code == 2 and "holds code, which runs when it is loaded; if you trust whoever made it" in ran.err
+    assert hubft("evaluate", f"flowers{suffix}", images, "--trust").code == 0
+
+
+def test_openvino_of_fp32_is_proved_as_the_machine_computes_too(package: Path, tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino", reason=SKIPPED.format("openvino"))
+    made = export.export(package, asked("openvino", tmp_path))
+    bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    assert made.proof.exact < 1e-5 and made.about.exact
+    assert (made.proof.native > 1e-4) == bf16
+    assert bool(made.notes) == (made.proof.native > 1e-3)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["a.bin", "a.xml", f"a.xml{SELFTEST}"]
+
+
+def test_a_file_of_bf16_without_images_is_judged_by_the_self_test(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino", reason=SKIPPED.format("openvino"))
+    made = export.export(package, asked("openvino", tmp_path, precision="bf16"))
+    assert not made.about.exact and (tmp_path / "a.bin").stat().st_size < 14_000
+    monkeypatch.setattr(proof, "REDUCED", 1e-9)
+    (tmp_path / "b").mkdir()
+    with pytest.raises(ExportError, match="where 1e-09 is allowed: give --data DATA to judge it by the score"):
+        export.export(package, asked("openvino", tmp_path / "b", precision="bf16"))
+    assert not list((tmp_path / "b").iterdir())
+
+
+def test_tensorrt_is_handed_onnx_and_the_line_that_builds_the_engine(hubft: Hubft, package: Path, images: Path) -> None:
+    pytest.importorskip("onnxruntime", reason=SKIPPED.format("onnx"))
+    ran = hubft("export", package, "--format", "tensorrt")
+    assert ran.code == 0 and "trtexec --onnx=flowers.trt.onnx --saveEngine=flowers.engine " in ran.out
+    assert "--minShapes=images:1x3x32x32 --optShapes=images:8x3x32x32 --maxShapes=images:32x3x32x32" in ran.out
+    assert hubft("evaluate", "flowers.trt.onnx", images).code == 0
+
+
+def test_core_ml_is_checked_as_far_as_this_system_can(
+    hubft: Hubft, package: Path, images: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("coremltools", reason=SKIPPED.format("coreml"))
+    if sys.platform == "darwin":
+        pytest.skip("here it runs, as every other format does")
+    for _ in range(2):  # the second replaces the first, which is a folder
+        ran = hubft("export", package, "--format", "coreml")
+        assert ran.code == 0 and "it was not run, which this system cannot" in ran.out and not ran.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flowers.mlpackage", f"flowers.mlpackage{SELFTEST}"]
+    assert opening.stated(formats.named("coreml"), tmp_path / "flowers.mlpackage")[0].task.names == packages.CLASSES
+    ran = hubft("predict", "flowers.mlpackage", images)
+    assert ran.code == 2 and ran.err == "hubft: flowers.mlpackage runs on another system than this: it needs macOS\n"
+
+
+def test_nothing_of_torch_is_needed_to_say_what_cannot_be() -> None:
+    code = "import sys; from hubft.cli import main\ntry: main.main()\nexcept SystemExit: print('torch' in sys.modules)"
+    words = [sys.executable, "-c", code, "export", "x", "--format", "onx"]
+    ran = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ran.stdout == "False\n" and "known formats are onnx, openvino, " in ran.stderr
