@@ -23,7 +23,7 @@ from hubft.testing import check_family
 
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in FILES}
-STORIES = ("fine-tune", "labels", "publish", "families")
+STORIES = ("fine-tune", "labels", "deploy", "publish", "families")
 HERE = {'pip install -e ".[dev]" && hubft demo', 'pip install -e ".[dev]"'}  # what runs this test, and test_demo
 COMMIT = 40 * "a"
 
@@ -126,6 +126,21 @@ def test_labels_and_tables(tmp_path: Path, world: dict[str, str]) -> None:
     (tmp_path / "code.py").write_text(code.replace("epochs=1", "epochs=1, size=32"))
     printed = shell(f"{sys.executable} -W error code.py", tmp_path, world)
     assert len([line for line in printed.splitlines() if line.startswith("photos/")]) == 30
+
+
+def test_deploy(tmp_path: Path, world: dict[str, str]) -> None:
+    for module in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(module, reason="the extra is not installed: pip install 'hubft[onnx]'")
+    for line in commands("deploy"):
+        printed = shell(line, tmp_path, world)
+    assert "without" in printed
+    made = tmp_path / "runs" / "flowers" / "benchmark"
+    assert {path.name for path in made.iterdir()} >= {"int8", "onnx.onnx", "benchmark.json", "benchmark.png"}
+    [code] = blocks("deploy", "python")
+    (tmp_path / "code.py").write_text(code)
+    printed = shell(f"{sys.executable} -I -W error code.py", tmp_path, world)
+    assert printed.split()[0] in ("daisy", "tulip")
+    assert 0.5 <= float(printed.split()[1]) <= 1
 
 
 def test_publish_and_load(tmp_path: Path, world: dict[str, str]) -> None:

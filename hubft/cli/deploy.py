@@ -55,3 +55,49 @@ def export(
     console = Console()
     for line in exports.export(package, asked, trust, console).lines():
         console.say(line)
+
+
+def benchmark(
+    package: str,
+    data: str,
+    *,
+    against: str = "",
+    max_drop: float = 0.5,
+    output: Path | None = None,
+    threads: int = 0,
+    seconds: float = 20.0,
+    trust: Trust = False,
+) -> None:
+    """Compare what PACKAGE can become: score, size, memory and latency of each, on your images and this machine.
+
+    Parameters
+    ----------
+    package
+        Folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
+    data
+        Labelled images, as for `finetune`: candidates are judged on the part to validate on, and made with the rest.
+    against
+        What to compare, by commas: methods of --compress, formats of `export` with :PRECISION, or several joined by +,
+        as in int8,onnx,openvino:int8,prune:0.5+onnx. Without it, what fits this machine.
+    max_drop
+        Points of the score that a candidate may lose.
+    output
+        Folder of the files, benchmark.json and benchmark.png; without it, `benchmark` in the folder of the run.
+    threads
+        That all compute with; 0 is PyTorch's number.
+    seconds
+        That the timing of a batch size may take.
+    """
+    from hubft.data import reading
+
+    reading.check(data)  # what is wrong is told before seconds go into importing torch
+    from hubft.deploy import benchmark as benchmarks
+    from hubft.deploy import verdict
+
+    console = Console()
+    words = tuple(word for word in against.split(",") if word.strip())
+    asked = benchmarks.Asked(words, max_drop, str(output or ""), threads, seconds)
+    found = benchmarks.compare(package, data, asked, trust, console)
+    verdict.show(console, found.rows, found.facts)
+    console.say(f"written  {found.folder / benchmarks.TABLE}")
+    console.say(f"picture  {found.folder / benchmarks.PICTURE}")

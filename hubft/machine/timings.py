@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import platform
 import re
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +13,7 @@ from torch import nn
 
 from hubft.base.files import cache, made, write_json
 from hubft.job import Compute
+from hubft.machine import processor
 from hubft.machine.runtime import cores
 
 
@@ -83,8 +82,4 @@ def name_of(device: torch.device) -> str:
     """Return the processor's name, or the accelerator's."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    return processor.name()

@@ -1,0 +1,193 @@
+"""`hubft benchmark`, as a table of contents: candidates made, measured side by side, judged, shown.
+
+All of them answer the same validation images and the same batches, in this process, in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hubft import modality
+from hubft.base import bounds
+from hubft.base.console import Console
+from hubft.base.errors import JobError, Option
+from hubft.base.files import MANIFEST, write_json, writing
+from hubft.deploy import candidates, footprint, latency, verdict
+from hubft.deploy.candidates import Candidate, Made, Maker
+from hubft.deploy.export import opening, samples
+from hubft.deploy.export.samples import Samples
+from hubft.deploy.verdict import BATCHES, Row
+from hubft.job import Compute
+from hubft.machine import processor
+from hubft.machine.runtime import Runtime
+from hubft.publish.package import Package
+from hubft.run import report
+from hubft.share import load
+from hubft.tasks.paired import difference
+
+AS_IT_IS = "as it is"
+TABLE, PICTURE = "benchmark.json", "benchmark.png"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What shall be compared, and how."""
+
+    against: tuple[str, ...] = ()
+    """Candidates as they are typed; without any, those that fit the model and this machine."""
+    max_drop: float = 0.5
+    """Points of the task's headline that a candidate may lose."""
+    output: str = ""
+    """Folder of what is made; empty for `benchmark` in the folder of the run."""
+    threads: int = 0
+    """That all of them compute with; 0 is PyTorch's number."""
+    seconds: float = 20.0
+    """That the timing of a batch size may take."""
+
+    def __post_init__(self) -> None:
+        bounds.check(self.max_drop >= 0, "max_drop", self.max_drop, "0 or more")
+        bounds.check_bounds("threads", self.threads, 0, 1024)
+        bounds.check(self.seconds > 0, "seconds", self.seconds, "more than 0")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was found."""
+
+    rows: tuple[Row, ...]
+    """The package as it is, then the candidates."""
+    facts: Mapping[str, Any]
+    """Machine, libraries and data that the figures are of."""
+    folder: Path
+    """With benchmark.json, benchmark.png and the files of the candidates."""
+
+
+def compare(source: str, data: str, asked: Asked, trust: bool = False, console: Console | None = None) -> Comparison:
+    """Return what a package is worth as it is, and as each of the candidates.
+
+    :param source: of a package, as `share.load.load` takes it.
+    :param data: labelled images, as for training: their validation part is what the candidates are measured on.
+    :raises HubftError: bad input, before anything is made.
+    """
+    console = console or Console(quiet=True)
+    package = load.package(source)
+    wanted = candidates.parse(asked.against, package.manifest.built.family)
+    folder = _folder(package, source, asked.output)
+    opened = load.opened(package, trust)
+    found = samples.read(opened.manifest, data, False, asked.max_drop)
+    console.say(f"judged   on {len(found.data.val):,} validation images of {data}")
+    with writing(folder, "make room, or name another --output"):
+        made = _made(wanted, Maker(source, data, folder, asked.max_drop, trust), console)
+        first = Made(AS_IT_IS, package.folder, opened)
+        with Runtime(Compute(device="cpu", threads=asked.threads)).using_threads():
+            rows = _rows([first, *made], found, asked, trust, console)
+            facts = _facts(found, data, asked, source)
+        comparison = Comparison(tuple(verdict.judged(rows, asked.max_drop)), facts, folder)
+        _write(comparison, opened.manifest.task.headline)
+    return comparison
+
+
+def _folder(package: Package, source: str, output: str) -> Path:
+    """Return where the candidates shall lie: a folder that is not there yet, or one of an earlier benchmark."""
+    inside = package.folder.parent if package.folder.name == "package" else None
+    if not output and (inside is None or not Path(source).exists()):
+        raise JobError(f"{source} is no folder of a run, where the files could lie: name one with ", Option("output"))
+    folder = Path(output) if output else inside / "benchmark"  # type: ignore[operator]
+    if folder.exists() and any(folder.iterdir()) and not (folder / TABLE).is_file():
+        raise JobError(f"{str(folder)!r} holds something else than a benchmark: name another ", Option("output"))
+    return folder
+
+
+def _made(wanted: Sequence[Candidate], maker: Maker, console: Console) -> list[Made]:
+    maker.folder.mkdir(parents=True, exist_ok=True)
+    write_json(maker.folder / TABLE, {})  # so that the folder of a benchmark that was broken off is known again
+    made = []
+    for one in wanted:
+        console.say(f"making   {one.name}")
+        made.append(maker.make(one))
+    return made
+
+
+def _rows(made: Sequence[Made], found: Samples, asked: Asked, trust: bool, console: Console) -> list[Row]:
+    """Return a row for each candidate, without its verdict."""
+    task = found.manifest.task
+    outputs, targets = {}, None
+    for one in made:
+        if one.opened is not None:
+            console.say(f"asking   {one.name}")
+            outputs[one.name], targets = found.told(one.opened)
+    console.say(f"timing   {len(outputs)} in turn")
+    took = {batch: latency.measure(_calls(made, batch), asked.seconds) for batch in BATCHES}
+    rows = []
+    for one in made:
+        if one.path is None:
+            rows.append(Row(one.name, failure=one.failure))
+            continue
+        first, its = outputs[AS_IT_IS], outputs[one.name]
+        rows.append(
+            Row(
+                one.name,
+                str(one.path),
+                task.measure(its, targets).head,
+                None if one.name == AS_IT_IS else difference(task, its, first, targets),
+                None if one.name == AS_IT_IS else float(task.agreement(first, its).mean()),
+                _size(one.path),
+                _memory(one, asked.threads, trust),
+                {batch: took[batch][one.name] for batch in BATCHES},
+            )
+        )
+    return rows
+
+
+def _calls(made: Sequence[Made], batch: int) -> dict[str, Callable[[], object]]:
+    """Return what answers one batch, of each candidate that is there."""
+    found: dict[str, Callable[[], object]] = {}
+    for one in made:
+        if one.opened is not None:
+            loaded = one.opened.loaded
+            inputs = modality.of(loaded.inputs).blank(loaded.inputs, batch)
+            found[one.name] = torch.inference_mode()(partial(loaded.forward, loaded.model, inputs))
+    return found
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a package's weights, or of a file and of those that belong to it."""
+    if (path / MANIFEST).is_file():
+        return sum(file.size for file in load.package(path).manifest.files.values() if file.role == "weights")
+    return opening.size(path)
+
+
+def _memory(one: Made, threads: int, trust: bool) -> int:
+    """Return the most bytes that a fresh process holds which loads a candidate and answers a batch of each size."""
+    assert one.path is not None
+    if opening.is_file(one.path):
+        return footprint.of_file(one.path, BATCHES, threads)
+    return footprint.of_package(str(one.path), BATCHES, trust)
+
+
+def _facts(found: Samples, data: str, asked: Asked, source: str) -> dict[str, Any]:
+    return {
+        "package": source,
+        "data": data,
+        "samples": len(found.data.val),
+        "headline": found.manifest.task.headline,
+        "difference": "to the package as it is, on the same samples, with a 95 % paired bootstrap interval",
+        "max_drop": asked.max_drop,
+        "processor": processor.name(),
+        "instruction_sets": list(processor.instruction_sets()),
+        "threads": torch.get_num_threads(),
+        "torch": version("torch"),
+    }
+
+
+def _write(comparison: Comparison, headline: str) -> None:
+    rows = [verdict.plain(row) for row in comparison.rows]
+    write_json(comparison.folder / TABLE, {**comparison.facts, "rows": rows})
+    report.draw(verdict.picture(comparison.rows, headline), comparison.folder / PICTURE)

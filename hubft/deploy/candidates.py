@@ -1,0 +1,138 @@
+"""What a package may become: files and packages that can be shipped, made as the commands make them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hubft import engine, methods
+from hubft.base.errors import HubftError, JobError, Option, suggest
+from hubft.compress import table
+from hubft.deploy.export import asked, export, formats, opening
+from hubft.deploy.export.asked import Asked
+from hubft.families import plugins
+from hubft.share import load
+from hubft.share.opened import Opened
+
+JOIN = "+"  # between methods that follow each other, and before the format: prune:0.5+int8, prune:0.5+onnx:int8
+USUAL = ("onnx", "openvino")
+"""Formats that are tried without --against where their libraries are here: those of servers and desktops."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """How a package is compressed and then exported, or one of both."""
+
+    name: str
+    """As it is typed."""
+    methods: str = methods.NONE
+    """As `--compress` takes them."""
+    format: str = ""
+    precision: str = "fp32"
+
+    @property
+    def label(self) -> str:
+        """The name of its file."""
+        return self.name.replace(JOIN, "-").replace(":", "-")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A candidate that is there, or why it is not."""
+
+    name: str
+    path: Path | None = None
+    """Of the file, or of the folder of the package."""
+    opened: Opened | None = None
+    failure: str = ""
+
+
+def parse(names: Sequence[str], family: str) -> list[Candidate]:
+    """Return what the words of --against mean, or what fits this machine where there are none.
+
+    :param family: of the package, which may have methods of its own.
+    :raises JobError: a word that stands twice, or that is neither method nor format; a precision that the format has
+        not; a library that is not installed.
+    """
+    own = plugins.declared(plugins.manager(family), family).methods
+    found = [_parsed(name.strip(), [*table.METHODS, *own]) for name in names] or list(_fitting())
+    if twice := [one.name for place, one in enumerate(found) if one in found[:place]]:
+        raise JobError(Option("against"), f" {twice[0]!r} stands twice")
+    return found
+
+
+def _parsed(name: str, known: Sequence[str]) -> Candidate:
+    before = name.split(JOIN)
+    word, _, precision = before[-1].partition(":")
+    form = word if word in formats.FORMATS else ""
+    how = ",".join(before[:-1] if form else before) or methods.NONE
+    asked_for = methods.parse(how)
+    if strange := [one.name for one in asked_for if one.name not in known]:
+        every = [*known, *formats.FORMATS]
+        hint = suggest(strange[0], every)
+        raise JobError(Option("against"), f" {strange[0]!r}: known are {', '.join(every)}.{hint}")
+    table.check_order(asked_for)
+    candidate = Candidate(name, how, form, precision if form and precision else "fp32")
+    if form:
+        asked.check(_export(candidate, Path(), "DATA", 0.0))
+    return candidate
+
+
+def _fitting() -> Iterator[Candidate]:
+    """Yield what is worth a try here: a quarter of the size, and each usual format that can be written."""
+    yield Candidate("int8", "int8")
+    for name in filter(formats.FORMATS.__contains__, USUAL):
+        form = formats.named(name)
+        if formats.missing((*form.writers, *form.runtime)):
+            continue
+        for precision in form.precisions:
+            one = Candidate(name if precision == "fp32" else f"{name}:{precision}", methods.NONE, name, precision)
+            try:
+                asked.check(_export(one, Path(), "DATA", 0.0))
+            except JobError:  # a further library, which this precision needs
+                continue
+            yield one
+
+
+def _export(one: Candidate, folder: Path, data: str, max_drop: float) -> Asked:
+    """Return the export that a candidate ends with.
+
+    :param max_drop: points that it may lose: of the ways to a precision the fastest that holds is taken.
+    """
+    form = formats.named(one.format)
+    output = str(folder / f"{one.label}{form.suffix}")
+    return Asked(one.format, one.precision, output, data, max_drop=max_drop)
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes candidates of a package."""
+
+    source: str
+    """As `share.load.load` takes it."""
+    data: str
+    """Labelled images: a method may be fine-tuned on them, a precision calibrated."""
+    folder: Path
+    """Where they shall lie."""
+    max_drop: float
+    """Points of the task's headline that an export may lose."""
+    trust: bool = False
+
+    def make(self, one: Candidate) -> Made:
+        """Return a candidate that now lies in the folder; what cannot be made has the reason."""
+        source = self.source
+        try:
+            if one.methods != methods.NONE:
+                folder = self.folder / one.label
+                shutil.rmtree(folder, ignore_errors=True)  # of an earlier benchmark
+                run = engine.compress(source, self.data, one.methods, folder, trust=self.trust).run
+                source = str(run.package)
+            if one.format:
+                form = _export(one, self.folder, self.data, self.max_drop)
+                path = export.export(source, form, self.trust).path
+                return Made(one.name, path, opening.opened(path, trust=True))
+            return Made(one.name, Path(source), load.opened(load.package(source), self.trust))
+        except HubftError as error:
+            return Made(one.name, failure=" ".join(error.typed().split()))

@@ -1,0 +1,104 @@
+"""`hubft benchmark`: each candidate is a file that can be shipped, measured beside the package on the user's images."""
+
+import json
+from pathlib import Path
+
+import numpy
+import packages
+import pictures
+import pytest
+from commands import Hubft
+from PIL import Image
+
+from hubft.deploy import benchmark
+from hubft.deploy.benchmark import PICTURE, TABLE, Asked
+from hubft.share import inference, load
+
+onnx = pytest.importorskip("onnx", reason="the extra is not installed: pip install 'hubft[onnx]'")
+pytest.importorskip("onnxruntime", reason="the extra is not installed: pip install 'hubft[onnx]'")
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "schema2"
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    packages.write(tmp_path / "run" / "package", packages.toy_job())
+    return tmp_path / "run" / "package"
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return pictures.folder(tmp_path / "data", packages.CLASSES, 4, 5)
+
+
+def test_from_the_command_to_the_table(hubft: Hubft, package: Path, images: Path) -> None:
+    ran = hubft("benchmark", package.parent, images, "--against", "onnx", "--seconds", "0.1", "--threads", "1")
+    assert (ran.code, ran.err) == (0, "")
+    assert "on 15 validation images" in ran.out and "onnx: " in ran.out
+    folder = package.parent / "benchmark"
+    assert (folder / PICTURE).read_bytes().startswith(b"\x89PNG")
+    found = json.loads((folder / TABLE).read_text())
+    first, onnx_file = found["rows"]
+    measured = inference.evaluate(load.opened(load.package(package)), images).metrics.head
+    assert first["score"]["value"] == onnx_file["score"]["value"] == measured.value
+    assert onnx_file["difference"]["value"] == 0.0 and onnx_file["agreement"] == 1.0
+    assert onnx_file["size"] == (folder / "onnx.onnx").stat().st_size and first["size"] > 0
+    assert first["memory"] > onnx_file["memory"] > 10**7
+    assert set(first["latency"]) == {"1", "32"} and first["latency"]["1"]["ratio"] == 1.0
+    assert found["threads"] == 1 and found["samples"] == 15
+    again = hubft("benchmark", package.parent, images, "--against", "onnx", "--seconds", "0.1")
+    assert again.code == 0
+
+
+def test_a_candidate_that_cannot_be_made_has_its_reason_and_the_others_their_figures(
+    package: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubft.deploy.export.proof.TOLERANCE", -1.0)
+    found = benchmark.compare(str(package), str(images), Asked(("onnx",), seconds=0.1))
+    first, failed = found.rows
+    assert first.latency and first.score is not None
+    assert "differ by" in failed.failure and failed.path == "" and failed.verdicts == (failed.failure,)
+    assert not (found.folder / "onnx.onnx").exists()
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "regression", "several"])
+def test_every_kind_of_task_is_compared_by_its_headline(kind: str, tmp_path: Path) -> None:
+    random, lines = numpy.random.default_rng(0), ["photo,kind,price,tags"]
+    for i in range(40):
+        Image.fromarray(random.integers(0, 255, (32, 32, 3), dtype=numpy.uint8)).save(tmp_path / f"{i}.png")
+        tags = ";".join(["blue", "dark", "green", "red"][i % 4 : i % 4 + 2])
+        lines.append(f"{i}.png,{('daisy', 'rose', 'tulip')[i % 3]},{50.5 + 3 * i},{tags}")
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    asked = Asked(("onnx",), seconds=0.1, output=str(tmp_path / "made"))
+    first, other = benchmark.compare(str(GOLDEN / kind), str(tmp_path / "table.csv"), asked).rows
+    assert first.score is not None and other.difference is not None and not other.failure
+    assert (other.difference.value, other.agreement) == pytest.approx((0, 1), abs=1e-4)
+    facts = json.loads((tmp_path / "made" / TABLE).read_text())
+    assert facts["headline"] == load.package(GOLDEN / kind).manifest.task.headline
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--against", "onxx"), "known"),
+        (("--against", "onnx:fp8"), "onnx is written in"),
+        (("--against", "onnx,onnx"), "stands twice"),
+        (("--seconds", "0"), "more than 0"),
+        (("--max-drop", "-1"), "0 or more"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(
+    words: tuple[str, ...], said: str, hubft: Hubft, package: Path, images: Path
+) -> None:
+    ran = hubft("benchmark", package.parent, images, *words)
+    assert (ran.code, len(ran.err.splitlines())) == (2, 1)
+    assert said in ran.err
+    assert not (package.parent / "benchmark").exists()
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(hubft: Hubft, package: Path, images: Path) -> None:
+    (package.parent / "mine").mkdir()
+    (package.parent / "mine" / "note.txt").write_text("keep")
+    ran = hubft("benchmark", package.parent, images, "--against", "onnx", "--output", package.parent / "mine")
+    assert ran.code == 2 and "holds something else" in ran.err
+    assert [path.name for path in (package.parent / "mine").iterdir()] == ["note.txt"]
