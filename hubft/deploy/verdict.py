@@ -11,9 +11,9 @@ from matplotlib.ticker import FuncFormatter
 
 from hubft.base.console import Console
 from hubft.base.display import visible
-from hubft.base.serialize import to_dict
 from hubft.deploy.latency import Latency
 from hubft.tasks.metrics import Measured, title
+from hubft.tasks.paired import lost
 
 BATCHES = (1, 32)  # samples at once
 WORTH = 0.95  # of the first one's size or time: what saves less than a twentieth is told as no gain
@@ -57,10 +57,13 @@ def _verdicts(row: Row, first: Row, max_drop: float) -> list[str]:
     if row.failure:
         return [row.failure]
     said = []
-    if row.difference is not None:
-        lost, at_most = -100 * row.difference.value, -100 * (row.difference.low or 0.0)
-        if lost > max_drop:
-            said.append(f"fails the limit: {lost:.1f} points lost, {max_drop:g} allowed")
+    if row.difference is not None and first.score is not None:
+        worst = row.difference.low if row.difference.better == "higher" else row.difference.high
+        points, at_most = (
+            lost(replace(row.difference, value=value or 0.0), first.score) for value in (row.difference.value, worst)
+        )
+        if points > max_drop:
+            said.append(f"fails the limit: {points:.1f} points lost, {max_drop:g} allowed")
         elif at_most > max_drop:
             said.append(f"holds the limit here, but the interval reaches {at_most:.1f} points lost")
     if row.size > WORTH * first.size:
@@ -139,10 +142,3 @@ def picture(rows: Sequence[Row], headline: str) -> Figure:
     axes.margins(0.2)
     axes.grid(alpha=0.3)
     return figure
-
-
-def plain(row: Row) -> dict[str, object]:
-    """Return a row as an object of JSON types."""
-    found = to_dict(row)
-    found["latency"] = {str(batch): to_dict(one) for batch, one in row.latency.items()}
-    return found

@@ -26,7 +26,7 @@ from hubft.run.safeguard import few
 from hubft.run.training import Outcome
 from hubft.run.tuning import recipe, tune
 from hubft.tasks.metrics import Measured, Metrics, number
-from hubft.tasks.paired import difference
+from hubft.tasks.paired import difference, lost
 
 CALIBRATION = 256  # training images that a method may look at
 TRIED = 2  # of them, while the run is prepared
@@ -124,13 +124,6 @@ def compress(prepared: Prepared, outcome: Outcome, asked: Job, run: Run, console
     if now.steps and not any(step.held for step in now.steps):
         console.say("note: no method held: the package is the uncompressed model")
     return now
-
-
-def lost(change: Measured, before: Measured) -> float:
-    """Return what a headline has lost, in points: hundredths, or where less is better, percent of what it was."""
-    if change.better == "higher":
-        return -100 * change.value
-    return 100 * change.value / before.value if before.value else float("inf") if change.value > 0 else 0.0
 
 
 def _applied(now: Compression, method: str, asked: Job, run: Run, console: Console) -> Compression:

@@ -34,3 +34,10 @@ def difference(task: Task, outputs: Tensor, others: Tensor, targets: Any, other_
     n = count(outputs)
     better = task.score(outputs, targets).head.better
     return bootstrap(resampled, n, better=better)
+
+
+def lost(change: Measured, before: Measured) -> float:
+    """Return what a headline has lost, in points: hundredths, or where less is better, percent of what it was."""
+    if change.better == "higher":
+        return -100 * change.value
+    return 100 * change.value / before.value if before.value else float("inf") if change.value > 0 else 0.0

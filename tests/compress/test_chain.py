@@ -13,9 +13,9 @@ from torch import nn
 from hubft import Compressed, engine
 from hubft.base.errors import FamilyError, JobError
 from hubft.job import Labels
-from hubft.run.compressing import lost
 from hubft.share import load
 from hubft.tasks.metrics import Measured
+from hubft.tasks.paired import lost
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from hubft.deploy.export import formats, running
 from hubft.deploy.export.exportable import About, Exportable
 from hubft.deploy.export.formats import Format
 from hubft.deploy.export.running import Run
-from hubft.deploy.export.samples import Samples, signed
+from hubft.deploy.export.samples import Samples
 from hubft.publish.selftest import TOLERANCE
 from hubft.tasks.metrics import title
+from hubft.tasks.paired import lost
 
 REDUCED = 0.05
 """As `TOLERANCE`, of a file that computes in fewer bits, where there are no images to judge it by."""
@@ -152,7 +153,7 @@ def _judged(it: Exportable, run: Run, about: About, judge: Judge) -> tuple[str, 
     if not outputs.isfinite().all():
         raise ExportError("it gives numbers that are not finite for the validation images")
     before, after = (task.score(one, targets).head for one in (judge.outputs, outputs))
-    drop = 100 * (signed(before) - signed(after))
+    drop = lost(replace(after, value=after.value - before.value), before)
     agreement = float(task.agreement(outputs, judge.outputs).mean())
     reached = (
         f"{title(task.headline)} {before.value:.4f} -> {after.value:.4f} on {len(outputs)} validation images, "
