@@ -6,7 +6,7 @@ All of them answer the same validation images and the same batches, in this proc
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,8 @@ from hubft import modality
 from hubft.base import bounds
 from hubft.base.console import Console
 from hubft.base.errors import JobError, Option
-from hubft.base.files import MANIFEST, write_json, writing
+from hubft.base.files import write_json, writing
+from hubft.base.serialize import to_dict
 from hubft.deploy import candidates, footprint, latency, verdict
 from hubft.deploy.candidates import Candidate, Made, Maker
 from hubft.deploy.export import opening, samples
@@ -130,19 +131,15 @@ def _rows(made: Sequence[Made], found: Samples, asked: Asked, trust: bool, conso
         if one.path is None:
             rows.append(Row(one.name, failure=one.failure))
             continue
-        first, its = outputs[AS_IT_IS], outputs[one.name]
-        rows.append(
-            Row(
-                one.name,
-                str(one.path),
-                task.measure(its, targets).head,
-                None if one.name == AS_IT_IS else difference(task, its, first, targets),
-                None if one.name == AS_IT_IS else float(task.agreement(first, its).mean()),
-                _size(one.path),
-                _memory(one, asked.threads, trust),
-                {batch: took[batch][one.name] for batch in BATCHES},
-            )
-        )
+        its = outputs[one.name]
+        row = Row(one.name, str(one.path), task.measure(its, targets).head, size=_size(one),
+                  memory=_memory(one, asked.threads, trust),
+                  latency={batch: took[batch][one.name] for batch in BATCHES})  # fmt: skip
+        if one.name != AS_IT_IS:
+            first = outputs[AS_IT_IS]
+            apart, agreement = difference(task, its, first, targets), float(task.agreement(first, its).mean())
+            row = replace(row, difference=apart, agreement=agreement)
+        rows.append(row)
     return rows
 
 
@@ -157,11 +154,12 @@ def _calls(made: Sequence[Made], batch: int) -> dict[str, Callable[[], object]]:
     return found
 
 
-def _size(path: Path) -> int:
+def _size(one: Made) -> int:
     """Return the bytes of a package's weights, or of a file and of those that belong to it."""
-    if (path / MANIFEST).is_file():
-        return sum(file.size for file in load.package(path).manifest.files.values() if file.role == "weights")
-    return opening.size(path)
+    assert one.path is not None and one.opened is not None
+    if opening.is_file(one.path):
+        return opening.size(one.path)
+    return sum(file.size for file in one.opened.manifest.files.values() if file.role == "weights")
 
 
 def _memory(one: Made, threads: int, trust: bool) -> int:
@@ -188,6 +186,6 @@ def _facts(found: Samples, data: str, asked: Asked, source: str) -> dict[str, An
 
 
 def _write(comparison: Comparison, headline: str) -> None:
-    rows = [verdict.plain(row) for row in comparison.rows]
+    rows = [to_dict(row) for row in comparison.rows]
     write_json(comparison.folder / TABLE, {**comparison.facts, "rows": rows})
     report.draw(verdict.picture(comparison.rows, headline), comparison.folder / PICTURE)

@@ -83,15 +83,12 @@ def _parsed(name: str, known: Sequence[str]) -> Candidate:
 def _fitting() -> Iterator[Candidate]:
     """Yield what is worth a try here: a quarter of the size, and each usual format that can be written."""
     yield Candidate("int8", "int8")
-    for name in filter(formats.FORMATS.__contains__, USUAL):
-        form = formats.named(name)
-        if formats.missing((*form.writers, *form.runtime)):
-            continue
-        for precision in form.precisions:
+    for name in USUAL:
+        for precision in formats.named(name).precisions:
             one = Candidate(name if precision == "fp32" else f"{name}:{precision}", methods.NONE, name, precision)
             try:
                 asked.check(_export(one, Path(), "DATA", 0.0))
-            except JobError:  # a further library, which this precision needs
+            except JobError:  # a library is not here
                 continue
             yield one
 

@@ -120,8 +120,9 @@ def _made(
 ) -> tuple[About, Proof]:
     """Write a file and prove it; return what it states and what was found."""
     form.write(it, new, way, found if asked.precision == "int8" else None)
-    _, about = opening.stated(form, new)
-    if lost := it.metadata(about).items() - running.metadata(form, new).items():
+    texts = running.metadata(form, new)
+    _, about = opening.parsed(new, texts)
+    if lost := it.metadata(about).items() - texts.items():
         raise ExportError(f"its metadata lacks {', '.join(sorted(name for name, _ in lost))}")
     proved = proof.prove(it, form, new, about, judge)
     tensors = {**it.pictures, "inputs": it.examples}

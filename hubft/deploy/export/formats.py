@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -110,10 +110,5 @@ def require(form: Format, modules: Sequence[str], what: str) -> None:
 
     :raises JobError: one is not; says what to install.
     """
-    if lacking := missing(modules):
-        raise JobError(f"{what} needs {', '.join(lacking)}, which is not installed: pip install '{OWN}[{form.extra}]'")
-
-
-def missing(modules: Iterable[str]) -> list[str]:
-    """Return which modules are not installed."""
-    return [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing := [module for module in modules if importlib.util.find_spec(module) is None]:
+        raise JobError(f"{what} needs {', '.join(missing)}, which is not installed: pip install '{OWN}[{form.extra}]'")

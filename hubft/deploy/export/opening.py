@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -59,7 +60,11 @@ def stated(form: Format, path: Path) -> tuple[Manifest, About]:
     """
     from hubft.deploy.export import running
 
-    texts = running.metadata(form, path)
+    return parsed(path, running.metadata(form, path))
+
+
+def parsed(path: Path, texts: Mapping[str, str]) -> tuple[Manifest, About]:
+    """Return what a file states, from the texts in it; `stated` says more."""
     if exportable.OURS not in texts:
         raise ExportError(f"{path.name} was not written by hubft: it has no {exportable.OURS!r} in its metadata")
     try:
