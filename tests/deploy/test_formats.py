@@ -140,8 +140,8 @@ def test_int8_that_loses_too_much_is_refused_with_figures(
     name: str, hubft: Hubft, package: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(formats.named(name)), "ways", lambda *_: ("int8, static", "int8"))
-    scores = iter([0.9, 0.48, 0.9, 0.7])
-    monkeypatch.setattr(proof, "signed", lambda measured: next(scores))
+    drops = iter([42.0, 20.0])
+    monkeypatch.setattr(proof, "lost", lambda change, before: next(drops))
     ran = hubft(
         "export",
         package,

@@ -7,9 +7,12 @@ import pictures
 import pytest
 from environments import Environment, wheel
 
+from hubft.hookspecs import API
+
 NETS = (Path(__file__).parents[1] / "toy_family.py").read_text(
     encoding="utf-8"
 )  # the good one, with hooks and a network
+HOOKS = ".".join(map(str, API))
 HOOK = "from hubft import hookimpl\n@hookimpl\n"
 GOOD = f"{HOOK}def load(name, pretrained): return None\n"
 BAD = {  # family -> the code of its module, and what is said of it
@@ -24,7 +27,7 @@ BAD = {  # family -> the code of its module, and what is said of it
     "argument": (f"{GOOD}@hookimpl\ndef freeze(trian): pass", "Argument(s) {'trian'} are declared in the hookimpl"),
     "newer": (
         f"{GOOD}hubft_family = {{'api': (1, 99), 'colour': 'red'}}\n@hookimpl\ndef paint(colour): pass",
-        "is written for version 1.99 of the hooks, and hubft has 1.2; try: update hubft, or",
+        f"is written for version 1.99 of the hooks, and hubft has {HOOKS}; try: update hubft, or",
     ),
     "hookless": ("def load(name, pretrained): pass", "implements no hook; mark them with hubft.hookimpl"),
     "loadless": (f"{HOOK}def freeze(train): pass", "does not implement the hook `load`"),
