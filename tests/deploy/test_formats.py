@@ -126,6 +126,19 @@ def test_int8_is_smaller_and_judged_by_the_score(name: str, hubft: Hubft, images
     assert weights[0] < 0.6 * weights[1]
 
 
+@pytest.mark.parametrize("name", INT8)
+def test_what_an_int8_file_answers_is_not_rounded_itself(
+    name: str, package: Path, images: Path, tmp_path: Path
+) -> None:
+    options = {"precision": "int8", "data": str(images), "max_drop": 100.0, "with_preprocess": True}
+    made = export.export(package, asked(name, tmp_path, **options))
+    inputs = load_file(str(made.path) + SELFTEST)["inputs"]
+    probabilities, outputs = map(torch.from_numpy, running.here(formats.named(name), made.path)(inputs))
+    assert torch.allclose(probabilities, outputs.softmax(1), atol=1e-5)
+    steps = outputs / (outputs.abs().amax() / 255)
+    assert not torch.allclose(steps, steps.round(), atol=1e-3)
+
+
 def weight(path: Path) -> int:
     """Return the bytes of a file's weights, without the texts and the graph where they lie apart."""
     if path.suffix == ".xml":

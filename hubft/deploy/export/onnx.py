@@ -81,8 +81,20 @@ def _quantized(model: Any, path: Path, way: str, samples: Samples, batch: int) -
         activation_type=quantization.QuantType.QUInt8,
         weight_type=weight,
         op_types_to_quantize=HEAVY if way == FEW else None,
+        nodes_to_exclude=_behind(model, "outputs"),
+        extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},  # of the head: 256 steps are few for logits
     )
     return onnx.load(path)
+
+
+def _behind(model: Any, tensor: str) -> list[str]:
+    """Return the names of the nodes that compute with a tensor, and with what is made of it."""
+    made, found = {tensor}, []
+    for node in model.graph.node:
+        if made.intersection(node.input):
+            made.update(node.output)
+            found.append(node.name)
+    return found
 
 
 FORMAT = Onnx()
