@@ -73,12 +73,13 @@ def benchmark(
     Parameters
     ----------
     package
-        Folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
+        Folder of a run or of a package, owner/name[@revision] on the Hugging Face Hub, or an exported file.
     data
         Labelled images, as for `finetune`: candidates are judged on the part to validate on, and made with the rest.
     against
         What to compare, by commas: methods of --compress, formats of `export` with :PRECISION, or several joined by +,
-        as in int8,onnx,openvino:int8,prune:0.5+onnx. Without it, what fits this machine.
+        as in int8,onnx,openvino:int8,prune:0.5+onnx; and exported files and packages that are there. Without it, what
+        fits this machine.
     max_drop
         Points of the score that a candidate may lose.
     output

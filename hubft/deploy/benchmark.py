@@ -28,10 +28,10 @@ from hubft.deploy.verdict import BATCHES, Row
 from hubft.job import Compute
 from hubft.machine import processor
 from hubft.machine.runtime import Runtime
-from hubft.publish.package import Package
 from hubft.run import report
 from hubft.run.folder import Run
 from hubft.share import load
+from hubft.share.opened import Opened
 from hubft.tasks.paired import difference
 
 AS_IT_IS = "as it is"
@@ -81,34 +81,38 @@ class Comparison:
 def compare(source: str, data: str, asked: Asked, trust: bool = False, console: Console | None = None) -> Comparison:
     """Return what a package is worth as it is, and as each of the candidates.
 
-    :param source: of a package, as `share.load.load` takes it.
+    :param source: of a package, as `share.load.load` takes it; or an exported file, to be compared with others.
     :param data: labelled images, as for training: their validation part is what the candidates are measured on.
     :raises HubftError: bad input, before anything is made.
     """
     console = console or Console(quiet=True)
-    package = load.package(source)
-    wanted = candidates.parse(asked.against, package.manifest.built.family)
-    inside = _inside(package, source)
+    path, opened = _opened(source, trust)
+    task = opened.manifest.task
+    wanted = candidates.parse(asked.against, opened.family)
+    candidates.check(wanted, task, trust)
+    inside = path.parent if path.name == "package" and Path(source).exists() else None
     folder = _folder(inside, source, asked.output)
-    opened = load.opened(package, trust)
     found = samples.read(opened.manifest, data, False, asked.max_drop)
     console.say(f"judged   on {len(found.data.val):,} validation images of {data}")
     with writing(folder, "make room, or name another --output"):
         made = _made(wanted, Maker(source, data, folder, asked.max_drop, trust), console)
-        first = Made(AS_IT_IS, package.folder, opened)
+        first = Made(AS_IT_IS, path, opened)
         with Runtime(Compute(device="cpu", threads=asked.threads)).using_threads():
             rows = _rows([first, *made], found, asked, trust, console)
             facts = _facts(found, data, asked, source)
         run = Run(inside) if inside else None
         shown = run.report if run and run.job_file.is_file() else None
         comparison = Comparison(tuple(verdict.judged(rows, asked.max_drop)), facts, folder, shown)
-        _write(comparison, opened.manifest.task.headline)
+        _write(comparison, task.headline)
     return comparison
 
 
-def _inside(package: Package, source: str) -> Path | None:
-    """Return the folder of the run that a package lies in; None for one that lies elsewhere."""
-    return package.folder.parent if package.folder.name == "package" and Path(source).exists() else None
+def _opened(source: str, trust: bool) -> tuple[Path, Opened]:
+    """Return where a package, or an exported file, lies, and its model."""
+    if opening.is_file(Path(source)):
+        return Path(source), opening.opened(source, trust)
+    package = load.package(source)
+    return package.folder, load.opened(package, trust)
 
 
 def _folder(inside: Path | None, source: str, output: str) -> Path:

@@ -1,4 +1,4 @@
-"""What a package may become: files and packages that can be shipped, made as the commands make them."""
+"""What a package may become, made as the commands make it; and what is there already to be compared with it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hubft import engine, methods
+from hubft.base.display import listed
 from hubft.base.errors import HubftError, JobError, Option, suggest
 from hubft.compress import table
 from hubft.deploy.export import asked, export, formats, opening
@@ -15,6 +16,7 @@ from hubft.deploy.export.asked import Asked
 from hubft.families import plugins
 from hubft.share import load
 from hubft.share.opened import Opened
+from hubft.tasks.task import Task
 
 JOIN = "+"  # between methods that follow each other, and before the format: prune:0.5+int8, prune:0.5+onnx:int8
 USUAL = ("onnx", "openvino")
@@ -23,7 +25,7 @@ USUAL = ("onnx", "openvino")
 
 @dataclass(frozen=True)
 class Candidate:
-    """How a package is compressed and then exported, or one of both."""
+    """How a package is compressed and then exported, or one of both; or what is there already."""
 
     name: str
     """As it is typed."""
@@ -31,6 +33,8 @@ class Candidate:
     """As `--compress` takes them."""
     format: str = ""
     precision: str = "fp32"
+    there: bool = False
+    """Whether its name is that of an exported file, or of the folder of a run or of a package."""
 
     @property
     def label(self) -> str:
@@ -52,18 +56,26 @@ class Made:
 def parse(names: Sequence[str], family: str) -> list[Candidate]:
     """Return what the words of --against mean, or what fits this machine where there are none.
 
-    :param family: of the package, which may have methods of its own.
-    :raises JobError: a word that stands twice, or that is neither method nor format; a precision that the format has
-        not; a library that is not installed.
+    :param family: of the package, which may have methods of its own; empty for an exported file, of which nothing is
+        made.
+    :raises JobError: a word that stands twice, or that is no method, no format, and nothing that is there; a precision
+        that the format has not; a library that is not installed.
     """
-    own = plugins.declared(plugins.manager(family), family).methods
-    found = [_parsed(name.strip(), [*table.METHODS, *own]) for name in names] or list(_fitting())
+    own = plugins.declared(plugins.manager(family), family).methods if family else ()
+    found = [_parsed(name.strip(), [*table.METHODS, *own]) for name in names]
+    if not family and (makes := [one.name for one in found if not one.there] or [""] * (not found)):
+        of_it = "of an exported file nothing is made: name files to compare it with, or benchmark its package"
+        raise JobError(Option("against"), f" {makes[0]!r}: {of_it}")
+    found = found or list(_fitting())
     if twice := [one.name for place, one in enumerate(found) if one in found[:place]]:
         raise JobError(Option("against"), f" {twice[0]!r} stands twice")
     return found
 
 
 def _parsed(name: str, known: Sequence[str]) -> Candidate:
+    first = name.split(JOIN)[0].partition(":")[0]
+    if first not in (*known, *formats.FORMATS) and Path(name).exists():
+        return Candidate(name, there=True)
     before = name.split(JOIN)
     word, _, precision = before[-1].partition(":")
     form = word if word in formats.FORMATS else ""
@@ -72,7 +84,7 @@ def _parsed(name: str, known: Sequence[str]) -> Candidate:
     if strange := [one.name for one in asked_for if one.name not in known]:
         every = [*known, *formats.FORMATS]
         hint = suggest(strange[0], every)
-        raise JobError(Option("against"), f" {strange[0]!r}: known are {', '.join(every)}.{hint}")
+        raise JobError(Option("against"), f" {strange[0]!r}: known are {', '.join(every)}, and files.{hint}")
     table.check_order(asked_for)
     candidate = Candidate(name, how, form, precision if form and precision else "fp32")
     if form:
@@ -91,6 +103,19 @@ def _fitting() -> Iterator[Candidate]:
             except JobError:  # a library is not here
                 continue
             yield one
+
+
+def check(wanted: Sequence[Candidate], task: Task, trust: bool = False) -> None:
+    """Check that what is there already can be compared with a model of this task.
+
+    :raises HubftError: it is neither an exported file nor a package, or of other labels.
+    """
+    for one in wanted:
+        if one.there and not task.like(its := opening.opened(one.name, trust).manifest.task):
+            its_words, words = (f"{one.kind} of {listed(one.names)}" for one in (its, task))
+            raise JobError(
+                Option("against"), f" {one.name!r}: a model of the kind {its_words}, where the first is one of {words}"
+            )
 
 
 def _export(one: Candidate, folder: Path, data: str, max_drop: float) -> Asked:
@@ -118,7 +143,9 @@ class Maker:
     trust: bool = False
 
     def make(self, one: Candidate) -> Made:
-        """Return a candidate that now lies in the folder; what cannot be made has the reason."""
+        """Return a candidate that is there now; what cannot be made has the reason."""
+        if one.there:
+            return Made(one.name, Path(one.name), opening.opened(one.name, self.trust))
         source = self.source
         try:
             if one.methods != methods.NONE:

@@ -77,6 +77,28 @@ def test_a_candidate_that_cannot_be_made_has_its_reason_and_the_others_their_fig
     assert not (found.folder / "onnx.onnx").exists()
 
 
+def test_files_are_compared_with_files_and_packages(hubft: Hubft, package: Path, images: Path, tmp_path: Path) -> None:
+    for name, words in {"a.onnx": (), "b.onnx": ("--with-preprocess",)}.items():
+        assert hubft("export", package, "--format", "onnx", "--output", name, *words).code == 0
+    words = ("--seconds", "0.1", "--output", "made")
+    ran = hubft("benchmark", "a.onnx", images, "--against", f"b.onnx,{package}", *words)
+    assert (ran.code, ran.err) == (0, "")
+    rows = json.loads((tmp_path / "made" / TABLE).read_text())["rows"]
+    assert [row["name"] for row in rows] == ["as it is", "b.onnx", str(package)]
+    assert [row["agreement"] for row in rows[1:]] == [1.0, 1.0] and rows[0]["score"] == rows[2]["score"]
+    assert rows[0]["size"] == (tmp_path / "a.onnx").stat().st_size < rows[0]["memory"] < rows[2]["memory"]
+    for against, said in (
+        ("", "of an exported file nothing is made"),
+        ("b.onnx,int8", "'int8': of an exported file nothing is made"),
+        ("c.onnx", "'c.onnx': known are "),
+        (str(GOLDEN / "regression"), "a model of the kind regression"),
+        (str(images), "is no package"),
+    ):
+        ran = hubft("benchmark", "a.onnx", images, "--against", against, "--output", "other")
+        assert (ran.code, len(ran.err.splitlines())) == (2, 1) and said in ran.err
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize("kind", ["multilabel", "regression", "several"])
 def test_every_kind_of_task_is_compared_by_its_headline(kind: str, tmp_path: Path) -> None:
     random, lines = numpy.random.default_rng(0), ["photo,kind,price,tags"]
