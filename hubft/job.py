@@ -181,7 +181,8 @@ class Job:
     white: int = 0
     """Value of 16-bit grey that is white; 0: the smallest of 255, 511 to 65535 that no training image exceeds."""
     compress: str = "none"
-    """How the trained model is compressed, by commas: none, bf16, int8, prune:RATIO, or a method of the family."""
+    """How the trained model is compressed, by commas: none, bf16, int8, prune:RATIO, torchao:METHOD (int8wo, int8dq),
+    or a method of the family."""
     max_drop: float | None = None
     """Points that a method of --compress may cost, of the headline on validation data, in hundredths; of an error such
     as RMSE, percent of it. What costs more is left out."""

@@ -20,7 +20,7 @@ from hubft.hookspecs import Loaded
 from hubft.job import Head, Job
 from hubft.publish import hub
 from hubft.run import parent
-from hubft.share.load import model as load_model
+from hubft.share.load import plain
 
 hubft_family = {"api": (1, 0), "weights": True}
 
@@ -38,7 +38,7 @@ def load(name: str, pretrained: bool) -> Loaded:
     loaded = build(plugins.manager(job.family), job, pretrained=False)
     loaded = structure.build(loaded, found.manifest.structure)
     if pretrained:
-        loaded.model.load_state_dict(load_model(hub.package(name), trust=True).state_dict())
+        loaded.model.load_state_dict(plain(hub.package(name), trust=True).model.state_dict())
     return replace(loaded, preprocess=found.manifest.inputs, base=found.base())
 
 

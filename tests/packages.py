@@ -12,6 +12,7 @@ from torch import nn
 
 from hubft import Base, Head, Job, methods
 from hubft.base import digest
+from hubft.compress import structure as structures
 from hubft.families import plugins
 from hubft.families.build import adapt, compressed, load_base
 from hubft.publish import manifest, package, selftest
@@ -54,7 +55,8 @@ def write(
     base = base or replace(loaded.base, sha256=digest.of_state(base_digests))
     facts = package.Manifest(job, Classification(classes), loaded.preprocess, base, ACCURACY, structure=structure)
     test = selftest.make(loaded)
-    package.write(folder, facts, loaded.model.state_dict(), test, base_digests, left.extras(loaded, facts))
+    state = structures.state(loaded.model)
+    package.write(folder, facts, state, test, base_digests, left.extras(loaded, facts))
     return loaded.model.eval()
 
 

@@ -62,6 +62,14 @@ def repository() -> str:
     return next((match[1] for match in found if match), "")
 
 
+def missing(libraries: str, extra: str) -> str:
+    """Return the words for libraries that are not installed, behind what needs them.
+
+    :param extra: of hubft, that brings them.
+    """
+    return f"needs {libraries}, which is not installed: pip install '{OWN}[{extra}]'"
+
+
 def announced() -> list[Family]:
     """Return the families that are announced, and whatever distribution cannot be read, with its problem."""
     try:

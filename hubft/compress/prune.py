@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from hubft.base import distributions
 from hubft.base.batches import rows
 from hubft.base.errors import HubftError, JobError, Option, PackageError, reason
 from hubft.compress import widths
@@ -83,9 +84,7 @@ def _pruner(loaded: Loaded, ratio: float, inputs: Any) -> Any:
     try:
         import torch_pruning  # not at the top: it is an extra
     except ImportError as error:
-        raise JobError(
-            Option("compress"), " prune: needs Torch-Pruning, which is not installed: pip install 'hubft[prune]'"
-        ) from error
+        raise JobError(Option("compress"), f" prune: {distributions.missing('Torch-Pruning', 'prune')}") from error
     loaded.model.eval()
     _live(loaded.model)
     with warnings.catch_warnings():

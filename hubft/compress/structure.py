@@ -1,4 +1,4 @@
-"""What changed an architecture after it was built: plain records, done again by whoever loads the package.
+"""What changed a model after it was built: plain records, done again by whoever loads the package.
 
 A record is an object with its `kind`, one of KINDS, and what that kind says. Records are anybody's: they are checked,
 and what they ask for is bounded by the model that they are done to, before anything is allocated.
@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor, nn
+
 from hubft.base.errors import PackageError, suggest
-from hubft.compress import widths
+from hubft.compress import torchao, widths
 from hubft.hookspecs import Loaded
 
 Record = Mapping[str, Any]
@@ -27,10 +29,23 @@ class Kind:
     """What was done, for a card, as the beginning of a sentence."""
     build: Callable[[Loaded, Record], None] = lambda loaded, record: None
     """Changes the architecture, before its weights are filled in."""
+    finish: Callable[[Loaded, Record], None] = lambda loaded, record: None
+    """Changes how the model computes, after its weights are filled in."""
+    lasting: bool = True
+    """Whether it still holds of the model once that is trained further."""
+    needs: str = ""
+    """Distribution that loading takes beside the model's own library."""
 
 
 KINDS: Mapping[str, Kind] = {
     widths.KIND: Kind(widths.check, "Channels were taken out of it", widths.give),
+    torchao.KIND: Kind(
+        torchao.check,
+        "Its Linear layers are computed in int8 by torchao",
+        finish=torchao.finish,
+        lasting=False,
+        needs="torchao",
+    ),
 }
 
 
@@ -60,6 +75,37 @@ def build(loaded: Loaded, records: Sequence[Record]) -> Loaded:
     return loaded
 
 
+def finish(loaded: Loaded, records: Sequence[Record]) -> Loaded:
+    """Return the model, its weights filled in, computed as the records have it: changed in place, in their order.
+
+    :param records: that passed `check`.
+    :raises PackageError: one does not fit the model, or a library that it needs is not installed.
+    """
+    for record in records:
+        KINDS[record["kind"]].finish(loaded, record)
+    return loaded
+
+
+def plain(model: nn.Module) -> nn.Module:
+    """Return the model, in place, as it was before `finish`."""
+    return torchao.plain(model)
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    """Return the state of a model in plain tensors, as packages store it, whatever `finish` made of them."""
+    return torchao.state(model)
+
+
+def lasting(records: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Return the records that still hold of a model which is trained further."""
+    return tuple(record for record in records if KINDS[record["kind"]].lasting)
+
+
 def words(records: Sequence[Record]) -> list[str]:
     """Return what was done to a model, for its card: the beginning of a sentence a kind."""
     return list(dict.fromkeys(KINDS[record["kind"]].words for record in records))
+
+
+def needs(records: Sequence[Record]) -> list[str]:
+    """Return the distributions that loading such a model takes beside the model's own library."""
+    return list(dict.fromkeys(needed for record in records if (needed := KINDS[record["kind"]].needs)))

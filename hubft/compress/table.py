@@ -8,7 +8,7 @@ from itertools import combinations
 
 from hubft import methods
 from hubft.base.errors import JobError, Option, suggest
-from hubft.compress import bf16, int8, prune
+from hubft.compress import bf16, int8, prune, torchao
 from hubft.compress.work import Method, Work, rounding
 from hubft.hookspecs import Compressed
 
@@ -16,6 +16,7 @@ METHODS: Mapping[str, Method] = {
     "bf16": rounding(bf16.rounded),
     "int8": rounding(int8.rounded),
     "prune": Method(prune.pruned, "RATIO", prune.check, rounds=False),
+    "torchao": Method(torchao.quantized, "METHOD", torchao.check_argument),
 }
 
 

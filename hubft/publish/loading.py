@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from hubft import modality
 from hubft.base.distributions import repository
-from hubft.compress import structure
-from hubft.methods import Method, parse
+from hubft.compress import structure, torchao
+from hubft.methods import parse
 from hubft.publish import lines
 from hubft.publish.manifest import CONFIG, Manifest
 from hubft.publish.markdown import code, inert
@@ -53,7 +53,7 @@ def text(manifest: Manifest, hub: str) -> Iterator[str]:
     if CONFIG not in manifest.files:
         yield "The plain tensors" + (", those that differ from the base" if manifest.delta is not None else "") + ":\n"
         yield from _tensors(manifest.weights, hub)
-        if Method("int8") in parse(job.compress):
+        if {method.name for method in parse(job.compress)} & {"int8", torchao.KIND}:
             yield "Weights are int8 there: `NAME` times `NAME..scale`, one for each output channel, is the weight.\n"
 
 
@@ -69,6 +69,8 @@ def _needed(manifest: Manifest) -> Iterator[str]:
             f"{' and '.join(done)}, so its library alone does not load it: torch.hub and hubft, as below, build the "
             "library's own class and change it by the records `structure` of hubft.json, which are plain data.\n"
         )
+    if needed := structure.needs(manifest.structure):
+        yield f"That takes `pip install {' '.join(needed)}`.\n"
     if lines.foreign(manifest):
         yield (
             f"Loading it runs the code of {inert(base.architecture)}, which is no part of this package: whoever loads "

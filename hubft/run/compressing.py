@@ -14,7 +14,7 @@ from hubft import methods
 from hubft.base import digest
 from hubft.base.console import Console
 from hubft.base.errors import FamilyError, JobError, Option
-from hubft.compress import table
+from hubft.compress import structure, table
 from hubft.families.build import compressed
 from hubft.hookspecs import Batch, Tune
 from hubft.job import Job
@@ -166,7 +166,7 @@ def _put_back(model: nn.Module, shared: Mapping[str, Tensor]) -> None:
 
 def _size(made: Compression) -> int:
     """Return how many bytes the weights take in the run's package."""
-    prepared, state = made.prepared, made.prepared.loaded.model.state_dict()
+    prepared, state = made.prepared, structure.state(made.prepared.loaded.model)
     delta = prepared.job.package == "delta"
     return tensors.size({n: t for n, t in state.items() if not (delta and _is_base_s(prepared, n, t))})
 

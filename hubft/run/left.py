@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hubft.base import digest
+from hubft.compress import structure
 from hubft.data import seen
 from hubft.hookspecs import Loaded
 from hubft.publish import package, selftest, tensors
@@ -64,7 +65,7 @@ def package_of(
     :param proof: of what was frozen to the end.
     :param pictures: of the report; the first stands on the card.
     """
-    loaded, state = prepared.loaded, prepared.loaded.model.state_dict()
+    loaded, state = prepared.loaded, structure.state(prepared.loaded.model)
     frozen = {} if done.tuned else proof
     others = {"uncompressed": result.uncompressed, "test": result.test}
     beside = {"beside": result.beside.plain(public=True)} if result.beside else {}
@@ -95,7 +96,7 @@ def _data(prepared: Prepared) -> dict[str, Any]:
 def extras(loaded: Loaded, manifest: package.Manifest) -> dict[str, bytes]:
     """Return config.json with its bytes, where the library of the family loads such a package without hubft."""
     own = not loaded.config or manifest.job.package != "full" or manifest.structure
-    if own or tensors.in_int8(loaded.model.state_dict()):
+    if own or tensors.in_int8(structure.state(loaded.model)):
         return {}
     labels = {"label_names": list(manifest.task.names)} if "label_names" in loaded.config else {}
     return {package.CONFIG: (json.dumps({**loaded.config, **labels}, indent=1, allow_nan=False) + "\n").encode()}

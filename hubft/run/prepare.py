@@ -18,6 +18,7 @@ from hubft.base import digest, draws
 from hubft.base.bounds import check
 from hubft.base.errors import FamilyError, JobError, Option, reason
 from hubft.base.store import Scratch
+from hubft.compress import structure
 from hubft.cut.feed import Cut
 from hubft.families import plugins
 from hubft.families.build import adapt, family_of, load_base
@@ -70,7 +71,7 @@ class Prepared:
     @property
     def structure(self) -> tuple[dict[str, Any], ...]:
         """What changed the architecture of the package that the run starts from."""
-        return self.parent.manifest.structure if self.parent else ()
+        return structure.lasting(self.parent.manifest.structure) if self.parent else ()
 
     @property
     def teacher_sha256(self) -> str:

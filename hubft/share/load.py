@@ -67,6 +67,11 @@ def opened(package: Package, trust: bool = False) -> Opened:
 
 def filled(package: Package, trust: bool = False) -> Loaded:
     """Return the model of a package that was read, with what the core must know of it; `load` says more."""
+    return structure.finish(plain(package, trust), package.manifest.structure)
+
+
+def plain(package: Package, trust: bool = False) -> Loaded:
+    """Return the same in plain tensors of PyTorch, whatever library the package is computed by: to train it further."""
     manifest = package.manifest
     loaded = architecture(package, trust)
     network = loaded.model

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from hubft.base.console import Console
 from hubft.base.errors import ExportError, HubftError, JobError, Option
 from hubft.base.files import beginning, fsync, save_file, writing
+from hubft.compress import structure
 from hubft.deploy.export import asked as asking
 from hubft.deploy.export import exportable, formats, opening, proof, running, samples
 from hubft.deploy.export.asked import Asked
@@ -75,12 +76,18 @@ def export(source: str | Path, asked: Asked, trust: bool = False, console: Conso
                 about, proved = _made(it, form, new, way, asked, judge, found)
                 _put(form, new, path)
             tried = tuple(f"{other}: {error}" for other, error in refused)
-            return Exported(path, about, proved, tried, (*form.notes(it, path), *_cures(proved)))
+            return Exported(path, about, proved, tried, (*form.notes(it, path), *_widened(it), *_cures(proved)))
         except ExportError as error:
             refused.append((way, error))
             if len(ways) > 1:
                 console.say(f"refused  {way}: {error.typed()}")
     raise _refusal(path, asked, refused)
+
+
+def _widened(it: Exportable) -> tuple[str, ...]:
+    if structure.lasting(it.manifest.structure) == it.manifest.structure:
+        return ()
+    return ("what the package has computed in int8 is computed in fp32 here, from the same weights",)
 
 
 def _cures(proved: Proof) -> tuple[str, ...]:

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from hubft import modality
+from hubft.base import layers
 from hubft.base.serialize import from_dict, to_dict
+from hubft.compress import structure
 from hubft.hookspecs import Loaded
 from hubft.inputs import Images
 from hubft.job import Compute
@@ -58,14 +60,8 @@ class Exportable:
 
     @cached_property
     def mostly_linear(self) -> bool:
-        """Whether more of the weights multiply matrices than convolve: transformers ask for other quantizers."""
-        weights = {nn.Linear: 0, nn.Conv2d: 0}
-        for module in self.module.modules():
-            for kind in weights:
-                weights[kind] += sum(p.numel() for p in module.parameters(False)) if isinstance(module, kind) else 0
-        attention = sum(p.numel() for m in self.module.modules() if isinstance(m, nn.MultiheadAttention)
-                        for p in m.parameters(False))  # fmt: skip
-        return weights[nn.Linear] + attention > weights[nn.Conv2d]
+        """Whether more of its weights multiply matrices than convolve."""
+        return layers.mostly_linear(self.module)
 
     @cached_property
     def answers(self) -> list[Tensor]:
@@ -99,6 +95,8 @@ class Exportable:
 def of(opened: Opened, pixels: bool = False) -> Exportable:
     """Return what can be exported of a model.
 
+    What a package has computed by torchao is computed in fp32 here: its weights are, as always, the same numbers.
+
     :param pixels: with the preprocessing behind the resize, and the task's probabilities.
     """
     loaded, manifest = opened.loaded, opened.manifest
@@ -107,7 +105,7 @@ def of(opened: Opened, pixels: bool = False) -> Exportable:
     # In a file that takes pixels the model's own preprocessing is a part of the module.
     inputs = raw(loaded.inputs) if pixels else loaded.inputs
     examples = torch.cat([kind.of_example(inputs, one) for one in pictures.values()])
-    model = copy.deepcopy(loaded.model).cpu().eval().requires_grad_(False)
+    model = structure.plain(copy.deepcopy(loaded.model)).cpu().eval().requires_grad_(False)
     module: nn.Module = Plain(replace(loaded, model=model))
     if pixels:
         module, examples = Complete(module, loaded.inputs, manifest.task), to_pixels(examples)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from hubft.base.distributions import OWN
+from hubft.base import distributions
 from hubft.base.errors import JobError, Option, suggest
 
 if TYPE_CHECKING:
@@ -111,4 +111,4 @@ def require(form: Format, modules: Sequence[str], what: str) -> None:
     :raises JobError: one is not; says what to install.
     """
     if missing := [module for module in modules if importlib.util.find_spec(module) is None]:
-        raise JobError(f"{what} needs {', '.join(missing)}, which is not installed: pip install '{OWN}[{form.extra}]'")
+        raise JobError(f"{what} {distributions.missing(', '.join(missing), form.extra)}")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import re
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 
 import torch
 from torch.export import Dim, ExportedProgram
 
 from hubft.base.errors import ExportError, HubftError, reason
 from hubft.base.files import refusal
+from hubft.base.quiet import quiet
 from hubft.deploy.export.exportable import MOST, Exportable
 
 OPERATION = re.compile(r"\b(?:aten|prims|torchvision|timm|quantized|torchao)(?:\.|::)\w+(?:\.\w+)?")
@@ -26,11 +24,8 @@ def border(what: str) -> Iterator[None]:
 
     :raises ExportError: in place of all but errors of ours and of the disk.
     """
-    before = logging.root.manager.disable
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            logging.disable(logging.WARNING)
+        with quiet():
             yield
     except (HubftError, KeyboardInterrupt):
         raise
@@ -38,8 +33,6 @@ def border(what: str) -> Iterator[None]:
         if refusal(error, "the file"):
             raise
         raise ExportError(f"{what}: {_why(error)}") from error
-    finally:
-        logging.disable(before)
 
 
 def _why(error: BaseException) -> str:
