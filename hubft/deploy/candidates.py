@@ -17,6 +17,7 @@ from hubft.share import load
 from hubft.share.opened import Opened
 
 JOIN = "+"  # between methods that follow each other, and before the format: prune:0.5+int8, prune:0.5+onnx:int8
+AGAINST = Option("against")
 USUAL = ("onnx", "openvino")
 """Formats that are tried without --against where their libraries are here: those of servers and desktops."""
 
@@ -49,21 +50,22 @@ class Made:
     failure: str = ""
 
 
-def parse(names: Sequence[str], family: str) -> list[Candidate]:
-    """Return what the words of --against mean, or what fits this machine where there are none.
+def parse(names: Sequence[str], family: str, option: Option = AGAINST) -> list[Candidate]:
+    """Return what the words of an option mean, or what fits this machine where there are none.
 
     :param family: of the package, which may have methods of its own.
+    :param option: which the words stand behind.
     :raises JobError: a word that stands twice, or that is neither method nor format; a precision that the format has
         not; a library that is not installed.
     """
     own = plugins.declared(plugins.manager(family), family).methods
-    found = [_parsed(name.strip(), [*table.METHODS, *own]) for name in names] or list(_fitting())
+    found = [_parsed(name.strip(), [*table.METHODS, *own], option) for name in names] or list(_fitting())
     if twice := [one.name for place, one in enumerate(found) if one in found[:place]]:
-        raise JobError(Option("against"), f" {twice[0]!r} stands twice")
+        raise JobError(option, f" {twice[0]!r} stands twice")
     return found
 
 
-def _parsed(name: str, known: Sequence[str]) -> Candidate:
+def _parsed(name: str, known: Sequence[str], option: Option) -> Candidate:
     before = name.split(JOIN)
     word, _, precision = before[-1].partition(":")
     form = word if word in formats.FORMATS else ""
@@ -72,7 +74,7 @@ def _parsed(name: str, known: Sequence[str]) -> Candidate:
     if strange := [one.name for one in asked_for if one.name not in known]:
         every = [*known, *formats.FORMATS]
         hint = suggest(strange[0], every)
-        raise JobError(Option("against"), f" {strange[0]!r}: known are {', '.join(every)}.{hint}")
+        raise JobError(option, f" {strange[0]!r}: known are {', '.join(every)}.{hint}")
     table.check_order(asked_for)
     candidate = Candidate(name, how, form, precision if form and precision else "fp32")
     if form:
