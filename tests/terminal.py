@@ -69,9 +69,9 @@ class Ran:
 
     @property
     def revision(self) -> str:
-        """The commit that a push printed, in two lines."""
+        """The commit that a push printed, in its last two lines."""
         assert self.code == 0, self.err
-        pushed, load = self.out.splitlines()
+        *_, pushed, load = self.out.splitlines()
         name, _, revision = pushed.split()[1].rstrip(",").partition("@")
         assert len(revision) == 40
         assert load == f"load     {lines.here(f'{name}@{revision}', trust=False)}"
@@ -107,6 +107,7 @@ class Terminal:
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "ORT_DISABLE_TELEMETRY": "1",  # else ONNX Runtime leaves a file among the temporary ones
             **environment,
         }
 
@@ -132,7 +133,8 @@ class Terminal:
         """Run `hubft COMMAND`."""
         self.start(*command)
         ran = self.finish()
-        assert not list(self.temporary.iterdir())  # nothing is left behind
+        left = list(self.temporary.rglob("*"))
+        assert not left, left  # nothing is left behind
         return ran
 
     def fresh(self, *words: str) -> Ran:

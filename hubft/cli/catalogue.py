@@ -45,6 +45,8 @@ def publish(
 
     entry, pushed = organisation.publish(run, name, to, file=file, description=description, private=private)
     console = Console()
+    for line in pushed.taken():
+        console.say(line)
     console.say(f"pushed   {entry.hub}")
     console.say(f"entry    {name}: {entry.description}")
     if pushed.private:

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from hubft.base.console import Console
+from hubft.base.errors import JobError, Option
 from hubft.cli.options import Private, Trust
 
 
-def push(run: str, name: str, *, private: Private = None, revision: str = "", message: str = "") -> None:
+def push(
+    run: str,
+    name: str,
+    *,
+    private: Private = None,
+    revision: str = "",
+    message: str = "",
+    with_: Annotated[str, Parameter(name="--with")] = "",
+    data: str = "",
+    max_drop: float | None = None,
+    trust: Trust = False,
+) -> None:
     """Push the package of RUN to the Hugging Face Hub, and print the line that loads it.
 
     Parameters
@@ -21,12 +36,32 @@ def push(run: str, name: str, *, private: Private = None, revision: str = "", me
         Branch, made if need be; main, if none is given.
     message
         Of the commit.
+    with_
+        Exports to send along, by commas: onnx or openvino, with :int8 or :bf16 where the format has it. Each is proved
+        first; one that fails sends nothing.
+    data
+        Labelled images, as for `export`: int8 is calibrated on them, and the exports are judged by them.
+    max_drop
+        Points of the score on the validation images that an export may lose; 1, if none is given.
     """
+    if not with_ and (data or max_drop is not None or trust):
+        given = "data" if data else "trust" if trust else "max_drop"
+        raise JobError(Option(given), " is for the exports that are sent along: name them by ", Option("with"))
+    if data:
+        from hubft.data import reading
+
+        reading.check(data)  # what is wrong is told before seconds go into importing torch
+    from hubft.deploy import sending
+    from hubft.deploy.export.asked import Asked
     from hubft.publish import lines
     from hubft.share import transfer
 
-    pushed = transfer.push(run, name, private=private, revision=revision, message=message)
     console = Console()
+    drop = Asked.max_drop if max_drop is None else max_drop
+    along = sending.Exports(tuple(with_.split(",")), data, drop, trust, console) if with_ else None
+    pushed = transfer.push(run, name, private=private, revision=revision, message=message, along=along)
+    for line in pushed.taken():
+        console.say(line)
     console.say(f"pushed   {pushed}, {'private: --public opens it to everyone' if pushed.private else 'public'}")
     console.say(f"load     {lines.here(str(pushed), pushed.trust)}")
 

@@ -19,6 +19,7 @@ from hubft.share.opened import Opened
 from hubft.tasks.task import Task
 
 JOIN = "+"  # between methods that follow each other, and before the format: prune:0.5+int8, prune:0.5+onnx:int8
+AGAINST = Option("against")
 USUAL = ("onnx", "openvino")
 """Formats that are tried without --against where their libraries are here: those of servers and desktops."""
 
@@ -53,26 +54,27 @@ class Made:
     failure: str = ""
 
 
-def parse(names: Sequence[str], family: str) -> list[Candidate]:
-    """Return what the words of --against mean, or what fits this machine where there are none.
+def parse(names: Sequence[str], family: str, option: Option = AGAINST) -> list[Candidate]:
+    """Return what the words of an option mean, or what fits this machine where there are none.
 
     :param family: of the package, which may have methods of its own; empty for an exported file, of which nothing is
         made.
+    :param option: which the words stand behind.
     :raises JobError: a word that stands twice, or that is no method, no format, and nothing that is there; a precision
         that the format has not; a library that is not installed.
     """
     own = plugins.declared(plugins.manager(family), family).methods if family else ()
-    found = [_parsed(name.strip(), [*table.METHODS, *own]) for name in names]
+    found = [_parsed(name.strip(), [*table.METHODS, *own], option) for name in names]
     if not family and (makes := [one.name for one in found if not one.there] or [""] * (not found)):
         of_it = "of an exported file nothing is made: name files to compare it with, or benchmark its package"
-        raise JobError(Option("against"), f" {makes[0]!r}: {of_it}")
+        raise JobError(option, f" {makes[0]!r}: {of_it}")
     found = found or list(_fitting())
     if twice := [one.name for place, one in enumerate(found) if one in found[:place]]:
-        raise JobError(Option("against"), f" {twice[0]!r} stands twice")
+        raise JobError(option, f" {twice[0]!r} stands twice")
     return found
 
 
-def _parsed(name: str, known: Sequence[str]) -> Candidate:
+def _parsed(name: str, known: Sequence[str], option: Option) -> Candidate:
     first = name.split(JOIN)[0].partition(":")[0]
     if first not in (*known, *formats.FORMATS) and Path(name).exists():
         return Candidate(name, there=True)
@@ -84,7 +86,7 @@ def _parsed(name: str, known: Sequence[str]) -> Candidate:
     if strange := [one.name for one in asked_for if one.name not in known]:
         every = [*known, *formats.FORMATS]
         hint = suggest(strange[0], every)
-        raise JobError(Option("against"), f" {strange[0]!r}: known are {', '.join(every)}, and files.{hint}")
+        raise JobError(option, f" {strange[0]!r}: known are {', '.join(every)}.{hint}")
     table.check_order(asked_for)
     candidate = Candidate(name, how, form, precision if form and precision else "fp32")
     if form:
@@ -114,7 +116,7 @@ def check(wanted: Sequence[Candidate], task: Task, trust: bool = False) -> None:
         if one.there and not task.like(its := opening.opened(one.name, trust).manifest.task):
             its_words, words = (f"{one.kind} of {listed(one.names)}" for one in (its, task))
             raise JobError(
-                Option("against"), f" {one.name!r}: a model of the kind {its_words}, where the first is one of {words}"
+                AGAINST, f" {one.name!r}: a model of the kind {its_words}, where the first is one of {words}"
             )
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from hubft.job import Job
+from hubft.publish import exports as exported
 from hubft.publish import loading, metadata
 from hubft.publish import measured as stated
 from hubft.publish.manifest import Manifest
@@ -25,19 +26,22 @@ TITLED = ("accuracy", "recall", "precision", "f1", "average_precision", "mean_av
 NAMED = 8  # classes that the first sentence names
 
 
-def text(manifest: Manifest, hub: str = "") -> str:
+def text(manifest: Manifest, hub: str = "", exports: Sequence[str] = ()) -> str:
     """Return the card in Markdown, with the metadata that the Hub reads in front.
 
     :param hub: owner/name where the package lies on the Hub; without it, its folder is what the card loads.
+    :param exports: places of the exported files that lie beside it there.
     """
     parts = (
         _summary(manifest),
         loading.text(manifest, hub),
+        exported.text(exports, hub),
         _measured(manifest),
         _outputs(manifest),
         _reproduce(manifest),
     )
-    return f"---\n{metadata.front(manifest, hub)}\n---\n" + "\n".join(line for part in parts for line in part)
+    front = metadata.front(manifest, hub, exported.formats(exports))
+    return f"---\n{front}\n---\n" + "\n".join(line for part in parts for line in part)
 
 
 def command(job: Job) -> str:

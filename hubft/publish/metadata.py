@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from hubft.base.display import visible
 from hubft.publish import measured
@@ -19,11 +19,13 @@ LICENSE = re.compile(
 REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+")
 
 
-def front(manifest: Manifest, hub: str) -> str:
+def front(manifest: Manifest, hub: str, formats: Sequence[str] = ()) -> str:
     """Return the YAML of the card's front, as the Hub's own library writes it.
 
     The Hub makes links of `datasets` and `base_model`: a folder called mnist would link to a stranger's data. So the
     data has its folder's name as a title only, and the type by which the Hub knows folders of images.
+
+    :param formats: of the exported files that lie beside the package.
     """
     from huggingface_hub import EvalResult, ModelCardData
 
@@ -49,7 +51,8 @@ def front(manifest: Manifest, hub: str) -> str:
         pipeline_tag=task,
         library_name="hubft",
         tags=["hubft", _slug(base.architecture.partition(":")[0]) or "unknown", task]
-        + ["timm"] * (CONFIG in manifest.files),
+        + ["timm"] * (CONFIG in manifest.files)
+        + list(formats),
         model_name=(hub or visible(job.reference)) if results else None,
         eval_results=results or None,
     ).to_yaml()

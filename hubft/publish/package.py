@@ -14,7 +14,7 @@ A package is data: nothing in it is ever run.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -178,10 +178,12 @@ def read(folder: Path, verify: bool = True) -> Package:
     return Package(folder, manifest)
 
 
-def stage(package: Package, folder: Path, hub: str) -> Package:
+def stage(package: Package, folder: Path, hub: str, exports: Sequence[str] = ()) -> Package:
     """Return a copy of a verified package as `hub`, owner/name, will hold it: its card says how to load it there.
 
     A card that was edited stays as it is. The other files are links where the system lets us make them.
+
+    :param exports: places of the exported files that lie beside it there, for the card to name.
     """
     folder.mkdir()
     manifest = package.manifest
@@ -193,7 +195,7 @@ def stage(package: Package, folder: Path, hub: str) -> Package:
             shutil.copyfile(source, folder / name)
     if digest.of_file(folder / CARD) == manifest.files[CARD].sha256:
         (folder / CARD).unlink()
-        (folder / CARD).write_text(card.text(manifest, hub), encoding="utf-8")
+        (folder / CARD).write_text(card.text(manifest, hub, exports), encoding="utf-8")
     manifest = replace(manifest, files={**manifest.files, CARD: _file(folder / CARD)})
     (folder / MANIFEST).write_text(manifests.to_json(manifest), encoding="ascii")
     return read(folder, verify=False)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hubft.base import digest
 from hubft.base.display import visible
 from hubft.base.errors import Option, PackageError
 from hubft.base.files import new_folder, writing
@@ -21,6 +20,10 @@ from hubft.publish import package as packages
 from hubft.publish.manifest import Manifest
 from hubft.publish.package import MANIFEST, Package
 from hubft.share import load, upload
+from hubft.share.upload import Parcel
+
+Along = Callable[[Package, Path], Mapping[str, Path]]
+"""Makes what is sent along with a package: gets it and an empty folder, gives path on the Hub -> file here."""
 
 LOCAL = re.compile(r"[/~\\]|[A-Za-z]:[/\\]|\.{1,2}([/\\]|$)")  # how a path of this machine begins
 
@@ -39,9 +42,16 @@ class Pushed:
     """Whether only its owner can read it."""
     trust: bool
     """Whether loading it runs foreign code, which asks for trust."""
+    gone: tuple[str, ...] = ()
+    """Paths of exported files there that were made of another package, and were taken away."""
 
     def __str__(self) -> str:
         return f"{self.name}@{self.revision}"
+
+    def taken(self) -> Iterator[str]:
+        """Yield what a user is told of the files that were taken away, if there are any."""
+        if self.gone:
+            yield f"removed  {', '.join(self.gone)}: exports of another package; --with sends those of this one"
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,13 @@ class Pulled:
 
 
 def push(
-    source: str | Path, name: str, *, private: bool | None = None, revision: str = "", message: str = ""
+    source: str | Path,
+    name: str,
+    *,
+    private: bool | None = None,
+    revision: str = "",
+    message: str = "",
+    along: Along | None = None,
 ) -> Pushed:
     """Return the package of a run or a folder as it now lies on the Hub, every file compared.
 
@@ -67,6 +83,8 @@ def push(
     :param private: a new repository is private unless this is False; one that is there is changed only if it is given.
     :param revision: the branch, made if need be; `main` if empty.
     :param message: of the commit; what was fine-tuned on what, if empty.
+    :param along: makes exported files that are sent in the same commit, before the first request; what it raises is
+        raised, and nothing is sent.
     :raises PackageError: no package, an altered one, or one that nobody else could load.
     :raises HubError: the Hub refuses, cannot be reached, holds something else, or changed meanwhile.
     """
@@ -75,10 +93,13 @@ def push(
     found = packages.read(hub.here(source))
     _check_publishable(found.manifest)
     with tempfile.TemporaryDirectory(prefix="hubft-") as temporary:
-        staged = packages.stage(found, Path(temporary) / "package", name)
-        head = upload.upload(staged, name, private, branch, message or _message(found.manifest))
-        sha256, trust = digest.of_file(staged.folder / MANIFEST), lines.foreign(found.manifest)
-        return Pushed(name, head.commit, sha256, head.private, trust)
+        made, staged = (Path(temporary) / part for part in ("made", "staged"))
+        for folder in (made, staged):
+            folder.mkdir()
+        parcel = Parcel(found, along(found, made) if along else {}, staged)
+        landed = upload.upload(parcel, name, private, branch, message or _message(found.manifest))
+        head, trust = landed.head, lines.foreign(found.manifest)
+        return Pushed(name, head.commit, landed.manifest, head.private, trust, landed.gone)
 
 
 def pull(source: str, *, output: Path | None = None, trust: bool = False) -> Pulled:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from hubft.base import digest, urls
 from hubft.base.errors import HubError, Option
+from hubft.publish import exports, package
 from hubft.publish.hub import COMMIT, REPOSITORY, explained, info, unanswered
 from hubft.publish.package import CARD, FILES, MANIFEST, Package
 
@@ -37,26 +38,64 @@ class Tip:
     private: bool
 
 
-def upload(package: Package, name: str, private: bool | None, branch: str, message: str) -> Tip:
-    """Return the head that holds the package, on a branch of the repository `name`, owner/name.
+@dataclass(frozen=True)
+class Parcel:
+    """What shall lie on the Hub, as it lies here."""
+
+    package: Package
+    exports: Mapping[str, Path]
+    """Path there -> exported file here, or one that belongs to it."""
+    folder: Path
+    """Empty, for what is written of it."""
+
+
+@dataclass(frozen=True)
+class Landed:
+    """What lies on the Hub."""
+
+    head: Tip
+    manifest: str
+    """sha256 of the package's hubft.json."""
+    gone: tuple[str, ...]
+    """Exported files of another package, which were taken away."""
+
+
+@dataclass(frozen=True)
+class _Sending:
+    """What a commit makes of the head that it is put on."""
+
+    files: Mapping[str, Path]
+    """Path there -> file here."""
+    ids: Mapping[str, tuple[str, str]]
+    """Path there -> its sha256 and git's blob id: the Hub shows one of them."""
+    gone: tuple[str, ...]
+    """Exported files that must not stay."""
+
+
+def upload(parcel: Parcel, name: str, private: bool | None, branch: str, message: str) -> Landed:
+    """Return what now lies at the head of a branch of the repository `name`, owner/name.
+
+    Exported files that are there stay if they were made of this package, and go in the same commit if they were not.
 
     :param private: a new repository is private unless this is False; one that is there is changed only if it is given.
     :raises HubError: the Hub refuses, cannot be reached, holds something else, or changed meanwhile.
     """
     from huggingface_hub import HfApi
 
-    api, ids = HfApi(), _ids(package)
+    api = HfApi()
     with _failing_well(name):
         head = _opened(api, name, private, branch)
-        _refuse_others(head, name)
-        if not _holds(head, ids):
-            head = _committed(api, package, name, branch, head, ids, message)
-        if not _holds(head, ids):
+    _refuse_others(head, name, parcel.exports)
+    sending = _sending(parcel, head, name)
+    with _failing_well(name):
+        if not _holds(head, sending):
+            head = _committed(api, sending, name, branch, head, message)
+        if not _holds(head, sending):
             raise HubError(f"{name}@{head.commit} holds other bytes than were sent: do not use it, and push again")
         if private is False and head.private:
             api.update_repo_settings(name, private=False)
             head = _head(api, name, branch) or head
-    return head
+    return Landed(head, sending.ids[MANIFEST][0], sending.gone)
 
 
 def check_target(name: str, branch: str) -> None:
@@ -121,17 +160,33 @@ def _head(api: HfApi, name: str, branch: str) -> Tip | None:
     return Tip(str(info.sha), tree, bool(info.private))
 
 
-def _refuse_others(head: Tip, name: str) -> None:
+def _refuse_others(head: Tip, name: str, sent: Mapping[str, Path]) -> None:
     others = sorted(set(head.tree) - {CARD, ".gitattributes"})
     if others and MANIFEST not in head.tree:
         raise HubError(f"{name} holds something that is no package of hubft ({', '.join(others[:3])}): push elsewhere")
+    foreign = [folder for folder in exports.folders(sent) if exports.marked(folder) not in head.tree]
+    if theirs := [path for path in sent if path in head.tree and exports.folders([path]) <= set(foreign)]:
+        raise HubError(f"{name} holds {theirs[0]}, which hubft did not put there: delete it there, or push elsewhere")
 
 
-def _ids(package: Package) -> dict[str, tuple[str, str]]:
-    """Return each file's sha256, of the manifest, and git's blob id, of the disk: the Hub shows one of them."""
-    sha256 = {MANIFEST: digest.of_file(package.folder / MANIFEST)}
-    sha256 |= {path: file.sha256 for path, file in package.manifest.files.items()}
-    return {path: (known, _blob_id(package.folder / path)) for path, known in sha256.items()}
+def _sending(parcel: Parcel, head: Tip, name: str) -> _Sending:
+    """Return what makes of a head one that holds a package, with the exported files that are of it."""
+    mark = parcel.folder / exports.MARK
+    mark.write_bytes(exports.mark(parcel.package.manifest))
+    marked = _of_disk(mark)
+    kept, stale = exports.sorted_out(head.tree, marked)
+    there = [place for place in exports.PLACES.values() if place in kept or place in parcel.exports]
+    staged = package.stage(parcel.package, parcel.folder / "package", name, there)
+    ours = {path: staged.folder / path for path in (MANIFEST, *staged.manifest.files)}
+    sent = dict(parcel.exports) | {exports.marked(folder): mark for folder in exports.folders(parcel.exports)}
+    sha256 = {path: file.sha256 for path, file in staged.manifest.files.items()}
+    ids = {path: (sha256.get(path) or digest.of_file(file), _blob_id(file)) for path, file in ours.items()}
+    ids |= {path: _of_disk(file) for path, file in sent.items()}
+    return _Sending(ours | sent, ids, tuple(path for path in stale if path not in sent))
+
+
+def _of_disk(path: Path) -> tuple[str, str]:
+    return digest.of_file(path), _blob_id(path)
 
 
 def _blob_id(path: Path) -> str:
@@ -142,20 +197,23 @@ def _blob_id(path: Path) -> str:
     return blob.hexdigest()
 
 
-def _holds(head: Tip, ids: Mapping[str, tuple[str, str]]) -> bool:
-    """Return whether a head's tree has the package's files, and no other file that a package may have."""
-    equal = all(head.tree.get(path) in known for path, known in ids.items())
-    return equal and not [path for path in FILES if path in head.tree and path not in ids]
+def _holds(head: Tip, sending: _Sending) -> bool:
+    """Return whether a head's tree has the files, and none that must go."""
+    equal = all(head.tree.get(path) in known for path, known in sending.ids.items())
+    return equal and not _going(head, sending)
 
 
-def _committed(
-    api: HfApi, package: Package, name: str, branch: str, parent: Tip, ids: Mapping[str, tuple[str, str]], message: str
-) -> Tip:
+def _going(head: Tip, sending: _Sending) -> list[str]:
+    """Return the paths of a head that must go: what else a package may have, and exported files of another."""
+    return [path for path in (*FILES, *sending.gone) if path in head.tree and path not in sending.ids]
+
+
+def _committed(api: HfApi, sending: _Sending, name: str, branch: str, parent: Tip, message: str) -> Tip:
     """Return the head after one commit on `parent`, whichever way the answer to it went."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    added = [CommitOperationAdd(path, package.folder / path) for path in ids]
-    gone = [CommitOperationDelete(path) for path in FILES if path in parent.tree and path not in ids]
+    added = [CommitOperationAdd(path, file) for path, file in sending.files.items()]
+    gone = [CommitOperationDelete(path) for path in _going(parent, sending)]
 
     def commit() -> None:
         api.create_commit(name, [*added, *gone], commit_message=message, revision=branch, parent_commit=parent.commit)
@@ -163,7 +221,7 @@ def _committed(
     for wait in (*WAITS, None):
         failed = _tried(commit)
         head = _head(api, name, branch) or parent
-        if failed is None or _holds(head, ids):
+        if failed is None or _holds(head, sending):
             return head
         if head.commit != parent.commit:
             raise HubError(

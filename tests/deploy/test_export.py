@@ -135,6 +135,11 @@ def test_a_file_is_complete_and_checked_by_onnx(file: Path, package: Path) -> No
     assert len({path.stat().st_mode for path in file.parent.glob("flowers.onnx*")}) == 1
 
 
+def test_a_file_names_no_folder_of_the_machine_that_wrote_it(file: Path) -> None:
+    data = file.read_bytes()
+    assert not [root for root in (str(Path(module.__file__).parents[1]), sys.prefix) if root.encode() in data]
+
+
 # ---- what is not as good is not left behind ----------------------------------------------------------
 
 

@@ -46,10 +46,21 @@ class Onnx(Format):
             model = onnx.load(path)
             if samples is not None:
                 model = _quantized(model, path, way, samples, batch or 1)
+            _forget(model)
             facts = exportable.About(self.name, way.partition(",")[0], way, batch, it.pixels)
             onnx.helper.set_model_props(model, it.metadata(facts))
             onnx.save(model, path)
             onnx.checker.check_model(path, full_check=True)
+
+
+def _forget(model: Any) -> None:
+    """Take out what torch notes of each node: lines of Python, with the folders of this machine where they stand."""
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+    for function in model.functions:
+        for part in (function, *function.node, *function.value_info):
+            del part.metadata_props[:]
 
 
 def _quantized(model: Any, path: Path, way: str, samples: Samples, batch: int) -> Any:
