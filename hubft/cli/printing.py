@@ -184,6 +184,7 @@ def print_details(console: Console, task: Task, metrics: Metrics, matrix: bool) 
 
 def print_facts(console: Console, package: Package) -> None:
     """Print what a package is, from its manifest: its own head and classes, its score and size, and its base."""
+    from hubft.compress import structure
     from hubft.publish import measured
     from hubft.publish.package import MANIFEST
 
@@ -201,4 +202,6 @@ def print_facts(console: Console, package: Package) -> None:
         "weights": f"{kind}; compress {job.compress}",
         "base": base.reference + (f", revision {base.revision}" if base.revision else ""),
     }
+    if done := structure.words(manifest.structure):
+        facts["structure"] = "; ".join(done)
     console.table(["fact", "value"], list(facts.items()), title=str(package.folder))

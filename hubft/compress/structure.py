@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hubft.base.errors import PackageError, suggest
-from hubft.compress import widths
+from hubft.compress import counts, widths
 from hubft.hookspecs import Loaded
 
 Record = Mapping[str, Any]
@@ -27,10 +27,12 @@ class Kind:
     """What was done, for a card, as the beginning of a sentence."""
     build: Callable[[Loaded, Record], None] = lambda loaded, record: None
     """Changes the architecture, before its weights are filled in."""
+    facts: Callable[[Record], str] = lambda record: ""
+    """How much was done, in words; empty where there is no how much."""
 
 
 KINDS: Mapping[str, Kind] = {
-    widths.KIND: Kind(widths.check, "Channels were taken out of it", widths.give),
+    widths.KIND: Kind(widths.check, "Channels were taken out of it", widths.give, counts.words),
 }
 
 
@@ -61,5 +63,9 @@ def build(loaded: Loaded, records: Sequence[Record]) -> Loaded:
 
 
 def words(records: Sequence[Record]) -> list[str]:
-    """Return what was done to a model, for its card: the beginning of a sentence a kind."""
-    return list(dict.fromkeys(KINDS[record["kind"]].words for record in records))
+    """Return what was done to a model, and how much of it: the beginning of a sentence a kind."""
+    facts: dict[str, list[str]] = {}
+    for record in records:
+        kind = KINDS[record["kind"]]
+        facts.setdefault(kind.words, []).append(kind.facts(record))
+    return [f"{words} ({'; then '.join(its)})" if any(its) else words for words, its in facts.items()]
