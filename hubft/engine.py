@@ -41,12 +41,13 @@ def finetune(job: Job, console: Console | None = None, data: Data | None = None,
     :raises Stopped: SIGTERM or Ctrl-C; a checkpoint was written.
     """
     plugins.find(job.family, typed=True)
+    console = console or Console(quiet=True)
     with draws.preserved():
         with writing(Path(job.output or "runs"), "nothing was written; make room, or name another --output"):
             prepared = _prepared(job, data, trust)
-            compressing.rehearse(prepared)
+            compressing.rehearse(prepared, console)
             run = Run.create(prepared.job, prepared.data.facts())
-        return _run(prepared, run, console or Console(quiet=True))
+        return _run(prepared, run, console)
 
 
 def resume(

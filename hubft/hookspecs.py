@@ -132,6 +132,8 @@ class Compressed:
     structure: tuple[dict[str, Any], ...] = ()
     """How its architecture differs from the one it was given: plain records of a `kind` that the core knows
     (`hubft.compress.structure`), JSON types, by which whoever loads the package changes it again."""
+    note: str = ""
+    """What the user should know of it before the training, a line without its `note:`; empty where there is nothing."""
 
 
 @hookspec(firstresult=True)

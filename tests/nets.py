@@ -65,6 +65,35 @@ def backwards():
     return Backwards()
 
 
+class Tied(nn.Module):
+    """Two layers of one weight, twice: in residual sums, where both lose the same channels, or one after the other."""
+
+    def __init__(self, residual):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 32, 3, 4), nn.BatchNorm2d(32), nn.ReLU())
+        self.first, self.second = nn.Linear(32, 32), nn.Linear(32, 32)
+        self.second.weight = self.first.weight
+        self.conv, self.again = nn.Conv2d(32, 32, 3, padding=1), nn.Conv2d(32, 32, 3, padding=1)
+        self.again.weight, self.again.bias = self.conv.weight, self.conv.bias
+        self.head, self.residual = nn.Linear(32, 10), residual
+
+    def forward(self, images):
+        x = self.stem(images)
+        x = x + self.conv(x).relu()
+        x = (x + self.again(x)).mean((2, 3))
+        for layer in (self.first, self.second):
+            x = x + layer(x).relu() if self.residual else layer(x).relu()
+        return self.head(x)
+
+
+def tied():
+    return Tied(True)
+
+
+def twisted():
+    return Tied(False)
+
+
 def with_config():
     model = small()
     model.pretrained_cfg = {"input_size": (3, 96, 96), "crop_pct": 0.75, "crop_mode": "squash", "mean": (0.1, 0.2, 0.3)}

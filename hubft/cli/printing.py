@@ -203,4 +203,6 @@ def print_facts(console: Console, package: Package) -> None:
         **({"changed": "; ".join(done)} if (done := structure.words(manifest.structure)) else {}),
         "base": base.reference + (f", revision {base.revision}" if base.revision else ""),
     }
+    if done := structure.words(manifest.structure):
+        facts["structure"] = "; ".join(done)
     console.table(["fact", "value"], list(facts.items()), title=str(package.folder))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +20,13 @@ from torch import nn
 from hubft.base import distributions
 from hubft.base.batches import rows
 from hubft.base.errors import HubftError, JobError, Option, PackageError, reason
-from hubft.compress import widths
+from hubft.compress import counts, layers, ties, widths
 from hubft.compress.work import Work
 from hubft.hookspecs import Compressed, Loaded
 
 RATIOS = (0.05, 0.9)
+NEAR = 0.9  # of RATIO: where less goes, it is said
+INSTEAD = "; int8 makes any model smaller"
 STEPS = 4
 """Parts in which the channels go. After each but the last the model trains for a step's share of the run's epochs, and
 after the last for all of them: what is left is then farthest from what was trained, and a whole schedule brings it to
@@ -56,8 +59,7 @@ def pruned(work: Work) -> Compressed:
     """
     loaded, name = work.loaded, work.loaded.base.reference
     inputs = rows(next(iter(work.batches))[0], 0, 1)
-    whole = copy.deepcopy(loaded.model)
-    before = widths.read(whole)
+    whole, tied = replace(loaded, model=copy.deepcopy(loaded.model)), ties.found(loaded.model)
     try:
         pruner = _pruner(loaded, float(work.argument), inputs)
         for step in range(STEPS):
@@ -65,6 +67,7 @@ def pruned(work: Work) -> Compressed:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of tensors in no layer, which it cuts as they must be
                 pruner.step()
+            _tie(loaded, tied)
             widths.follow(loaded.model)
             last = step == STEPS - 1
             work.tune(loaded.model, 1.0 if last else 1 / STEPS)
@@ -72,12 +75,12 @@ def pruned(work: Work) -> Compressed:
         raise
     except Exception as error:  # whatever a foreign graph does to a model that it does not understand
         raise JobError(
-            Option("compress"), f" prune: {name} cannot be pruned by Torch-Pruning: {reason(error)}"
+            Option("compress"), f" prune: {name} cannot be pruned by Torch-Pruning: {reason(error)}{INSTEAD}"
         ) from error
-    record = widths.changed(before, loaded)
-    if problem := _unlike(replace(loaded, model=whole), loaded, record, inputs):
-        raise JobError(Option("compress"), f" prune: {name} cannot be built again from its widths: {problem}")
-    return Compressed(loaded.model, (record,))
+    note, record = _short(whole, loaded, float(work.argument)), widths.changed(whole, loaded)
+    if problem := _unlike(whole, loaded, record, inputs):
+        raise JobError(Option("compress"), f" prune: {name} cannot be built again from its widths: {problem}{INSTEAD}")
+    return Compressed(loaded.model, (record,), note)
 
 
 def _pruner(loaded: Loaded, ratio: float, inputs: Any) -> Any:
@@ -87,6 +90,9 @@ def _pruner(loaded: Loaded, ratio: float, inputs: Any) -> Any:
         raise JobError(Option("compress"), f" prune: {distributions.missing('Torch-Pruning', 'prune')}") from error
     loaded.model.eval()
     _live(loaded.model)
+    if name := _uncalled(loaded, inputs):
+        why = f"the weight of {name} is used without a call of it, which Torch-Pruning does not follow"
+        raise JobError(Option("compress"), f" prune: {loaded.base.reference} cannot be pruned: {why}{INSTEAD}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch_pruning.pruner.BasePruner(
@@ -96,22 +102,83 @@ def _pruner(loaded: Loaded, ratio: float, inputs: Any) -> Any:
             pruning_ratio=ratio,
             iterative_steps=STEPS,
             ignored_layers=[loaded.model.get_submodule(loaded.head)],
-            round_to=ROUND_TO,
+            round_to=_rounding(loaded.model),
             num_heads=_heads(loaded.model),
             prune_head_dims=True,
+            in_channel_groups={},  # it would enter layers in one dict for all pruners
+            out_channel_groups=_grouped(loaded.model),
             forward_fn=loaded.forward,
         )
 
 
-def _heads(model: nn.Module) -> dict[nn.Module, int]:
+def _uncalled(loaded: Loaded, inputs: Any) -> str:
+    """Return the name of a layer that takes part with its weight alone, as in torchvision's Swin; else nothing.
+
+    The graph is made of calls. Without those of such layers its groups are wrong, or indices multiply without end.
+    """
+    within = tuple(f"{name}." for name, its in loaded.model.named_modules() if isinstance(its, nn.MultiheadAttention))
+    known = {m: name for name, m in loaded.model.named_modules() if layers.of(m) and not name.startswith(within)}
+    called: set[nn.Module] = set()
+    hooks = [module.register_forward_hook(lambda module, *_: called.add(module)) for module in known]
+    try:
+        outputs = loaded.forward(loaded.model, inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    seen = {id(parameter) for module in called for parameter in module.parameters()}
+    weights = {name: module.weight for module, name in known.items() if module not in called}
+    weights = {name: its for name, its in weights.items() if isinstance(its, nn.Parameter) and id(its) not in seen}
+    used = torch.autograd.grad(outputs.sum(), list(weights.values()), allow_unused=True) if weights else ()
+    return next((name for name, gradient in zip(weights, used, strict=True) if gradient is not None), "")
+
+
+def _heads(model: nn.Module) -> dict[nn.Linear, int]:
     """Return the number of heads of each attention, by the layer that makes them: heads stay, and get narrower."""
-    found: dict[nn.Module, int] = {}
+    attentions: list[Any] = [module for module in model.modules() if widths.qkv(module)]
+    return {module.qkv: module.num_heads for module in attentions}
+
+
+def _grouped(model: nn.Module) -> dict[nn.MultiheadAttention, int]:
+    """Return the number of heads of each attention of torch's own, whose width is that of the residual stream.
+
+    Equally many channels go from each head. It is no entry of `_heads`: the layers of its queries, keys and values are
+    inside it, and Torch-Pruning leaves out an attention of which it sees none.
+    """
+    return {module: module.num_heads for module in model.modules() if isinstance(module, nn.MultiheadAttention)}
+
+
+def _rounding(model: nn.Module) -> int:
+    """Return the number that widths become multiples of: ROUND_TO would leave nothing of narrow groups or heads."""
+    within = [layer.out_features // (3 * heads) for layer, heads in _heads(model).items()]
+    within += [layer.embed_dim // heads for layer, heads in _grouped(model).items()]
     for module in model.modules():
-        if (layer := widths.qkv(module)) is not None:
-            found[layer] = module.num_heads  # type: ignore[assignment]
-        elif isinstance(module, nn.MultiheadAttention):
-            found[module] = module.num_heads
-    return found
+        if isinstance(module, nn.Conv2d) and 1 < module.groups < module.out_channels:
+            within.append(module.out_channels // module.groups)
+        elif isinstance(module, nn.GroupNorm) and module.num_groups > 1:
+            within.append(module.num_channels // module.num_groups)
+    return max(1, min([4 * ROUND_TO, *within]) // 4)
+
+
+def _tie(loaded: Loaded, tied: Mapping[str, str]) -> None:
+    """Make parameters one again that were before a step, which gives each layer a new one.
+
+    :raises JobError: it took other channels out of one than of the other.
+    """
+    if name := ties.parted(loaded.model, tied):
+        one = f"{tied[name]} and {name} are one tensor, and Torch-Pruning takes other channels out of each"
+        raise JobError(Option("compress"), f" prune: {loaded.base.reference} cannot be pruned: {one}{INSTEAD}")
+    ties.again(loaded.model, tied)
+
+
+def _short(whole: Loaded, small: Loaded, ratio: float) -> str:
+    """Return what to tell where Torch-Pruning left so many layers alone that far less went than was asked for."""
+    before, after = counts.outputs(whole), counts.outputs(small)
+    taken = 1 - sum(after.values()) / sum(before.values())
+    left = [name for name, number in before.items() if after[name] == number]
+    if taken > NEAR * ratio or not left:
+        return ""
+    share = f"prune:{ratio:g} takes {taken:.0%} of the channels out of {small.base.reference}"
+    return f"{share}: Torch-Pruning leaves {len(left)} of its {len(before)} layers as they are, the first {left[0]}"
 
 
 def _live(model: nn.Module) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hubft.base.errors import PackageError, suggest
-from hubft.compress import torchao, widths
+from hubft.compress import counts, torchao, widths
 from hubft.hookspecs import Loaded
 
 Record = Mapping[str, Any]
@@ -35,10 +35,12 @@ class Kind:
     """Whether it still holds of the model once that is trained further."""
     needs: str = ""
     """Distribution that loading takes beside the model's own library."""
+    facts: Callable[[Record], str] = lambda record: ""
+    """How much was done, in words; empty where there is no how much."""
 
 
 KINDS: Mapping[str, Kind] = {
-    widths.KIND: Kind(widths.check, "Channels were taken out of it", widths.give),
+    widths.KIND: Kind(widths.check, "Channels were taken out of it", widths.give, facts=counts.words),
     torchao.KIND: Kind(
         torchao.check,
         "Its Linear layers are computed in int8 by torchao",
@@ -102,8 +104,12 @@ def lasting(records: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
 
 
 def words(records: Sequence[Record]) -> list[str]:
-    """Return what was done to a model, for its card: the beginning of a sentence a kind."""
-    return list(dict.fromkeys(KINDS[record["kind"]].words for record in records))
+    """Return what was done to a model, and how much of it: the beginning of a sentence a kind."""
+    facts: dict[str, list[str]] = {}
+    for record in records:
+        kind = KINDS[record["kind"]]
+        facts.setdefault(kind.words, []).append(kind.facts(record))
+    return [f"{words} ({'; then '.join(its)})" if any(its) else words for words, its in facts.items()]
 
 
 def needs(records: Sequence[Record]) -> list[str]:

@@ -45,6 +45,18 @@ def check_order(asked: Sequence[methods.Method]) -> None:
             raise JobError(Option("compress"), f" {first},{second}: {second} {undone}, which undoes {first}: {cure}")
 
 
+def check_delta(asked: Sequence[methods.Method]) -> None:
+    """Check that a delta would share something: of a model that a method trains again, no weight is its base's.
+
+    :raises JobError: it would not.
+    """
+    for method in asked:
+        if method.name in METHODS and not METHODS[method.name].rounds:
+            why = f" {method}, after which no weight is the base's: leave "
+            raise JobError(Option("package"), " delta shares nothing with ", Option("compress"), why, Option("package"),
+                           " out")  # fmt: skip
+
+
 def _found(asked: methods.Method) -> Method:
     method = METHODS.get(asked.name)
     if method is None:

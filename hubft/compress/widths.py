@@ -4,87 +4,56 @@ A record says which module has which widths, and of the tensors that lie in no l
 which shape:
 
     {"kind": "widths",
+     "channels": [4800, 2400], "parameters": [11176512, 2792752],
      "modules": {"layer1.0.conv1": {"in_channels": 32, "out_channels": 32}, "fc": {"in_features": 256}},
      "tensors": {"cls_token": [1, 1, 96]}}
 
-The head stands there by its own name, whatever layers it is made of: its first one takes the features.
+The head stands there by its own name, whatever layers it is made of: its first one takes the features. What
+`channels` and `parameters` count before and after is in `counts.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from hubft.base.errors import PackageError
+from hubft.compress import counts, layers, ties
+from hubft.compress.layers import Layer
 from hubft.hookspecs import Loaded
 
 KIND = "widths"
-Shapes = dict[str, tuple[int, ...]]
-Layer = tuple[type[nn.Module], tuple[str, ...], Callable[[Any], Shapes]]
-
-
-def _convolution(layer: Any) -> Shapes:
-    if layer.in_channels % layer.groups or layer.out_channels % layer.groups:
-        raise PackageError(f"{layer.groups} groups do not divide its channels")
-    weight = (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size)
-    return {"weight": weight, "bias": (layer.out_channels,)}
-
-
-def _linear(layer: Any) -> Shapes:
-    return {"weight": (layer.out_features, layer.in_features), "bias": (layer.out_features,)}
-
-
-def _norm(layer: Any) -> Shapes:
-    return dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (layer.num_features,))
-
-
-def _layer_norm(layer: Any) -> Shapes:
-    return dict.fromkeys(("weight", "bias"), layer.normalized_shape)
-
-
-def _attention(layer: Any) -> Shapes:
-    if layer.embed_dim % layer.num_heads:
-        raise PackageError(f"{layer.num_heads} heads do not divide its embed_dim")
-    return {"in_proj_weight": (3 * layer.embed_dim, layer.embed_dim), "in_proj_bias": (3 * layer.embed_dim,)}
-
-
-LAYERS: tuple[Layer, ...] = (
-    (nn.Linear, ("in_features", "out_features"), _linear),
-    (nn.Conv1d, ("in_channels", "out_channels", "groups"), _convolution),
-    (nn.Conv2d, ("in_channels", "out_channels", "groups"), _convolution),
-    (nn.modules.batchnorm._BatchNorm, ("num_features",), _norm),
-    (nn.LayerNorm, ("normalized_shape",), _layer_norm),
-    (nn.MultiheadAttention, ("embed_dim",), _attention),
-)
-"""Class of a layer, subclasses included, the names of its widths, and the shapes of its tensors by them."""
+KEYS = {"kind", "modules", "tensors", *counts.NAMES}
 
 
 def read(model: nn.Module) -> dict[str, Any]:
     """Return the widths of every layer by the name of its module, and the shapes of the tensors of no layer."""
     modules, tensors = {}, {}
     for name, module in model.named_modules():
-        layer = _layer(module)
+        layer = layers.of(module)
         if layer is not None:
-            modules[name] = {width: _number(getattr(module, width)) for width in layer[1]}
-        known = _shapes(module, layer)
+            modules[name] = {width: _number(getattr(module, width)) for width in layer.widths}
+        known = layer.shapes(module) if layer else {}
         for own, tensor in _own(module):
             if own not in known:
                 tensors[f"{name}.{own}".lstrip(".")] = list(tensor.shape)
     return {"modules": modules, "tensors": tensors}
 
 
-def changed(before: Mapping[str, Any], loaded: Loaded) -> dict[str, Any]:
-    """Return the record of what differs in a model from `read` of it before."""
-    after = read(loaded.model)
+def changed(whole: Loaded, loaded: Loaded) -> dict[str, Any]:
+    """Return the record of what differs in a model from what it was before."""
+    before, after = read(whole.model), read(loaded.model)
+    size = counts.of(loaded)
+    counted = {name: [number, size[name]] for name, number in counts.of(whole).items()}
     modules = {}
     for name, its in after["modules"].items():
         other = before["modules"][name]
         if differing := {width: number for width, number in its.items() if number != other[width]}:
             modules[_by_head(loaded, name)] = differing
     tensors = {name: shape for name, shape in after["tensors"].items() if shape != before["tensors"][name]}
-    return {"kind": KIND, "modules": modules, "tensors": tensors}
+    return {"kind": KIND, **counted, "modules": modules, "tensors": tensors}
 
 
 def check(record: Mapping[str, Any]) -> None:
@@ -93,8 +62,8 @@ def check(record: Mapping[str, Any]) -> None:
     :raises PackageError: it is not of this form.
     """
     modules, tensors = record.get("modules"), record.get("tensors")
-    if set(record) != {"kind", "modules", "tensors"} or not isinstance(modules, dict) or not isinstance(tensors, dict):
-        raise PackageError(f"a record of {KIND} has modules and tensors, and nothing else")
+    if set(record) != KEYS or not isinstance(modules, dict) or not isinstance(tensors, dict):
+        raise PackageError(f"a record of {KIND} has modules, tensors, channels and parameters, and nothing else")
     numbers: list[Any] = []
     for name, its in modules.items():
         if not isinstance(its, dict) or not its:
@@ -104,6 +73,10 @@ def check(record: Mapping[str, Any]) -> None:
         if not isinstance(shape, list | tuple) or not shape:
             raise PackageError(f"the shape of {name[:80]!r} must be a list of numbers")
         numbers += shape
+    for key in counts.NAMES:
+        if not isinstance(record[key], list | tuple) or len(record[key]) != 2:
+            raise PackageError(f"{key} must be two numbers, before and after")
+        numbers += record[key]
     if wrong := [number for number in numbers if type(number) is not int or not 1 <= number < 2**31]:
         raise PackageError(f"a width {str(wrong[0])[:80]!r} is no whole number above zero")
 
@@ -113,12 +86,12 @@ def give(loaded: Loaded, record: Mapping[str, Any]) -> None:
 
     Tensors are cut to their new shapes: what they hold has no meaning until weights are filled in.
 
-    :raises PackageError: the model has no such layer, or none with this width.
+    :raises PackageError: the model has no such layer, or none with this width, or is not what the record counts.
     """
-    modules = dict(loaded.model.named_modules())
+    modules, tied, before = dict(loaded.model.named_modules()), ties.found(loaded.model), counts.of(loaded)
     for name, its in record["modules"].items():
         module = _named(loaded, modules, name)
-        layer = _layer(module) if module is not None else None
+        layer = layers.of(module) if module is not None else None
         if module is None or layer is None:
             if module is not None and isinstance(module, nn.Identity):  # the place of a head, which has none yet
                 continue
@@ -132,7 +105,11 @@ def give(loaded: Loaded, record: Mapping[str, Any]) -> None:
         if prefix not in modules or own not in dict(_own(modules[prefix])):
             raise PackageError(f"its structure gives a shape to {name[:80]!r}, which is no tensor of the model")
         _cut(modules[prefix], own, tuple(shape))
+    ties.again(loaded.model, tied)
     follow(loaded.model)
+    for key, after in counts.of(loaded).items():
+        if list(record[key]) != [before[key], after]:
+            raise PackageError(f"its structure counts {key} {list(record[key])}, the model {[before[key], after]}")
 
 
 def follow(model: nn.Module) -> None:
@@ -160,14 +137,14 @@ def qkv(module: nn.Module) -> nn.Linear | None:
 
 def _give(module: nn.Module, layer: Layer, its: Mapping[str, int]) -> None:
     for width, number in its.items():
-        if width not in layer[1]:
-            raise PackageError(f"{width[:80]!r} is none of {', '.join(layer[1])}")
+        if width not in layer.widths:
+            raise PackageError(f"{width[:80]!r} is none of {', '.join(layer.widths)}")
         now = getattr(module, width)
         most = _number(now)
         if not isinstance(most, int) or number > most:
             raise PackageError(f"{width} {number} is more than {most}")
         setattr(module, width, number if isinstance(now, int) else (number,))
-    for own, shape in layer[2](module).items():
+    for own, shape in layer.shapes(module).items():
         _cut(module, own, shape)
 
 
@@ -201,15 +178,7 @@ def _heads(loaded: Loaded) -> tuple[str, ...]:
 
 
 def _first(head: nn.Module) -> nn.Module | None:
-    return next((one for one in head.modules() if _layer(one) is not None), None)
-
-
-def _layer(module: nn.Module) -> Layer | None:
-    return next((layer for layer in LAYERS if isinstance(module, layer[0])), None)
-
-
-def _shapes(module: nn.Module, layer: Layer | None) -> Shapes:
-    return layer[2](module) if layer else {}
+    return next((one for one in head.modules() if layers.of(one) is not None), None)
 
 
 def _own(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hubft import modality
 from hubft.base.batches import concat
-from hubft.base.errors import PackageError
+from hubft.base.errors import HubftError, PackageError, reason
 from hubft.hookspecs import Loaded
 from hubft.publish import tensors
 from hubft.publish.package import SELFTEST, Package
@@ -33,10 +33,18 @@ def make(loaded: Loaded) -> dict[str, Tensor]:
 def prove(package: Package, loaded: Loaded) -> float:
     """Return the largest difference between the model's logits and those of the package's self-test.
 
-    :raises PackageError: a difference beyond TOLERANCE, or a self-test that is none.
+    :raises PackageError: a difference beyond TOLERANCE, a self-test that is none, or a model that cannot compute it.
     """
     examples, wanted = _read(package)
-    given = _logits(loaded, examples)
+    try:
+        given = _logits(loaded, examples)
+    except HubftError:
+        raise
+    except Exception as error:  # whatever layers say whose widths, by a record of anybody's, do not fit each other
+        raise PackageError(f"{package.folder}: the model cannot compute the self-test: {reason(error)}") from error
+    if given.shape != wanted.shape:
+        shapes = f"{list(given.shape)}, not {list(wanted.shape)}"
+        raise PackageError(f"{package.folder}: the self-test gives outputs {shapes}")
     difference = float((given - wanted).abs().max())
     allowed = TOLERANCE * max(1.0, float(wanted.abs().max()))
     if not difference <= allowed:  # so that NaN fails

@@ -72,8 +72,8 @@ class Compression:
         return ",".join(step.method for step in self.steps if step.held) or methods.NONE
 
 
-def rehearse(prepared: Prepared) -> None:
-    """Try a job's methods on a copy of the model and two images, without training.
+def rehearse(prepared: Prepared, console: Console) -> None:
+    """Try a job's methods on a copy of the model and two images, without training, and say what they note.
 
     :raises JobError: an unknown method, a wrong argument, or a model that a method does not work for.
     """
@@ -83,12 +83,16 @@ def rehearse(prepared: Prepared) -> None:
     if not asked:
         return
     table.check_order(asked)
+    if prepared.job.package == "delta":
+        table.check_delta(asked)
     loaded = replace(prepared.loaded, model=copy.deepcopy(prepared.loaded.model))
     prepared.exact.place(loaded.model)
     batches = list(few(prepared, TRIED, prepared.exact))
     for method in asked:
         made = compressed(prepared.pm, loaded, str(method), batches)
         loaded = replace(loaded, model=made.model)
+        if made.note:
+            console.say(f"note: {made.note}")
     with torch.no_grad():
         shape = tuple(loaded.forward(loaded.model.eval(), batches[0][0]).shape)
     if shape[1:] != (prepared.job.head.outputs,):
@@ -142,6 +146,8 @@ def _applied(now: Compression, method: str, asked: Job, run: Run, console: Conso
     prepared = _with(tuned[-1] if tuned else prepared, made.model)
     if not made.structure and not tuned:
         _put_back(made.model, shared)
+    for done in structure.words(made.structure):
+        console.say(f"changed  {done}")
     records = (*now.structure, *made.structure)
     outcome = training.outcome(prepared, made.model)
     return replace(now, prepared=prepared, outcome=outcome, structure=records, tuned=now.tuned or bool(tuned))

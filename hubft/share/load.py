@@ -17,7 +17,7 @@ from hubft import modality
 from hubft.base import digest
 from hubft.base.errors import BaseMismatch, FamilyError, HubftError, PackageError
 from hubft.base.serialize import to_dict
-from hubft.compress import structure
+from hubft.compress import structure, ties
 from hubft.families.build import adapt, build, family_of, load_base, unfilled
 from hubft.hookspecs import Loaded
 from hubft.inputs import Images
@@ -81,15 +81,13 @@ def plain(package: Package, trust: bool = False) -> Loaded:
     for name, tensor in reused.items():
         if name not in like or like[name].shape != tensor.shape or like[name].dtype != tensor.dtype:
             raise PackageError(f"{package.folder}: {name} of the base does not fit {job.reference}")
-    tied = _tied(network)
+    tied = ties.found(network)
     left_over = {name: tensor for name, tensor in like.items() if name not in reused}
     known = {**reused, **tensors.read(package.folder / manifest.weights, left_over, tied)}
     known |= {name: known[first] for name, first in tied.items() if first in known}
     like.update(known)  # a state that carries versions of modules: torchvision's MNASNet asks for them
     network.load_state_dict(like, strict=True, assign=True)
-    for name, first in tied.items():
-        module, _, own = name.rpartition(".")
-        network.get_submodule(module).register_parameter(own, network.get_parameter(first))
+    ties.again(network, tied)
     left = [n for n, t in chain(network.named_parameters(), network.named_buffers()) if t.is_meta]
     if left:
         raise FamilyError(f"family {job.family!r}: {left[0]} has no values and is not in the model's state")
@@ -101,13 +99,6 @@ def plain(package: Package, trust: bool = False) -> Loaded:
     }
     described = describe(network.eval(), manifest.job.reference, manifest.inputs, facts)
     return replace(loaded, model=described, preprocess=manifest.inputs)
-
-
-def _tied(network: nn.Module) -> dict[str, str]:
-    """Return the further names of parameters that have several, each with the first name."""
-    first: dict[int, str] = {}
-    names = ((name, first.setdefault(id(p), name)) for name, p in network.named_parameters(remove_duplicate=False))
-    return {name: its for name, its in names if name != its}
 
 
 def architecture(package: Package, trust: bool = False) -> Loaded:

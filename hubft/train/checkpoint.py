@@ -41,7 +41,7 @@ def save(folder: Path, state: State, meta: dict[str, Any]) -> Path:
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        save_file({name: t.detach().cpu().contiguous() for name, t in _tensors(state)}, temporary / TENSORS)
+        save_file(dict(_apart(state)), temporary / TENSORS)
         fsync(temporary / TENSORS)
         own = {"step": state.step, "proof": state.proof, "scaler": state.scaler.state_dict(), **_plain(state)}
         write_json(temporary / META, own | meta)
@@ -99,6 +99,16 @@ def restore(path: Path, state: State) -> dict[str, Any]:
     state.scaler.load_state_dict(meta["scaler"])
     state.step, state.proof = meta["step"], meta["proof"]
     return meta
+
+
+def _apart(state: State) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors as they are stored, no two in one memory: safetensors refuses that, and a model may be tied."""
+    seen: set[int] = set()
+    for name, tensor in _tensors(state):
+        whole = tensor.detach().cpu().contiguous()
+        place = whole.untyped_storage().data_ptr()
+        yield name, whole.clone() if place in seen else whole
+        seen.add(place)
 
 
 def _tensors(state: State) -> Iterator[tuple[str, Tensor]]:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from environments import announced
 from runs import job, killed
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hubft import Head, Job, engine
@@ -138,6 +139,7 @@ MODELS = (
     "timm:resnet18.a1_in1k",
     "timm:tf_efficientnet_lite0.in1k",
     "timm:convnext_atto.d2_in1k",
+    "timm:regnety_002.pycls_in1k",
     "timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k",
     "torchvision:vit_b_16",
     "pip:efficientnet_lite0",
@@ -159,7 +161,7 @@ def test_a_package_of_a_pruned_model_gives_equal_outputs(
     with torch.no_grad():
         assert torch.equal(found(images), small(images)) and found(images).shape == (2, 3)
     whole = build(plugins.manager(asked.family), asked, pretrained=False).model
-    assert numbers(found) < (0.7 if "vit_b" in reference else 0.6) * numbers(whole) and type(found) is type(whole)
+    assert numbers(found) < 0.6 * numbers(whole) and type(found) is type(whole)
     assert not (tmp_path / "p" / package.CONFIG).exists()
     card = (tmp_path / "p" / package.CARD).read_text()
     assert "Channels were taken out of it" in card and "timm.create_model" not in card
@@ -225,8 +227,8 @@ def at(*path: str, value: Any) -> Callable[[dict[str, Any]], object]:
 HOSTILE = {
     "kind": (at("kind", value="code"), "record of kind 'code', not known here"),
     "no kind": (lambda record: record.pop("kind"), "record of kind 'None'"),
-    "more": (at("more", value=1), "has modules and tensors, and nothing else"),
-    "no object": (at("modules", value=[1]), "has modules and tensors"),
+    "more": (at("more", value=1), "has modules, tensors, channels and parameters, and nothing else"),
+    "no object": (at("modules", value=[1]), "has modules, tensors,"),
     "no widths": (at("modules", "head", value={}), "widths of 'head' must be"),
     "wider": (
         at("modules", "head", "in_features", value=33),
@@ -236,10 +238,16 @@ HOSTILE = {
     "zero": (at("modules", "head", "in_features", value=0), "'0' is no whole number"),
     "half": (at("modules", "head", "in_features", value=16.0), r"'16\.0' is no whole number"),
     "truth": (at("modules", "head", "in_features", value=True), "'True' is no whole number"),
+    "negative": (at("modules", "head", "in_features", value=-16), "'-16' is no whole number"),
+    "a long name": (at("modules", 10**5 * "a", value={"p": 1}), "widths to 'a{80}', which is no layer"),
+    "no counts": (lambda record: record.pop("channels"), "has modules, tensors, channels and parameters"),
+    "one count": (at("channels", value=[48]), "channels must be two numbers"),
+    "no number": (at("parameters", value=["many", 1]), "'many' is no whole number"),
+    "praise": (at("parameters", value=[9000, 1]), r"counts parameters \[9000, 1\], the model \[\d+, \d+\]"),
     "attribute": (at("modules", "head", "forward", value=1), "'forward' is none of in_features, out_features"),
     "no layer": (at("modules", "drop", value={"p": 1}), "widths to 'drop', which is no layer"),
     "nowhere": (at("modules", "tail", value={"in_features": 1}), "widths to 'tail', which is no layer"),
-    "groups": (at("modules", "block.0", "out_channels", value=15), r"'block\.1\.weight'|block\.0\.weight is"),
+    "groups": (at("modules", "block.0", "out_channels", value=15), r"counts channels \[48, 24\], the model \[48, 23\]"),
     "stray tensor": (at("tensors", "stem.9", value=[1]), r"'stem\.9', which is no tensor"),
     "rank": (at("tensors", "head.bias", value=[1, 1]), "bias of shape"),
     "other width": (at("modules", "head", "in_features", value=8), r"head\.weight is .* \[3, 16\]"),
@@ -257,7 +265,29 @@ def test_a_stranger_s_record_is_one_line(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_no_memory_is_asked_for_and_a_forward_that_fails_is_one_line(tmp_path: Path) -> None:
+def test_widths_that_do_not_fit_each_other_are_one_line_of_the_proof(tmp_path: Path) -> None:
+    """The file fits the record, so that nothing but computing tells."""
+    packages.write(tmp_path / "p", Job("plain:small", "d", head=Head(outputs=3), compress="prune:0.5"))
+    state = load_file(tmp_path / "p" / package.WEIGHTS)
+    gone = sum(state[name][4:].numel() for name in state if name.startswith("stem.0."))
+    state |= {name: state[name][:4].contiguous() for name in state if name.startswith("stem.0.")}
+    save_file(state, tmp_path / "p" / package.WEIGHTS)
+    packages.refile(tmp_path / "p", package.WEIGHTS)
+
+    def narrow(data: dict[str, Any]) -> None:
+        record = data["structure"][0]
+        record["modules"]["stem.0"]["out_channels"] = 4
+        record["channels"][1] -= 4
+        record["parameters"][1] -= gone
+
+    packages.rewrite(tmp_path / "p", narrow)
+    load.load(tmp_path / "p")
+    with pytest.raises(PackageError, match=r"the model cannot compute the self-test: RuntimeError: .*4") as caught:
+        load.load(tmp_path / "p", prove=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_memory_is_asked_for(tmp_path: Path) -> None:
     asked = Job("plain:small", "d", head=Head(outputs=3), compress="prune:0.5")
     packages.write(tmp_path / "p", asked)
     loaded = load.architecture(package.read(tmp_path / "p"))
