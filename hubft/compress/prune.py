@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -60,27 +61,35 @@ def pruned(work: Work) -> Compressed:
     loaded, name = work.loaded, work.loaded.base.reference
     inputs = rows(next(iter(work.batches))[0], 0, 1)
     whole, tied = replace(loaded, model=copy.deepcopy(loaded.model)), ties.found(loaded.model)
-    try:
+    with _foreign(name):
         pruner = _pruner(loaded, float(work.argument), inputs)
-        for step in range(STEPS):
-            _live(loaded.model)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of tensors in no layer, which it cuts as they must be
-                pruner.step()
+    for step in range(STEPS):
+        _live(loaded.model)
+        with _foreign(name):
+            pruner.step()
             _tie(loaded, tied)
             widths.follow(loaded.model)
-            last = step == STEPS - 1
-            work.tune(loaded.model, 1.0 if last else 1 / STEPS)
-    except HubftError:
-        raise
-    except Exception as error:  # whatever a foreign graph does to a model that it does not understand
-        raise JobError(
-            Option("compress"), f" prune: {name} cannot be pruned by Torch-Pruning: {reason(error)}{INSTEAD}"
-        ) from error
+        last = step == STEPS - 1
+        work.tune(loaded.model, 1.0 if last else 1 / STEPS)
     note, record = _short(whole, loaded, float(work.argument)), widths.changed(whole, loaded)
     if problem := _unlike(whole, loaded, record, inputs):
         raise JobError(Option("compress"), f" prune: {name} cannot be built again from its widths: {problem}{INSTEAD}")
     return Compressed(loaded.model, (record,), note)
+
+
+@contextmanager
+def _foreign(name: str) -> Iterator[None]:
+    """The border for whatever Torch-Pruning's graph does to a model that it does not understand."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tensors in no layer, which it cuts as they must be
+        try:
+            yield
+        except HubftError:
+            raise
+        except Exception as error:
+            raise JobError(
+                Option("compress"), f" prune: {name} cannot be pruned by Torch-Pruning: {reason(error)}{INSTEAD}"
+            ) from error
 
 
 def _pruner(loaded: Loaded, ratio: float, inputs: Any) -> Any:
@@ -93,22 +102,20 @@ def _pruner(loaded: Loaded, ratio: float, inputs: Any) -> Any:
     if name := _uncalled(loaded, inputs):
         why = f"the weight of {name} is used without a call of it, which Torch-Pruning does not follow"
         raise JobError(Option("compress"), f" prune: {loaded.base.reference} cannot be pruned: {why}{INSTEAD}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch_pruning.pruner.BasePruner(
-            loaded.model,
-            inputs,
-            importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
-            pruning_ratio=ratio,
-            iterative_steps=STEPS,
-            ignored_layers=[loaded.model.get_submodule(loaded.head)],
-            round_to=_rounding(loaded.model),
-            num_heads=_heads(loaded.model),
-            prune_head_dims=True,
-            in_channel_groups={},  # it would enter layers in one dict for all pruners
-            out_channel_groups=_grouped(loaded.model),
-            forward_fn=loaded.forward,
-        )
+    return torch_pruning.pruner.BasePruner(
+        loaded.model,
+        inputs,
+        importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+        pruning_ratio=ratio,
+        iterative_steps=STEPS,
+        ignored_layers=[loaded.model.get_submodule(loaded.head)],
+        round_to=_rounding(loaded.model),
+        num_heads=_heads(loaded.model),
+        prune_head_dims=True,
+        in_channel_groups={},  # it would enter layers in one dict for all pruners
+        out_channel_groups=_grouped(loaded.model),
+        forward_fn=loaded.forward,
+    )
 
 
 def _uncalled(loaded: Loaded, inputs: Any) -> str:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hubft import Head, Job, engine
-from hubft.base.errors import JobError, PackageError
+from hubft.base.errors import JobError, PackageError, Stopped
 from hubft.compress import widths
 from hubft.families import plugins
 from hubft.families.build import build, compressed
@@ -115,6 +115,17 @@ def test_a_run_that_was_killed_ends_with_the_same_bits(
     run = killed(stopped, step, monkeypatch)
     one, other = (load.load(r.run.folder).state_dict() for r in (whole, engine.resume(run.folder)))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_that_is_stopped_between_steps_says_so(
+    insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopping(*_: Any) -> Any:
+        raise Stopped(15, "run")
+
+    monkeypatch.setattr("hubft.run.compressing.tune", stopping)
+    with pytest.raises(Stopped):
+        engine.finetune(asked(insects, tmp_path / "run"))
 
 
 def test_numbers_come_back_in_their_unit(tmp_path: Path) -> None:
