@@ -82,7 +82,8 @@ def benchmark(
     max_drop
         Points of the score that a candidate may lose.
     output
-        Folder of the files, benchmark.json and benchmark.png; without it, `benchmark` in the folder of the run.
+        Folder of the files, benchmark.json and benchmark.png; without it, `benchmark` in the folder of the run. The
+        report of a run gets table and picture too.
     threads
         That all compute with; 0 is PyTorch's number.
     seconds
@@ -100,4 +101,4 @@ def benchmark(
     found = benchmarks.compare(package, data, asked, trust, console)
     verdict.show(console, found.rows, found.facts)
     console.say(f"written  {found.folder / benchmarks.TABLE}")
-    console.say(f"picture  {found.folder / benchmarks.PICTURE}")
+    console.say(f"picture  {found.picture}")

@@ -30,6 +30,7 @@ from hubft.machine import processor
 from hubft.machine.runtime import Runtime
 from hubft.publish.package import Package
 from hubft.run import report
+from hubft.run.folder import Run
 from hubft.share import load
 from hubft.tasks.paired import difference
 
@@ -68,6 +69,13 @@ class Comparison:
     """Machine, libraries and data that the figures are of."""
     folder: Path
     """With benchmark.json, benchmark.png and the files of the candidates."""
+    report: Path | None = None
+    """Of the run that the package is of, where table and picture stand too."""
+
+    @property
+    def picture(self) -> Path:
+        """Where somebody looks for it: in the report of the run, if there is one."""
+        return (self.report or self.folder) / PICTURE
 
 
 def compare(source: str, data: str, asked: Asked, trust: bool = False, console: Console | None = None) -> Comparison:
@@ -80,7 +88,8 @@ def compare(source: str, data: str, asked: Asked, trust: bool = False, console: 
     console = console or Console(quiet=True)
     package = load.package(source)
     wanted = candidates.parse(asked.against, package.manifest.built.family)
-    folder = _folder(package, source, asked.output)
+    inside = _inside(package, source)
+    folder = _folder(inside, source, asked.output)
     opened = load.opened(package, trust)
     found = samples.read(opened.manifest, data, False, asked.max_drop)
     console.say(f"judged   on {len(found.data.val):,} validation images of {data}")
@@ -90,15 +99,21 @@ def compare(source: str, data: str, asked: Asked, trust: bool = False, console: 
         with Runtime(Compute(device="cpu", threads=asked.threads)).using_threads():
             rows = _rows([first, *made], found, asked, trust, console)
             facts = _facts(found, data, asked, source)
-        comparison = Comparison(tuple(verdict.judged(rows, asked.max_drop)), facts, folder)
+        run = Run(inside) if inside else None
+        shown = run.report if run and run.job_file.is_file() else None
+        comparison = Comparison(tuple(verdict.judged(rows, asked.max_drop)), facts, folder, shown)
         _write(comparison, opened.manifest.task.headline)
     return comparison
 
 
-def _folder(package: Package, source: str, output: str) -> Path:
+def _inside(package: Package, source: str) -> Path | None:
+    """Return the folder of the run that a package lies in; None for one that lies elsewhere."""
+    return package.folder.parent if package.folder.name == "package" and Path(source).exists() else None
+
+
+def _folder(inside: Path | None, source: str, output: str) -> Path:
     """Return where the candidates shall lie: a folder that is not there yet, or one of an earlier benchmark."""
-    inside = package.folder.parent if package.folder.name == "package" else None
-    if not output and (inside is None or not Path(source).exists()):
+    if not output and inside is None:
         raise JobError(f"{source} is no folder of a run, where the files could lie: name one with ", Option("output"))
     folder = Path(output) if output else inside / "benchmark"  # type: ignore[operator]
     if folder.exists() and any(folder.iterdir()) and not (folder / TABLE).is_file():
@@ -186,6 +201,10 @@ def _facts(found: Samples, data: str, asked: Asked, source: str) -> dict[str, An
 
 
 def _write(comparison: Comparison, headline: str) -> None:
-    rows = [to_dict(row) for row in comparison.rows]
-    write_json(comparison.folder / TABLE, {**comparison.facts, "rows": rows})
-    report.draw(verdict.picture(comparison.rows, headline), comparison.folder / PICTURE)
+    """Write table and picture beside the candidates, and into the report of the run: in place of earlier ones."""
+    table = {**comparison.facts, "rows": [to_dict(row) for row in comparison.rows]}
+    drawn = verdict.picture(comparison.rows, headline)
+    for folder in filter(None, (comparison.folder, comparison.report)):
+        folder.mkdir(exist_ok=True)
+        write_json(folder / TABLE, table)
+        report.draw(drawn, folder / PICTURE)

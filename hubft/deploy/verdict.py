@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from hubft.base.console import Console
 from hubft.base.display import visible
@@ -17,6 +18,8 @@ from hubft.tasks.paired import lost
 
 BATCHES = (1, 32)  # samples at once
 WORTH = 0.95  # of the first one's size or time: what saves less than a twentieth is told as no gain
+WIDE = 6  # times the least latency: from there on marks of 1, 2 and 5 say more than even steps
+MARKS = "osD^v"  # after ten colours the next
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def costs(rows: Sequence[Row]) -> tuple[list[str], list[list[object]]]:
 def _costs(row: Row) -> list[object]:
     took = [row.latency[batch] for batch in BATCHES]
     times = [f"{1e3 * one.median:.1f} [{1e3 * one.low:.1f}, {1e3 * one.high:.1f}]" for one in took]
-    size, memory = (f"{value / 1e6:.1f}" for value in (row.size, row.memory))
+    size, memory = map(_megabytes, (row.size, row.memory))
     return [row.name, size, memory, *times, ", ".join(f"{one.ratio:.2f}" for one in took)]
 
 
@@ -123,22 +126,41 @@ def _signed(found: Measured | None) -> str:
 
 
 def picture(rows: Sequence[Row], headline: str) -> Figure:
-    """Return the scores, with their intervals, against the latency of one sample; the area of a mark is the size."""
+    """Return the scores, with their intervals, against the latency of one sample; the area of a mark is the size.
+
+    Names stand in a legend beside: marks of models that are as fast and as good lie on one another.
+    """
     shown = [row for row in rows if row.score and row.latency]
-    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+    figure = Figure(figsize=(9, 4.8), layout="constrained")
     axes = figure.subplots()
-    largest = max(row.size for row in shown)
+    largest, handles = max(row.size for row in shown), []
     for place, row in enumerate(shown):
         assert row.score is not None
-        at, value = 1e3 * row.latency[1].median, row.score.value
+        at, value, color = 1e3 * row.latency[1].median, row.score.value, f"C{place % 10}"
         low, high = (value if end is None else end for end in (row.score.low, row.score.high))
-        axes.errorbar(at, value, [[value - low], [high - value]], color=f"C{place % 10}", capsize=3, alpha=0.5)
-        axes.scatter(at, value, s=40 + 900 * row.size / largest, color=f"C{place % 10}", alpha=0.6)
-        text = f"{visible(row.name, 30)}, {row.size / 1e6:.1f} MB"
-        axes.annotate(text, (at, value), xytext=(18, 8), textcoords="offset points", parse_math=False, fontsize="small")
-    axes.set(xlabel="latency of one sample, ms (median); area: size", ylabel=title(headline), xscale="log")
-    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-        axis(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.margins(0.2)
+        axes.errorbar(at, value, [[value - low], [high - value]], color=color, capsize=3, alpha=0.5)
+        look: dict[str, Any] = {"color": color, "marker": MARKS[place // 10 % len(MARKS)], "alpha": 0.6}
+        axes.scatter(at, value, s=40 + 900 * row.size / largest, **look)
+        name = f"{visible(row.name, 30)}, {_megabytes(row.size)} MB"
+        handles.append(Line2D([], [], linestyle="", markersize=8, label=name, **look))
+    axes.set(xlabel="latency of one sample, ms (median); area: size", ylabel=title(headline))
+    _scale(axes, [1e3 * row.latency[1].median for row in shown])
+    axes.margins(0.15)
     axes.grid(alpha=0.3)
+    legend = axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize="small")
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     return figure
+
+
+def _scale(axes: Any, values: Sequence[float]) -> None:
+    """Have an axis of times grow by factors, with a number wherever there is room for one."""
+    axes.set_xscale("log")
+    wide = max(values) > WIDE * min(values)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f}" if size >= 1e7 else f"{size / 1e6:.2g}"

@@ -12,6 +12,7 @@ from PIL import Image
 
 from hubft.deploy import benchmark
 from hubft.deploy.benchmark import PICTURE, TABLE, Asked
+from hubft.run.folder import Run
 from hubft.share import inference, load
 
 onnx = pytest.importorskip("onnx", reason="the extra is not installed: pip install 'hubft[onnx]'")
@@ -46,8 +47,23 @@ def test_from_the_command_to_the_table(hubft: Hubft, package: Path, images: Path
     assert first["memory"] > onnx_file["memory"] > 10**7
     assert set(first["latency"]) == {"1", "32"} and first["latency"]["1"]["ratio"] == 1.0
     assert found["threads"] == 1 and found["samples"] == 15
-    again = hubft("benchmark", package.parent, images, "--against", "onnx", "--seconds", "0.1")
-    assert again.code == 0
+    assert not (package.parent / "report").exists(), "it lies in no run"
+
+
+def test_the_report_of_a_run_has_table_and_picture_of_the_last_benchmark(
+    hubft: Hubft, package: Path, images: Path, tmp_path: Path
+) -> None:
+    run = Run(package.parent)
+    run.write_job(packages.toy_job())
+    for against in (("onnx",), ("int8", "onnx")):
+        words = ["--against", ",".join(against), "--seconds", "0.1", "--output", "made"]
+        ran = hubft("benchmark", package, images, *words)
+        assert ran.code == 0 and f"picture  {run.report / PICTURE}" in ran.out
+        for name in (TABLE, PICTURE):
+            assert (run.report / name).read_bytes() == (tmp_path / "made" / name).read_bytes()
+        rows = json.loads((run.report / TABLE).read_text())["rows"]
+        assert [row["name"] for row in rows] == ["as it is", *against]
+    assert sorted(path.name for path in run.report.iterdir()) == [TABLE, PICTURE]
 
 
 def test_a_candidate_that_cannot_be_made_has_its_reason_and_the_others_their_figures(

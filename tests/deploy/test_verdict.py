@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from matplotlib.collections import PathCollection
 
 from hubft.deploy import latency, verdict
 from hubft.deploy.latency import Latency
@@ -63,7 +64,25 @@ def test_the_tables_have_a_row_for_each_candidate_that_is_there_and_a_line_for_a
 def test_the_picture_shows_what_was_measured_and_nothing_else() -> None:
     figure = verdict.picture([FIRST, GOOD, Row("openvino", failure="needs openvino")], "accuracy")
     (axes,) = figure.axes
-    assert [text.get_text().split(",")[0] for text in axes.texts] == ["as it is", "int8"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["as it is, 0.001 MB", "int8, 0.00025 MB"]
+    marks = [tuple(one.get_offsets()[0]) for one in axes.collections if isinstance(one, PathCollection)]
+    assert marks == [(pytest.approx(1e3 * row.latency[1].median), 0.9) for row in (FIRST, GOOD)]
+
+
+@pytest.mark.parametrize("times", [(1.0, 1.0), (1.0, 1.2), (1.0, 300.0)])
+def test_names_and_numbers_of_the_picture_do_not_lie_on_one_another(times: tuple[float, ...]) -> None:
+    rows = [replace(FIRST, name=f"{n} $x_{n % 3}$", latency={1: took(times[n % 2])}) for n in range(14)]
+    figure = verdict.picture(rows, "accuracy")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    names = [text.get_window_extent() for text in axes.get_legend().get_texts()]
+    ticks = [tick.get_window_extent() for tick in axes.get_xticklabels() if axes.get_xlim()[0] < tick.get_position()[0]]
+    ticks = ticks[: len(axes.get_xticks())]
+    for boxes in (names, ticks):
+        assert len(boxes) > 1 and not [1 for n, one in enumerate(boxes) for two in boxes[:n] if one.overlaps(two)]
+    assert min(box.x0 for box in names) > axes.get_window_extent().x1, "beside the marks"
+    looks = {(mark.get_marker(), mark.get_color()) for mark in axes.get_legend().legend_handles}
+    assert len(looks) == len(rows)
 
 
 def test_models_take_turns_and_the_first_is_what_the_others_are_compared_with() -> None:
