@@ -67,6 +67,11 @@ class Exportable:
                         for p in m.parameters(False))  # fmt: skip
         return weights[nn.Linear] + attention > weights[nn.Conv2d]
 
+    @property
+    def size(self) -> int:
+        """Bytes of its tensors."""
+        return sum(one.numel() * one.element_size() for one in (*self.module.parameters(), *self.module.buffers()))
+
     @cached_property
     def answers(self) -> list[Tensor]:
         """What the module gives for the examples, each computed alone."""
