@@ -9,7 +9,8 @@ HubftError                 everything that a user can mend; the command line pri
 ├── CheckpointError        a run that cannot be resumed
 ├── HubError               a Hub that refuses, that cannot be reached, or that holds something else
 ├── WriteError             a disk that is full, or a folder that cannot be written
-├── ExportError            a model that a format cannot hold, or a file that is not as good as its package
+├── ExportError            a file that cannot be run, or that is not as good as its package
+│   └── Unconvertible      a model that a format cannot hold
 └── PackageError           a package that is incomplete, altered, or that does not fit its model
     ├── DamagedPackage     a package of which a file is missing, cut or altered
     └── BaseMismatch       a delta whose base has other bytes here
@@ -82,7 +83,11 @@ class WriteError(HubftError):
 
 
 class ExportError(HubftError):
-    """A model that a format cannot hold, or a file that is not as good as its package."""
+    """A file that cannot be run, or that is not as good as its package."""
+
+
+class Unconvertible(ExportError):
+    """A model that a format cannot hold."""
 
 
 class PackageError(HubftError):

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import StringIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any
 
 from hubft.base.display import readable_json
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 JOB, DATA = "job.json", "data.json"  # of a run: what it is, and what its images are known by
 MANIFEST = "hubft.json"  # of a package
 MARK = ".hubft"  # of whatever else hubft writes: `marked` makes it
+
+BLOCK = 2**20  # bytes
 
 FULL = ("ENOSPC", "EDQUOT", "EFBIG", "EROFS")
 CLOSED = ("EACCES", "EPERM", "ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG", "ELOOP", "EIO", "EMFILE", "ENFILE")
@@ -44,17 +45,26 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that a crash leaves the old one or the new one, and a full disk nothing else."""
+    with temporary_file(path) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def temporary_file(path: Path) -> Iterator[Path]:
+    """Give the path of a file to be written that gets this path when that went well; else it is gone, also after
+    Ctrl-C."""
     temporary = path.with_name(beginning(path.name))
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise _about(error, path) from error
+        if isinstance(error, OSError):
+            raise _about(error, path) from error
+        raise
 
 
 def save_file(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
@@ -90,6 +100,12 @@ def refusal(error: BaseException, where: str) -> str:
     if Path(named).is_relative_to(where):
         return f"{named!r} cannot be written: {error.strerror}"
     return f"{where!r} cannot be written: {error.strerror}: {named!r}"
+
+
+def full(said: str) -> int:
+    """Return by which errno a text of another library says that a disk takes no more; 0 where it does not."""
+    codes = (getattr(errno, name, 0) for name in FULL)
+    return next((code for code in codes if code and os.strerror(code) in said), 0)
 
 
 @contextmanager
@@ -183,12 +199,17 @@ def new_file(path: Path) -> Iterator[IO[str]]:
             temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder to be filled that gets this path, which is free or an empty folder, when that went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:100]}-") as temporary:
-        new = Path(temporary) / "new"
-        new.mkdir()  # not the temporary folder itself, which nobody else may read
-        yield new
-        new.rename(path)
+def check_room(folder: Path, size: int) -> None:
+    """Check that a file can be written into a folder, by writing one: no other way minds quotas and limits.
+
+    :param size: of it, in bytes.
+    :raises OSError: it cannot.
+    """
+    probe, block = folder / beginning("probe"), bytes(min(size, BLOCK))
+    try:
+        with probe.open("wb") as file:
+            for _ in range(-(-size // BLOCK)):
+                file.write(block)
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)

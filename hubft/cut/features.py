@@ -22,7 +22,8 @@ from torch import Tensor
 
 from hubft.base import digest
 from hubft.base.batches import count, take
-from hubft.base.files import cache, made, new_folder, write_json
+from hubft.base.files import cache, made, write_json
+from hubft.base.folders import new_folder
 from hubft.base.store import available_memory
 from hubft.cut.provenance import Source
 from hubft.train.loader import Batches

@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 
 import hubft
-from hubft.base import files
+from hubft.base import files, folders
 from hubft.base.errors import FamilyError, HubftError, Option
 from hubft.families import plugins
 from hubft.hookspecs import API
@@ -53,7 +53,7 @@ def write(name: str, folder: Path | None = None) -> Made:
         "hubft": hubft.__version__,
         "api": str(API),
     }
-    with files.writing(folder, "nothing was written; try: --output ANOTHER_FOLDER"), files.new_folder(folder) as new:
+    with files.writing(folder, "nothing was written; try: --output ANOTHER_FOLDER"), folders.new_folder(folder) as new:
         for template in sorted(TEMPLATES.rglob(f"*{SUFFIX}")):
             path = new / str(template.relative_to(TEMPLATES)).removesuffix(SUFFIX).replace("module", module)
             path.parent.mkdir(exist_ok=True)

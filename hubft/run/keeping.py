@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from hubft.base.files import beginning, fsync, save_file
+from hubft.base.files import fsync, save_file, temporary_file
 from hubft.job import Recipe
 from hubft.tasks.metrics import Measured
 
@@ -39,12 +39,10 @@ def is_over(read: Callable[[], Sequence[Mapping[str, Any]]], headline: str, reci
 
 def save(folder: Path, model: nn.Module, epoch: int) -> None:
     """Keep the model as it is now, whole or not at all."""
-    path = folder / FILE
-    temporary = path.with_name(beginning(path.name))
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    save_file(tensors, temporary, {"epoch": str(epoch)})
-    fsync(temporary)
-    temporary.replace(path)
+    with temporary_file(folder / FILE) as temporary:
+        save_file(tensors, temporary, {"epoch": str(epoch)})
+        fsync(temporary)
 
 
 def restore(folder: Path, model: nn.Module) -> int:

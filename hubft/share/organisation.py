@@ -9,7 +9,8 @@ from pathlib import Path
 
 from hubft.base.display import visible
 from hubft.base.errors import HubftError
-from hubft.base.files import new_folder, writing
+from hubft.base.files import writing
+from hubft.base.folders import new_folder
 from hubft.publish import hub, lines, measured
 from hubft.publish import package as packages
 from hubft.publish.manifest import Manifest

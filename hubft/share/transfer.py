@@ -12,7 +12,8 @@ from typing import Any
 
 from hubft.base.display import visible
 from hubft.base.errors import Option, PackageError
-from hubft.base.files import new_folder, writing
+from hubft.base.files import writing
+from hubft.base.folders import new_folder
 from hubft.base.serialize import to_dict
 from hubft.job import PACKAGE
 from hubft.publish import hub, lines, measured

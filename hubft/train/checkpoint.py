@@ -48,7 +48,7 @@ def save(folder: Path, state: State, meta: dict[str, Any]) -> Path:
         write_json(temporary / MANIFEST, {name: digest.of_file(temporary / name) for name in (TENSORS, META)})
         fsync(temporary)
         temporary.rename(final)
-    except OSError:
+    except BaseException:  # Ctrl-C too
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     fsync(folder)

@@ -245,6 +245,20 @@ def test_a_full_disk_is_one_line(package: Path, tmp_path: Path, monkeypatch: pyt
     assert left(tmp_path) == []
 
 
+def test_what_a_killed_export_left_is_swept(package: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fcntl", reason="the system has no such locks")
+    (tmp_path / ".writing-a.onnx-abc").mkdir()
+    (tmp_path / ".writing-a.onnx-abc" / "a.onnx").write_bytes(b"half")
+    os.utime(tmp_path / ".writing-a.onnx-abc", (0, 0))
+    export.export(package, Asked("onnx", output=str(tmp_path / "a.onnx")))
+    assert left(tmp_path) == ["a.onnx", f"a.onnx{SELFTEST}"]
+
+
+def test_the_words_of_a_library_for_a_full_disk_are_known() -> None:
+    with pytest.raises(OSError, match="No space left on device"), program.border("x"):
+        raise RuntimeError("ld: final link failed: No space left on device")
+
+
 def test_a_process_that_dies_is_told(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "runner.py").write_text("import os\n\ndef load(*_):\n    return lambda batch: os.abort()\n")
     monkeypatch.setattr(type(formats.named("onnx")), "runner", tmp_path / "runner.py")

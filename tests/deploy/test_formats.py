@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import pytest
 import torch
 from commands import Hubft
 from safetensors.numpy import load_file
+from torch import Tensor
 
 import hubft as module
-from hubft.base.errors import ExportError
-from hubft.deploy.export import export, formats, opening, proof, running
+from hubft.base.errors import ExportError, Unconvertible, WriteError
+from hubft.deploy.export import export, exportable, formats, opening, proof, running
 from hubft.deploy.export.asked import Asked
 from hubft.deploy.export.export import SELFTEST
+from hubft.share import load
 from hubft.tasks import kinds
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "schema2"
@@ -171,6 +174,98 @@ def test_int8_that_loses_too_much_is_refused_with_figures(
     assert "a drop of 42.0 points, where --max-drop 1 is allowed; int8: " in ran.err and "a drop of 20.0" in ran.err
     assert ran.err.endswith("--precision fp32\n") and [path.name for path in tmp_path.iterdir()] == []
     assert ran.out.count("refused  int8") == 2
+
+
+@pytest.mark.parametrize("name", INT8)
+def test_a_model_that_cannot_be_converted_is_not_tried_another_way(
+    name: str, hubft: Hubft, package: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computes(monkeypatch, lambda images: torch.linalg.svd(images.mean(1)[:, :3, :3]).S)
+    file = f"a{formats.named(name).suffix}"
+    ran = hubft("export", package, "--format", name, "--precision", "int8", "--data", images, "--output", file)
+    assert ran.code == 2 and ran.out == ""
+    assert ran.err.startswith(f"hubft: {file} was not written. toy:small cannot be exported to {name}: the operation ")
+    assert "_linalg_svd" in ran.err and "--precision fp32" not in ran.err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", INT8)
+def test_where_one_quantizer_fails_the_next_is_tried(
+    name: str, hubft: Hubft, package: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form = formats.named(name)
+    module, ways = (
+        sys.modules[type(form).__module__],
+        form.ways(exportable.of(load.opened(load.package(package))), "int8"),
+    )
+    real = module._quantized
+
+    def quantized(*its: Any) -> Any:
+        if ways[0] in its:
+            raise RuntimeError("not so")
+        return real(*its)
+
+    monkeypatch.setattr(type(form), "ways", lambda *_: ways[:2])
+    monkeypatch.setattr(module, "_quantized", quantized)
+    words = ["--precision", "int8", "--data", images, "--max-drop", "100"]
+    ran = hubft("export", package, "--format", name, *words)
+    assert ran.code == 0, ran.err
+    assert f"refused  {ways[0]}: it cannot be quantized so: RuntimeError: not so" in ran.out
+    assert f"MB, {ways[1]}, " in ran.out
+
+
+def computes(monkeypatch: pytest.MonkeyPatch, more: Callable[[Tensor], Tensor]) -> None:
+    """Have the model of the package compute something beside, of float32 `[batch, 3, 32, 32]`."""
+    import hubft_toy
+
+    real = hubft_toy.Small.forward
+
+    def forward(self: Any, images: Tensor) -> Tensor:
+        return real(self, images) + 0 * more(images).sum()
+
+    monkeypatch.setattr(hubft_toy.Small, "forward", forward)
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <finalize:pytest.PytestUnraisableExceptionWarning")  # Core ML
+@pytest.mark.parametrize("name", [there("onnx"), there("openvino"), there("executorch"), there("coreml")])
+@pytest.mark.parametrize("operation", ["linalg_svd", "linalg_qr"])
+def test_every_format_names_the_operation_that_it_does_not_know(
+    name: str, operation: str, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computes(monkeypatch, lambda images: getattr(torch.linalg, operation[7:])(images.mean(1)[:, :3, :3])[1])
+    with pytest.raises(Unconvertible, match=rf"the operation [\w.:]*{operation}[\w.:]* cannot be written"):
+        export.export(package, asked(name, tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [*FORMATS, there("coreml")])
+def test_a_branch_that_a_value_decides_is_refused_with_its_line(
+    name: str, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trace would keep one of its sides."""
+
+    def more(images: Tensor) -> Tensor:
+        return images if images.sum() > 0 else -images
+
+    computes(monkeypatch, more)
+    with pytest.raises(
+        Unconvertible, match=r"line \d+ of test_formats.py cannot be followed, `return real\(self, imag"
+    ):
+        export.export(package, asked(name, tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [*FORMATS, there("coreml")])
+def test_a_disk_that_is_full_inside_a_library_is_told_as_such(name: str, package: Path, tmp_path: Path) -> None:
+    """A limit of the process stands for the disk."""
+    resource = pytest.importorskip("resource")
+    limits, wanted = resource.getrlimit(resource.RLIMIT_FSIZE), asked(name, tmp_path)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9000, limits[1]))
+    try:
+        with pytest.raises(WriteError, match=f"^'{wanted.output}' cannot be written: File too large; nothing was wri"):
+            export.export(package, wanted)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
 
 
 def test_int8_without_images_asks_for_them(hubft: Hubft, package: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Not of any batch size: compiled for that it takes two images or more, and with i
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,9 @@ class Aoti(Format):
         with program.border(f"{it.manifest.job.reference} cannot be exported to {self.name}"):
             found = torch.export.export(it.module, (it.examples[:1],))
             settings = {"aot_inductor.metadata": it.metadata(facts), "freezing": True}
-            torch._inductor.aoti_compile_and_package(found, package_path=str(path), inductor_configs=settings)
+            made = io.BytesIO()  # on a full disk PyTorch's own writer ends the process
+            torch._inductor.aoti_compile_and_package(found, package_path=made, inductor_configs=settings)
+            path.write_bytes(made.getbuffer())
 
 
 FORMAT = Aoti()

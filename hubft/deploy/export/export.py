@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from hubft.base.console import Console
-from hubft.base.errors import ExportError, HubftError, JobError, Option
-from hubft.base.files import beginning, fsync, save_file, writing
+from hubft.base.errors import ExportError, HubftError, JobError, Option, Unconvertible
+from hubft.base.files import check_room, fsync, save_file, writing
+from hubft.base.folders import beside
 from hubft.compress import structure
 from hubft.deploy.export import asked as asking
 from hubft.deploy.export import exportable, formats, opening, proof, running, samples
@@ -24,6 +24,7 @@ from hubft.publish import lines
 from hubft.share import load
 
 SELFTEST = ".selftest.safetensors"  # behind the name of a file
+BESIDE = 2**20  # bytes that a file may have beside its weights: graph, texts, self-test
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,15 @@ def export(source: str | Path, asked: Asked, trust: bool = False, console: Conso
     ways = form.ways(it, asked.precision)
     for way in ways:
         try:
-            with writing(path, "nothing was written; make room, or name another --output"), _beside(path) as new:
-                about, proved = _made(it, form, new, way, asked, judge, found)
+            with writing(path, "nothing was written; make room, or name another --output"), beside(path) as folder:
+                new = folder / path.name
+                with _full(folder, it.size):
+                    about, proved = _made(it, form, new, way, asked, judge, found)
                 _put(form, new, path)
             tried = tuple(f"{other}: {error}" for other, error in refused)
             return Exported(path, about, proved, tried, (*form.notes(it, path), *_widened(it), *_cures(proved)))
+        except Unconvertible as error:  # whatever the way
+            raise Unconvertible(f"{path.name} was not written. ", *error.args) from error
         except ExportError as error:
             refused.append((way, error))
             if len(ways) > 1:
@@ -116,10 +121,20 @@ def _target(form: Format, asked: Asked, folder: Path) -> Path:
 
 
 @contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """Give a path of the same name in a folder beside, which is gone in the end."""
-    with TemporaryDirectory(dir=path.parent, prefix=f"{beginning(path.name[:80])}-") as folder:
-        yield Path(folder) / path.name
+def _full(folder: Path, size: int) -> Iterator[None]:
+    """Have a full disk told as such: a library says anything of a file that it could not write whole.
+
+    :param folder: of that file, emptied when it failed.
+    :param size: bytes of its weights.
+    :raises OSError: in place of an ExportError, where they have none.
+    """
+    try:
+        yield
+    except ExportError:
+        for one in folder.iterdir():
+            shutil.rmtree(one) if one.is_dir() else one.unlink()
+        check_room(folder, size + BESIDE)
+        raise
 
 
 def _made(

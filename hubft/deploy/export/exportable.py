@@ -63,6 +63,11 @@ class Exportable:
         """Whether more of its weights multiply matrices than convolve."""
         return layers.mostly_linear(self.module)
 
+    @property
+    def size(self) -> int:
+        """Bytes of its tensors."""
+        return sum(one.numel() * one.element_size() for one in (*self.module.parameters(), *self.module.buffers()))
+
     @cached_property
     def answers(self) -> list[Tensor]:
         """What the module gives for the examples, each computed alone."""

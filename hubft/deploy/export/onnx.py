@@ -45,7 +45,8 @@ class Onnx(Format):
             written.save(path, external_data=False)
             model = onnx.load(path)
             if samples is not None:
-                model = _quantized(model, path, way, samples, batch or 1)
+                with program.quantizing():
+                    model = _quantized(model, path, way, samples, batch or 1)
             _forget(model)
             facts = exportable.About(self.name, way.partition(",")[0], way, batch, it.pixels)
             onnx.helper.set_model_props(model, it.metadata(facts))

@@ -48,7 +48,8 @@ class OpenVino(Format):
             for port, name in zip([*model.inputs, *model.outputs], ["images", *it.outputs], strict=True):
                 port.get_tensor().set_names({name})
             if samples is not None:
-                model = _quantized(model, it, way, samples, batch or 1)
+                with program.quantizing():
+                    model = _quantized(model, it, way, samples, batch or 1)
             precision = way.partition(" ")[0]
             exact = way in ("fp32", CONTROL)  # what accuracy control keeps in fp32 is spoiled by bf16
             facts = exportable.About(self.name, precision, way, batch, it.pixels, exact)

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import linecache
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from traceback import walk_tb
 
 import torch
+from torch import nn
 from torch.export import Dim, ExportedProgram
 
-from hubft.base.errors import ExportError, HubftError, reason
-from hubft.base.files import refusal
+from hubft.base.errors import ExportError, HubftError, Unconvertible, reason
+from hubft.base.files import full, refusal
 from hubft.base.quiet import quiet
 from hubft.deploy.export.exportable import MOST, Exportable
 
-OPERATION = re.compile(r"\b(?:aten|prims|torchvision|timm|quantized|torchao)(?:\.|::)\w+(?:\.\w+)?")
+NAMED = (
+    r"op='([\w.]+)'",  # torch.onnx
+    r"rule found for operations: ([\w.:]+)",  # OpenVINO
+    r"Operator torch\._ops\.([\w.]+) is not",  # ExecuTorch
+    r"out variants: \{'([\w:]+)'",
+    r"Unsupported fx node \w+, kind ([\w:]+)",  # Core ML
+    r"node (\w+) \(\w+\) got",
+    r"\b((?:aten|prims|torchvision|timm|quantized|torchao)(?:\.|::)\w+(?:\.\w+)?)",  # anybody
+)
+"""How libraries name an operation that they do not know, and one at all."""
+OURS = ("torch.", "hubft.")  # modules whose lines are none of a model's
 LONGEST = 300  # characters of what a library says
 
 
 @contextmanager
-def border(what: str) -> Iterator[None]:
+def border(what: str, kind: type[ExportError] = Unconvertible) -> Iterator[None]:
     """Have whatever an exporter raises told in one line, and what it prints and warns of swallowed.
 
-    :raises ExportError: in place of all but errors of ours and of the disk.
+    :raises ExportError: of that kind, in place of all but errors of ours and of the disk.
+    :raises OSError: the disk is full.
     """
     try:
         with quiet():
@@ -32,19 +48,45 @@ def border(what: str) -> Iterator[None]:
     except Exception as error:
         if refusal(error, "the file"):
             raise
-        raise ExportError(f"{what}: {_why(error)}") from error
+        if code := full(str(error)):
+            raise OSError(code, os.strerror(code)) from error
+        raise kind(f"{what}: {_why(error)}") from error
+
+
+@contextmanager
+def quantizing() -> Iterator[None]:
+    """Have what a quantizer raises told so that other ways are tried.
+
+    :raises ExportError: in place of all but errors of ours and of the disk.
+    """
+    with border("it cannot be quantized so", ExportError):
+        yield
 
 
 def _why(error: BaseException) -> str:
-    """Return why an exporter failed: the operation, where one is named, and the first error of all."""
+    """Return why an exporter failed: the operation or the line of the model, where one is named, and the first error
+    of all."""
     first, chain = error, [error]
     while (cause := first.__cause__ or first.__context__) and cause not in chain:
         first = cause
         chain.append(cause)
     said = " ".join(str(one) for one in reversed(chain))
-    found = OPERATION.search(said)
-    named = f"the operation {found[0]} cannot be written; " if found else ""
+    found = next(filter(None, (re.search(pattern, said) for pattern in NAMED)), None)
+    named = f"the operation {found[1]} cannot be written; " if found else _where(chain)
     return f"{named}{reason(first)[:LONGEST]}"
+
+
+def _where(chain: Sequence[BaseException]) -> str:
+    """Return in a phrase which line of a model could not be followed; nothing, where none is to blame."""
+    for error in chain:
+        every = list(walk_tb(error.__traceback__))
+        methods = [its for its in every if isinstance(its[0].f_locals.get("self"), nn.Module)]
+        own = [its for its in methods if not its[0].f_globals.get("__name__", "").startswith(OURS)]
+        if own:
+            frame, line = own[-1]
+            file = frame.f_code.co_filename
+            return f"line {line} of {Path(file).name} cannot be followed, `{linecache.getline(file, line).strip()}`; "
+    return ""
 
 
 def exported(it: Exportable) -> tuple[ExportedProgram, int]:

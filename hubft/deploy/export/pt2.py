@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -26,7 +27,9 @@ class Pt2(Format):
         found, batch = program.exported(it)
         facts = exportable.About(self.name, way, way, batch, it.pixels)
         with program.border(f"{it.manifest.job.reference} cannot be exported to {self.name}"):
-            torch.export.save(found, path, extra_files=dict(it.metadata(facts)))
+            made = io.BytesIO()  # on a full disk PyTorch's own writer ends the process
+            torch.export.save(found, made, extra_files=dict(it.metadata(facts)))
+            path.write_bytes(made.getbuffer())
 
 
 FORMAT = Pt2()
