@@ -77,14 +77,12 @@ def benchmark(
     data
         Labelled images, as for `finetune`: candidates are judged on the part to validate on, and made with the rest.
     against
-        What to compare, by commas: methods of --compress, formats of `export` with :PRECISION, or several joined by +,
-        as in int8,onnx,openvino:int8,prune:0.5+onnx; and exported files and packages that are there. Without it, what
-        fits this machine.
+        What to compare, by commas: methods of --compress, formats of `export` with :PRECISION, several joined by +, as
+        in int8,onnx,openvino:int8,prune:0.5+onnx; files and packages. Without it, what fits this machine.
     max_drop
         Points of the score that a candidate may lose.
     output
-        Folder of the files, benchmark.json and benchmark.png; without it, `benchmark` in the folder of the run. The
-        report of a run gets table and picture too.
+        Folder of files, table and picture; without it, `benchmark` in the folder of the run, whose report gets both.
     threads
         That all compute with; 0 is PyTorch's number.
     seconds

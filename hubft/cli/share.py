@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from hubft.base.console import Console
 from hubft.base.errors import JobError, Option
 from hubft.cli.options import Private, Trust
+
+if TYPE_CHECKING:
+    from hubft.deploy.sending import Exports
 
 
 def push(
@@ -44,26 +47,34 @@ def push(
     max_drop
         Points of the score on the validation images that an export may lose; 1, if none is given.
     """
-    if not with_ and (data or max_drop is not None or trust):
-        given = "data" if data else "trust" if trust else "max_drop"
-        raise JobError(Option(given), " is for the exports that are sent along: name them by ", Option("with"))
-    if data:
-        from hubft.data import reading
-
-        reading.check(data)  # what is wrong is told before seconds go into importing torch
-    from hubft.deploy import sending
-    from hubft.deploy.export.asked import Asked
+    along = _along(with_, data, max_drop, trust)
     from hubft.publish import lines
     from hubft.share import transfer
 
     console = Console()
-    drop = Asked.max_drop if max_drop is None else max_drop
-    along = sending.Exports(tuple(with_.split(",")), data, drop, trust, console) if with_ else None
     pushed = transfer.push(run, name, private=private, revision=revision, message=message, along=along)
     for line in pushed.taken():
         console.say(line)
     console.say(f"pushed   {pushed}, {'private: --public opens it to everyone' if pushed.private else 'public'}")
     console.say(f"load     {lines.here(str(pushed), pushed.trust)}")
+
+
+def _along(words: str, data: str, max_drop: float | None, trust: bool) -> Exports | None:
+    """Return what makes the exports that are sent along; None where there are none."""
+    if not words and (data or max_drop is not None or trust):
+        given = "data" if data else "trust" if trust else "max_drop"
+        raise JobError(Option(given), " is for the exports that are sent along: name them by ", Option("with"))
+    if not words:
+        return None
+    if data:
+        from hubft.data import reading
+
+        reading.check(data)  # what is wrong is told before seconds go into importing torch
+    from hubft.deploy.export.asked import Asked
+    from hubft.deploy.sending import Exports
+
+    drop = Asked.max_drop if max_drop is None else max_drop
+    return Exports(tuple(words.split(",")), data, drop, trust, Console())
 
 
 def pull(source: str, *, output: Path | None = None, trust: Trust = False) -> None:
