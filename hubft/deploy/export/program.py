@@ -1,18 +1,21 @@
-"""The one border to exporters: what they raise, and what torch.export makes of a module."""
+"""The one border to exporters: what they raise, and what torch.export and PT2E make of a module."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from hubft.base.errors import ExportError, HubftError, reason
 from hubft.base.files import refusal
 from hubft.base.quiet import quiet
 from hubft.deploy.export.exportable import MOST, Exportable
+from hubft.deploy.export.samples import Samples
 
 OPERATION = re.compile(r"\b(?:aten|prims|torchvision|timm|quantized|torchao)(?:\.|::)\w+(?:\.\w+)?")
 LONGEST = 300  # characters of what a library says
@@ -59,3 +62,19 @@ def exported(it: Exportable) -> tuple[ExportedProgram, int]:
     except ExportError:
         with border(f"{it.manifest.job.reference} cannot be exported"):
             return torch.export.export(it.module, (it.examples[:1],)), 1
+
+
+def quantized(program: ExportedProgram, quantizer: Any, samples: Samples) -> nn.Module:
+    """Return a program as a module in int8, its ranges taken from training images, one at a time.
+
+    It is done by PT2E of torchao (https://docs.pytorch.org/ao/stable/). What is rounded, a quantizer of torchao's kind
+    says.
+    """
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    prepared = prepare_pt2e(program.module(), quantizer)
+    with torch.no_grad():
+        for images in samples.calibration():
+            prepared(images)
+    made: nn.Module = convert_pt2e(prepared)
+    return made
