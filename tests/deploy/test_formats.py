@@ -255,19 +255,52 @@ def test_tensorrt_is_handed_onnx_and_the_line_that_builds_the_engine(hubft: Hubf
     assert hubft("evaluate", "flowers.trt.onnx", images).code == 0
 
 
+@pytest.mark.parametrize("name", [there("coreml")])  # not imported here: it talks on stderr
 def test_core_ml_is_checked_as_far_as_this_system_can(
-    hubft: Hubft, package: Path, images: Path, tmp_path: Path
+    name: str, hubft: Hubft, package: Path, images: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("coremltools", reason=SKIPPED.format("coreml"))
     if sys.platform == "darwin":
         pytest.skip("here it runs, as every other format does")
     for _ in range(2):  # the second replaces the first, which is a folder
-        ran = hubft("export", package, "--format", "coreml")
+        ran = hubft("export", package, "--format", name)
         assert ran.code == 0 and "it was not run, which this system cannot" in ran.out and not ran.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flowers.mlpackage", f"flowers.mlpackage{SELFTEST}"]
     assert opening.stated(formats.named("coreml"), tmp_path / "flowers.mlpackage")[0].task.names == packages.CLASSES
     ran = hubft("predict", "flowers.mlpackage", images)
     assert ran.code == 2 and ran.err == "hubft: flowers.mlpackage runs on another system than this: it needs macOS\n"
+
+
+@pytest.mark.parametrize("name", [there("coreml")])
+def test_core_ml_in_int8_needs_no_images_and_is_smaller(
+    name: str, hubft: Hubft, package: Path, images: Path, tmp_path: Path
+) -> None:
+    if sys.platform == "darwin":
+        pytest.skip("here it runs, as every other format does")
+    for bits in ("fp32", "int8"):
+        ran = hubft("export", package, "--format", name, "--precision", bits, "--output", f"{bits}.mlpackage")
+        assert ran.code == 0 and not ran.err, ran.err
+    sizes = [(tmp_path / f"{bits}.mlpackage").rglob("weight.bin") for bits in ("int8", "fp32")]
+    small, whole = (next(found).stat().st_size for found in sizes)
+    assert small < 0.5 * whole
+    manifest, about = opening.stated(formats.named("coreml"), tmp_path / "int8.mlpackage")
+    assert (about.precision, manifest.task.names) == ("int8", packages.CLASSES)
+    import coremltools
+
+    spec = coremltools.models.MLModel(str(tmp_path / "int8.mlpackage"), skip_model_load=True).get_spec()
+    [block] = spec.mlProgram.functions["main"].block_specializations.values()
+    assert "constexpr_affine_dequantize" in {one.type for one in block.operations}
+    ran = hubft("export", package, "--format", name, "--precision", "int8", "--data", images)
+    assert ran.code == 2 and "coreml does not run on this system, so nothing is judged here: leave it out" in ran.err
+
+
+def test_core_ml_in_int8_of_small_tensors_alone_is_refused(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coreml = pytest.importorskip("coremltools.optimize.coreml", reason=SKIPPED.format("coreml"))
+    monkeypatch.setattr(coreml, "get_weights_metadata", lambda *_, **__: {})
+    with pytest.raises(ExportError, match=r"no tensor of its weights has more than 2,048 numbers"):
+        export.export(package, asked("coreml", tmp_path, precision="int8"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_of_torch_is_needed_to_say_what_cannot_be() -> None:
