@@ -1,8 +1,10 @@
 """Every format that can be written here: the same checks of each, and what each has of its own."""
 
 import json
+import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from safetensors.numpy import load_file
 from torch import Tensor
 
 import hubft as module
+from hubft import Head, Job
 from hubft.base.errors import ExportError, Unconvertible, WriteError
 from hubft.deploy.export import export, exportable, formats, opening, proof, running
 from hubft.deploy.export.asked import Asked
@@ -108,7 +111,7 @@ def numbers(said: Any) -> list[float]:
     return [said] if isinstance(said, float) else []
 
 
-INT8 = [there("onnx"), there("openvino", "nncf")]
+INT8 = [there("onnx"), there("openvino", "nncf"), there("pt2", "torchao"), there("executorch", "torchao")]
 
 
 @pytest.mark.timeout(900)
@@ -118,12 +121,13 @@ def test_int8_is_smaller_and_judged_by_the_score(name: str, hubft: Hubft, images
         "toy:small", images, epochs=2, device="cpu", workers=0, quiet=True, output=tmp_path / "run"
     )
     ran = hubft("export", "run", "--format", name, "--precision", "int8", "--data", images, "--max-drop", "60")
-    assert ran.code == 0, ran.err
+    assert ran.code == 0 and not ran.err, ran.err
     assert "18 validation images, agreement " in ran.out and "accuracy " in ran.out
     file = tmp_path / f"run.int8{formats.named(name).suffix}"
-    opened = opening.opened(file)
+    trust = formats.named(name).code
+    opened = opening.opened(file, trust)
     assert opened.loaded.model.about.precision == "int8"
-    assert module.evaluate(file, images).metrics.head.n == 18
+    assert module.evaluate(file, images, trust=trust).metrics.head.n == 18
     whole = export.export(result.package, Asked(name, output=str(tmp_path / f"a{formats.named(name).suffix}")))
     weights = [weight(path) for path in (file, whole.path)]
     assert weights[0] < 0.6 * weights[1]
@@ -146,6 +150,12 @@ def weight(path: Path) -> int:
     """Return the bytes of a file's weights, without the texts and the graph where they lie apart."""
     if path.suffix == ".xml":
         return path.with_suffix(".bin").stat().st_size
+    if path.suffix == ".pt2":
+        with zipfile.ZipFile(path) as archive:
+            parts = [one for one in archive.infolist() if re.search(r"/(weights|constants)/\w+_\d+$", one.filename)]
+        return sum(one.file_size for one in parts)
+    if path.suffix == ".pte":  # there is little else in it
+        return path.stat().st_size
     import onnx
 
     return sum(len(one.raw_data) for one in onnx.load(path).graph.initializer)
@@ -275,8 +285,38 @@ def test_int8_without_images_asks_for_them(hubft: Hubft, package: Path, tmp_path
     (tmp_path / "empty" / "train").mkdir(parents=True)
     ran = hubft("export", package, "--format", "onnx", "--precision", "int8", "--data", "empty")
     assert ran.code == 2 and ran.err.count("\n") == 1 and "empty" in ran.err
-    ran = hubft("export", package, "--format", "pt2", "--precision", "int8", "--data", "empty")
-    assert ran.code == 2 and "--precision 'int8': pt2 is written in fp32" in ran.err
+    ran = hubft("export", package, "--format", "torchscript", "--precision", "int8", "--data", "empty")
+    assert ran.code == 2 and "--precision 'int8': torchscript is written in fp32" in ran.err
+
+
+def test_pt2_in_int8_is_read_by_pytorch_alone(package: Path, images: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torchao", reason=SKIPPED.format("torchao"))
+    made = export.export(package, asked("pt2", tmp_path, precision="int8", data=str(images), max_drop=60.0))
+    assert made.about.batch == 0
+    code = (
+        "import sys, torch; model = torch.export.load(sys.argv[1]); found = model.module()(torch.ones(3, 3, 32, 32)); "
+        "print(list(found.shape), 'torchao' in sys.modules, 'quant' in str(model.graph)); "
+        "print(sorted({str(one.dtype) for one in [*model.state_dict.values(), *model.constants.values()]}))"
+    )
+    ran = subprocess.run([sys.executable, "-I", "-c", code, made.path], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    first, dtypes = ran.stdout.splitlines()
+    assert first == "[3, 3] False False" and "torch.int8" in dtypes
+    whole = export.export(package, Asked("pt2", output=str(tmp_path / "b.pt2")))
+    inputs = torch.randn(4, 3, 32, 32)
+    ours, theirs = (running.here(formats.named("pt2"), one.path)(inputs.numpy())[0] for one in (made, whole))
+    assert 0 < abs(ours - theirs).max() < 0.1 * abs(theirs).max()
+
+
+def test_pt2_in_int8_of_a_model_with_shared_activations_is_refused(hubft: Hubft, images: Path, tmp_path: Path) -> None:
+    """A block of torchvision's ResNet calls one ReLU twice."""
+    pytest.importorskip("torchao", reason=SKIPPED.format("torchao"))
+    asked_for = Job("torchvision:resnet18", "d", head=Head(outputs=3), size=32)
+    packages.write(tmp_path / "p", asked_for, pretrained=False)
+    ran = hubft("export", "p", "--format", "pt2", "--precision", "int8", "--data", images)
+    assert ran.code == 2 and ran.err.count("\n") == 1
+    assert "torchvision:resnet18 cannot be exported to pt2: ValueError: Input partition has more than one" in ran.err
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
 
 
 @pytest.mark.parametrize("name", [there("pt2"), there("torchscript")])
@@ -323,19 +363,52 @@ def test_tensorrt_is_handed_onnx_and_the_line_that_builds_the_engine(hubft: Hubf
     assert hubft("evaluate", "flowers.trt.onnx", images).code == 0
 
 
+@pytest.mark.parametrize("name", [there("coreml")])  # not imported here: it talks on stderr
 def test_core_ml_is_checked_as_far_as_this_system_can(
-    hubft: Hubft, package: Path, images: Path, tmp_path: Path
+    name: str, hubft: Hubft, package: Path, images: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("coremltools", reason=SKIPPED.format("coreml"))
     if sys.platform == "darwin":
         pytest.skip("here it runs, as every other format does")
     for _ in range(2):  # the second replaces the first, which is a folder
-        ran = hubft("export", package, "--format", "coreml")
+        ran = hubft("export", package, "--format", name)
         assert ran.code == 0 and "it was not run, which this system cannot" in ran.out and not ran.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flowers.mlpackage", f"flowers.mlpackage{SELFTEST}"]
     assert opening.stated(formats.named("coreml"), tmp_path / "flowers.mlpackage")[0].task.names == packages.CLASSES
     ran = hubft("predict", "flowers.mlpackage", images)
     assert ran.code == 2 and ran.err == "hubft: flowers.mlpackage runs on another system than this: it needs macOS\n"
+
+
+@pytest.mark.parametrize("name", [there("coreml")])
+def test_core_ml_in_int8_needs_no_images_and_is_smaller(
+    name: str, hubft: Hubft, package: Path, images: Path, tmp_path: Path
+) -> None:
+    if sys.platform == "darwin":
+        pytest.skip("here it runs, as every other format does")
+    for bits in ("fp32", "int8"):
+        ran = hubft("export", package, "--format", name, "--precision", bits, "--output", f"{bits}.mlpackage")
+        assert ran.code == 0 and not ran.err, ran.err
+    sizes = [(tmp_path / f"{bits}.mlpackage").rglob("weight.bin") for bits in ("int8", "fp32")]
+    small, whole = (next(found).stat().st_size for found in sizes)
+    assert small < 0.5 * whole
+    manifest, about = opening.stated(formats.named("coreml"), tmp_path / "int8.mlpackage")
+    assert (about.precision, manifest.task.names) == ("int8", packages.CLASSES)
+    import coremltools
+
+    spec = coremltools.models.MLModel(str(tmp_path / "int8.mlpackage"), skip_model_load=True).get_spec()
+    [block] = spec.mlProgram.functions["main"].block_specializations.values()
+    assert "constexpr_affine_dequantize" in {one.type for one in block.operations}
+    ran = hubft("export", package, "--format", name, "--precision", "int8", "--data", images)
+    assert ran.code == 2 and "coreml does not run on this system, so nothing is judged here: leave it out" in ran.err
+
+
+def test_core_ml_in_int8_of_small_tensors_alone_is_refused(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coreml = pytest.importorskip("coremltools.optimize.coreml", reason=SKIPPED.format("coreml"))
+    monkeypatch.setattr(coreml, "get_weights_metadata", lambda *_, **__: {})
+    with pytest.raises(ExportError, match=r"no tensor of its weights has more than 2,048 numbers"):
+        export.export(package, asked("coreml", tmp_path, precision="int8"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_of_torch_is_needed_to_say_what_cannot_be() -> None:

@@ -37,7 +37,7 @@ def check(asked: Asked) -> Format:
         )
     if not asked.max_drop >= 0:
         raise JobError(Option("max_drop"), f" {asked.max_drop!r}: must be points of the score, 0 or more")
-    if asked.precision == "int8" and not asked.data:
+    if asked.precision == "int8" and form.calibrates and not asked.data:
         raise JobError(
             Option("precision"),
             " int8 needs images to calibrate on and to judge by: give ",

@@ -49,20 +49,17 @@ class ExecuTorch(Format):
 
 
 def _quantized(it: Exportable, samples: Samples) -> Any:
-    """Return the module in int8, calibrated on training images, a scale a channel."""
+    """Return the module in int8, a scale a channel."""
     import torch
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
         XNNPACKQuantizer,
         get_symmetric_quantization_config,
     )
-    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    from hubft.deploy.export import program
 
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
-    prepared = prepare_pt2e(torch.export.export(it.module, (it.examples[:1],)).module(), quantizer)
-    with torch.no_grad():
-        for images in samples.calibration():
-            prepared(images)
-    return convert_pt2e(prepared)
+    return program.quantized(torch.export.export(it.module, (it.examples[:1],)), quantizer, samples)
 
 
 FORMAT = ExecuTorch()

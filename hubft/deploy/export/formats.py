@@ -47,6 +47,8 @@ class Format(Protocol):
     runtime: ClassVar[Sequence[str]] = ()
     """Modules that running needs."""
     precisions: ClassVar[Sequence[str]] = ("fp32",)
+    calibrates: ClassVar[bool] = True
+    """Whether int8 needs images: where it rounds weights alone, it does not."""
     code: ClassVar[bool] = False
     """Whether loading its files runs what they hold: then only on request."""
     hints: ClassVar[bool] = False

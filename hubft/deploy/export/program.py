@@ -1,4 +1,4 @@
-"""The one border to exporters: what they raise, and what torch.export makes of a module."""
+"""The one border to exporters: what they raise, and what torch.export and PT2E make of a module."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from hubft.base.errors import ExportError, HubftError, Unconvertible, reason
 from hubft.base.files import full, refusal
 from hubft.base.quiet import quiet
 from hubft.deploy.export.exportable import MOST, Exportable
+from hubft.deploy.export.samples import Samples
 
 NAMED = (
     r"op='([\w.]+)'",  # torch.onnx
@@ -101,3 +103,19 @@ def exported(it: Exportable) -> tuple[ExportedProgram, int]:
     except ExportError:
         with border(f"{it.manifest.job.reference} cannot be exported"):
             return torch.export.export(it.module, (it.examples[:1],)), 1
+
+
+def quantized(program: ExportedProgram, quantizer: Any, samples: Samples) -> nn.Module:
+    """Return a program as a module in int8, its ranges taken from training images, one at a time.
+
+    It is done by PT2E of torchao (https://docs.pytorch.org/ao/stable/). What is rounded, a quantizer of torchao's kind
+    says.
+    """
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    prepared = prepare_pt2e(program.module(), quantizer)
+    with torch.no_grad():
+        for images in samples.calibration():
+            prepared(images)
+    made: nn.Module = convert_pt2e(prepared)
+    return made
