@@ -62,12 +62,17 @@ def repository() -> str:
     return next((match[1] for match in found if match), "")
 
 
-def missing(libraries: str, extra: str) -> str:
+def installs(extra: str) -> str:
+    """Return the command that installs an extra of hubft."""
+    return f"pip install '{OWN}[{extra}]'"
+
+
+def missing(libraries: str, cure: str) -> str:
     """Return the words for libraries that are not installed, behind what needs them.
 
-    :param extra: of hubft, that brings them.
+    :param cure: what to do, as `installs` gives it.
     """
-    return f"needs {libraries}, which is not installed: pip install '{OWN}[{extra}]'"
+    return f"needs {libraries}, which is not installed: {cure}"
 
 
 def announced() -> list[Family]:

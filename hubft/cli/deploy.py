@@ -22,6 +22,7 @@ def export(
     data: str = "",
     with_preprocess: Annotated[bool, Parameter(negative=())] = False,
     max_drop: float = 1.0,
+    python: str = "",
     trust: Trust = False,
 ) -> None:
     """Export PACKAGE to a file of another runtime, proved by that runtime before it is put in place.
@@ -31,7 +32,7 @@ def export(
     package
         Folder of a run or of a package, or owner/name[@revision] on the Hugging Face Hub.
     format
-        Of the file: onnx, openvino, pt2, torchscript, aoti, tensorrt, executorch or coreml.
+        Of the file: onnx, openvino, pt2, torchscript, aoti, tensorrt, executorch, coreml or litert.
     precision
         In which it computes; int8 needs --data.
     output
@@ -43,10 +44,12 @@ def export(
         The file takes uint8 images of the model's size and gives probabilities.
     max_drop
         Points of the score on the validation images that the file may lose.
+    python
+        Of the environment that has litert-torch, for litert; without it, that of HUBFT_LITERT_PYTHON, or this one.
     """
     from hubft.data import reading  # which imports Pillow
 
-    asked = Asked(format, precision, str(output or ""), data, with_preprocess, max_drop)
+    asked = Asked(format, precision, str(output or ""), data, with_preprocess, max_drop, python)
     asking.check(asked)  # what is wrong is told before seconds go into importing torch
     if data:
         reading.check(data)

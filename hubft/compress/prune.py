@@ -96,7 +96,9 @@ def _pruner(loaded: Loaded, ratio: float, inputs: Any) -> Any:
     try:
         import torch_pruning  # not at the top: it is an extra
     except ImportError as error:
-        raise JobError(Option("compress"), f" prune: {distributions.missing('Torch-Pruning', 'prune')}") from error
+        raise JobError(
+            Option("compress"), f" prune: {distributions.missing('Torch-Pruning', distributions.installs('prune'))}"
+        ) from error
     loaded.model.eval()
     _live(loaded.model)
     if name := _uncalled(loaded, inputs):

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from hubft.base.batches import rows
-from hubft.base.distributions import missing
+from hubft.base.distributions import installs, missing
 from hubft.base.errors import JobError, Option, PackageError, reason, suggest
 from hubft.base.layers import mostly_linear
 from hubft.base.quiet import quiet
@@ -119,7 +119,7 @@ def _quantize(model: nn.Module, method: str, layers: frozenset[str]) -> None:
     try:
         from torchao import quantization  # not at the top: it is an extra
     except ImportError as error:
-        raise PackageError(f"computing its layers in int8 {missing('torchao', 'torchao')}") from error
+        raise PackageError(f"computing its layers in int8 {missing('torchao', installs('torchao'))}") from error
     # Its settings of inductor are the whole process's: tuning that whoever compiles another model did not ask for.
     config = getattr(quantization, CONFIGS[method])(set_inductor_config=False)
     quantization.quantize_(model, config, lambda _, name: name in layers)

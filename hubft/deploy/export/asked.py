@@ -23,6 +23,8 @@ class Asked:
     """Whether it takes pixels and gives probabilities."""
     max_drop: float = 1.0
     """Points of the task's score on the validation images that it may lose."""
+    python: str = ""
+    """Of the environment that has the format's libraries, where the format may have one of its own."""
 
 
 def check(asked: Asked) -> Format:
@@ -31,6 +33,10 @@ def check(asked: Asked) -> Format:
     :raises JobError: it cannot; says what can, or what to install.
     """
     form = formats.named(asked.format)
+    if asked.python and not form.variable:
+        own = [name for name in formats.FORMATS if formats.named(name).variable]
+        raise JobError(Option("python"), f" is for {', '.join(own)}: the libraries of {form.name} lie beside torch")
+    form = form.by(asked.python) if asked.python else form
     if asked.precision not in form.precisions:
         raise JobError(
             Option("precision"), f" {asked.precision!r}: {form.name} is written in {', '.join(form.precisions)}"

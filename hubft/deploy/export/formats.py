@@ -25,6 +25,7 @@ FORMATS = {
     "tensorrt": "hubft.deploy.export.tensorrt",
     "executorch": "hubft.deploy.export.executorch",
     "coreml": "hubft.deploy.export.coreml",
+    "litert": "hubft.deploy.export.litert",
 }
 """Format -> the module whose `FORMAT` writes it. A new format is a file, its runner, and a line here."""
 
@@ -56,6 +57,9 @@ class Format(Protocol):
     platform: ClassVar[str] = ""
     """On which alone its files run, as `sys.platform` names it."""
 
+    variable: ClassVar[str] = ""
+    """Of the environment, that names the Python which has its libraries, where those cannot lie beside any torch."""
+
     program: ClassVar[str] = ""
     """Of `runners/`, that runs its files; that of its own name, if none is given."""
 
@@ -63,6 +67,24 @@ class Format(Protocol):
     def runner(self) -> Path:
         """The program that runs its files without hubft."""
         return RUNNERS / f"{self.program or self.name}.py"
+
+    @property
+    def python(self) -> str:
+        """The Python that has its libraries, and that runs its files in a process of its own."""
+        return sys.executable
+
+    def by(self, python: str) -> Format:
+        """Return the format with the libraries of another Python; only of one that has a `variable`."""
+        return self
+
+    def lacking(self, modules: Sequence[str]) -> list[str]:
+        """Return which modules its Python has not."""
+        return [module for module in modules if importlib.util.find_spec(module) is None]
+
+    @property
+    def cure(self) -> str:
+        """What to do where some are not there."""
+        return distributions.installs(self.extra)
 
     def ways(self, it: Exportable, precision: str) -> Sequence[str]:
         """Return how a precision can be reached, the fastest first: the first whose file is good enough is taken."""
@@ -112,5 +134,5 @@ def require(form: Format, modules: Sequence[str], what: str) -> None:
 
     :raises JobError: one is not; says what to install.
     """
-    if missing := [module for module in modules if importlib.util.find_spec(module) is None]:
-        raise JobError(f"{what} {distributions.missing(', '.join(missing), form.extra)}")
+    if missing := form.lacking(modules):
+        raise JobError(f"{what} {distributions.missing(', '.join(missing), form.cure)}")

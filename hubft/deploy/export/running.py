@@ -8,8 +8,9 @@ import json
 import subprocess
 import sys
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -31,10 +32,12 @@ LARGEST = 2**32  # bytes of an answer of another process
 
 
 def here(form: Format, path: Path, threads: int = 0, exact: bool = True) -> Run:
-    """Return what runs a file in this process.
+    """Return what runs a file in this process, or beside it where its runtime lies in another environment.
 
     :raises ExportError: its runtime does not take it.
     """
+    if form.python != sys.executable:
+        return _kept(form, path, threads, exact)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a runtime's about itself: experimental, deprecated
         run = _told(path, lambda: _runner(form).load(str(path), threads, exact))
@@ -73,12 +76,12 @@ def _told(path: Path, call: Callable[[], Any]) -> Any:
 
 @contextmanager
 def fresh(form: Format, path: Path, threads: int, exact: bool) -> Iterator[Fresh]:
-    """Give what runs a file in a fresh process, which has no hubft.
+    """Give what runs a file in a fresh process of its format's Python, which has no hubft.
 
     :raises ExportError: the runtime does not take the file, or the process ended.
     """
     command = [
-        sys.executable,
+        form.python,
         "-I",
         serve.__file__,
         str(form.runner),
@@ -92,10 +95,19 @@ def fresh(form: Format, path: Path, threads: int, exact: bool) -> Iterator[Fresh
         try:
             yield Fresh(path, process, process.stdin, process.stdout, heard)
         finally:
-            process.stdin.close()
+            with suppress(BrokenPipeError):  # it ended before it had read all
+                process.stdin.close()
             process.stdout.close()
             process.terminate()
             process.wait()
+
+
+def _kept(form: Format, path: Path, threads: int, exact: bool) -> Fresh:
+    """Return the same, in a process that ends when nobody holds what is returned any more."""
+    with ExitStack() as stack:
+        run = stack.enter_context(fresh(form, path, threads, exact))
+        weakref.finalize(run, stack.pop_all().close)
+    return run
 
 
 class Fresh:
