@@ -20,6 +20,7 @@ from torch import nn
 from hubft.base.batches import rows
 from hubft.base.errors import HubftError, JobError, Option, PackageError, reason
 from hubft.compress import counts, layers, ties, widths
+from hubft.compress.bounded import bounded
 from hubft.compress.work import Work
 from hubft.hookspecs import Compressed, Loaded
 
@@ -63,7 +64,7 @@ def pruned(work: Work) -> Compressed:
         pruner = _pruner(loaded, float(work.argument), inputs)
         for step in range(STEPS):
             _live(loaded.model)
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), bounded(loaded.model):
                 warnings.simplefilter("ignore")  # of tensors in no layer, which it cuts as they must be
                 pruner.step()
             _tie(loaded, tied)
@@ -94,7 +95,7 @@ def _pruner(loaded: Loaded, ratio: float, inputs: Any) -> Any:
     if name := _uncalled(loaded, inputs):
         why = f"the weight of {name} is used without a call of it, which Torch-Pruning does not follow"
         raise JobError(Option("compress"), f" prune: {loaded.base.reference} cannot be pruned: {why}{INSTEAD}")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), bounded(loaded.model):
         warnings.simplefilter("ignore")
         return torch_pruning.pruner.BasePruner(
             loaded.model,
@@ -115,7 +116,7 @@ def _pruner(loaded: Loaded, ratio: float, inputs: Any) -> Any:
 def _uncalled(loaded: Loaded, inputs: Any) -> str:
     """Return the name of a layer that takes part with its weight alone, as in torchvision's Swin; else nothing.
 
-    The graph is made of calls. Without those of such layers its groups are wrong, or indices multiply without end.
+    The graph is made of calls: without those of such layers, it may cut what they take and not them.
     """
     within = tuple(f"{name}." for name, its in loaded.model.named_modules() if isinstance(its, nn.MultiheadAttention))
     known = {m: name for name, m in loaded.model.named_modules() if layers.of(m) and not name.startswith(within)}

@@ -19,6 +19,7 @@ from torchvision.models import VisionTransformer
 from hubft import Head, Job, engine
 from hubft.base.errors import JobError
 from hubft.compress import ties, widths
+from hubft.compress.bounded import bounded
 from hubft.families import plugins
 from hubft.families.build import build, compressed
 from hubft.publish import package
@@ -141,6 +142,18 @@ def test_a_layer_that_no_call_shows_is_refused() -> None:
     loaded = replace(loaded, model=Borrowed(), head="head", stages=stages)
     with pytest.raises(JobError, match=r"the weight of mix is used without a call of it"):
         compressed(pm, loaded, "prune:0.5", [(torch.randn(2, 3, 32, 32), torch.zeros(2))])
+
+
+def test_a_graph_that_grows_without_end_is_refused(tmp_path: Path) -> None:
+    asked = Job("timm:resnest14d.gluon_in1k", "d", head=Head(outputs=3), compress="prune:0.5", size=64)
+    with pytest.raises(JobError, match=r"follows \d+ channels through a reshape, where no layer has more than 2048"):
+        packages.write(tmp_path / "p", asked, pretrained=False)
+    index_mapping = pytest.importorskip("torch_pruning.dependency.index_mapping")
+    index = pytest.importorskip("torch_pruning._helpers")._HybridIndex(0, 0)
+    flattening = index_mapping._FlattenIndexMapping(stride=17)
+    with bounded(Borrowed()), pytest.raises(ValueError, match="17 channels"):
+        flattening([index])
+    assert len(flattening([index])) == 17  # the bound is gone with the block
 
 
 def test_a_run_says_what_pruning_leaves_as_it_is(checkout: Path, insects: Path, tmp_path: Path) -> None:
