@@ -22,6 +22,7 @@ from hubft.base import distributions
 from hubft.base.batches import rows
 from hubft.base.errors import HubftError, JobError, Option, PackageError, reason
 from hubft.compress import counts, layers, ties, widths
+from hubft.compress.bounded import bounded
 from hubft.compress.work import Work
 from hubft.hookspecs import Compressed, Loaded
 
@@ -61,11 +62,11 @@ def pruned(work: Work) -> Compressed:
     loaded, name = work.loaded, work.loaded.base.reference
     inputs = rows(next(iter(work.batches))[0], 0, 1)
     whole, tied = replace(loaded, model=copy.deepcopy(loaded.model)), ties.found(loaded.model)
-    with _foreign(name):
+    with _foreign(loaded):
         pruner = _pruner(loaded, float(work.argument), inputs)
     for step in range(STEPS):
         _live(loaded.model)
-        with _foreign(name):
+        with _foreign(loaded):
             pruner.step()
             _tie(loaded, tied)
             widths.follow(loaded.model)
@@ -78,9 +79,10 @@ def pruned(work: Work) -> Compressed:
 
 
 @contextmanager
-def _foreign(name: str) -> Iterator[None]:
+def _foreign(loaded: Loaded) -> Iterator[None]:
     """The border for whatever Torch-Pruning's graph does to a model that it does not understand."""
-    with warnings.catch_warnings():
+    name = loaded.base.reference
+    with warnings.catch_warnings(), bounded(loaded.model):
         warnings.simplefilter("ignore")  # of tensors in no layer, which it cuts as they must be
         try:
             yield
@@ -123,7 +125,7 @@ def _pruner(loaded: Loaded, ratio: float, inputs: Any) -> Any:
 def _uncalled(loaded: Loaded, inputs: Any) -> str:
     """Return the name of a layer that takes part with its weight alone, as in torchvision's Swin; else nothing.
 
-    The graph is made of calls. Without those of such layers its groups are wrong, or indices multiply without end.
+    The graph is made of calls: without those of such layers, it may cut what they take and not them.
     """
     within = tuple(f"{name}." for name, its in loaded.model.named_modules() if isinstance(its, nn.MultiheadAttention))
     known = {m: name for name, m in loaded.model.named_modules() if layers.of(m) and not name.startswith(within)}

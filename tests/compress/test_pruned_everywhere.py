@@ -19,6 +19,7 @@ from torchvision.models import VisionTransformer
 from hubft import Head, Job, engine
 from hubft.base.errors import JobError
 from hubft.compress import ties, widths
+from hubft.compress.bounded import bounded
 from hubft.families import plugins
 from hubft.families.build import build, compressed
 from hubft.publish import package
@@ -104,6 +105,10 @@ def test_the_attention_of_torch_gets_narrower_in_every_head() -> None:
     loaded = build(plugins.manager("torchvision"), Job("torchvision:resnet18", "d", head=Head(outputs=3)), False)
     vit = VisionTransformer(32, 8, num_layers=2, num_heads=4, hidden_dim=128, mlp_dim=64, num_classes=3)
     nn.init.normal_(vit.heads.head.weight)
+    with torch.no_grad():
+        vit.encoder.pos_embedding.copy_(torch.arange(128.0).expand(1, 17, 128))  # tells which channels are left
+        for weight in (vit.conv_proj.weight, *(block.mlp[3].weight for block in vit.encoder.layers)):
+            weight[:32] = 0  # the channels of the first head, which would all go without a limit
     stages = {"stem": ("class_token", "conv_proj"), "encoder": ("encoder",), "head": ("heads.head",)}
     loaded = replace(loaded, model=vit, head="heads.head", stages=stages)
     whole = replace(loaded, model=copy.deepcopy(vit))
@@ -112,6 +117,8 @@ def test_the_attention_of_torch_gets_narrower_in_every_head() -> None:
     attention = made.model.encoder.layers[1].self_attention
     assert (attention.embed_dim, attention.num_heads, attention.head_dim) == (64, 4, 16)
     assert attention.in_proj_weight.shape == (192, 64) and made.model.encoder.pos_embedding.shape == (1, 17, 64)
+    left = made.model.encoder.pos_embedding[0, 0] // 32
+    assert left.tolist() == 16 * [0.0] + 16 * [1.0] + 16 * [2.0] + 16 * [3.0]
     (record,) = made.structure
     assert record["modules"]["encoder.layers.encoder_layer_1.self_attention"] == {"embed_dim": 64}
     widths.give(whole, record)
@@ -141,6 +148,18 @@ def test_a_layer_that_no_call_shows_is_refused() -> None:
     loaded = replace(loaded, model=Borrowed(), head="head", stages=stages)
     with pytest.raises(JobError, match=r"the weight of mix is used without a call of it"):
         compressed(pm, loaded, "prune:0.5", [(torch.randn(2, 3, 32, 32), torch.zeros(2))])
+
+
+def test_a_graph_that_grows_without_end_is_refused(tmp_path: Path) -> None:
+    asked = Job("timm:resnest14d.gluon_in1k", "d", head=Head(outputs=3), compress="prune:0.5", size=64)
+    with pytest.raises(JobError, match=r"follows \d+ channels through a reshape, where no layer has more than 2048"):
+        packages.write(tmp_path / "p", asked, pretrained=False)
+    index_mapping = pytest.importorskip("torch_pruning.dependency.index_mapping")
+    index = pytest.importorskip("torch_pruning._helpers")._HybridIndex(0, 0)
+    flattening = index_mapping._FlattenIndexMapping(stride=17)
+    with bounded(Borrowed()), pytest.raises(ValueError, match="17 channels"):
+        flattening([index])
+    assert len(flattening([index])) == 17  # the bound is gone with the block
 
 
 def test_a_run_says_what_pruning_leaves_as_it_is(checkout: Path, insects: Path, tmp_path: Path) -> None:
