@@ -86,7 +86,7 @@ def compare(source: str, data: str, asked: Asked, trust: bool = False, console: 
     :raises HubftError: bad input, before anything is made.
     """
     console = console or Console(quiet=True)
-    package = load.package(source)
+    package = opening.package(source)
     wanted = candidates.parse(asked.against, package.manifest.built.family)
     inside = _inside(package, source)
     folder = _folder(inside, source, asked.output)
@@ -116,7 +116,8 @@ def _folder(inside: Path | None, source: str, output: str) -> Path:
     if not output and inside is None:
         raise JobError(f"{source} is no folder of a run, where the files could lie: name one with ", Option("output"))
     folder = Path(output) if output else inside / "benchmark"  # type: ignore[operator]
-    if folder.exists() and any(folder.iterdir()) and not (folder / TABLE).is_file():
+    mine = not folder.exists() or (folder.is_dir() and ((folder / TABLE).is_file() or not any(folder.iterdir())))
+    if not mine:
         raise JobError(f"{str(folder)!r} holds something else than a benchmark: name another ", Option("output"))
     return folder
 
