@@ -120,7 +120,8 @@ def _folder(inside: Path | None, source: str, output: str) -> Path:
     if not output and inside is None:
         raise JobError(f"{source} is no folder of a run, where the files could lie: name one with ", Option("output"))
     folder = Path(output) if output else inside / "benchmark"  # type: ignore[operator]
-    if folder.exists() and any(folder.iterdir()) and not (folder / TABLE).is_file():
+    mine = not folder.exists() or (folder.is_dir() and ((folder / TABLE).is_file() or not any(folder.iterdir())))
+    if not mine:
         raise JobError(f"{str(folder)!r} holds something else than a benchmark: name another ", Option("output"))
     return folder
 

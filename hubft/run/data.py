@@ -21,7 +21,8 @@ from hubft.data.source import Folder
 from hubft.data.split import split
 from hubft.job import Columns, Job, Labels
 from hubft.modality import Sample
-from hubft.tasks import settle
+from hubft.run import parent
+from hubft.tasks import naming, settle
 from hubft.tasks.task import Column, Task
 
 KIND = "images"  # of the inputs, as long as there is one
@@ -62,17 +63,19 @@ class Data:
         return {"classes": list(self.task.names), **self.fingerprint()}
 
 
-def read(job: Job) -> Data:
+def read(job: Job, names: Sequence[str] | None = None) -> Data:
     """Return a job's data, split into training and validation, and its test part if it has one.
 
     Parts that the data states are taken as they are. Where there is none to validate on, training samples are held
     out by `split`. Every file is read and decoded once: what cannot be decoded, or is no image, is quarantined.
 
+    :param names: of outputs, whose order is taken where the data has the same names; without them, those of the
+        packages that the job builds on.
     :raises DataError: no such data, columns or labels that no task can be made of, nothing to train or to validate
         on, more than a tenth of the rows unusable.
     """
     rows = reading.to_train(str(job.data), job.labels)
-    task, told = _task(rows, job.labels)
+    task, told = _task(rows, job.labels, parent.orders(job) if names is None else [tuple(names)])
     quarantined = dict(rows.left_out)
     parts = {part: _usable(rows, part, task, quarantined) for part in rows.parts}
     notes = [*rows.notes, *told]
@@ -148,8 +151,11 @@ def _require_known(title: str, names: Iterable[str], task: Task) -> None:
         raise DataError(f"{title!r} has unknown classes {listed(strangers)}; known are {listed(task.names)}")
 
 
-def _task(rows: Rows, labels: Labels) -> tuple[Task, list[str]]:
-    """Return the task that the columns state, and what a user should know of how it was found."""
+def _task(rows: Rows, labels: Labels, orders: Sequence[tuple[str, ...]]) -> tuple[Task, list[str]]:
+    """Return the task that the columns state, and what a user should know of how it was found.
+
+    :param orders: names of outputs; the first that are those of the task say their order.
+    """
     known = [row for part in ("train", "val") for row in rows.parts.get(part, ())]
     columns, notes = [], []
     for place, name in enumerate(rows.columns):
@@ -162,6 +168,10 @@ def _task(rows: Rows, labels: Labels) -> tuple[Task, list[str]]:
             names = tuple(one for one in names if one in there)
         columns.append(Column(name, values, names))
     task, note = settle.fit(columns, labels)
+    for order in orders:
+        if sorted(order) == sorted(task.names):
+            task, _ = settle.fit(naming.ordered(columns, order), labels)
+            break
     return task, [*notes, note] if note else notes
 
 

@@ -59,6 +59,14 @@ def of(job: Job) -> Parent | None:
     return named(job.name) if job.family == PACKAGE else None
 
 
+def orders(job: Job) -> list[tuple[str, ...]]:
+    """Return the names of the outputs of the packages that a job builds on, in their order: of that which it starts
+    from, and of its teacher."""
+    names = [job.name] if job.family == PACKAGE else []
+    names += [str(job.teaching.teacher)] if job.teaching.teacher else []
+    return [named(name).manifest.task.names for name in names]
+
+
 def named(name: str) -> Parent:
     """Return the package of that name, a folder or owner/name[@revision], its manifest read.
 

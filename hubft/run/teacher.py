@@ -82,4 +82,4 @@ def _apart(its: Task, task: Task) -> str:
     spare = [name for name in its.names if name not in task.names]
     told = [f"it does not know the {task.word} {listed(missing)}"] if missing else []
     told += [f"the data has no {task.word} {listed(spare)}, which it knows"] if spare else []
-    return ", and ".join(told) or f"it has the same {task.word} names in another order, or with another meaning"
+    return ", and ".join(told) or "it has the same names, of columns in another order, or with another meaning"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
+from hubft.tasks.columns import Column
 from hubft.tasks.task import Task
 
 
@@ -15,6 +18,18 @@ def alone(name: str, task: Task) -> bool:
 def full_names(name: str, task: Task) -> tuple[str, ...]:
     """Return the names of a head's outputs among those of all heads."""
     return (name,) if alone(name, task) else tuple(f"{name}: {one}" for one in task.names)
+
+
+def ordered(columns: Sequence[Column], order: Sequence[str]) -> list[Column]:
+    """Return columns that say their classes in the order of the outputs of a task that was made of them."""
+    if len(columns) == 1:
+        return [replace(columns[0], names=tuple(order))]
+    found = []
+    for column in columns:
+        before = f"{column.name}: "  # as in `full_names`
+        names = tuple(full.removeprefix(before) for full in order if full.startswith(before))
+        found.append(replace(column, names=names))
+    return found
 
 
 def file_prefix(place: int, name: str) -> str:

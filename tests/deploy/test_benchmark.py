@@ -140,3 +140,16 @@ def test_a_folder_that_holds_something_else_is_left_alone(hubft: Hubft, package:
     ran = hubft("benchmark", package.parent, images, "--against", "onnx", "--output", package.parent / "mine")
     assert ran.code == 2 and "holds something else" in ran.err
     assert [path.name for path in (package.parent / "mine").iterdir()] == ["note.txt"]
+    ran = hubft("benchmark", package.parent, images, "--output", package.parent / "mine" / "note.txt")
+    assert ran.code == 2 and ran.err.count("\n") == 1 and "note.txt' holds something else" in ran.err
+
+
+def test_a_file_is_no_package_to_start_from(hubft: Hubft, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"")
+    ran = hubft("export", "a.onnx", "--format", "onnx")
+    assert ran.code == 2 and ran.err == (
+        "hubft: 'a.onnx' is a file: name the package that it was made from, or the folder of a run\n"
+    )
+    ran = hubft("benchmark", "a.onnx", images, "--against", "a.onnx", "--output", "made")
+    assert ran.code == 2 and ran.err.startswith("hubft: a.onnx: ") and ran.err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "data"]

@@ -301,6 +301,8 @@ def test_what_is_no_export_is_not_replaced(what: str, package: Path, tmp_path: P
         (["--format", "onnx", "--output", "a.pb"], "--output 'a.pb': a file of onnx is named *.onnx"),
         (["--format", "onnx", "--output", "gone/a.onnx"], "there is no folder 'gone'"),
         (["--format", "onnx", "--max-drop", "-1"], "--max-drop -1.0: must be points of the score, 0 or more"),
+        (["--format", "onnx", "--max-drop", "nan"], "--max-drop nan: must be points of the score, 0 or more"),
+        (["--format", "onnx", "--precision", "bf16"], "--precision 'bf16': onnx is written in fp32, int8"),
         (["--format", "onnx", "--data", "gone"], "'gone' is no folder; DATA holds"),
     ],
 )

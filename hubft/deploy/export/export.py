@@ -61,7 +61,7 @@ def export(source: str | Path, asked: Asked, trust: bool = False, console: Conso
     :raises ExportError: the format cannot hold this model, or no file of it is as good as it must be.
     """
     form, console = asking.check(asked), console or Console(quiet=True)
-    package = load.package(source)
+    package = opening.package(source)
     path = _target(form, asked, package.folder)
     opened = load.opened(package, trust)
     found = None

@@ -14,6 +14,7 @@ from hubft.deploy.export.formats import Format
 from hubft.hookspecs import Loaded
 from hubft.publish import manifest as manifests
 from hubft.publish.manifest import Manifest
+from hubft.publish.package import Package
 from hubft.share import load
 from hubft.share.opened import Opened
 
@@ -43,6 +44,16 @@ def opened(source: str | Path, trust: bool = False, threads: int = 0, exact: boo
             f"{path.name} holds code, which runs when it is loaded; if you trust whoever made it, add --trust"
         )
     return Opened(manifest, partial(_loaded, form, path, manifest, about, threads, exact))
+
+
+def package(source: str | Path) -> Package:
+    """Return the package that a user names, where a file will not do.
+
+    :raises PackageError: none, or a file.
+    """
+    if is_file(Path(source)):
+        raise PackageError(f"{str(source)!r} is a file: name the package that it was made from, or the folder of a run")
+    return load.package(source)
 
 
 def is_file(path: Path) -> bool:

@@ -110,13 +110,12 @@ def read(manifest: Manifest, source: str, pixels: bool, max_drop: float) -> Samp
 
     :raises DataError: no usable images, or labels that are not those of the package.
     """
-    found = run_data.read(replace(manifest.job, data=source))
-    known, there = manifest.task.names, found.task.names
-    if found.task.kind != manifest.task.kind or set(known) != set(there):
+    known = manifest.task.names
+    found = run_data.read(replace(manifest.job, data=source), known)
+    there = found.task.names
+    if found.task.kind != manifest.task.kind or known != there:
         raise DataError(
             f"{source!r} has the {found.task.word} names {listed(there)}, and the package {listed(known)}: they must "
             "be the same"
         )
-    if known != there:
-        raise DataError(f"{source!r} has the {found.task.word} names in another order than the package")
     return Samples(manifest, found, pixels, max_drop)
