@@ -18,7 +18,7 @@ from hubft import modality
 from hubft.base import bounds
 from hubft.base.console import Console
 from hubft.base.errors import JobError, Option
-from hubft.base.files import write_json, writing
+from hubft.base.files import write_bytes, write_json, writing
 from hubft.base.serialize import to_dict
 from hubft.deploy import candidates, footprint, latency, verdict
 from hubft.deploy.candidates import Candidate, Made, Maker
@@ -208,8 +208,9 @@ def _facts(found: Samples, data: str, asked: Asked, source: str) -> dict[str, An
 def _write(comparison: Comparison, headline: str) -> None:
     """Write table and picture beside the candidates, and into the report of the run: in place of earlier ones."""
     table = {**comparison.facts, "rows": [to_dict(row) for row in comparison.rows]}
-    drawn = verdict.picture(comparison.rows, headline)
-    for folder in filter(None, (comparison.folder, comparison.report)):
-        folder.mkdir(exist_ok=True)
-        write_json(folder / TABLE, table)
-        report.draw(drawn, folder / PICTURE)
+    write_json(comparison.folder / TABLE, table)
+    report.draw(verdict.picture(comparison.rows, headline), comparison.folder / PICTURE)
+    if comparison.report:
+        comparison.report.mkdir(exist_ok=True)
+        for name in (TABLE, PICTURE):
+            write_bytes(comparison.report / name, (comparison.folder / name).read_bytes())

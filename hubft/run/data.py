@@ -22,7 +22,7 @@ from hubft.data.split import split
 from hubft.job import Columns, Job, Labels
 from hubft.modality import Sample
 from hubft.run import parent
-from hubft.tasks import naming, settle
+from hubft.tasks import kinds, naming, settle
 from hubft.tasks.task import Column, Task
 
 KIND = "images"  # of the inputs, as long as there is one
@@ -168,10 +168,9 @@ def _task(rows: Rows, labels: Labels, orders: Sequence[tuple[str, ...]]) -> tupl
             names = tuple(one for one in names if one in there)
         columns.append(Column(name, values, names))
     task, note = settle.fit(columns, labels)
-    for order in orders:
-        if sorted(order) == sorted(task.names):
-            task, _ = settle.fit(naming.ordered(columns, order), labels)
-            break
+    order = next((its for its in orders if sorted(its) == sorted(task.names)), task.names)
+    if order != task.names:
+        task = kinds.named(task.kind).fit(naming.ordered(columns, order), labels)
     return task, [*notes, note] if note else notes
 
 
