@@ -51,7 +51,12 @@ def _state(file: str, texts: dict[str, str]) -> None:
     import numpy
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(Path(file).read_bytes(), 0))
+    data = Path(file).read_bytes()
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # it lies behind the model, which will be of another length
+            buffer.data = numpy.frombuffer(data, numpy.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
     for name, text in texts.items():
         buffer, entry = schema.BufferT(), schema.MetadataT()
         buffer.data = numpy.frombuffer(text.encode(), numpy.uint8)
