@@ -107,7 +107,6 @@ class Terminal:
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "ORT_DISABLE_TELEMETRY": "1",  # else ONNX Runtime leaves a file among the temporary ones
             **environment,
         }
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hubft import engine, methods
@@ -40,7 +41,7 @@ class Candidate:
     @property
     def label(self) -> str:
         """The name of its file."""
-        return self.name.replace(JOIN, "-").replace(":", "-")
+        return _label(self.name)
 
 
 @dataclass(frozen=True)
@@ -143,18 +144,15 @@ class Maker:
     max_drop: float
     """Points of the task's headline that an export may lose."""
     trust: bool = False
+    packages: dict[str, str] = field(default_factory=dict)
+    """Methods -> the package that was made by them: once, however many candidates go on from it."""
 
     def make(self, one: Candidate) -> Made:
         """Return a candidate that is there now; what cannot be made has the reason."""
         if one.there:
             return Made(one.name, Path(one.name), opening.opened(one.name, self.trust))
-        source = self.source
         try:
-            if one.methods != methods.NONE:
-                folder = self.folder / one.label
-                shutil.rmtree(folder, ignore_errors=True)  # of an earlier benchmark
-                run = engine.compress(source, self.data, one.methods, folder, trust=self.trust).run
-                source = str(run.package)
+            source = self._compressed(one.methods)
             if one.format:
                 form = _export(one, self.folder, self.data, self.max_drop)
                 path = export.export(source, form, self.trust).path
@@ -162,3 +160,19 @@ class Maker:
             return Made(one.name, Path(source), load.opened(load.package(source), self.trust))
         except HubftError as error:
             return Made(one.name, failure=" ".join(error.typed().split()))
+
+    def _compressed(self, how: str) -> str:
+        """Return the package that methods make."""
+        if how == methods.NONE:
+            return self.source
+        if how not in self.packages:
+            folder = self.folder / _label(how)
+            shutil.rmtree(folder, ignore_errors=True)  # of an earlier benchmark
+            run = engine.compress(self.source, self.data, how, folder, trust=self.trust).run
+            self.packages[how] = str(run.package)
+        return self.packages[how]
+
+
+def _label(text: str) -> str:
+    """Return what is typed as the name of a file."""
+    return re.sub("[+:,]", "-", text)

@@ -10,6 +10,7 @@ import pytest
 from commands import Hubft
 from PIL import Image
 
+from hubft import engine
 from hubft.deploy import benchmark
 from hubft.deploy.benchmark import PICTURE, TABLE, Asked
 from hubft.run.folder import Run
@@ -75,6 +76,17 @@ def test_a_candidate_that_cannot_be_made_has_its_reason_and_the_others_their_fig
     assert first.latency and first.score is not None
     assert "differ by" in failed.failure and failed.path == "" and failed.verdicts == (failed.failure,)
     assert not (found.folder / "onnx.onnx").exists()
+
+
+def test_a_package_is_compressed_once_for_all_that_goes_on_from_it(
+    package: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    real = engine.compress
+    monkeypatch.setattr(engine, "compress", lambda *its, **named: made.append(its[2]) or real(*its, **named))
+    found = benchmark.compare(str(package), str(images), Asked(("int8+onnx", "int8"), seconds=0.1))
+    assert made == ["int8"]
+    assert [row.failure[:30] for row in found.rows[1:]] == [""] * 2
 
 
 def test_files_are_compared_with_files_and_packages(hubft: Hubft, package: Path, images: Path, tmp_path: Path) -> None:
