@@ -95,7 +95,7 @@ def compare(source: str, data: str, asked: Asked, trust: bool = False, console: 
     found = samples.read(opened.manifest, data, False, asked.max_drop)
     console.say(f"judged   on {len(found.data.val):,} validation images of {data}")
     with writing(folder, "make room, or name another --output"):
-        made = _made(wanted, Maker(source, data, folder, asked.max_drop, trust), console)
+        made = _made(wanted, Maker(source, data, folder, asked.max_drop, trust, console))
         first = Made(AS_IT_IS, path, opened)
         with Runtime(Compute(device="cpu", threads=asked.threads)).using_threads():
             rows = _rows([first, *made], found, asked, trust, console)
@@ -126,12 +126,12 @@ def _folder(inside: Path | None, source: str, output: str) -> Path:
     return folder
 
 
-def _made(wanted: Sequence[Candidate], maker: Maker, console: Console) -> list[Made]:
+def _made(wanted: Sequence[Candidate], maker: Maker) -> list[Made]:
     maker.folder.mkdir(parents=True, exist_ok=True)
     write_json(maker.folder / TABLE, {})  # so that the folder of a benchmark that was broken off is known again
     made = []
     for one in wanted:
-        console.say(f"making   {one.name}")
+        maker.console.say(f"making   {one.name}")
         made.append(maker.make(one))
     return made
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hubft import engine, methods
+from hubft.base.console import Console
 from hubft.base.display import listed
 from hubft.base.errors import HubftError, JobError, Option, suggest
 from hubft.compress import table
@@ -144,6 +145,8 @@ class Maker:
     max_drop: float
     """Points of the task's headline that an export may lose."""
     trust: bool = False
+    console: Console = field(default_factory=lambda: Console(quiet=True))
+    """For the lines of what is trained, and of what is refused on the way."""
     packages: dict[str, str] = field(default_factory=dict)
     """Methods -> the package that was made by them: once, however many candidates go on from it."""
 
@@ -155,7 +158,7 @@ class Maker:
             source = self._compressed(one.methods)
             if one.format:
                 form = _export(one, self.folder, self.data, self.max_drop)
-                path = export.export(source, form, self.trust).path
+                path = export.export(source, form, self.trust, self.console).path
                 return Made(one.name, path, opening.opened(path, trust=True))
             return Made(one.name, Path(source), load.opened(load.package(source), self.trust))
         except HubftError as error:
@@ -168,7 +171,7 @@ class Maker:
         if how not in self.packages:
             folder = self.folder / _label(how)
             shutil.rmtree(folder, ignore_errors=True)  # of an earlier benchmark
-            run = engine.compress(self.source, self.data, how, folder, trust=self.trust).run
+            run = engine.compress(self.source, self.data, how, folder, self.console, trust=self.trust).run
             self.packages[how] = str(run.package)
         return self.packages[how]
 

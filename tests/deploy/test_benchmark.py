@@ -62,6 +62,7 @@ def test_the_report_of_a_run_has_table_and_picture_of_the_last_benchmark(
         assert ran.code == 0 and f"picture  {run.report / PICTURE}" in ran.out
         for name in (TABLE, PICTURE):
             assert (run.report / name).read_bytes() == (tmp_path / "made" / name).read_bytes()
+        assert ("compress int8: accuracy" in ran.out) == ("int8" in against)
         rows = json.loads((run.report / TABLE).read_text())["rows"]
         assert [row["name"] for row in rows] == ["as it is", *against]
     assert sorted(path.name for path in run.report.iterdir()) == [TABLE, PICTURE]
