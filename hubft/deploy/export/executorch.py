@@ -59,7 +59,9 @@ def _quantized(it: Exportable, samples: Samples) -> Any:
     from hubft.deploy.export import program
 
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
-    return program.quantized(torch.export.export(it.module, (it.examples[:1],)), quantizer, samples)
+    found = torch.export.export(it.module, (it.examples[:1],))
+    with program.quantizing():
+        return program.quantized(found, quantizer, samples)
 
 
 FORMAT = ExecuTorch()
