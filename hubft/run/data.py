@@ -19,9 +19,8 @@ from hubft.data import folder, listing, reading
 from hubft.data.rows import Row, Rows, Source
 from hubft.data.source import Folder
 from hubft.data.split import split
-from hubft.job import Columns, Job, Labels
+from hubft.job import PACKAGE, Columns, Job, Labels
 from hubft.modality import Sample
-from hubft.run import parent
 from hubft.tasks import kinds, naming, settle
 from hubft.tasks.task import Column, Task
 
@@ -75,7 +74,7 @@ def read(job: Job, names: Sequence[str] | None = None) -> Data:
         on, more than a tenth of the rows unusable.
     """
     rows = reading.to_train(str(job.data), job.labels)
-    task, told = _task(rows, job.labels, parent.orders(job) if names is None else [tuple(names)])
+    task, told = _task(rows, job.labels, _orders(job) if names is None else [tuple(names)])
     quarantined = dict(rows.left_out)
     parts = {part: _usable(rows, part, task, quarantined) for part in rows.parts}
     notes = [*rows.notes, *told]
@@ -149,6 +148,15 @@ def _require_known(title: str, names: Iterable[str], task: Task) -> None:
         if twins := look_alike([*task.names, *strangers]):
             raise DataError(f"a class folder of {title!r} and a known class, {twins}: rename the folder")
         raise DataError(f"{title!r} has unknown classes {listed(strangers)}; known are {listed(task.names)}")
+
+
+def _orders(job: Job) -> list[tuple[str, ...]]:
+    """Return the orders of outputs of the packages that a job builds on."""
+    if job.family != PACKAGE and not job.teaching.teacher:
+        return []
+    from hubft.run import parent  # not at the top: it brings torch, and wrong data is told before
+
+    return parent.orders(job)
 
 
 def _task(rows: Rows, labels: Labels, orders: Sequence[tuple[str, ...]]) -> tuple[Task, list[str]]:

@@ -13,10 +13,11 @@ from hubft.base import files, folders
 fcntl = pytest.importorskip("fcntl", reason="the system has no such locks")
 
 WRITER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from hubft.base.folders import beside
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
 with beside(Path(sys.argv[1])) as folder:
     (folder / "half").write_text("half")
     print(folder.name, flush=True)

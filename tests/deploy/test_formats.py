@@ -1,5 +1,6 @@
 """Every format that can be written here: the same checks of each, and what each has of its own."""
 
+import gc
 import json
 import re
 import subprocess
@@ -26,6 +27,8 @@ from hubft.deploy.export.export import SELFTEST
 from hubft.share import load
 from hubft.tasks import kinds
 
+FORGETFUL = pytest.mark.filterwarnings("ignore:Exception ignored in. <finalize:pytest.PytestUnraisableExceptionWarning")
+"""Of coremltools, which leaves a temporary folder to the garbage collector."""
 GOLDEN = Path(__file__).parents[1] / "golden" / "schema2"
 SKIPPED = "the extra is not installed: pip install 'hubft[{}]'"
 
@@ -236,7 +239,7 @@ def computes(monkeypatch: pytest.MonkeyPatch, more: Callable[[Tensor], Tensor]) 
     monkeypatch.setattr(hubft_toy.Small, "forward", forward)
 
 
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <finalize:pytest.PytestUnraisableExceptionWarning")  # Core ML
+@FORGETFUL
 @pytest.mark.parametrize("name", [there("onnx"), there("openvino"), there("executorch"), there("coreml")])
 @pytest.mark.parametrize("operation", ["linalg_svd", "linalg_qr"])
 def test_every_format_names_the_operation_that_it_does_not_know(
@@ -245,9 +248,11 @@ def test_every_format_names_the_operation_that_it_does_not_know(
     computes(monkeypatch, lambda images: getattr(torch.linalg, operation[7:])(images.mean(1)[:, :3, :3])[1])
     with pytest.raises(Unconvertible, match=rf"the operation [\w.:]*{operation}[\w.:]* cannot be written"):
         export.export(package, asked(name, tmp_path))
+    gc.collect()
     assert not list(tmp_path.iterdir())
 
 
+@FORGETFUL
 @pytest.mark.parametrize("name", [*FORMATS, there("coreml")])
 def test_a_branch_that_a_value_decides_is_refused_with_its_line(
     name: str, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -262,9 +267,11 @@ def test_a_branch_that_a_value_decides_is_refused_with_its_line(
         Unconvertible, match=r"line \d+ of test_formats.py cannot be followed, `return real\(self, imag"
     ):
         export.export(package, asked(name, tmp_path))
+    gc.collect()
     assert not list(tmp_path.iterdir())
 
 
+@FORGETFUL
 @pytest.mark.parametrize("name", [*FORMATS, there("coreml")])
 def test_a_disk_that_is_full_inside_a_library_is_told_as_such(name: str, package: Path, tmp_path: Path) -> None:
     """A limit of the process stands for the disk."""
