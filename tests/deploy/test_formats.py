@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ from hubft.deploy.export.export import SELFTEST
 from hubft.share import load
 from hubft.tasks import kinds
 
-FORGETFUL = pytest.mark.filterwarnings("ignore:Exception ignored in. <finalize:pytest.PytestUnraisableExceptionWarning")
-"""Of coremltools, which leaves a temporary folder to the garbage collector."""
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <finalize:pytest.PytestUnraisableExceptionWarning"
+)
 GOLDEN = Path(__file__).parents[1] / "golden" / "schema2"
 SKIPPED = "the extra is not installed: pip install 'hubft[{}]'"
 
@@ -43,6 +44,14 @@ def there(name: str, *also: str) -> Any:
 
 FORMATS = [there("onnx"), there("openvino"), there("pt2"), there("torchscript"), there("executorch")]
 COMPILED = pytest.param("aoti", marks=pytest.mark.timeout(900))
+
+
+@pytest.fixture(autouse=True)
+def swept(request: pytest.FixtureRequest) -> Iterator[None]:
+    """coremltools leaves temporary folders to the garbage collector, which says so in whatever test runs then."""
+    yield
+    if "coremltools" in sys.modules and re.search("core_?ml", request.node.name):
+        gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +248,6 @@ def computes(monkeypatch: pytest.MonkeyPatch, more: Callable[[Tensor], Tensor]) 
     monkeypatch.setattr(hubft_toy.Small, "forward", forward)
 
 
-@FORGETFUL
 @pytest.mark.parametrize("name", [there("onnx"), there("openvino"), there("executorch"), there("coreml")])
 @pytest.mark.parametrize("operation", ["linalg_svd", "linalg_qr"])
 def test_every_format_names_the_operation_that_it_does_not_know(
@@ -248,11 +256,9 @@ def test_every_format_names_the_operation_that_it_does_not_know(
     computes(monkeypatch, lambda images: getattr(torch.linalg, operation[7:])(images.mean(1)[:, :3, :3])[1])
     with pytest.raises(Unconvertible, match=rf"the operation [\w.:]*{operation}[\w.:]* cannot be written"):
         export.export(package, asked(name, tmp_path))
-    gc.collect()
     assert not list(tmp_path.iterdir())
 
 
-@FORGETFUL
 @pytest.mark.parametrize("name", [*FORMATS, there("coreml")])
 def test_a_branch_that_a_value_decides_is_refused_with_its_line(
     name: str, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -267,11 +273,9 @@ def test_a_branch_that_a_value_decides_is_refused_with_its_line(
         Unconvertible, match=r"line \d+ of test_formats.py cannot be followed, `return real\(self, imag"
     ):
         export.export(package, asked(name, tmp_path))
-    gc.collect()
     assert not list(tmp_path.iterdir())
 
 
-@FORGETFUL
 @pytest.mark.parametrize("name", [*FORMATS, there("coreml")])
 def test_a_disk_that_is_full_inside_a_library_is_told_as_such(name: str, package: Path, tmp_path: Path) -> None:
     """A limit of the process stands for the disk."""
