@@ -181,7 +181,7 @@ import gc, os, sys
 from pathlib import Path
 from hubft.deploy.export import formats, running
 form = formats.named("pt2")
-type(form).python = property(lambda self: sys.executable + "3" * (not sys.executable.endswith("3")))
+type(form).python = property(lambda self: os.path.join(os.path.dirname(sys.executable), ".", "python3"))
 run = running.here(form, Path({str(made.path)!r}))
 import numpy
 print(run(numpy.zeros((1, 3, 32, 32), numpy.float32))[0].shape, type(run).__name__)
