@@ -212,6 +212,11 @@ class Job:
     def name(self) -> str:
         return Reference.parse(self.reference).name
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Names of the packages that the job builds on: of that which it starts from, and of its teacher."""
+        return (*((self.name,) if self.family == PACKAGE else ()), *filter(None, (self.teaching.teacher,)))
+
     def with_outputs(self, outputs: int) -> Job:
         """Return the job for a head of that many outputs."""
         return dataclasses.replace(self, head=dataclasses.replace(self.head, outputs=outputs))

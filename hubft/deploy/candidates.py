@@ -15,6 +15,7 @@ from hubft.base.errors import HubftError, JobError, Option, suggest
 from hubft.compress import table
 from hubft.deploy.export import asked, export, formats, opening
 from hubft.deploy.export.asked import Asked
+from hubft.deploy.export.proof import Judge
 from hubft.families import plugins
 from hubft.share import load
 from hubft.share.opened import Opened
@@ -149,6 +150,8 @@ class Maker:
     """For the lines of what is trained, and of what is refused on the way."""
     packages: dict[str, str] = field(default_factory=dict)
     """Methods -> the package that was made by them: once, however many candidates go on from it."""
+    judges: dict[str, Judge | None] = field(default_factory=dict)
+    """Package -> what its exports are judged by: asked once, however many there are."""
 
     def make(self, one: Candidate) -> Made:
         """Return a candidate that is there now; what cannot be made has the reason."""
@@ -158,7 +161,7 @@ class Maker:
             source = self._compressed(one.methods)
             if one.format:
                 form = _export(one, self.folder, self.data, self.max_drop)
-                path = export.export(source, form, self.trust, self.console).path
+                path = export.export(source, form, self.trust, self.console, self._judge(source, form)).path
                 return Made(one.name, path, opening.opened(path, trust=True))
             return Made(one.name, Path(source), load.opened(load.package(source), self.trust))
         except HubftError as error:
@@ -174,6 +177,11 @@ class Maker:
             run = engine.compress(self.source, self.data, how, folder, self.console, trust=self.trust).run
             self.packages[how] = str(run.package)
         return self.packages[how]
+
+    def _judge(self, source: str, asked: Asked) -> Judge | None:
+        if source not in self.judges:
+            self.judges[source] = export.judging(load.opened(load.package(source), self.trust), asked)
+        return self.judges[source]
 
 
 def _label(text: str) -> str:

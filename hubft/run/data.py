@@ -19,7 +19,7 @@ from hubft.data import folder, listing, reading
 from hubft.data.rows import Row, Rows, Source
 from hubft.data.source import Folder
 from hubft.data.split import split
-from hubft.job import PACKAGE, Columns, Job, Labels
+from hubft.job import Columns, Job, Labels
 from hubft.modality import Sample
 from hubft.tasks import kinds, naming, settle
 from hubft.tasks.task import Column, Task
@@ -152,7 +152,7 @@ def _require_known(title: str, names: Iterable[str], task: Task) -> None:
 
 def _orders(job: Job) -> list[tuple[str, ...]]:
     """Return the orders of outputs of the packages that a job builds on."""
-    if job.family != PACKAGE and not job.teaching.teacher:
+    if not job.packages:
         return []
     from hubft.run import parent  # not at the top: it brings torch, and wrong data is told before
 

@@ -60,11 +60,8 @@ def of(job: Job) -> Parent | None:
 
 
 def orders(job: Job) -> list[tuple[str, ...]]:
-    """Return the names of the outputs of the packages that a job builds on, in their order: of that which it starts
-    from, and of its teacher."""
-    names = [job.name] if job.family == PACKAGE else []
-    names += [str(job.teaching.teacher)] if job.teaching.teacher else []
-    return [named(name).manifest.task.names for name in names]
+    """Return the names of the outputs of the packages that a job builds on, in their order."""
+    return [named(name).manifest.task.names for name in job.packages]
 
 
 def named(name: str) -> Parent:

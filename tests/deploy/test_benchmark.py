@@ -13,6 +13,7 @@ from PIL import Image
 from hubft import engine
 from hubft.deploy import benchmark
 from hubft.deploy.benchmark import PICTURE, TABLE, Asked
+from hubft.deploy.export import samples
 from hubft.run.folder import Run
 from hubft.share import inference, load
 
@@ -88,6 +89,17 @@ def test_a_package_is_compressed_once_for_all_that_goes_on_from_it(
     found = benchmark.compare(str(package), str(images), Asked(("int8+onnx", "int8"), seconds=0.1))
     assert made == ["int8"]
     assert [row.failure[:30] for row in found.rows[1:]] == [""] * 2
+
+
+def test_the_images_are_read_and_the_package_asked_once_for_all_exports(
+    package: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    real = samples.read
+    monkeypatch.setattr(samples, "read", lambda *its: read.append(its[1]) or real(*its))
+    found = benchmark.compare(str(package), str(images), Asked(("onnx", "onnx:int8"), max_drop=100, seconds=0.1))
+    assert [row.failure for row in found.rows] == [""] * 3
+    assert read == [str(images)] * 2  # for the table, and for the exports
 
 
 def test_files_are_compared_with_files_and_packages(hubft: Hubft, package: Path, images: Path, tmp_path: Path) -> None:

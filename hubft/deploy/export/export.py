@@ -19,9 +19,9 @@ from hubft.deploy.export.asked import Asked
 from hubft.deploy.export.exportable import About, Exportable
 from hubft.deploy.export.formats import Format
 from hubft.deploy.export.proof import Judge, Proof
-from hubft.deploy.export.samples import Samples
 from hubft.publish import lines
 from hubft.share import load
+from hubft.share.opened import Opened
 
 SELFTEST = ".selftest.safetensors"  # behind the name of a file
 BESIDE = 2**20  # bytes that a file may have beside its weights: graph, texts, self-test
@@ -53,10 +53,25 @@ class Exported:
         yield f"try      {lines.predict(str(self.path), 'IMAGE', formats.named(self.about.format).code)}"
 
 
-def export(source: str | Path, asked: Asked, trust: bool = False, console: Console | None = None) -> Exported:
+def judging(opened: Opened, asked: Asked) -> Judge | None:
+    """Return what files of a package's model are judged by, where there are images: its own answers for them."""
+    if not asked.data:
+        return None
+    found = samples.read(opened.manifest, asked.data, asked.with_preprocess, asked.max_drop)
+    return Judge(found, *found.told(opened))
+
+
+def export(
+    source: str | Path,
+    asked: Asked,
+    trust: bool = False,
+    console: Console | None = None,
+    judge: Judge | None = None,
+) -> Exported:
     """Return a package's model as a file of another runtime, proved before it was put in place.
 
     :param source: of a package, as `share.load.load` takes it.
+    :param judge: as `judging` gives it, where it is known already.
     :raises JobError: an unknown format, a precision that it has not, a library that is not installed.
     :raises ExportError: the format cannot hold this model, or no file of it is as good as it must be.
     """
@@ -64,11 +79,8 @@ def export(source: str | Path, asked: Asked, trust: bool = False, console: Conso
     package = opening.package(source)
     path = _target(form, asked, package.folder)
     opened = load.opened(package, trust)
-    found = None
-    if asked.data:
-        found = samples.read(opened.manifest, asked.data, asked.with_preprocess, asked.max_drop)
+    judge = judge or judging(opened, asked)
     it = exportable.of(opened, asked.with_preprocess)
-    judge = Judge(found, *found.told(opened)) if found else None
     refused: list[tuple[str, ExportError]] = []
     ways = form.ways(it, asked.precision)
     for way in ways:
@@ -76,7 +88,7 @@ def export(source: str | Path, asked: Asked, trust: bool = False, console: Conso
             with writing(path, "nothing was written; make room, or name another --output"), beside(path) as folder:
                 new = folder / path.name
                 with _full(folder, it.size):
-                    about, proved = _made(it, form, new, way, asked, judge, found)
+                    about, proved = _made(it, form, new, way, asked, judge)
                 _put(form, new, path)
             tried = tuple(f"{other}: {error}" for other, error in refused)
             return Exported(path, about, proved, tried, (*form.notes(it, path), *_widened(it), *_cures(proved)))
@@ -137,11 +149,9 @@ def _full(folder: Path, size: int) -> Iterator[None]:
         raise
 
 
-def _made(
-    it: Exportable, form: Format, new: Path, way: str, asked: Asked, judge: Judge | None, found: Samples | None
-) -> tuple[About, Proof]:
+def _made(it: Exportable, form: Format, new: Path, way: str, asked: Asked, judge: Judge | None) -> tuple[About, Proof]:
     """Write a file and prove it; return what it states and what was found."""
-    form.write(it, new, way, found if asked.precision == "int8" else None)
+    form.write(it, new, way, judge.samples if judge and asked.precision == "int8" else None)
     texts = running.metadata(form, new)
     _, about = opening.parsed(new, texts)
     if lost := it.metadata(about).items() - texts.items():
