@@ -31,7 +31,8 @@ Hubft = Callable[..., Ran]
 def exit_code(*arguments: object) -> object:
     """Return the exit code of a command that runs in this process."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # main sets it where it is not set
+        for name, value in (("OMP_WAIT_POLICY", "PASSIVE"), ("ORT_DISABLE_TELEMETRY", "1")):
+            patch.setenv(name, value)  # main sets it where it is not set
         patch.setattr(sys, "argv", ["hubft", *map(str, arguments)])
         main.main()
     return ended.value.code

@@ -1,11 +1,12 @@
 """What every test shares: no network, one thread, and the family `toy`, also in processes that a test starts."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from environments import announced
+from environments import installed
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read at the import of huggingface_hub, so before any test module
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -46,9 +47,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def toy_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder on the path in which the family `toy` is installed, as pip would leave it."""
     site = tmp_path_factory.mktemp("site")
-    (site / "hubft_toy.py").symlink_to(HERE / "toy_family.py")
-    announced(site, "hubft-toy", "toy = hubft_toy\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(site)
-        patch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
+    with installed(site, "toy", HERE / "toy_family.py"):
         yield site
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[subprocess.Popen[str]]:
+    """The process that makes the processes of a `terminal.Terminal`."""
+    from terminal import commands  # not at the top: few tests need it
+
+    with commands() as process:
+        yield process

@@ -7,7 +7,11 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 
 class Environment:
@@ -42,6 +46,17 @@ class Environment:
 
     def hubft(self, *arguments: object, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
         return self.run("-m", "hubft", *arguments, cwd=cwd, **environ)
+
+
+@contextmanager
+def installed(site: Path, family: str, source: Path) -> Iterator[None]:
+    """Have a family of one module on the path, here and in processes that are begun here, as pip would leave it."""
+    (site / f"hubft_{family}.py").symlink_to(source)
+    announced(site, f"hubft-{family}", f"{family} = hubft_{family}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(site)
+        patch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
+        yield
 
 
 def announced(site: Path, distribution: str, entry_points: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pictures
 import pytest
 import torch
-from environments import announced
+from environments import installed
 from runs import Heard, job
 from torch import nn
 
@@ -23,13 +23,10 @@ from hubft.testing import check_family
 
 @pytest.fixture(autouse=True)
 def site(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    folder = tmp_path_factory.mktemp("keyed")
     here = Path(__file__).parent
-    (folder / "hubft_keyed.py").symlink_to(here / "keyed_family.py")
-    announced(folder, "hubft-keyed", "keyed = hubft_keyed\n")
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(folder), str(here))), prepend=os.pathsep)
-    yield
+    monkeypatch.setenv("PYTHONPATH", str(here), prepend=os.pathsep)
+    with installed(tmp_path_factory.mktemp("keyed"), "keyed", here / "keyed_family.py"):
+        yield
 
 
 @pytest.mark.parametrize("recipe", [{"train": "head", "views": 2, "epochs": 3}, {"train": "all", "accumulate": 2}])

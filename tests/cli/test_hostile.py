@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from huggingface_hub import ModelCard
 from loopback.hub import Hub, serving
 from markdown_it import MarkdownIt
 from PIL import Image
-from terminal import TOKEN, Terminal, commands
+from terminal import TOKEN, Terminal
 
 from hubft import Base, Job
 from hubft.base.display import visible
@@ -280,12 +279,6 @@ def test_a_command_that_holds_a_stranger_s_reference_is_quoted(tmp_path: Path) -
     )
     ran = in_folder(tmp_path, "show", "p", "--train", "match:zzz")
     assert ran.code == 2 and f"`hubft show '{evil}'` lists the stages" in ran.err
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Any]:
-    with commands() as process:
-        yield process
 
 
 def test_pushed_and_pulled(stranger: Stranger, tmp_path: Path, server: Any) -> None:

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import packages
 import pictures
 import pytest
 import torch
-from environments import announced
+from environments import installed
 from runs import job, killed
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -33,11 +32,7 @@ pytest.importorskip("torch_pruning", reason="the extra is not installed: pip ins
 @pytest.fixture(autouse=True, scope="module")
 def plain_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("plain")
-    (folder / "hubft_plain.py").symlink_to(Path(__file__).parents[1] / "plain_family.py")
-    announced(folder, "hubft-plain", "plain = hubft_plain\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+    with installed(folder, "plain", Path(__file__).parents[1] / "plain_family.py"):
         yield
 
 

@@ -1,7 +1,6 @@
 """int8 by torchao's kernels: packages of plain numbers that compute, where they are loaded, with the bits measured."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,7 +13,7 @@ import pytest
 import torch
 import torch._inductor.config
 from commands import Hubft
-from environments import announced
+from environments import installed
 from runs import heard, job
 from torch import nn
 
@@ -36,12 +35,9 @@ LAYERS = ["block.1", "block.3", "head"]
 @pytest.fixture(autouse=True, scope="module")
 def linear_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("linear")
-    for name, its in (("hubft_linear", "linear_family"), ("toy_family", "toy_family")):
-        (folder / f"{name}.py").symlink_to(Path(__file__).parents[1] / f"{its}.py")
-    announced(folder, "hubft-linear", "linear = hubft_linear\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+    here = Path(__file__).parents[1]
+    (folder / "toy_family.py").symlink_to(here / "toy_family.py")
+    with installed(folder, "linear", here / "linear_family.py"):
         yield
 
 

@@ -12,7 +12,7 @@ import pictures
 import pytest
 from loopback.hub import Hub, serving
 from safetensors.numpy import load
-from terminal import TOKEN, Terminal, commands
+from terminal import TOKEN, Terminal
 
 from hubft.deploy.export import formats
 from hubft.deploy.export.export import SELFTEST
@@ -41,12 +41,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[subprocess.Popen[str]]:
-    with commands() as process:
-        yield process
-
-
 @pytest.fixture
 def user(made: Path, tmp_path: Path, server: subprocess.Popen[str]) -> Iterator[Terminal]:
     with serving(Hub(token=TOKEN)) as hub:
@@ -62,7 +56,8 @@ def below(hub: Hub) -> set[str]:
 
 
 DOWNLOADED = """
-import json, sys
+import json, os, sys
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else it leaves a file among the temporary ones
 import numpy, onnxruntime
 from huggingface_hub import hf_hub_download
 file, beside = (hf_hub_download("me/toys", name) for name in ("onnx/model.onnx", sys.argv[1]))

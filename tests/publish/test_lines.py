@@ -26,7 +26,7 @@ from loopback.stranger import checkout, start
 from markdown_it import MarkdownIt
 from PIL import ExifTags, Image
 from safetensors.torch import load_file
-from terminal import TOKEN, Terminal, commands
+from terminal import TOKEN, Terminal
 from torch import Tensor
 
 from hubft import Job, Preprocess
@@ -262,12 +262,6 @@ def test_the_command_on_a_card_names_what_its_lines_find(world: World, server: A
             shares = world.wanted[name][file].softmax(1)[0].tolist()
             best = sorted(zip(shares, packages.CLASSES, strict=True), key=lambda one: -one[0])
             assert ran.out == f"image.jpg: {', '.join(f'{one} {share:.3f}' for share, one in best)}\n"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Any]:
-    with commands() as process:
-        yield process
 
 
 def terminal(world: World, server: Any) -> Terminal:

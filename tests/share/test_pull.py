@@ -10,17 +10,11 @@ from pathlib import Path
 import packages
 import pytest
 from loopback.hub import Fault, Hub, serving
-from terminal import TOKEN, Terminal, commands
+from terminal import TOKEN, Terminal
 
 from hubft.publish import lines, package
 
 WEIGHTS = "GET /me/toys/resolve/.*/model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[subprocess.Popen[str]]:
-    with commands() as process:
-        yield process
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import packages
 import pytest
 from loopback.hub import Fault, Hub, serving
-from terminal import TOKEN, Ran, Terminal, commands
+from terminal import TOKEN, Ran, Terminal
 
 from hubft import Base
 from hubft.publish import package
@@ -27,12 +27,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     packages.write(folder / "full" / "package", packages.toy_job())
     packages.write(folder / "delta" / "package", packages.toy_job(package="delta"))
     return folder
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[subprocess.Popen[str]]:
-    with commands() as process:
-        yield process
 
 
 @pytest.fixture
