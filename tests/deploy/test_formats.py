@@ -276,6 +276,34 @@ def test_a_branch_that_a_value_decides_is_refused_with_its_line(
     assert not list(tmp_path.iterdir())
 
 
+def turning(self: Any, images: Tensor) -> Tensor:
+    """As `forward` of the toy family's network, but that bright images are turned dark."""
+    if bool(images.amax() > 100.0):
+        images = -images
+    features = self.block(self.stem(images)).mean((2, 3))
+    return self.head(self.drop(features * self.taper))
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+def test_torchscript_has_both_sides_of_a_branch_in_what_it_can_read(
+    pixels: bool, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hubft_toy
+
+    turns = type("Turning", (hubft_toy.Small,), {"forward": turning})  # TorchScript remembers classes that it has read
+    monkeypatch.setattr(hubft_toy, "Small", turns)
+    made = export.export(package, asked("torchscript", tmp_path, with_preprocess=pixels))
+    model = load.load(package).eval()
+    run = running.here(formats.named("torchscript"), made.path)
+    if pixels:
+        assert len(run(load_file(str(made.path) + SELFTEST)["inputs"])) == 2
+        return
+    for images in (torch.rand(2, 3, 32, 32), 200 * torch.rand(2, 3, 32, 32)):
+        with torch.no_grad():
+            wanted = model(images)
+        assert torch.allclose(torch.from_numpy(run(images.numpy())[0]), wanted, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", [*FORMATS, there("coreml")])
 def test_a_disk_that_is_full_inside_a_library_is_told_as_such(name: str, package: Path, tmp_path: Path) -> None:
     """A limit of the process stands for the disk."""

@@ -1,13 +1,19 @@
-"""TorchScript, by tracing: for what still runs nothing else. PyTorch has deprecated it."""
+"""TorchScript: for what still runs nothing else. PyTorch has deprecated it.
+
+A model is traced. Where values decide a branch, of which a trace keeps one side, it is scripted, if TorchScript can
+read its Python.
+"""
 
 from __future__ import annotations
 
+import copy
 import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from hubft.base.errors import Unconvertible
 from hubft.deploy.export.formats import Format
 
 if TYPE_CHECKING:
@@ -34,14 +40,43 @@ class TorchScript(Format):
         with program.border(f"{it.manifest.job.reference} cannot be exported to {self.name}"), torch.no_grad():
             with warnings.catch_warnings(record=True) as doubts:
                 warnings.simplefilter("always", TracerWarning)
-                traced = torch.jit.trace(it.module, it.examples[:2])
-            if doubts:  # a trace keeps the branch that was taken; torch.export refuses one that values decide
-                program.exported(it)
+                traced: Any = torch.jit.trace(it.module, it.examples[:2])
+            if doubts:
+                traced = _followed(it, traced)
             sizes = list(it.examples.shape[1:])
             checked = guarded.Pixels(traced, sizes) if it.pixels else guarded.Plain(traced, sizes)
             made = io.BytesIO()  # on a full disk PyTorch's own writer ends the process
             torch.jit.save(torch.jit.script(checked), made, _extra_files=it.metadata(facts))
             path.write_bytes(made.getbuffer())
+
+
+def _followed(it: Exportable, traced: Any) -> Any:
+    """Return a trace, if no value decides a branch, as torch.export tells; else one around the model's script.
+
+    :raises ExportError: a value does, and TorchScript cannot read the model's Python.
+    """
+    from hubft.deploy.export import program
+
+    try:
+        program.exported(it)
+    except Unconvertible as error:
+        try:
+            return _scripted(it)
+        except Exception:  # it reads a part of Python alone
+            raise error from None
+    return traced
+
+
+def _scripted(it: Exportable) -> Any:
+    import torch
+
+    from hubft.deploy.export import exportable
+
+    module = copy.deepcopy(it.module)
+    plain = next(one for one in module.modules() if isinstance(one, exportable.Plain))
+    vars(plain.model).pop("preprocess", None)  # of `share.load.describe`: a module, and none of the model
+    plain.model = torch.jit.script(plain.model)
+    return torch.jit.trace(module, it.examples[:2])
 
 
 FORMAT = TorchScript()
