@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from hubft.inputs import Images
+from hubft import inputs as kinds
+from hubft.inputs import Images, Inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from hubft.job import Head
 
 PROJECT = "hubft"
-API = (1, 3)
+API = (1, 4)
 """Of the hooks, major and minor: a new argument or field raises the minor, a removed one the major."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -57,6 +58,10 @@ class Declared:
     """Whether loading a model runs code that is neither the family's nor its library's."""
     methods: dict[str, float] = field(default_factory=dict)
     """Its own methods of `compress`: how far logits may move, as a share of the largest."""
+    takes: str = "images"
+    """Kind of inputs of its models (`hubft.modality`): what the data must hold, known before a model is loaded."""
+    libraries: tuple[str, ...] = ()
+    """Distributions beside its own that a result depends on: a package states their versions."""
     expected_failures: dict[str, str] = field(default_factory=dict)
     """Checks of the contract that it fails, each with the reason."""
 
@@ -81,6 +86,9 @@ class Base:
     """Where `reference` is a package: what that was fine-tuned from, and so on down to the pretrained model."""
     sha256: str = ""
     """Digest over all tensors (`hubft.base.digest.of_state`); filled in by the core."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """What the family builds the architecture by, JSON types, where the name in `reference` does not say it: of a
+    folder, or of a repository that anyone may change. The hook `load` gets it back, from a package too."""
 
     @property
     def architecture(self) -> str:
@@ -98,30 +106,38 @@ class Loaded:
     """A model with what the core must know of it."""
 
     model: nn.Module
-    """The plain class of its own library, never a wrapper; by `forward` it takes `[batch, 3, height, width]` float32
-    and gives `[batch, outputs]`."""
+    """The plain class of its own library, never a wrapper; by `forward` it takes what `inputs` says, of images
+    `[batch, 3, height, width]` float32, and gives `[batch, outputs]`."""
     head: str
     """Dotted name of the module that turns features into outputs; an nn.Identity where the model gives features."""
     stages: Mapping[str, tuple[str, ...]]
     """The model's blocks from input to output: stage name -> dotted prefixes of its modules or parameters.
     Together they cover every parameter exactly once; the last stage is the head and nothing else, and has no
     parameter yet where the model gives features."""
-    preprocess: Images
+    preprocess: Inputs
     """What it takes; `inputs` is the same."""
     base: Base
     config: Mapping[str, Any] = field(default_factory=dict)
     """What the library of the family reads as `config.json` of a Hub repository, so that it loads the package
-    without hubft; JSON types. Empty where it has no such format, or could not build this head. Where the key
-    `label_names` is there, the core puts the names of the classes in."""
+    without hubft; JSON types. Empty where it has no such format, or could not build this head. Where one of the keys
+    `label_names`, `id2label`, `label2id` and `problem_type` is there, the core puts in what the task says."""
     forward: Forward = call
     """The one way in which the core calls the model, `forward(model, inputs)`: in training, evaluation, self-test and
     prediction. For a model that takes its inputs by keyword, or gives more than the outputs. It must find all it needs
     in its two arguments: `model` may be a copy, compiled, or compressed."""
 
     @property
-    def inputs(self) -> Images:
+    def inputs(self) -> Inputs:
         """What the model takes, as its modality reads it (`hubft.modality`)."""
         return self.preprocess
+
+    @property
+    def images(self) -> Images:
+        """The same, of a model of images.
+
+        :raises FamilyError: it takes something else.
+        """
+        return kinds.images(self.preprocess)
 
 
 @dataclass(frozen=True)
@@ -137,12 +153,13 @@ class Compressed:
 
 
 @hookspec(firstresult=True)
-def load(name: str, pretrained: bool) -> Loaded:  # type: ignore[empty-body]
+def load(name: str, pretrained: bool, config: Mapping[str, Any]) -> Loaded:  # type: ignore[empty-body]
     """Return the model called `name` with its original head.
 
     :param name: all after the first colon of the reference; its meaning is the family's.
     :param pretrained: with the published weights, or only the architecture (parameters may then lie on
         the meta device: do not read or write their values). Both give the same names and shapes.
+    :param config: `Base.config` of the package whose architecture is built, anyone's; empty where there is none.
     :raises hubft.HubftError: unknown name, weights that cannot be had.
 
     The core has no default: this is the one hook that every family writes.

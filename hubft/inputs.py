@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from types import MappingProxyType
+from typing import ClassVar, Protocol, Self
 
-from hubft.base.errors import FamilyError
+from hubft.base.errors import FamilyError, JobError, Option
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 CROPS = ("center", "squash", "border")
+
+
+class Inputs(Protocol):
+    """What a model takes, whatever its kind: a frozen dataclass of plain data."""
+
+    kind: ClassVar[str]
+    FILES: ClassVar[Mapping[str, str]]
+    """Fields that hold the text of a file -> what the file is called in a package; the manifest states the name."""
+
+    @property
+    def side(self) -> int:
+        """What `--size` would have to say for it."""
+
+    def at_size(self, size: int) -> Self:
+        """Return the same at another `--size`.
+
+        :raises JobError: the model cannot take it.
+        """
 
 
 @dataclass(frozen=True)
@@ -20,6 +40,7 @@ class Images:
     """
 
     kind: ClassVar[str] = "images"
+    FILES: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     size: tuple[int, int]
     """Height and width of the model's input, pixels."""
@@ -57,6 +78,10 @@ class Images:
         """Return what it is for a message: `images of 224 x 224`."""
         return f"images of {self.size[0]} x {self.size[1]}"
 
+    @property
+    def side(self) -> int:
+        return self.size[0]
+
     def at_size(self, size: int) -> Images:
         """Return the preprocessing for a square input of `size` pixels, the share that is cropped away kept."""
         scale, old = size / min(self.size), self.resize
@@ -65,3 +90,50 @@ class Images:
 
 
 Preprocess = Images  # by the name that it had in version 1.1 of the hooks
+
+
+@dataclass(frozen=True)
+class Text:
+    """How a text becomes inputs, as plain data: `input_ids` and `attention_mask`, int64 `[batch, tokens]` each.
+
+    A text is tokenised with the special tokens of its tokenizer, cut at `length`, and filled up behind its end to the
+    longest of its batch.
+    """
+
+    kind: ClassVar[str] = "text"
+    FILES: ClassVar[Mapping[str, str]] = MappingProxyType({"tokenizer": "tokenizer.json"})
+
+    tokenizer: str
+    """Text of a tokenizer.json, in the format of the library `tokenizers`."""
+    length: int
+    """Tokens of an input at most, special ones among them."""
+    padding: int = 0
+    """Number of the token that fills up."""
+
+    def __post_init__(self) -> None:
+        for what, value, least in (("length", self.length, 1), ("padding", self.padding, 0)):
+            if type(value) is not int or not least <= value < 2**31:
+                raise FamilyError(f"text: {what} {value!r} must be a whole number from {least} on")
+
+    def __str__(self) -> str:
+        """Return what it is for a message: `texts of 128 tokens at most`."""
+        return f"texts of {self.length:,} tokens at most"
+
+    @property
+    def side(self) -> int:
+        return self.length
+
+    def at_size(self, size: int) -> Text:
+        if size > self.length:
+            raise JobError(Option("size"), f" {size}: the model takes {self}")
+        return replace(self, length=size)
+
+
+def images(inputs: Inputs) -> Images:
+    """Return what a model takes, for what is made for images alone.
+
+    :raises FamilyError: it takes something else.
+    """
+    if not isinstance(inputs, Images):
+        raise FamilyError(f"this is for models of images, and this one takes {inputs}")
+    return inputs

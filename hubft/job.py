@@ -72,7 +72,7 @@ class Columns:
     """Which columns of a table hold what."""
 
     input: str = ""
-    """Column with the paths of the images, or their bytes; found, where one column alone holds such."""
+    """Column with the paths of the images or their bytes, or with the texts; found, where one alone holds such."""
     target: tuple[str, ...] = ()
     """Column with the labels, or several; found, where one column alone is called as such."""
     split: str = ""
@@ -175,7 +175,7 @@ class Job:
     compute: Compute = field(default_factory=Compute)
     teaching: Teaching = field(default_factory=Teaching)
     size: int = 0
-    """Side of the model's input, 8 pixels or more; 0 is the model's own."""
+    """Side of the model's input, 8 pixels or more, or tokens of a text; 0: the model's own, or as texts need."""
     holdout: float = 0.2
     """Share of each class held out for evaluation where DATA has no val/."""
     white: int = 0
@@ -241,13 +241,16 @@ class Job:
         return dataclasses.replace(self, reference=reference, data=data, labels=labels, teaching=teaching, output="")
 
 
-def unplaced(reference: str) -> str:
-    """Return a reference to a package of this machine by the name of its folder alone; any other as it is."""
+def unplaced(reference: str, of: str = PACKAGE) -> str:
+    """Return a reference to a package of this machine by the name of its folder alone; any other as it is.
+
+    :param of: a family more whose models may lie in folders, where nobody needs the folder any more.
+    """
     family, _, name = reference.partition(":")
     folder = Path(name)
-    if family != PACKAGE or not folder.is_absolute():
+    if family not in (PACKAGE, of) or not folder.is_absolute():
         return reference
-    return f"{PACKAGE}:{_named(folder.parent if folder.name == 'package' else folder, 'local')}"
+    return f"{family}:{_named(folder.parent if folder.name == 'package' else folder, 'local')}"
 
 
 def _named(path: Path, otherwise: str) -> str:

@@ -12,9 +12,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from hubft.base.errors import FamilyError
+from hubft.data.asked import Asked
 from hubft.data.rows import Row, Source
 from hubft.data.split import Content
-from hubft.inputs import Images
+from hubft.inputs import Inputs
 from hubft.job import Job
 from hubft.tasks.task import Task
 
@@ -50,7 +52,7 @@ class Views(Protocol):
 
     task: Task
     samples: Sequence[Any]
-    inputs: Images
+    inputs: Inputs
 
     def __getitem__(self, index: tuple[int, int]) -> tuple[Any, Any]: ...
 
@@ -71,8 +73,29 @@ class Modality(Protocol):
     """What the core asks of a kind of inputs. Its torch is imported when something is computed."""
 
     kind: ClassVar[str]
+    takes: ClassVar[type[Inputs]]
+    """What a model of this kind takes, as plain data."""
+    word: ClassVar[str]
+    """What a sample is called, one of them, in messages and in a self-test: `image`."""
+    one: ClassVar[str]
+    """The same with its article."""
+    equal: ClassVar[str]
+    """What equal samples have in common, in messages: `pixels`."""
 
     # ---- data; without torch ----
+
+    def settled(self, job: Job) -> Job:
+        """Return a job with nothing left to choose in what there is no choice in, for these inputs.
+
+        :raises JobError: it asks for what has no meaning for them.
+        """
+
+    def asked(self, given: str | Path | Iterable[str | Path], column: str) -> Asked:
+        """Return what a model is asked about, as it was named on the command line or in Python.
+
+        :param column: of tables, that with the inputs; found, where it is empty.
+        :raises DataError: there is nothing to be asked about.
+        """
 
     def examine(self, source: Source, rows: Sequence[Row], targets: Sequence[Any]) -> Sequence[Any]:
         """Return of each row its `Sample`, or as a text why it is none.
@@ -85,10 +108,10 @@ class Modality(Protocol):
 
     # ---- what the model takes ----
 
-    def fitted(self, inputs: Images, samples: Sequence[Any], job: Job) -> Images:
+    def fitted(self, inputs: Inputs, samples: Sequence[Any], job: Job) -> Inputs:
         """Return what a model takes, with what the job and the training samples say of it."""
 
-    def remarks(self, inputs: Images, samples: Sequence[Any]) -> Iterable[str]:
+    def remarks(self, training: Views) -> Iterable[str]:
         """Yield lines on how the training samples are taken."""
 
     def check(self, loaded: Loaded, job: Job) -> None:
@@ -97,7 +120,7 @@ class Modality(Protocol):
         :raises JobError: it cannot; names what it could use.
         """
 
-    def blank(self, inputs: Images, number: int) -> Any:
+    def blank(self, inputs: Inputs, number: int) -> Any:
         """Return so many inputs of zeros, as the model takes them."""
 
     # ---- batches ----
@@ -107,7 +130,7 @@ class Modality(Protocol):
         source: Source,
         task: Task,
         samples: Sequence[Any],
-        inputs: Images,
+        inputs: Inputs,
         recipe: Recipe | None = None,
         scratch: Scratch | None = None,
     ) -> Views:
@@ -117,10 +140,14 @@ class Modality(Protocol):
         :param scratch: where they are kept once they are read; without one, each is read every time.
         """
 
-    def ready(self, inputs: Images, runtime: Runtime) -> Callable[[Any], Any]:
+    def ready(self, inputs: Inputs, runtime: Runtime) -> Callable[[Any], Any]:
         """Return what makes a collated batch of views the model's inputs, on its device."""
 
-    def conversion(self, given: Images, wanted: Images) -> Callable[[Any], Any]:
+    def other(self, batch: Any, inputs: Inputs) -> Any:
+        """Return a batch on the device, as `ready` made it, in another form in which the same samples may come: of
+        other shapes, as other neighbours would give it. None where there is no other."""
+
+    def conversion(self, given: Inputs, wanted: Inputs) -> Callable[[Any], Any]:
         """Return what makes of the inputs of one model those of another: the same pictures, as that takes them.
 
         :raises JobError: that cannot be.
@@ -131,34 +158,53 @@ class Modality(Protocol):
 
     # ---- packages ----
 
-    def examples(self, inputs: Images) -> Mapping[str, Tensor]:
+    def examples(self, inputs: Inputs) -> Mapping[str, Tensor]:
         """Return a few inputs that are drawn, not anybody's data, by name: what a self-test stores."""
 
     def is_example(self, dtype: Any, shape: tuple[int, ...]) -> bool:
         """Tell whether a tensor of a stored self-test may be an example."""
 
-    def of_example(self, inputs: Images, example: Tensor) -> Any:
+    def of_example(self, inputs: Inputs, example: Tensor) -> Any:
         """Return an example as the model's input, a batch of one."""
 
-    def reader(self, inputs: Images) -> Callable[[Path | BytesIO], Any]:
+    def reader(self, inputs: Inputs) -> Callable[[Path | BytesIO], Any]:
         """Return what makes of a file the model's input, without the dimension of the batch.
 
         It raises DataError where the file is no such input.
         """
 
-    def transform(self, inputs: Images) -> Callable[[Any], Any] | nn.Module:
+    def together(self, its: Sequence[Any], inputs: Inputs) -> Any:
+        """Return inputs, as `reader` makes them, as a batch."""
+
+    def transform(self, inputs: Inputs) -> Callable[[Any], Any] | nn.Module:
         """Return what a loaded model carries as `preprocess`: of library classes alone, to be pickled."""
 
-    def lines(self, inputs: Images) -> Iterator[str]:
-        """Yield the lines of Python by which a card makes `image` of a file."""
+    # ---- cards ----
+
+    example: ClassVar[str]
+    """What a card's command asks about."""
+    dataset: ClassVar[str]
+    """By what type the Hugging Face Hub knows data of this kind, whatever it lies in."""
+    becomes: ClassVar[str]
+    """The sentence in front of `lines`."""
+    call: ClassVar[tuple[str, ...]]
+    """Lines of Python that make `logits`, with `model` as hubft loads it, behind `lines`."""
+
+    def lines(self, inputs: Inputs) -> Iterator[str]:
+        """Yield the lines of Python by which a card makes of a sample what `call` takes."""
 
 
 def named(kind: str) -> Modality:
-    """Return the modality of a kind of inputs."""
+    """Return the modality of a kind of inputs.
+
+    :raises FamilyError: there is no such kind.
+    """
+    if kind not in KINDS:
+        raise FamilyError(f"there is no kind of inputs {kind!r}: known are {', '.join(KINDS)}")
     found: Modality = importlib.import_module(KINDS[kind]).MODALITY
     return found
 
 
-def of(inputs: Images) -> Modality:
+def of(inputs: Inputs) -> Modality:
     """Return the modality of what a model takes."""
     return named(inputs.kind)

@@ -69,11 +69,11 @@ def adapt_head(loaded: Loaded, head: Head) -> Loaded:
     if not any(parameter.is_meta for parameter in loaded.model.parameters()):  # it is to be trained
         layers = [heads.last(loaded.model, name) for name in names]
         try:
-            if not heads.run(loaded.model, loaded.preprocess.size).made_by(layers):
+            if not heads.run(loaded.model, loaded.images.size).made_by(layers):
                 raise FamilyError("something changes what the new head gives")
-            heads.in_training(loaded.model, loaded.preprocess.size, layers, getattr(loaded.model, STEP, [""])[0])
+            heads.in_training(loaded.model, loaded.images.size, layers, getattr(loaded.model, STEP, [""])[0])
         except Exception as error:  # anyone's code
-            how = f"with a head of {head.outputs} outputs on images of {' x '.join(map(str, loaded.preprocess.size))}"
+            how = f"with a head of {head.outputs} outputs on images of {' x '.join(map(str, loaded.images.size))}"
             reason = error if isinstance(error, HubftError) else entries.why(error)
             raise FamilyError(f"{loaded.base.reference} fails {how}: {reason}") from error
     return loaded
@@ -156,7 +156,7 @@ def _differs(made: Loaded, name: str) -> str:
             return f"its {what} is {one} with them, and {two} without"
     other.update(state)
     bare.model.load_state_dict(other, assign=True)
-    size = made.preprocess.size
+    size = made.images.size
     one, two = (heads.run(model, size).outputs for model in (made.model, bare.model))
     if isinstance(one, Tensor) and not heads.same(one, two):
         return "filled with the same weights, it gives other outputs"

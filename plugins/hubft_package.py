@@ -35,7 +35,7 @@ def load(name: str, pretrained: bool) -> Loaded:
     """Return the model of a package, every file verified. Whether foreign code may run is asked by the core."""
     found = parent.named(name)
     job = found.manifest.built
-    loaded = build(plugins.manager(job.family), job, pretrained=False)
+    loaded = build(plugins.manager(job.family), job, False, found.manifest.base.config)
     loaded = structure.build(loaded, found.manifest.structure)
     if pretrained:
         loaded.model.load_state_dict(plain(hub.package(name), trust=True).model.state_dict())
@@ -50,8 +50,8 @@ def adapt_head(loaded: Loaded, head: Head) -> Loaded:
     """
     job = Job(loaded.base.architecture, "none", head=head)
     pm = plugins.manager(job.family)
-    size = loaded.preprocess.size[0]
-    original = load_base(pm, replace(job, size=size), pretrained=False)
+    size = loaded.inputs.side
+    original = load_base(pm, replace(job, size=size), False, loaded.base.config)
     original = structure.build(original, parent.named(loaded.base.reference.partition(":")[2]).manifest.structure)
     state, known = original.model.state_dict(), loaded.model.state_dict()
     last = original.stages[list(original.stages)[-1]]

@@ -94,7 +94,7 @@ def adapt_head(loaded: Loaded, head: Head) -> Loaded | None:
             model.set_submodule(name, defaults.linear(old.in_features, head))
     model.num_classes = head.outputs
     plain = not head.hidden and not head.dropout  # timm builds one layer a head
-    return replace(loaded, config=_hub_config(model, loaded.preprocess) if plain else {})
+    return replace(loaded, config=_hub_config(model, loaded.images) if plain else {})
 
 
 def _headed(loaded: Loaded, head: Head) -> Loaded:
@@ -114,7 +114,7 @@ def _headed(loaded: Loaded, head: Head) -> Loaded:
     model.num_classes = head.outputs
     adapted = replace(loaded, head=name, stages=_stages(model, [name]))  # a pooling with parameters may be gone
     plain = pool is None and not head.hidden and not head.dropout
-    config = _hub_config(model, loaded.preprocess) if plain else {}
+    config = _hub_config(model, loaded.images) if plain else {}
     return replace(adapted, config=config if plain and _builds(config, adapted) else {})
 
 
@@ -125,7 +125,7 @@ def _builds(config: Mapping[str, Any], loaded: Loaded) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps({**config, "label_names": []}), encoding="utf-8")
         other = unfilled(lambda: replace(loaded, model=timm.create_model(f"local-dir:{folder}"))).model
-    state, size = loaded.model.state_dict(), loaded.preprocess.size
+    state, size = loaded.model.state_dict(), loaded.images.size
     if {n: t.shape for n, t in state.items()} != {n: t.shape for n, t in other.state_dict().items()}:
         return False
     other.load_state_dict(state, assign=True)

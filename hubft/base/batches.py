@@ -33,6 +33,13 @@ def _counts(tree: Any) -> list[int]:
     return [number for part in _parts(tree) for number in _counts(part)]
 
 
+def shape_of(tree: Any) -> tuple[int, ...]:
+    """Return the sizes of its tensors without their samples, one after the other."""
+    if isinstance(tree, Tensor):
+        return tuple(tree.shape[1:])
+    return tuple(size for part in _parts(tree) for size in shape_of(part))
+
+
 def rows(tree: Any, start: int, stop: int) -> Any:
     """Return the samples from `start` to before `stop`; what is no tensor and no list stays as it is."""
     if isinstance(tree, Tensor):

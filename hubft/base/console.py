@@ -28,7 +28,7 @@ class Meter(Protocol):
         """Return the mean loss."""
 
     def rate(self) -> float:
-        """Return images a second."""
+        """Return samples a second."""
 
 
 class Output(RichConsole):
@@ -94,7 +94,7 @@ class Console:
         """
         self.say(
             f"epoch {line['epoch']}/{epochs}  loss {line['loss']:.4f}  val {line['val_loss']:.4f}  "
-            f"{score}  {line['images_per_second']:.0f} img/s"
+            f"{score}  {line['images_per_second']:.0f} samples/s"
         )
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
@@ -110,14 +110,14 @@ class Console:
 
 
 class Bar:
-    """Loss, images a second and the time that is left, while the run goes; nothing where no terminal is."""
+    """Loss, samples a second and the time that is left, while the run goes; nothing where no terminal is."""
 
     def __init__(self, console: RichConsole, steps: int, done: int) -> None:
         self.shown = console.is_terminal and not console.quiet
         self.progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
-            TextColumn("step {task.completed}/{task.total}  loss {task.fields[loss]}  {task.fields[rate]} images/s"),
+            TextColumn("step {task.completed}/{task.total}  loss {task.fields[loss]}  {task.fields[rate]} samples/s"),
             TimeRemainingColumn(),
             console=console,
             disable=not self.shown,

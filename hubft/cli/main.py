@@ -187,20 +187,22 @@ def go_on(
 
 
 def _conclude(result: Result, console: Console) -> None:
+    from hubft import modality
     from hubft.publish import lines
     from hubft.publish import package as packages
 
+    manifest = packages.read(result.run.package, verify=False).manifest
+    word = modality.of(manifest.inputs).word
     if result.uncompressed:
-        print_metrics(console, result.uncompressed, "before compression")
-    print_metrics(console, result.metrics, "as packaged")
+        print_metrics(console, result.uncompressed, "before compression", word)
+    print_metrics(console, result.metrics, "as packaged", word)
     if result.test:
-        print_metrics(console, result.test, "the same on the test part, measured once")
+        print_metrics(console, result.test, "the same on the test part, measured once", word)
     if result.beside:
         print_beside(console, result.metrics, result.beside)
     console.say(f"report   {result.run.report}")
     console.say(f"package  {result.run.package}")
-    foreign = lines.foreign(packages.read(result.run.package, verify=False).manifest)
-    console.say(f"try      {lines.predict(str(result.run.folder), 'IMAGE', foreign)}")
+    console.say(f"try      {lines.predict(str(result.run.folder), word.upper(), lines.foreign(manifest))}")
 
 
 @app.command

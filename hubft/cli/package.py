@@ -60,7 +60,7 @@ def evaluate(
         task = found.manifest.task
         measured = inference.evaluate(found, data, console, columns)
         if file:
-            printing.write_outcomes(measured.outcomes, task, *file)
+            printing.write_outcomes(measured.outcomes, task, measured.word, *file)
     if as_json:
         printing.print_evaluation(console, task, measured)
     else:
@@ -69,7 +69,7 @@ def evaluate(
 
 def predict(
     package: str,
-    images: Annotated[list[Path], Parameter(negative=())],
+    inputs: Annotated[list[str], Parameter(negative=())],
     *,
     top: int | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
@@ -78,14 +78,14 @@ def predict(
     input: str = "",
     trust: Trust = False,
 ) -> None:
-    """Name what is in IMAGES; exit code 1 where some of them could not be read.
+    """Name what is in INPUTS, images or texts; exit code 1 where some of them could not be read.
 
     Parameters
     ----------
     package
         Folder of a run or of a package, owner/name[@revision] on the Hugging Face Hub, or a file of `export`.
-    images
-        Files, folders of them, and tables that name them.
+    inputs
+        Files of images, folders of them, tables that name them; for a model of text: texts in quotes, files, tables.
     top
         How many names to show for an image; if it is not given, three, and in JSON all.
     as_json
@@ -95,22 +95,23 @@ def predict(
     output
         New file, .csv or .jsonl, that gets the lines.
     input
-        Column of a table with the images; found, where one column alone holds such.
+        Column of a table with the images or texts; found, where one column alone holds such.
     """
-    from hubft.data import asked
+    from hubft import modality
+    from hubft.run import parent
 
     check(top is None or top >= 1, "top", top, "1 or more")
-    pictures = asked.pictures(images, input)  # what is wrong is told before seconds go into importing torch
+    asked = modality.named(parent.kind_of(package)).asked(inputs, input)  # told before seconds go into importing torch
     from hubft.deploy.export import opening
     from hubft.share import inference
 
-    console, number = Console(), len(pictures.inputs)
+    console, number = Console(), len(asked.inputs)
     with printing.answers_to(console, output, as_json, as_csv) as (form, write):
         found = opening.opened(package, trust)
-        answers = console.counted(inference.answers(found, pictures.inputs), number, "image")
-        failed = printing.print_answers(console, answers, found.manifest.task, form, top, pictures, write)
+        answers = console.counted(inference.answers(found, asked.inputs), number, asked.word)
+        failed = printing.print_answers(console, answers, found.manifest.task, form, top, asked, write)
     if failed:
-        raise Incomplete(f"{failed:,} of {number:,} images have no answer; the reason stands by each")
+        raise Incomplete(f"{failed:,} of {number:,} {asked.word}s have no answer; the reason stands by each")
 
 
 def show(source: str, *, train: str = Recipe.train, size: int = Job.size, trust: Trust = False) -> None:

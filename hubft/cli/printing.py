@@ -16,7 +16,7 @@ from hubft.base.files import new_file
 from hubft.tasks.metrics import number, title
 
 if TYPE_CHECKING:
-    from hubft.data.asked import Pictures
+    from hubft.data.asked import Asked
     from hubft.publish.package import Package
     from hubft.run.beside import Beside
     from hubft.share.inference import Answer, Evaluation, Outcome
@@ -46,7 +46,7 @@ def answers_to(console: Console, file: Path | None, as_json: bool, as_csv: bool)
 
 
 def print_answers(
-    console: Console, answers: Iterable[Answer], task: Task, form: str, top: int | None, pictures: Pictures,
+    console: Console, answers: Iterable[Answer], task: Task, form: str, top: int | None, asked: Asked,
     write: Write,
 ) -> int:  # fmt: skip
     """Print a line an image as it comes; in `text`, for people, errors on stderr. Return how many have no answer.
@@ -59,7 +59,7 @@ def print_answers(
     top = min(top or (every if form == "json" else TOP), every)
     heads = _heads(task, top) if form == "csv" else []
     if heads:
-        write(csv_line(["image", *heads, "error"]))
+        write(csv_line([asked.word, *heads, "error"]))
     for answer in answers:
         failed += bool(answer.error)
         if form == "text" and answer.error:
@@ -71,8 +71,8 @@ def print_answers(
             write(csv_line([answer.image, *(_cell(cells.get(head, "")) for head in heads), answer.error]))
         else:
             found = {"error": answer.error} if answer.error else task.shortened(answer.said, top)
-            write(json.dumps({"image": answer.image, **found}, allow_nan=False))
-    for note in pictures.notes:
+            write(json.dumps({asked.word: answer.image, **found}, allow_nan=False))
+    for note in asked.notes:
         console.warn(f"hubft: {note}")
     return failed
 
@@ -107,15 +107,15 @@ def lines_file(path: Path, option: str) -> Iterator[tuple[str, Write]]:
         yield forms[path.suffix.lower()], lambda line: file.write(f"{line}\n")
 
 
-def write_outcomes(outcomes: Iterable[Outcome], task: Task, form: str, write: Write) -> None:
-    """Write the file of `evaluate --predictions`: a line an image, with its label and what it was taken for."""
+def write_outcomes(outcomes: Iterable[Outcome], task: Task, word: str, form: str, write: Write) -> None:
+    """Write the file of `evaluate --predictions`: a line a sample, called `word`, with its label and verdict."""
     for place, one in enumerate(outcomes):
         found = task.verdict(one.true, one.said, one.error)
         if form == "json":
-            write(json.dumps(_finite({"image": one.image, **found}), allow_nan=False))
+            write(json.dumps(_finite({word: one.image, **found}), allow_nan=False))
             continue
         if not place:
-            write(csv_line(["image", *found]))
+            write(csv_line([word, *found]))
         write(csv_line([one.image, *map(_cell, found.values())]))
 
 
@@ -149,14 +149,14 @@ def print_measured(console: Console, package: str, task: Task, measured: Evaluat
     left_out = [f"left out {path!r}: {reason}" for path, reason in measured.left_out.items()]
     for line in (*(f"note: {note}" for note in measured.notes), *left_out, trained_on(measured)):
         console.say(line)
-    print_metrics(console, measured.metrics, f"{package} on {measured.title}")
+    print_metrics(console, measured.metrics, f"{package} on {measured.title}", measured.word)
     print_details(console, task, measured.metrics, matrix)
 
 
-def print_metrics(console: Console, metrics: Metrics, what: str) -> None:
-    """Print what a model reached on images, with intervals."""
+def print_metrics(console: Console, metrics: Metrics, what: str, word: str) -> None:
+    """Print what a model reached on samples, each called `word`, with intervals."""
     rows = [[title(name), measured] for name, measured in metrics.values.items()]
-    of = f"{what}: {metrics.head.n} images"
+    of = f"{what}: {metrics.head.n} {word}s"
     console.table(["metric", "value, 95 % interval"], [*rows, ["loss", number(metrics.loss)]], title=of)
 
 

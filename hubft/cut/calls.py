@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hubft.base.batches import each
+from hubft.base.batches import count, each
 from hubft.hookspecs import Loaded
 
 PLAIN = (str, int, float, bool, torch.dtype, torch.device, type(None))
@@ -59,7 +59,7 @@ class Call:
         return [place for place, x in tensors.items() if x.ndim and len(x) == batch]
 
 
-def record(loaded: Loaded, inputs: Tensor) -> list[Call]:
+def record(loaded: Loaded, inputs: Any) -> list[Call]:
     """Return all calls of one forward pass, by their start; `start` and `end` count the events of the pass."""
     calls: list[Call] = []
     stack: list[Call] = []
@@ -76,7 +76,7 @@ def record(loaded: Loaded, inputs: Tensor) -> list[Call]:
 
     def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         call = stack.pop()
-        call.end, call.output = next(events), each(output, lambda tensor: Blank.of(tensor, len(inputs)))
+        call.end, call.output = next(events), each(output, lambda tensor: Blank.of(tensor, count(inputs)))
 
     handles = []
     try:

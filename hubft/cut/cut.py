@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hubft.base import draws
-from hubft.base.batches import each
+from hubft.base.batches import count, each
 from hubft.cut.calls import PLAIN, Blank, Call, in_eval, leaves, record
 from hubft.cut.feed import Cut, among
 from hubft.hookspecs import Batch, Loaded
@@ -21,7 +21,7 @@ DROPS = ("p", "drop_prob", "drop_rate", "prob")  # what libraries call the proba
 KINKS = 4  # times the tolerance for gradients: they jump where rounding carries a ReLU across its kink
 
 
-def find(loaded: Loaded, live: frozenset[str], inputs: Tensor) -> Cut | str:
+def find(loaded: Loaded, live: frozenset[str], inputs: Any) -> Cut | str:
     """Return the cut before the first stage that trains, or in a phrase why there is none.
 
     It lies before that stage's first module, or before a dropout or norm in training mode where one comes earlier.
@@ -31,14 +31,14 @@ def find(loaded: Loaded, live: frozenset[str], inputs: Tensor) -> Cut | str:
     :param inputs: a few real inputs, on the model's device.
     """
     model = loaded.model
-    behind = _first_live_on(loaded, live)
+    behind, number = _first_live_on(loaded, live), count(inputs)
     active = {name for name, module in model.named_modules() if _active(module)}
     with torch.no_grad(), in_eval(model):
         calls = record(loaded, inputs)
         entry = next((call for call in calls if among(call.name, behind) or call.name in active), None)
         if entry is None or not behind:
             return "nothing that trains is a module of its own"
-        if reason := _no_entry(entry, calls, len(inputs)):
+        if reason := _no_entry(entry, calls, number):
             return reason
         before = _before(entry, calls, behind)
         if not any(True for call in before for _ in call.module.parameters()):
@@ -46,12 +46,12 @@ def find(loaded: Loaded, live: frozenset[str], inputs: Tensor) -> Cut | str:
         stubs = _stubs(entry, before, calls)
         if isinstance(stubs, str):
             return stubs
-        (place,) = entry.rows(len(inputs))
+        (place,) = entry.rows(number)
         features = entry.arguments[place]
-        image = replace(Blank.of(inputs, len(inputs)), written=False)
+        blank = each(inputs, lambda tensor: replace(Blank.of(tensor, number), written=False))
         behind = (*behind, entry.name)
-        cut = Cut(loaded, entry.name, place, tuple(features.shape[1:]), features.dtype, image, stubs, behind)
-        return _tried(cut, features.new_zeros(len(inputs) + 1, *cut.shape), _others(entry.arguments, place))
+        cut = Cut(loaded, entry.name, place, tuple(features.shape[1:]), features.dtype, blank, stubs, behind)
+        return _tried(cut, features.new_zeros(number + 1, *cut.shape), _others(entry.arguments, place))
 
 
 def _first_live_on(loaded: Loaded, live: frozenset[str]) -> tuple[str, ...]:
@@ -153,6 +153,12 @@ def _tried(cut: Cut, features: Tensor, others: dict[Any, tuple[int, ...]]) -> Cu
 
         stubs[name] = each(outputs, mark, Blank)
     return replace(cut, stubs=stubs)
+
+
+def alike(cut: Cut, one: Any, other: Any) -> bool:
+    """Tell whether features of the same samples have the same shape in two batches, of which inputs differ in shape."""
+    with torch.no_grad():
+        return cut.features(one).shape == cut.features(other).shape
 
 
 def check(

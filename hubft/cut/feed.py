@@ -50,8 +50,8 @@ class Cut:
     """Of the features of one sample."""
     dtype: torch.dtype
     """Of the features where nothing is autocast."""
-    image: Blank
-    """The model's input."""
+    blank: Any
+    """The model's inputs, with a `Blank` in the place of each tensor."""
     stubs: Mapping[str, tuple[Any, ...]]
     """What each module before the cut gives, call by call, with a `Blank` in the place of a tensor."""
     behind: tuple[str, ...]
@@ -70,7 +70,7 @@ class Cut:
         named = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
         return {name: tensor for name, tensor in named.items() if not among(name, self.behind)}
 
-    def features(self, inputs: Tensor) -> Tensor:
+    def features(self, inputs: Any) -> Tensor:
         """Return what the entry is given for `inputs`: `[b, *shape]`, computed in eval mode, and nothing after it.
 
         Call it under `torch.no_grad()`, and in the autocast of the steps that the features are for.
@@ -90,7 +90,7 @@ class Cut:
         raise RuntimeError(f"the forward pass did not come to {self.entry}")
 
     @contextmanager
-    def feed(self, features: Tensor) -> Iterator[Tensor]:
+    def feed(self, features: Tensor) -> Iterator[Any]:
         """Give the blank to call the model on, so that from the cut on it computes on `features`, `[b, *shape]`.
 
         Afterwards the model is as it was. A module that works in place may write into `features`. A model that was
@@ -107,7 +107,7 @@ class Cut:
         handle = self.model.get_submodule(self.entry).register_forward_pre_hook(enter, with_kwargs=True)
         try:
             with _eager(), _stubbed(self, len(features), features.device):
-                yield self.image.make(len(features), features.device)
+                yield _filled(self.blank, len(features), features.device)
         finally:
             handle.remove()
 
@@ -130,7 +130,12 @@ def _stubbed(cut: Cut, batch: int, device: torch.device) -> Iterator[None]:
 
 def _stub(outputs: tuple[Any, ...], batch: int, device: torch.device) -> Callable[..., Any]:
     calls = cycle(outputs)
-    return lambda *_, **__: each(next(calls), lambda blank: blank.make(batch, device), Blank)
+    return lambda *_, **__: _filled(next(calls), batch, device)
+
+
+def _filled(tree: Any, batch: int, device: torch.device) -> Any:
+    """Return zeros for that many samples in the place of every `Blank`."""
+    return each(tree, lambda blank: blank.make(batch, device), Blank)
 
 
 def _eager() -> AbstractContextManager[Any]:

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from hubft.base import digest
 from hubft.cut.calls import PLAIN
 from hubft.cut.feed import Cut, among
-from hubft.inputs import Images
+from hubft.inputs import Inputs
 
 SCHEMA = 1  # of the files
 CODE = (
-    *("images/*.py", "cut/*.py", "train/loader.py", "train/lessons.py", "machine/runtime.py"),
+    *("images/*.py", "text/*.py", "cut/*.py", "train/loader.py", "train/lessons.py", "machine/runtime.py"),
     *("base/batches.py", "base/draws.py", "base/keys.py", "base/store.py"),
 )
 """What the bits of features depend on, below `hubft/`: pixels, transforms, draws, batches, and where all that runs."""
@@ -38,7 +38,7 @@ class Source:
     """`prefix(cut)`."""
     samples: tuple[str, ...]
     """sha256 of each image file, in the order of the rows."""
-    inputs: Images
+    inputs: Inputs
     shape: tuple[int, ...]
     """Of one sample's features."""
     batch_size: int
@@ -89,9 +89,15 @@ def _computing(what: str, tensors: Mapping[str, Tensor], modules: Mapping[str, n
         "entry": what,
         "tensors": digest.of_state(digest.of_tensors(tensors)),
         "modules": {name: _structure(module) for name, module in modules.items()},
+        "libraries": {name: str(getattr(sys.modules.get(name), "__version__", "")) for name in _libraries(modules)},
         "sources": {module: _source(module) for module in {type(m).__module__ for m in modules.values()}},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _libraries(modules: Mapping[str, nn.Module]) -> set[str]:
+    """Return the packages of the classes: what these call lies in other modules of them, too."""
+    return {type(module).__module__.partition(".")[0] for module in modules.values()}
 
 
 def _structure(module: nn.Module) -> str:

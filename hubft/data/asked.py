@@ -1,4 +1,4 @@
-"""Images that a model is asked about: files, and whatever in folders is an image by the rule for data."""
+"""What a model is asked about: files, whatever in folders is an image by the rule for data, texts, rows of tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hubft.base.display import listed
 from hubft.base.errors import DataError
 from hubft.data import listing, reading, table
 from hubft.data.formats import FORMATS, UNKNOWN, recognised
-from hubft.data.rows import Source
+from hubft.data.freetext import KIND, Texts
+from hubft.data.rows import Rows, Source
 from hubft.job import Columns
 
 
@@ -24,10 +25,10 @@ def images_in(folder: Path) -> tuple[list[Path], dict[Path, str]]:
 
 
 class Input(NamedTuple):
-    """An image that a model is asked about."""
+    """An input that a model is asked about."""
 
     name: str
-    """As it is shown: a path, or a place in a table."""
+    """As it is shown: a path, a place in a table, or a text."""
     place: str
     source: Source | None = None
     """What opens the place; without one, it is the path of a file."""
@@ -45,12 +46,14 @@ class Input(NamedTuple):
         return path
 
 
-class Pictures(NamedTuple):
-    """Images that a model is asked about."""
+class Asked(NamedTuple):
+    """Inputs that a model is asked about."""
 
     inputs: list[Input]
     notes: list[str]
     """What lies in the folders and is not among them, a line for each reason."""
+    word: str = "image"
+    """What one of them is called."""
 
     @property
     def files(self) -> list[Path]:
@@ -58,7 +61,7 @@ class Pictures(NamedTuple):
         return [Path(one.place) for one in self.inputs if one.source is None]
 
 
-def pictures(paths: str | Path | Iterable[str | Path], column: str = "") -> Pictures:
+def pictures(paths: str | Path | Iterable[str | Path], column: str = "") -> Asked:
     """Return the images of files, folders replaced by the images in them, tables by those that their rows name.
 
     A file that is named is one, whatever it holds, but for a table.
@@ -71,10 +74,8 @@ def pictures(paths: str | Path | Iterable[str | Path], column: str = "") -> Pict
     notes: list[str] = []
     for one in given:
         path = Path(one)
-        if str(one).startswith(table.HUB) or (urls.there(path) and path.is_file() and table.is_table_file(path)):
-            rows = reading.inputs(str(one), Columns(input=column))
-            notes += [*rows.notes, *(f"{where}: {reason}" for where, reason in rows.left_out.items())]
-            inputs += [Input(row.place, row.place, rows.source) for its in rows.parts.values() for row in its]
+        if _is_table(str(one)):
+            _add_rows(str(one), column, Rows.kind, inputs, notes)
         elif urls.there(path) and path.is_dir():
             images, others = images_in(path)
             inputs += [Input(str(image), str(image)) for image in images]
@@ -83,7 +84,43 @@ def pictures(paths: str | Path | Iterable[str | Path], column: str = "") -> Pict
             inputs.append(Input(str(path), str(path)))
     if not any(one.source or urls.there(Path(one.place)) for one in inputs):
         raise DataError(_nothing([Path(one) for one in given], [Path(one.place) for one in inputs]))
-    return Pictures(inputs, notes)
+    return Asked(inputs, notes)
+
+
+def texts(given: str | Path | Iterable[str | Path], column: str = "") -> Asked:
+    """Return texts as they are given, tables replaced by the texts in their rows, any other file by the text in it.
+
+    :param column: of a table, that with the texts; found, where one column alone holds such.
+    :raises DataError: a table that is not there, or holds none; a folder.
+    """
+    inputs: list[Input] = []
+    notes: list[str] = []
+    for one in map(str, [given] if isinstance(given, str | Path) else given):
+        path = Path(one)
+        if _is_table(one):
+            _add_rows(one, column, KIND, inputs, notes)
+        elif urls.there(path) and path.is_dir():
+            raise DataError(f"{one!r} is a folder: give a text, a file with one, or a table")
+        elif urls.there(path):
+            inputs.append(Input(one, one))
+        elif table.is_table_file(path) and len(one.split()) == 1:
+            raise DataError(f"{one!r} does not exist")
+        else:
+            inputs.append(Input(one, one, Texts({one: one})))
+    if not inputs:
+        raise DataError("no texts to be asked about")
+    return Asked(inputs, notes, KIND)
+
+
+def _is_table(given: str) -> bool:
+    path = Path(given)
+    return given.startswith(table.HUB) or (urls.there(path) and path.is_file() and table.is_table_file(path))
+
+
+def _add_rows(given: str, column: str, kind: str, inputs: list[Input], notes: list[str]) -> None:
+    rows = reading.inputs(given, Columns(input=column), kind)
+    notes += [*rows.notes, *(f"{where}: {reason}" for where, reason in rows.left_out.items())]
+    inputs += [Input(row.place, row.place, rows.source) for its in rows.parts.values() for row in its]
 
 
 def _nothing(given: Sequence[Path], missing: Sequence[Path]) -> str:

@@ -10,6 +10,7 @@ from hubft.base.display import listed, quoted
 from hubft.base.errors import DataError, Option
 from hubft.data import columns
 from hubft.data.columns import Chosen
+from hubft.data.freetext import Texts
 from hubft.data.rows import PARTS, Row, Rows, Source
 from hubft.data.sheet import Book, Sheet, cell, kind
 from hubft.data.source import Folder, below
@@ -40,7 +41,7 @@ def rows(book: Book, labels: Labels, root: Path, labelled: bool = True) -> Rows:
     if taking.titles and "train" not in taking.titles:
         raise DataError(_no_train(book, chosen, taking.titles))
     _refuse_shared_groups(parts, chosen.group)
-    source: Source = book.source(chosen.input) if chosen.packed and book.source else Folder(root)
+    source = Texts(taking.texts) if chosen.text else _files(book, chosen, root)
     names = {name: book.names[name] for name in chosen.target if name in book.names}
     notes = (*book.notes, chosen.note(), *taking.notes())
     titles = {part: _title(said) for part, said in taking.titles.items()}
@@ -51,9 +52,14 @@ def rows(book: Book, labels: Labels, root: Path, labelled: bool = True) -> Rows:
         taking.left_out,
         notes=notes,
         names=names,
+        kind=book.kind,
         name=book.path,
         titles=titles,
     )
+
+
+def _files(book: Book, chosen: Chosen, root: Path) -> Source:
+    return book.source(chosen.input) if chosen.packed and book.source else Folder(root)
 
 
 def _read(chosen: Chosen) -> list[str]:
@@ -71,6 +77,8 @@ class _Taking:
         self.titles: dict[str, list[str]] = {}
         """Part -> what it is called where it lies, where the data says parts."""
         self.left_out: dict[str, str] = {}
+        self.texts: dict[str, str] = {}
+        """Place of a row -> its input, where that is a text."""
         self.count = self.repeated = 0
         self.loose = ""
         """A path of which no folder says its part, where folders may."""
@@ -97,7 +105,10 @@ class _Taking:
             said = rest.pop(0) if chosen.split else None
             group = rest.pop(0) if chosen.group else None
             try:
-                place = f"{sheet.name}#{number - 1}" if chosen.packed else self._place(rest[0], sheet)
+                own = chosen.packed or chosen.text
+                place = f"{sheet.name}#{number - 1}" if own else self._place(rest[0], sheet)
+                if chosen.text:
+                    self.texts[place] = _text(rest[0], chosen.input)
                 part = self._part(said, f"{where} {number:,}", sheet, place)
                 row = Row(place, self._values_of(cells[:size]), self._group(group), number)
                 self._add(row, part, f"{where} {number:,}")
@@ -190,7 +201,7 @@ class _Taking:
         return self._shared(value) if isinstance(value, str) else value
 
     def _add(self, row: Row, part: str, where: str) -> None:
-        if not self.chosen.packed:
+        if not (self.chosen.packed or self.chosen.text):
             for other, known in self._known.items():
                 if (before := known.get(row.place)) is not None:
                     self._refuse_or_leave(row, before, part, other)
@@ -215,6 +226,15 @@ def _title(said: Sequence[str]) -> str:
 
 class _Leave(Exception):
     """Why a row is left out."""
+
+
+def _text(stated: Any, column: str) -> str:
+    """Return the text of a cell, every character of it."""
+    if stated is None or stated == "" or (isinstance(stated, str) and stated.isspace()):
+        raise _Leave(f"{quoted(column)} is empty")
+    if not isinstance(stated, str):
+        raise _Leave(f"{quoted(column)} is no text, but {quoted(str(stated))}")
+    return stated
 
 
 def _no_train(book: Book, chosen: Chosen, titles: dict[str, list[str]]) -> str:

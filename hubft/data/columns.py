@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubft.base.display import listed, quoted
 from hubft.base.errors import DataError, Option, suggest
+from hubft.data import freetext
 from hubft.data.formats import recognised
 from hubft.data.sheet import IMAGES, Book, Sheet, kind
 from hubft.data.source import Folder, below
@@ -36,6 +38,8 @@ class Chosen(NamedTuple):
     target: tuple[str, ...]
     split: str = ""
     group: str = ""
+    text: bool = False
+    """Whether the input column holds the inputs themselves, as texts."""
 
     def note(self) -> str:
         """Return it in a line."""
@@ -54,15 +58,19 @@ def choose(book: Book, labels: Labels, root: Path, labelled: bool = True) -> Cho
     _check_given(book, labels)
     given = {labels.input, *labels.target, labels.split, labels.group}
     free = [name for name in sheet.columns if name not in given]
-    input = labels.input or _input(book, {name: cells.get(name, []) for name in free}, root, sheet.prefix)
-    if input == labels.input and input in cells:
+    text, columns = book.kind == freetext.KIND, {name: cells.get(name, []) for name in free}
+    find = partial(freetext.column, book.path) if text else partial(_input, book, root, sheet.prefix)
+    input = labels.input or find(columns)
+    if text:
+        freetext.check(book.path, input, cells.get(input, ()), sheet.columns)
+    elif input == labels.input and input in cells:
         _check_paths(book, input, cells[input], root, sheet.prefix)
     free = [name for name in free if name != input]
     parts = {one.part for one in book.sheets} - {"", "train"}
     split = labels.split or ("" if parts else _split(book, {name: cells[name] for name in free if name in cells}))
     free = [name for name in free if name != split and name not in sheet.packed]
     target = labels.target or ((_target(book, free),) if labelled else ())
-    return Chosen(input, input in sheet.packed, target, split, labels.group)
+    return Chosen(input, input in sheet.packed, target, split, labels.group, text)
 
 
 def _head(book: Book) -> tuple[Sheet, dict[str, list[Any]]]:
@@ -101,7 +109,7 @@ def _check_given(book: Book, labels: Labels) -> None:
 # ---- the input ---------------------------------------------------------------------------------------
 
 
-def _input(book: Book, columns: Mapping[str, Sequence[Any]], root: Path, prefix: str) -> str:
+def _input(book: Book, root: Path, prefix: str, columns: Mapping[str, Sequence[Any]]) -> str:
     """Return the one column that holds images, or paths of such as are there."""
     packed = [name for name in columns if name in book.sheets[0].packed and book.source]
     found = packed + [name for name in columns if _leads(columns[name], root, prefix)]

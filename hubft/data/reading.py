@@ -31,18 +31,20 @@ def check(data: str) -> None:
         layout.to_measure(Path(data))
 
 
-def to_train(data: str, labels: Labels) -> Rows:
+def to_train(data: str, labels: Labels, kind: str = Rows.kind) -> Rows:
     """Return the rows to train on, in the parts that the data states.
 
+    :param kind: of the inputs that are looked for.
     :raises DataError: there is no such data, or it cannot be told what in it is what.
     """
     if table.is_table(data):
-        return table.read(data, labels)
+        return table.read(data, labels, kind=kind)
+    _refuse_folder(data, kind)
     _refuse_columns(data, labels)
     return folder.to_train(Path(data))
 
 
-def to_measure(data: str, known: Labels, asked: Columns | None = None) -> Rows:
+def to_measure(data: str, known: Labels, asked: Columns | None = None, kind: str = Rows.kind) -> Rows:
     """Return the rows on which a package is measured, as one part: validation, else test, else all there are.
 
     :param known: columns that the package was trained on; those but the labels count only where they are there.
@@ -51,6 +53,7 @@ def to_measure(data: str, known: Labels, asked: Columns | None = None) -> Rows:
     """
     given = {name: value for name, value in dataclasses.asdict(asked or Columns()).items() if value}
     if not table.is_table(data):
+        _refuse_folder(data, kind)
         _refuse_columns(data, dataclasses.replace(Labels(), **given))
         if known.target:
             raise DataError(
@@ -59,18 +62,24 @@ def to_measure(data: str, known: Labels, asked: Columns | None = None) -> Rows:
             )
         return folder.to_measure(Path(data))
     labels = dataclasses.replace(known, **given)
-    found = table.read(data, labels, [role for role in ("input", "split", "group") if role not in given])
+    found = table.read(data, labels, [role for role in ("input", "split", "group") if role not in given], kind=kind)
     part = next(part for part in ("val", "test", "train") if found.parts.get(part))
     return dataclasses.replace(found, parts={part: found.parts[part]})
 
 
-def inputs(data: str, columns: Columns) -> Rows:
+def inputs(data: str, columns: Columns, kind: str = Rows.kind) -> Rows:
     """Return the rows of a table of which the labels do not matter.
 
     :raises DataError: as `to_train` does.
     """
     labels = dataclasses.replace(Labels(), **dataclasses.asdict(columns))
-    return table.read(data, labels, labelled=False)
+    return table.read(data, labels, labelled=False, kind=kind)
+
+
+def _refuse_folder(data: str, kind: str) -> None:
+    """Refuse a folder of classes where its files cannot be the inputs."""
+    if kind != Rows.kind and Path(data).exists():
+        raise DataError(f"{data!r} is a folder of class folders, which hold images; of {kind}, give a table")
 
 
 def _refuse_columns(data: str, labels: Labels) -> None:

@@ -53,6 +53,8 @@ class Rows:
     """What a user should know of how the data was taken, a line each."""
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Column -> the names of its classes in order, where the data itself says them: folders, a ClassLabel."""
+    kind: str = "images"
+    """Of the inputs (`hubft.modality`)."""
     name: str = ""
     """What all of it is called, for messages."""
     titles: Mapping[str, str] = field(default_factory=dict)

@@ -52,6 +52,8 @@ class Book:
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Column -> names of its classes in order, where the data says them."""
     notes: tuple[str, ...] = ()
+    kind: str = "images"
+    """Of the inputs that are looked for in it (`hubft.modality`)."""
     files: bool = False
     """Whether it lies among the images that it describes, so that their folders may be parts of a split."""
 

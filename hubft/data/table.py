@@ -41,19 +41,24 @@ def is_table_file(path: Path) -> bool:
     return path.suffix.lower() in folders.SUFFIXES
 
 
-def read(data: str | Path, labels: Labels, soft: Sequence[str] = (), labelled: bool = True) -> Rows:
+def read(
+    data: str | Path, labels: Labels, soft: Sequence[str] = (), labelled: bool = True, kind: str = Rows.kind
+) -> Rows:
     """Return the rows of a table.
 
     :param data: a file; a folder of Parquet files, or with `metadata.csv`, `.jsonl` or `.parquet` among its images, or
         that `datasets` saved; or `datasets:owner/name[@revision]`.
     :param soft: options that count only where the table has such a column.
     :param labelled: without, no column of labels is looked for.
+    :param kind: of the inputs that are looked for.
     :raises DataError: nothing of that kind, a table that is damaged, columns or splits that cannot be told.
     """
     path = Path(data)
     if problem := urls.answer(data):
         raise DataError(problem)
     images = Path(labels.images) if labels.images else None
+    if images and kind != Rows.kind:
+        raise DataError(Option("images"), f" {str(images)!r}: a column of {kind} holds no paths; leave it out")
     if images and not _is_folder(images):
         raise DataError(f"{str(images)!r}, where ", Option("images"), " says that paths begin, is no folder")
     if str(data).startswith(HUB):
@@ -62,6 +67,7 @@ def read(data: str | Path, labels: Labels, soft: Sequence[str] = (), labelled: b
         book = _folder(path)
     else:
         book = _file(path)
+    book = replace(book, kind=kind)
     if images:
         book = replace(book, sheets=tuple(replace(sheet, prefix="") for sheet in book.sheets))
     known = book.sheets[0].columns if book.sheets else ()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
 import pluggy
 from torch import Tensor, nn
@@ -37,10 +39,15 @@ def untuned(model: nn.Module, share: float) -> None:
     """Train nothing: the `tune` of a compression that is only tried."""
 
 
-def load_base(pm: pluggy.PluginManager, job: Job, pretrained: bool) -> Loaded:
-    """Return the model that the job starts from, with its original head, checked against the contract of `load`."""
+def load_base(
+    pm: pluggy.PluginManager, job: Job, pretrained: bool, config: Mapping[str, Any] = MappingProxyType({})
+) -> Loaded:
+    """Return the model that the job starts from, with its original head, checked against the contract of `load`.
+
+    :param config: of the base of a package whose architecture this is.
+    """
     with asked_size(job.size):
-        loaded = pm.hook.load(name=job.name, pretrained=pretrained)
+        loaded = pm.hook.load(name=job.name, pretrained=pretrained, config=config)
     if not isinstance(loaded, Loaded):
         raise FamilyError(f"family {job.family!r}: the hook `load` gave {type(loaded).__name__}, not hubft.Loaded")
     try:
@@ -78,9 +85,11 @@ def headed(pm: pluggy.PluginManager, loaded: Loaded, head: Head) -> Loaded:
     return adapted
 
 
-def build(pm: pluggy.PluginManager, job: Job, pretrained: bool) -> Loaded:
-    """Return the job's model with its new head: with the base's weights, or the architecture alone."""
-    return adapt(pm, job, load_base(pm, job, pretrained))
+def build(
+    pm: pluggy.PluginManager, job: Job, pretrained: bool, config: Mapping[str, Any] = MappingProxyType({})
+) -> Loaded:
+    """Return the job's model with its new head: with the base's weights, or the architecture alone, by `config`."""
+    return adapt(pm, job, load_base(pm, job, pretrained, config))
 
 
 def compressed(

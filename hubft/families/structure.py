@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from torch import nn
@@ -43,6 +44,21 @@ def stages(model: nn.Module, groups: Iterable[Sequence[str]], heads: Sequence[st
     if len(found) != len(covers) + 1:
         raise FamilyError(f"two stages of {type(model).__name__} have one name: {', '.join(found)}")
     return found
+
+
+def blocks(model: nn.Module, head: str) -> list[list[str]]:
+    """Return the names of the parameters before the head, grouped by the entries of the model's outermost lists of
+    modules, with what is registered before, between and behind them: for models that are written so, as transformers
+    has them."""
+    lists = [name for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    outer = [name for name in lists if not any(name != other and under(name, other) for other in lists)]
+
+    def block(name: str) -> str:
+        above = next((f"{one}." for one in outer if under(name, one)), "")
+        return above + name.removeprefix(above).partition(".")[0] if above else ""
+
+    names = [name for name, _ in model.named_parameters() if not under(name, head)]
+    return [list(its) for _, its in groupby(names, block)]
 
 
 def _prefixes(group: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:

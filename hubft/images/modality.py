@@ -8,6 +8,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hubft.data import asked
+from hubft.data.asked import Asked
 from hubft.data.rows import Row, Source
 from hubft.images import samples
 from hubft.images.samples import Sample
@@ -31,6 +33,16 @@ class Pictures:
     """Image files, decoded with Pillow."""
 
     kind: ClassVar[str] = "images"
+    takes: ClassVar[type[Images]] = Images
+    word: ClassVar[str] = "image"
+    one: ClassVar[str] = "an image"
+    equal: ClassVar[str] = "pixels"
+
+    def settled(self, job: Job) -> Job:
+        return job
+
+    def asked(self, given: str | Path | Iterable[str | Path], column: str) -> Asked:
+        return asked.pictures(given, column)
 
     def examine(self, source: Source, rows: Sequence[Row], targets: Sequence[Any]) -> list[Sample | str]:
         return samples.examine(source, rows, targets)
@@ -41,9 +53,9 @@ class Pictures:
     def fitted(self, inputs: Images, its: Sequence[Sample], job: Job) -> Images:
         return replace(inputs, white=job.white or samples.white(its) or inputs.white)
 
-    def remarks(self, inputs: Images, its: Sequence[Sample]) -> Iterable[str]:
-        if samples.white(its):
-            yield f"16-bit grey from 0, black, to {inputs.white}, white; --white sets it"
+    def remarks(self, training: Views) -> Iterable[str]:
+        if samples.white(training.samples):
+            yield f"16-bit grey from 0, black, to {training.inputs.white}, white; --white sets it"
 
     def check(self, loaded: Loaded, job: Job) -> None:
         from hubft.images import sizes
@@ -72,6 +84,9 @@ class Pictures:
         from hubft.images.pixels import Normalise
 
         return Normalise(inputs, runtime)
+
+    def other(self, batch: Tensor, inputs: Images) -> None:
+        return None
 
     def conversion(self, given: Images, wanted: Images) -> Conversion:
         from hubft.images.conversion import Conversion
@@ -109,10 +124,20 @@ class Pictures:
         transform = evaluation(inputs)
         return lambda source: transform(decode(source, white=inputs.white))
 
+    def together(self, its: Sequence[Tensor], inputs: Images) -> Tensor:
+        import torch
+
+        return torch.stack(list(its))
+
     def transform(self, inputs: Images) -> Any:
         from hubft.images.transforms import upright
 
         return upright(inputs)
+
+    example: ClassVar[str] = "image.jpg"
+    dataset: ClassVar[str] = "imagefolder"
+    becomes: ClassVar[str] = "Whichever way the model is loaded, a picture becomes its `image` as it did in training:"
+    call: ClassVar[tuple[str, ...]] = ("logits = model(model.preprocess(image)[None])",)
 
     def lines(self, inputs: Images) -> Iterator[str]:
         from hubft.images import rgb

@@ -13,7 +13,7 @@ import pluggy
 from torch import nn
 
 from hubft.base import draws
-from hubft.base.batches import count
+from hubft.base.batches import count, shape_of
 from hubft.hookspecs import Batch, Loaded
 from hubft.job import Compute, Job
 from hubft.machine.bench import Bench, decoding
@@ -80,7 +80,7 @@ class _Search:
         self.laid = "channels_last" if self.fixed.memory_format == "auto" else self.default.memory_format
         self.tried: dict[int, float] = {self.threads: 1.0}  # threads -> seconds in fp32, in any unit
         fixed = (self.fixed.precision, self.fixed.memory_format, self.fixed.threads)
-        shape = (bench.images, *bench.batch[0].shape[1:])
+        shape = (bench.images, *shape_of(bench.batch[0]))
         self.timings = Timings(bench.loaded.model, bench.device, fixed, shape)
         self.times: dict[Setting, float] = {}  # seconds an image, of the candidates that were tried
         self.rows: list[dict[str, Any]] = []

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from hubft import modality
 from hubft.job import Job
 from hubft.publish import exports as exported
 from hubft.publish import loading, metadata
@@ -73,22 +74,23 @@ def _options(part: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _summary(manifest: Manifest) -> Iterator[str]:
-    job, names, measured = manifest.job, manifest.task.names, manifest.metrics
+    job, names, measured, kind = manifest.job, manifest.task.names, manifest.metrics, modality.of(manifest.inputs)
+    many = f"{kind.word}s"
     yield f"# {inert(job.reference)} fine-tuned on {inert(job.data)}\n"
     first = ", ".join(inert(name) for name in names[:NAMED])
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    yield f"{manifest.task.claim()}: {first}{more}.\n"
+    yield f"{manifest.task.claim().format(one=kind.one, many=many)}: {first}{more}.\n"
     if found := stated.of(measured):
         name = inert(title(found.headline)) if found.headline not in TITLED else title(found.headline)
         name = name[0].upper() + name[1:]
-        yield f"{name} on held-out images: **{stated.in_words(found.headline, found.head)}**.\n"
+        yield f"{name} on held-out {many}: **{stated.in_words(found.headline, found.head, many)}**.\n"
     if found and (job.recipe.keep == "best" or job.recipe.patience):
-        yield "These images also chose when training ended: the figure is a little too good.\n"
+        yield f"These {many} also chose when training ended: the figure is a little too good.\n"
     if tested := stated.of(measured.get("test")):
-        words = stated.in_words(tested.headline, tested.head)
-        yield f"On test images, measured once when all was done: **{words}**.\n"
+        words = stated.in_words(tested.headline, tested.head, many)
+        yield f"On test {many}, measured once when all was done: **{words}**.\n"
     if before := stated.of(measured.get("uncompressed")):
-        words = stated.in_words(before.headline, before.head)
+        words = stated.in_words(before.headline, before.head, many)
         yield f"Before compression with {inert(job.compress)}: {words}.\n"
     yield from _taught(manifest)
     if manifest.picture:
@@ -99,16 +101,16 @@ def _taught(manifest: Manifest) -> Iterator[str]:
     """Yield what the teacher is and what it is worth, where there was one."""
     if not manifest.job.teaching.teacher:
         return
-    facts = _mapping(manifest.metrics.get("beside"))
+    facts, many = _mapping(manifest.metrics.get("beside")), f"{modality.of(manifest.inputs).word}s"
     reached = {name: stated.of(facts.get(name)) for name in ("teacher", "without")}
-    words = {name: stated.in_words(found.headline, found.head) for name, found in reached.items() if found}
+    words = {name: stated.in_words(found.headline, found.head, many) for name, found in reached.items() if found}
     its = f", which reaches {words['teacher']} on them" if "teacher" in words else ""
     yield f"Beside its labels it learned what the package {inert(manifest.job.teaching.teacher)} says{its}.\n"
     difference = stated.one_of("difference", facts.get("difference"))
     if "without" in words and difference:
         yield (
-            f"The same model without that teacher: {words['without']}. On the same images the "
-            f"difference is {stated.in_words('difference', difference)}.\n"
+            f"The same model without that teacher: {words['without']}. On the same {many} the "
+            f"difference is {stated.in_words('difference', difference, many)}.\n"
         )
     else:
         yield "What that teacher is worth was not measured.\n"
@@ -118,8 +120,9 @@ def _reproduce(manifest: Manifest) -> Iterator[str]:
     base = manifest.base
     yield "## Reproduce it\n"
     yield from code(command(manifest.job), language="bash")
-    yield "`DATA` is a folder with these images:\n"
-    yield from table(("images", "number", "sha256 of labels and files"), _data(manifest.data))
+    many = f"{modality.of(manifest.inputs).word}s"
+    yield f"`DATA` holds these {many}:\n"
+    yield from table((many, "number", "sha256 of labels and files"), _data(manifest.data))
     facts = {
         "base": base.reference,
         "its revision": base.revision or "unknown",
@@ -146,26 +149,29 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _outputs(manifest: Manifest) -> Iterator[str]:
-    task = manifest.task
+    task, many = manifest.task, f"{modality.of(manifest.inputs).word}s"
     known = stated.listed(manifest.metrics, len(task.names))
     yield "## Outputs\n"
     rows = zip(range(ROWS), task.names, *known.values(), strict=False)
     yield from table(
         ("output", task.word, *(inert(title(name)) if name not in TITLED else title(name) for name in known)),
-        ((str(i), inert(name), *(_cell(*pair) for pair in zip(known, cells, strict=True))) for i, name, *cells in rows),
+        (
+            (str(i), inert(name), *(_cell(*pair, many) for pair in zip(known, cells, strict=True)))
+            for i, name, *cells in rows
+        ),
     )
     if len(task.names) > ROWS:
         yield f"And {len(task.names) - ROWS} more, in hubft.json.\n"
 
 
-def _cell(name: str, measured: Measured | None) -> str:
-    return stated.in_words(name, measured) if measured else "not measured"
+def _cell(name: str, measured: Measured | None, many: str) -> str:
+    return stated.in_words(name, measured, many) if measured else "not measured"
 
 
 def _measured(manifest: Manifest) -> Iterator[str]:
-    found = stated.of(manifest.metrics)
+    found, many = stated.of(manifest.metrics), f"{modality.of(manifest.inputs).word}s"
     if found is None or len(found.values) < 2:
         return
-    yield "## Measured on held-out images\n"
-    rows = ((inert(title(name)), stated.in_words(name, one)) for name, one in islice(found.values.items(), ROWS))
+    yield f"## Measured on held-out {many}\n"
+    rows = ((inert(title(name)), stated.in_words(name, one, many)) for name, one in islice(found.values.items(), ROWS))
     yield from table(("metric", "value"), rows)

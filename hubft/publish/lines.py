@@ -11,13 +11,24 @@ from hubft.families.plugins import ROOT
 from hubft.job import Reference
 from hubft.publish.manifest import Manifest
 
+TRANSFORMERS = "transformers"
 PLACE = "path/to/hubft"
 """Stands for the folder of a checkout of hubft on cards, while hubft has no public repository."""
 
 
+def family(manifest: Manifest) -> str:
+    """Return the family that builds a package's model, whatever was fine-tuned from it since."""
+    return Reference.parse(manifest.base.architecture).family
+
+
+def library(manifest: Manifest) -> str:
+    """Return the library whose format the package's config.json is in: timm's, where a family says no other."""
+    return TRANSFORMERS if family(manifest) == TRANSFORMERS else "timm"
+
+
 def foreign(manifest: Manifest) -> bool:
     """Return whether loading a package runs code that is part neither of it nor of a library: it asks for trust."""
-    return plugins.foreign_code(Reference.parse(manifest.base.architecture).family)
+    return plugins.foreign_code(family(manifest))
 
 
 def install() -> str:

@@ -24,10 +24,11 @@ def text(manifest: Manifest, hub: str) -> Iterator[str]:
     job, name, trust = manifest.job, hub or HERE, lines.foreign(manifest)
     yield "## Load it\n"
     yield from _needed(manifest)
-    yield "Whichever way the model is loaded, a picture becomes its `image` as it did in training:\n"
-    yield from code(*modality.of(manifest.inputs).lines(manifest.inputs))
+    kind = modality.of(manifest.inputs)
+    yield f"{kind.becomes}\n"
+    yield from code(*kind.lines(manifest.inputs))
     if CONFIG in manifest.files:
-        yield from _timm(manifest, hub)
+        yield from LIBRARIES[lines.library(manifest)](manifest, hub)
     if repository():
         yield "With torch.hub; hubft need not be installed:\n"
     else:
@@ -39,16 +40,16 @@ def text(manifest: Manifest, hub: str) -> Iterator[str]:
         "import torch",
         "",
         f"model = {lines.torch_hub(name, trust)}",
-        "logits = model(model.preprocess(image)[None])",
+        *kind.call,
         *manifest.task.lines(),
     )
     yield f"With hubft (`{lines.install()}`), on the command line or in Python:\n"
-    yield from code(lines.predict(name, "image.jpg", trust), language="bash")
+    yield from code(lines.predict(name, kind.example, trust), language="bash")
     yield from code(
         "import hubft",
         "",
         f"model = {lines.python(name, trust)}",
-        "logits = model(model.preprocess(image)[None])",
+        *kind.call,
     )
     if CONFIG not in manifest.files:
         yield "The plain tensors" + (", those that differ from the base" if manifest.delta is not None else "") + ":\n"
@@ -90,6 +91,21 @@ def _timm(manifest: Manifest, hub: str) -> Iterator[str]:
         "logits = model(preprocess(image)[None])",
         *manifest.task.lines('model.pretrained_cfg["label_names"]'),
     )
+
+
+def _transformers(manifest: Manifest, hub: str) -> Iterator[str]:
+    kind = modality.of(manifest.inputs)
+    yield "With transformers alone:\n"
+    yield from code(
+        "from transformers import pipeline",
+        "",
+        f"ask = pipeline({json.dumps(manifest.task.pipeline.format(word=kind.word))}, {json.dumps(hub or HERE)})",
+        f"ask({json.dumps(kind.example)})",
+    )
+
+
+LIBRARIES = {"timm": _timm, lines.TRANSFORMERS: _transformers}
+"""How a library loads a package with config.json in its format."""
 
 
 def _tensors(file: str, hub: str) -> Iterator[str]:

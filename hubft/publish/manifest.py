@@ -19,9 +19,10 @@ from hubft.base.files import MANIFEST
 from hubft.base.serialize import from_dict, to_dict
 from hubft.compress import structure
 from hubft.hookspecs import Base
-from hubft.inputs import Images
+from hubft.inputs import Inputs
 from hubft.job import PACKAGE, Job, Reference
-from hubft.publish import tensors
+from hubft.publish import carried, tensors
+from hubft.publish.carried import File
 from hubft.tasks import kinds as tasks
 from hubft.tasks.task import Task
 
@@ -40,6 +41,7 @@ ROLES = {
     PICTURE: "picture",
     "confusion.png": "picture",  # of schema 1
     CONFIG: "config",
+    **carried.ROLES,
 }
 """What each file of a package is for."""
 NEEDED = {"weights", "selftest", "card"}
@@ -51,21 +53,12 @@ UNSEALED = 64 * "0"  # stands for the seal in the bytes whose sha256 the seal is
 
 
 @dataclass(frozen=True)
-class File:
-    sha256: str
-    size: int
-    """Bytes."""
-    role: str
-    """What it is for, one of `ROLES`."""
-
-
-@dataclass(frozen=True)
 class Manifest:
     """All that a package states about itself."""
 
     job: Job
     task: Task
-    inputs: Images
+    inputs: Inputs
     base: Base
     metrics: dict[str, Any] = field(default_factory=dict)
     """Measured on the held-out images, as `Metrics.plain` gives it, with `uncompressed` and `test` beside it."""
@@ -109,7 +102,8 @@ class Manifest:
 def to_json(manifest: Manifest) -> str:
     """Return the text of hubft.json: the job's head beside the job, not in it, and the text's own sha256, `seal`."""
     plain = to_dict(manifest)
-    head, inputs = plain["job"].pop("head"), {"kind": manifest.inputs.kind, **plain.pop("inputs")}
+    head, _ = plain["job"].pop("head"), plain.pop("inputs")
+    inputs = {"kind": manifest.inputs.kind, **carried.stated(manifest.inputs)}
     first = {"schema": plain.pop("schema"), "job": plain.pop("job"), "task": tasks.plain(manifest.task)}
     plain.pop("task")
     text = json.dumps({**first, "head": head, "inputs": inputs, **plain, "seal": UNSEALED}, indent=1, allow_nan=False)
@@ -128,7 +122,8 @@ def read(path: Path) -> Manifest:
         raise PackageError(f"{path.parent} is no package: it has no {MANIFEST}") from error
     if not stat.S_ISREG(facts.st_mode) or facts.st_size > MANIFEST_LIMIT:
         raise PackageError(f"{path}: not a file of at most {MANIFEST_LIMIT} bytes")
-    return parse(path.read_bytes())
+    manifest = parse(path.read_bytes())
+    return replace(manifest, inputs=carried.filled(manifest.inputs, manifest.files, path.parent))
 
 
 def parse(text: bytes) -> Manifest:
@@ -147,10 +142,13 @@ def parse(text: bytes) -> Manifest:
         job, inputs = data.get("job"), data.pop("inputs", None)
         if not isinstance(job, dict) or "head" in job:
             raise PackageError("job must be an object, and head stand beside it")
-        if not isinstance(inputs, dict) or inputs.pop("kind", None) not in modality.KINDS:
+        kind = inputs.pop("kind", None) if isinstance(inputs, dict) else None
+        if kind not in modality.KINDS:
             raise PackageError(f"inputs must be an object of a kind among {', '.join(modality.KINDS)}")
-        data |= {"job": {**job, "head": data.pop("head", None)}, "inputs": inputs}
-        manifest = from_dict(Manifest, data, "manifest", {"task": tasks.read(data.pop("task", None))})
+        inputs = from_dict(modality.named(kind).takes, inputs, "manifest.inputs")
+        data |= {"job": {**job, "head": data.pop("head", None)}}
+        made = {"task": tasks.read(data.pop("task", None)), "inputs": inputs}
+        manifest = from_dict(Manifest, data, "manifest", made)
         _check(manifest)
     except (HubftError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
         # One border for all that a hostile value does to a check that expects decent ones.
@@ -223,10 +221,18 @@ def _check_files(manifest: Manifest) -> None:
     files = manifest.files
     roles = Counter(file.role for file in files.values())
     wrong = [name for name, file in files.items() if ROLES.get(name) != file.role]
-    if wrong or not set(roles) >= NEEDED or max(roles.values()) > 1 or manifest.weights not in files:
+    own = manifest.inputs.FILES
+    foreign = set(roles) & (set(carried.ROLES.values()) - set(own))
+    if (
+        wrong
+        or foreign
+        or not set(roles) >= NEEDED | set(own)
+        or max(roles.values()) > 1
+        or manifest.weights not in files
+    ):
         raise PackageError(
-            f"files {sorted(files)[:9]} must be {manifest.weights}, {SELFTEST}, {CARD}, and at most {PICTURE} and "
-            f"{CONFIG} more, each with its role"
+            f"files {sorted(files)[:9]} must be {', '.join((manifest.weights, SELFTEST, CARD, *own.values()))}, and at "
+            f"most {PICTURE} and {CONFIG} more, each with its role"
         )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from hubft import modality
 from hubft.base.display import visible
-from hubft.publish import measured
+from hubft.publish import lines, measured
 from hubft.publish.manifest import CONFIG, Manifest
 from hubft.tasks.metrics import title
 
@@ -29,12 +30,13 @@ def front(manifest: Manifest, hub: str, formats: Sequence[str] = ()) -> str:
     """
     from huggingface_hub import EvalResult, ModelCardData
 
-    base, job, task = manifest.base, manifest.job, manifest.task.pipeline
+    base, job, reads = manifest.base, manifest.job, modality.of(manifest.inputs)
+    task = manifest.task.pipeline.format(word=reads.word)
     known = not base.license or LICENSE.fullmatch(base.license)
     results = [
         EvalResult(
             task_type=task,
-            dataset_type="imagefolder",
+            dataset_type=reads.dataset,
             dataset_name=visible(str(job.data)) or "unknown",
             dataset_split=split,
             metric_type=kind,
@@ -51,7 +53,7 @@ def front(manifest: Manifest, hub: str, formats: Sequence[str] = ()) -> str:
         pipeline_tag=task,
         library_name="hubft",
         tags=["hubft", _slug(base.architecture.partition(":")[0]) or "unknown", task]
-        + ["timm"] * (CONFIG in manifest.files)
+        + [lines.library(manifest)] * (CONFIG in manifest.files)
         + list(formats),
         model_name=(hub or visible(job.reference)) if results else None,
         eval_results=results or None,

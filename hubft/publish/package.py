@@ -6,6 +6,7 @@
     selftest.safetensors    images and the logits they must give (`hubft/publish/selftest.py`)
     README.md               the model card (`hubft/publish/card.py`), with
     picture.png             its picture
+    tokenizer.json          of a model of text: how a text becomes numbers, in the format of the library `tokenizers`
     config.json             what the family's own library needs to load a full package without hubft
 
 A package is data: nothing in it is ever run.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -23,10 +25,11 @@ from torch import Tensor
 from hubft.base import digest
 from hubft.base.errors import DamagedPackage, PackageError
 from hubft.base.files import MANIFEST, fsync
-from hubft.job import unplaced
-from hubft.publish import card, tensors
+from hubft.job import PACKAGE, Reference, unplaced
+from hubft.publish import card, carried, tensors
 from hubft.publish import manifest as manifests
-from hubft.publish.manifest import CARD, CONFIG, FILES, PICTURE, ROLES, SELFTEST, WEIGHTS, File, Manifest
+from hubft.publish.carried import File
+from hubft.publish.manifest import CARD, CONFIG, FILES, PICTURE, ROLES, SELFTEST, WEIGHTS, Manifest
 
 __all__ = [
     "CARD",
@@ -101,7 +104,7 @@ def _filled(
     reused = manifest.delta
     tensors.save(new / manifest.weights, {n: t for n, t in state.items() if n not in (reused or {})})
     tensors.save_plain(new / SELFTEST, selftest)
-    for name, data in extras.items():
+    for name, data in {**carried.texts(manifest.inputs), **extras}.items():
         (new / name).write_bytes(data)
     manifest = replace(manifest, files=_files(new))
     (new / CARD).write_text(card.text(manifest), encoding="utf-8")
@@ -112,11 +115,13 @@ def _filled(
 
 
 def _published(manifest: Manifest, delta: dict[str, str] | None) -> Manifest:
-    """Return the manifest without paths of this machine, but for that of a package which a delta needs."""
-    base = manifest.base
-    reference = base.reference if delta is not None else unplaced(base.reference)
-    base = replace(base, reference=reference, below=tuple(unplaced(below) for below in base.below))
-    return replace(manifest, job=manifest.job.published(), base=base, delta=delta)
+    """Return the manifest without paths of this machine, but for that of a base which a delta needs."""
+    base, job = manifest.base, manifest.job.published()
+    bare = partial(unplaced, of=Reference.parse(base.architecture).family if base.config else PACKAGE)
+    reference = base.reference if delta is not None else bare(base.reference)
+    base = replace(base, reference=reference, below=tuple(map(bare, base.below)))
+    job = job if delta is not None else replace(job, reference=bare(job.reference))
+    return replace(manifest, job=job, base=base, delta=delta)
 
 
 def _put(new: Path, folder: Path, old: Path) -> None:

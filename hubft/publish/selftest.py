@@ -60,7 +60,7 @@ def _read(package: Package) -> tuple[dict[str, Tensor], Tensor]:
     kind = modality.of(package.manifest.inputs)
     header = tensors.header(path)
     number = len(header) - 1
-    tensors.same_names(SELFTEST, header, ["logits", *(f"image.{i}" for i in range(number))])
+    tensors.same_names(SELFTEST, header, ["logits", *(f"{kind.word}.{i}" for i in range(number))])
     for name, (dtype, shape) in header.items():
         if name == "logits":
             good = dtype in (torch.float32, torch.bfloat16) and shape == (number, package.manifest.job.head.outputs)

@@ -19,12 +19,12 @@ from hubft.data import folder, listing, reading
 from hubft.data.rows import Row, Rows, Source
 from hubft.data.source import Folder
 from hubft.data.split import split
-from hubft.job import Columns, Job, Labels
+from hubft.families import takes
+from hubft.job import PACKAGE, Columns, Job, Labels
 from hubft.modality import Sample
 from hubft.tasks import kinds, naming, settle
 from hubft.tasks.task import Column, Task
 
-KIND = "images"  # of the inputs, as long as there is one
 MAX_UNUSABLE = 0.1  # share of the rows; above it the data is at fault, not a file
 TUNE = 0.1  # share of the training rows that is held out where a task has something to choose by them
 TITLES = {"train": "training", "val": "validation", "test": "test", "tune": "tuning"}
@@ -32,7 +32,7 @@ TITLES = {"train": "training", "val": "validation", "test": "test", "tune": "tun
 
 @dataclass(frozen=True)
 class Data:
-    """Labelled images, ready to train on."""
+    """Labelled samples, ready to train on."""
 
     source: Source
     task: Task
@@ -46,19 +46,26 @@ class Data:
     """Of the data's own test part, if it has one: for one look, when all is done."""
     tune: tuple[Sample, ...] = ()
     """Training samples that are not trained on, by which the task chooses thresholds."""
+    kind: str = Rows.kind
+    """Of its inputs."""
+
+    @property
+    def word(self) -> str:
+        """What a sample is called."""
+        return modality.named(self.kind).word
 
     @property
     def parts(self) -> dict[str, tuple[Sample, ...]]:
         """The parts that are there."""
-        optional = {"tune": self.tune, "test": self.test}
-        return {"train": self.train, "val": self.val} | {name: its for name, its in optional.items() if its}
+        more = {"tune": self.tune, "test": self.test}
+        return {"train": self.train, "val": self.val} | {name: its for name, its in more.items() if its}
 
     def fingerprint(self) -> dict[str, dict[str, str | int]]:
         """Return the number of samples and one sha256 over the labels and file digests of each part that is there."""
         return {name: _fingerprint(its, self.task) for name, its in self.parts.items()}
 
     def facts(self) -> dict[str, Any]:
-        """Return what the data is known by when a run goes on: names of the outputs and fingerprint, JSON types."""
+        """Return what the data of a run that goes on is known by: names of outputs, fingerprint, JSON types."""
         return {"classes": list(self.task.names), **self.fingerprint()}
 
 
@@ -66,14 +73,15 @@ def read(job: Job, names: Sequence[str] | None = None) -> Data:
     """Return a job's data, split into training and validation, and its test part if it has one.
 
     Parts that the data states are taken as they are. Where there is none to validate on, training samples are held
-    out by `split`. Every file is read and decoded once: what cannot be decoded, or is no image, is quarantined.
+    out by `split`. Every sample is read once: what the model's kind of inputs is not made of is quarantined.
 
     :param names: of outputs, whose order is taken where the data has the same names; without them, those of the
         packages that the job builds on.
     :raises DataError: no such data, columns or labels that no task can be made of, nothing to train or to validate
         on, more than a tenth of the rows unusable.
     """
-    rows = reading.to_train(str(job.data), job.labels)
+    rows = reading.to_train(str(job.data), job.labels, _kind(job))
+    word = modality.named(rows.kind).word
     task, told = _task(rows, job.labels, _orders(job) if names is None else [tuple(names)])
     quarantined = dict(rows.left_out)
     parts = {part: _usable(rows, part, task, quarantined) for part in rows.parts}
@@ -82,12 +90,12 @@ def read(job: Job, names: Sequence[str] | None = None) -> Data:
     if "val" not in parts:
         parts["train"], parts["val"] = split(parts["train"], _strata(task), job.holdout, seed)
     if "test" in parts:
-        kept = "" if "val" in rows.parts else f"{len(parts['val'])} images of {_last(root)} are held out to validate; "
+        kept = "" if "val" in rows.parts else f"{len(parts['val'])} {word}s of {_last(root)} are held out to validate; "
         notes.append(f"{kept}{_last(rows.title('test'))} is measured once, at the end")
     if task.tunes:
         parts["train"], parts["tune"] = split(parts["train"], _strata(task), TUNE, seed, "tune")
     if not parts["val"]:
-        raise DataError(f"{root!r}: no usable image to validate on")
+        raise DataError(f"{root!r}: no usable {word} to validate on")
     try:
         task = task.settled([sample.target for sample in parts["train"]])
     except DataError as error:
@@ -95,15 +103,15 @@ def read(job: Job, names: Sequence[str] | None = None) -> Data:
     missing, unseen = (task.absent([sample.target for sample in parts[part]]) for part in ("train", "val"))
     if "val" in rows.parts and (strangers := [name for name in missing if name not in unseen]):
         where = rows.title("val")
-        raise DataError(f"{root!r}: no usable image to train on with {listed(strangers)}, which {where!r} has")
-    notes += [*listing.told(rows.passed), *_notes(parts, task)]
+        raise DataError(f"{root!r}: no usable {word} to train on with {listed(strangers)}, which {where!r} has")
+    notes += [*listing.told(rows.passed), *_notes(parts, task, rows.kind)]
     train, val, test, tune = (tuple(parts.get(part, ())) for part in ("train", "val", "test", "tune"))
-    return Data(rows.source, task, train, val, quarantined, tuple(notes), test, tune)
+    return Data(rows.source, task, train, val, quarantined, tuple(notes), test, tune, rows.kind)
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Labelled images on which a package is measured."""
+    """Labelled samples on which a package is measured."""
 
     source: Source
     title: str
@@ -118,14 +126,14 @@ class Labelled:
         return str(self.source.root / sample.place) if isinstance(self.source, Folder) else sample.place
 
 
-def labelled(data: str, known: Labels, asked: Columns | None, task: Task) -> Labelled:
-    """Return the images that a package with this task is measured on: validation, else test, else all there are.
+def labelled(data: str, known: Labels, asked: Columns | None, task: Task, kind: str = Rows.kind) -> Labelled:
+    """Return the samples that a package with this task is measured on: validation, else test, else all there are.
 
     :param known: columns that the package was trained on.
     :param asked: columns that are called otherwise here.
-    :raises DataError: no such data, a label that the task does not know, no usable image.
+    :raises DataError: no such data, a label that the task does not know, no usable sample.
     """
-    rows = reading.to_measure(data, known, asked)
+    rows = reading.to_measure(data, known, asked, kind)
     ((part, its),) = rows.parts.items()
     title = rows.title(part)
     if task.kind == "classification" and not any(row.number for row in its):
@@ -138,7 +146,7 @@ def labelled(data: str, known: Labels, asked: Columns | None, task: Task) -> Lab
     quarantined = dict(rows.left_out)
     usable = _usable(rows, part, task, quarantined)
     if not usable:
-        raise DataError(f"{title!r}: no usable image with a label")
+        raise DataError(f"{title!r}: no usable {modality.named(kind).word} with a label")
     return Labelled(rows.source, title, usable, quarantined | dict(rows.passed), rows.notes)
 
 
@@ -150,11 +158,20 @@ def _require_known(title: str, names: Iterable[str], task: Task) -> None:
         raise DataError(f"{title!r} has unknown classes {listed(strangers)}; known are {listed(task.names)}")
 
 
+def _kind(job: Job) -> str:
+    """Return the kind of inputs that a job's model takes (`hubft.modality`)."""
+    if job.family != PACKAGE:
+        return takes.kind(job.family)
+    from hubft.run import parent  # not at the top: it brings torch, and wrong data is told before
+
+    return parent.kind(job)
+
+
 def _orders(job: Job) -> list[tuple[str, ...]]:
     """Return the orders of outputs of the packages that a job builds on."""
     if not job.packages:
         return []
-    from hubft.run import parent  # not at the top: it brings torch, and wrong data is told before
+    from hubft.run import parent  # as above
 
     return parent.orders(job)
 
@@ -200,7 +217,7 @@ def _usable(rows: Rows, part: str, task: Task, quarantined: dict[str, str]) -> l
         else:
             good.append(row)
             targets.append(target)
-    proved = modality.named(KIND).examine(rows.source, good, targets)
+    proved = modality.named(rows.kind).examine(rows.source, good, targets)
     for row, proof in zip(good, proved, strict=True):
         if isinstance(proof, str):
             bad[_named(row)] = proof
@@ -209,7 +226,7 @@ def _usable(rows: Rows, part: str, task: Task, quarantined: dict[str, str]) -> l
     if len(faults) > MAX_UNUSABLE * every:
         first = next(iter(faults))
         raise DataError(
-            f"{len(faults):,} of {every:,} images in {rows.title(part)!r} cannot be used, "
+            f"{len(faults):,} of {every:,} {modality.named(rows.kind).word}s in {rows.title(part)!r} cannot be used, "
             f"more than a tenth; mend them or take them away; {first!r}: {faults[first]}"
         )
     quarantined |= bad
@@ -234,7 +251,9 @@ def _strata(task: Task) -> Callable[[Sample], Iterable[Hashable]]:
     return lambda sample: task.strata(sample.target)
 
 
-def _notes(parts: Mapping[str, Sequence[Sample]], task: Task) -> Iterator[str]:
+def _notes(parts: Mapping[str, Sequence[Sample]], task: Task, name: str) -> Iterator[str]:
+    kind = modality.named(name)
+    word = kind.word
     every = [sample for its in parts.values() for sample in its]
     labels: dict[str, set[str]] = {}
     for sample in every:
@@ -243,15 +262,15 @@ def _notes(parts: Mapping[str, Sequence[Sample]], task: Task) -> Iterator[str]:
     for later, earlier in (("val", "train"), ("test", "train"), ("test", "val")):
         leaked = {s.content for s in parts.get(later, ())} & {s.content for s in parts.get(earlier, ())}
         if leaked:
-            of = f"{len(leaked)} {TITLES[later]} images are also {TITLES[earlier]} images"
+            of = f"{len(leaked)} {TITLES[later]} {word}s are also {TITLES[earlier]} {word}s"
             yield f"{of}: the score will look better than it is"
     if torn:
-        yield f"{torn} images have two labels with equal pixels"
+        yield f"{torn} {word}s have two labels with equal {kind.equal}"
     for part in ("val", "test"):
         its = [sample.target for sample in parts.get(part, ())]
         if its and (absent := task.absent(its)):
-            yield f"{TITLES[part]} has no image of {task.word} {listed(absent)}"
-    yield from modality.named(KIND).notes(every)
+            yield f"{TITLES[part]} has no {word} of {task.word} {listed(absent)}"
+    yield from kind.notes(every)
 
 
 def _fingerprint(its: Sequence[Sample], task: Task) -> dict[str, str | int]:

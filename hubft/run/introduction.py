@@ -12,8 +12,8 @@ def introduce(prepared: Prepared, run: Run, console: Console) -> None:
     """Say what is trained on what, what was left out and why, and what else a user should know."""
     data, job = prepared.data, prepared.job
     console.say(
-        f"{job.reference} on {len(data.train)} training and {len(data.val)} validation images"
-        f"{f', and {len(data.test)} test images,' if data.test else ''} {data.task.summary()}, "
+        f"{job.reference} on {len(data.train)} training and {len(data.val)} validation {data.word}s"
+        f"{f', and {len(data.test)} test {data.word}s,' if data.test else ''} {data.task.summary()}, "
         f"{prepared.runtime.device} -> {run.folder}"
     )
     for place, reason in list(data.quarantined.items())[:5]:
@@ -26,5 +26,5 @@ def introduce(prepared: Prepared, run: Run, console: Console) -> None:
         console.say(
             f"note: images are not mixed, which has no meaning for {data.task.kind}; --augment strong does the rest"
         )
-    for remark in modality.of(prepared.loaded.inputs).remarks(prepared.loaded.inputs, data.train):
+    for remark in modality.of(prepared.loaded.inputs).remarks(prepared.training):
         console.say(remark)

@@ -21,6 +21,13 @@ from hubft.run.plan import Plan
 from hubft.run.prepare import Prepared
 from hubft.tasks.metrics import Metrics
 
+PROBLEMS = {
+    "classification": "single_label_classification",
+    "multilabel": "multi_label_classification",
+    "regression": "regression",
+}
+"""Kind of task -> what a config.json with the key `problem_type` calls it; any other has no name there."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -98,5 +105,12 @@ def extras(loaded: Loaded, manifest: package.Manifest) -> dict[str, bytes]:
     own = not loaded.config or manifest.job.package != "full" or manifest.structure
     if own or tensors.in_int8(structure.state(loaded.model)):
         return {}
-    labels = {"label_names": list(manifest.task.names)} if "label_names" in loaded.config else {}
-    return {package.CONFIG: (json.dumps({**loaded.config, **labels}, indent=1, allow_nan=False) + "\n").encode()}
+    names = manifest.task.names
+    labels = {
+        "label_names": list(names),
+        "id2label": {str(i): name for i, name in enumerate(names)},
+        "label2id": {name: i for i, name in enumerate(names)},
+        "problem_type": PROBLEMS.get(manifest.task.kind),
+    }
+    known = {key: value for key, value in labels.items() if key in loaded.config}
+    return {package.CONFIG: (json.dumps({**loaded.config, **known}, indent=1, allow_nan=False) + "\n").encode()}

@@ -29,7 +29,7 @@ def unfold(loaded: Loaded, task: Task) -> Task:
     return _changed(loaded, task.unfolded)
 
 
-def check(loaded: Loaded, task: Task, inputs: Tensor) -> None:
+def check(loaded: Loaded, task: Task, inputs: Any) -> None:
     """Check that a model can give the user's unit: whatever its last layers give is what it gives.
 
     :param inputs: any that the model takes.

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hubft.base import digest
+from hubft.base import digest, urls
 from hubft.base.files import MANIFEST
+from hubft.data.rows import Rows
+from hubft.families import takes
 from hubft.hookspecs import Base
 from hubft.job import PACKAGE, Head, Job
 from hubft.publish import hub
 from hubft.publish import manifest as manifests
 from hubft.publish.manifest import Manifest
+from hubft.publish.package import locate
 from hubft.tasks.task import Task
 
 
@@ -32,7 +35,8 @@ class Parent:
         base = self.manifest.base
         revision = self.folder.name if self.hub else digest.of_file(self.folder / MANIFEST)
         below = (base.reference, *base.below)
-        return Base(self.reference, revision, base.license, hub=self.hub or base.hub, below=below)
+        hub = self.hub or base.hub
+        return Base(self.reference, revision, base.license, hub=hub, below=below, config=base.config)
 
     def settled(self, job: Job) -> Job:
         """Return a job on this package with what it leaves to the package: which bytes these are, the size, and what
@@ -57,6 +61,18 @@ class Parent:
 def of(job: Job) -> Parent | None:
     """Return the package that a job starts from, its manifest read; None where that is a pretrained model."""
     return named(job.name) if job.family == PACKAGE else None
+
+
+def kind(job: Job) -> str:
+    """Return the kind of inputs that a job's model takes (`hubft.modality`), found without importing its library."""
+    return named(job.name).manifest.inputs.kind if job.family == PACKAGE else takes.kind(job.family)
+
+
+def kind_of(package: str) -> str:
+    """Return the kind of inputs of what answers: of a package, or of a file that was exported from one of images."""
+    path = Path(package).expanduser()
+    exported = urls.there(path) and not (path.is_dir() and (locate(path) or locate(path / "package")))
+    return Rows.kind if exported else named(package).manifest.inputs.kind
 
 
 def orders(job: Job) -> list[tuple[str, ...]]:

@@ -85,7 +85,9 @@ def inputs(prepared: Prepared, phase: Phase, step: int) -> Inputs:
         return whole(prepared, phase, step, job.recipe.views, f"its frozen part is not cached: {reason}")
     sampler = _sampler(prepared, phase, step, job.recipe.views)
     note = f"features before {found.entry} {'computed once' if train.computed else 'found in the cache'}, "
-    note += f"{len(views)} views of each image" if len(views) > 1 else "of images as they are: --views 4 augments three"
+    word = prepared.data.word
+    hint = ": --views 4 augments three" if job.recipe.augment != "none" else ""
+    note += f"{len(views)} views of each {word}" if len(views) > 1 else f"of {word}s as they are{hint}"
     return Inputs(train.batches(sampler), list(held.in_order(job.recipe.batch_size)), found.feed, note)
 
 
@@ -157,9 +159,12 @@ def _found(prepared: Prepared, live: frozenset[str]) -> Cut | str:
     loaded, runtime = prepared.loaded, prepared.runtime
     few = unaugmented(prepared, prepared.data.train[:PROOF])
     batch = runtime.to_device(next(iter(loader.in_order(few, PROOF, prepared.exact))))
-    found = cut.find(loaded, live, rows(batch[0], 0, RECORDED))
+    other = modality.of(loaded.inputs).other(batch[0], loaded.inputs)
+    found = cut.find(loaded, live, rows(batch[0] if other is None else other, 0, RECORDED))
     if isinstance(found, str):
         return found
+    if other is not None and not cut.alike(found, batch[0], other):
+        return f"what {found.entry} is given depends on the other {prepared.data.word}s of a batch"
     kept = prepared.forward.precision
     with runtime.autocast():
         loosest = max(TOLERANCE[kept], TOLERANCE[runtime.precision])

@@ -102,6 +102,7 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     """
     started = parent.of(job)
     job = started.settled(job) if started else job
+    job = modality.named(parent.kind(job)).settled(job)
     _trained(job, bool(started))
     teaches = teacher.named(job)
     job = teacher.settled(job, teaches) if teaches else job
@@ -115,6 +116,8 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     loaded = load_base(pm, job, pretrained=True)
     tensors.require_finite(job.reference, loaded.model.state_dict())
     kind = modality.of(loaded.inputs)
+    if kind.kind != data.kind:
+        raise JobError(f"{job.reference} takes {loaded.inputs}, and {str(job.data)!r} was read as {data.kind}")
     loaded = replace(loaded, preprocess=kind.fitted(loaded.inputs, data.train, job))
     base = digest.of_tensors(loaded.model.state_dict())
     loaded = replace(loaded, base=replace(loaded.base, sha256=digest.of_state(base)))
@@ -159,12 +162,16 @@ def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded, task: Task) ->
     except (RuntimeError, AssertionError, ValueError) as error:
         raise JobError(f"{job.reference} does not take {loaded.inputs}: {reason(error)}") from error
     if shape != (2, job.head.outputs):
-        raise FamilyError(f"{job.reference} gives outputs {shape} for 2 images, not (2, {job.head.outputs})")
+        raise FamilyError(f"{job.reference} gives outputs {shape} for 2 {kind.word}s, not (2, {job.head.outputs})")
     outputs.check(loaded, task, blank)
 
 
 def _versions(families: Iterable[str]) -> dict[str, str]:
     """Return the versions that a result depends on: Python, hubft, its libraries, the families' distributions."""
     libraries = {name: version(name) for name in ("torch", "torchvision", "timm")}
-    ours = {"hubft": hubft.__version__} | {own.distribution: own.version for own in map(plugins.find, families)}
+    ours = {"hubft": hubft.__version__}
+    for name in dict.fromkeys(families):
+        own = plugins.find(name)
+        ours[own.distribution] = own.version
+        libraries |= {one: version(one) for one in plugins.declared(plugins.manager(name), name).libraries}
     return {"python": platform.python_version(), **libraries, **ours}

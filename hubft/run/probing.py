@@ -66,7 +66,7 @@ def solve(prepared: Prepared, console: Console) -> Solved | None:
         batches = held.in_order(prepared.job.recipe.batch_size)
         probed = data.task.score(*outcome(prepared, loaded.model, batches, cut.feed))
     which = "held out from it" if found.decay else "as it is in the package"
-    console.say(f"probe    {probed}; error on training images {which} {found.error:.1%}")
+    console.say(f"probe    {probed}; error on training {data.word}s {which} {found.error:.1%}")
     return Solved(found, probed)
 
 

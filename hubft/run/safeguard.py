@@ -43,7 +43,7 @@ def mend(
     """
     if not history:
         return False
-    model = prepared.loaded.model
+    model, many = prepared.loaded.model, f"{prepared.data.word}s"
     stages.set_trainable(model, phases(prepared)[-1].live)
     moved = norms.live(model)
     clear = not prepared.teacher and probe is not None and history[-1]["loss"] <= CLEAR * probe.loss
@@ -55,14 +55,14 @@ def mend(
         before = norms.estimate(prepared.loaded, moved, (inputs for inputs, _ in few(prepared, IMAGES, prepared.exact)))
         again = _fit(prepared)
         if again[0] < LAGGED * loss:
-            console.say(f"mended   norm statistics lagged behind: loss on training images {loss:.3f} -> {again[0]:.3f}")
+            console.say(f"mended   norm statistics lagged behind: loss on training {many} {loss:.3f} -> {again[0]:.3f}")
             (loss, error), mended = again, True
         else:
             norms.restore(model, before)
     if probe and not error <= probe.bound((probe.fitted + probe.error) / 2):
         console.say(
-            f"mended   training ended with an error of {error:.1%} on its images, its probe with {probe.fitted:.1%} "
-            f"on them and {probe.error:.1%} on images unseen: the probe is kept; try a lower --lr"
+            f"mended   training ended with an error of {error:.1%} on its {many}, its probe with {probe.fitted:.1%} "
+            f"on them and {probe.error:.1%} on {many} unseen: the probe is kept; try a lower --lr"
         )
         model.load_state_dict(solved)
         mended = True
@@ -89,8 +89,8 @@ def diverged(prepared: Prepared, history: Sequence[Mapping[str, Any]], held_out:
     if loss <= min(bound, max(nothing, WILD * first)):
         return ""
     return (
-        f"training diverged: on its training images the loss is {loss:.4g} and the error {error:.0%}, where a model "
-        f"that knows nothing has {nothing:.3g}, and the first epoch had {first:.3g}"
+        f"training diverged: on its training {prepared.data.word}s the loss is {loss:.4g} and the error {error:.0%}, "
+        f"where a model that knows nothing has {nothing:.3g}, and the first epoch had {first:.3g}"
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hubft import modality
+from hubft.base.batches import count
 from hubft.base.console import Console
 from hubft.base.errors import PackageError, reason
 from hubft.cut.features import Cache, Features
@@ -55,7 +56,7 @@ def joined(prepared: Prepared, loaded: Loaded) -> Prepared:
         teacher = replace(teacher, places=hints.places(prepared.loaded, teacher, batch[0], live))
     began = time.perf_counter()
     teacher.says(batch[0])
-    return replace(prepared, teacher=replace(teacher, seconds=(time.perf_counter() - began) / len(batch[0])))
+    return replace(prepared, teacher=replace(teacher, seconds=(time.perf_counter() - began) / count(batch[0])))
 
 
 def lessons(prepared: Prepared) -> Lessons | None:
@@ -148,7 +149,7 @@ def measured(prepared: Prepared, console: Console) -> Metrics:
     found = teacher.task.measure(said.views[0].rows.float(), said.targets)
     console.say(f"teacher  {found} on the validation images as the student sees them")
     its = prepared.teaches.manifest
-    if its.inputs.size > prepared.loaded.inputs.size:
+    if its.inputs.side > prepared.loaded.inputs.side:
         console.say(
             f"note: the teacher takes {its.inputs}; it is given the student's {prepared.loaded.inputs}, enlarged"
         )

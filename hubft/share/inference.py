@@ -19,7 +19,7 @@ from torch import Tensor
 from hubft import modality
 from hubft.base.console import Console
 from hubft.base.errors import DataError, PackageError
-from hubft.data import asked, seen
+from hubft.data import seen
 from hubft.data.asked import Input
 from hubft.hookspecs import Loaded
 from hubft.job import Columns, Compute
@@ -64,6 +64,8 @@ class Evaluation:
     """What the images are called where they lie."""
     notes: tuple[str, ...] = ()
     """What a user should know of how the data was taken."""
+    word: str = "image"
+    """What a sample is called."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def evaluate(
     """
     manifest = opened.manifest
     task = manifest.task
-    found = labelled(str(folder), manifest.job.labels, columns, task)
+    found = labelled(str(folder), manifest.job.labels, columns, task, manifest.inputs.kind)
     trained_on = seen.count(manifest.data.get("train"), (sample.sha256 for sample in found.samples))
     runtime = Runtime(Compute())
     loaded = opened.loaded
@@ -107,14 +109,15 @@ def evaluate(
     rows = zip(places, found.samples, task.decode(outputs), errors, strict=True)
     outcomes = tuple(Outcome(place, task.state(s.target), said, error) for place, s, said, error in rows)
     measured = task.measure(outputs, targets)
-    return Evaluation(measured, found.left_out, outcomes, trained_on, found.title, found.notes)
+    word = modality.of(manifest.inputs).word
+    return Evaluation(measured, found.left_out, outcomes, trained_on, found.title, found.notes, word)
 
 
 def _require_finite(outputs: Tensor, places: Sequence[str]) -> None:
     odd = (~outputs.isfinite().all(1)).nonzero().flatten().tolist()
     if odd:
         raise PackageError(
-            f"the model gives numbers that are not finite for {len(odd)} of {len(places)} images, as for "
+            f"the model gives numbers that are not finite for {len(odd)} of {len(places)} samples, as for "
             f"{places[odd[0]]!r}: there is nothing to measure"
         )
 
@@ -126,11 +129,11 @@ def predict(opened: Opened, images: str | Path | Iterable[str | Path], column: s
     :param column: of a table, that with the images; found, where one column alone holds such.
     :raises DataError: there is nothing to be read; before the model is loaded.
     """
-    return answers(opened, asked.pictures(images, column).inputs)
+    return answers(opened, modality.of(opened.manifest.inputs).asked(images, column).inputs)
 
 
 def answers(opened: Opened, inputs: Iterable[Input]) -> Iterator[Answer]:
-    """Return the answers for images that `asked.pictures` gave, in order, as they are made.
+    """Return the answers for inputs that `Modality.asked` gave, in order, as they are made.
 
     What cannot be read has an answer that says why, and the others go on. At most `2 * BATCH` images are held.
     """
@@ -140,11 +143,13 @@ def answers(opened: Opened, inputs: Iterable[Input]) -> Iterator[Answer]:
 @torch.inference_mode()
 def _answers(loaded: Loaded, manifest: Manifest, files: Iterable[Input]) -> Iterator[Answer]:
     model = loaded.model
-    read = partial(_inputs, modality.of(manifest.inputs).reader(manifest.inputs))
+    kind = modality.of(manifest.inputs)
+    read = partial(_inputs, kind.reader(manifest.inputs))
     with closing(_ahead(read, files)) as found:
         while batch := list(islice(found, BATCH)):
-            readable = [inputs for _, inputs in batch if isinstance(inputs, Tensor)]
-            outputs = iter(loaded.forward(model, torch.stack(readable)).float() if readable else ())
+            readable = [inputs for _, inputs in batch if not isinstance(inputs, str)]
+            joined = kind.together(readable, manifest.inputs) if readable else None
+            outputs = iter(loaded.forward(model, joined).float() if readable else ())
             for file, inputs in batch:
                 if isinstance(inputs, str):
                     yield Answer(file.name, {}, inputs)
@@ -158,17 +163,17 @@ def _answer(image: str, task: Task, outputs: Tensor) -> Answer:
     return Answer(image, task.decode(outputs[None])[0])
 
 
-def _inputs(read: Callable[[Path | BytesIO], Tensor], asked_for: Input) -> Tensor | str:
-    """Return the model's input for an image, without the dimension of the batch, or why it has none."""
+def _inputs(read: Callable[[Path | BytesIO], Any], asked_for: Input) -> Any:
+    """Return the model's input for a sample, without the dimension of the batch, or why it has none."""
     try:
         return read(asked_for.open())
     except (DataError, OSError) as error:
         return " ".join(str(error).split())
 
 
-def _ahead(read: Callable[[Input], Tensor | str], files: Iterable[Input]) -> Generator[tuple[Input, Tensor | str]]:
+def _ahead(read: Callable[[Input], Any], files: Iterable[Input]) -> Generator[tuple[Input, Any]]:
     """Yield each image with what is read of it, in order; threads read the next `BATCH` meanwhile."""
-    waiting: deque[tuple[Input, Future[Tensor | str]]] = deque()
+    waiting: deque[tuple[Input, Future[Any]]] = deque()
     with ThreadPoolExecutor(min(READERS, cores())) as pool:
         try:
             for file in files:

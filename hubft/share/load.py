@@ -20,9 +20,9 @@ from hubft.base.serialize import to_dict
 from hubft.compress import structure, ties
 from hubft.families.build import adapt, build, family_of, load_base, unfilled
 from hubft.hookspecs import Loaded
-from hubft.inputs import Images
+from hubft.inputs import Inputs
 from hubft.job import PACKAGE, Job
-from hubft.publish import hub, selftest, tensors
+from hubft.publish import carried, hub, selftest, tensors
 from hubft.publish import manifest as manifests
 from hubft.publish.package import MANIFEST, Manifest, Package
 from hubft.share import catalogue as catalogues
@@ -34,8 +34,8 @@ def load(source: str | Path, *, revision: str | None = None, prove: bool = False
     """Return a package's model, in eval mode on the CPU: the plain class of its own library.
 
     It has two attributes more: `hubft`, a dict with reference, task, classes (the names of the outputs), metrics, base
-    and preprocess; and `preprocess`, the torchvision transform to the model's input from a picture that
-    `hubft.images.rgb.rgb` made.
+    and preprocess; and `preprocess`, of images the torchvision transform to the model's input from a picture that
+    `hubft.images.rgb.rgb` made; of text the tokenizer, of the library `tokenizers`.
 
     :param source: folder of a package or of a run, or `owner/name` or `owner/name@revision` on the Hub.
     :param revision: branch, tag or commit; a commit of 40 digits pins every byte, and once cached it is
@@ -104,8 +104,8 @@ def plain(package: Package, trust: bool = False) -> Loaded:
 def architecture(package: Package, trust: bool = False) -> Loaded:
     """Return the model of a package that was read, with its own head, its weights not filled in."""
     job = package.manifest.built  # by what the run's own reference came to mean
-    pm = family_of(job, trust)
-    return unfilled(lambda: structure.build(build(pm, job, pretrained=False), package.manifest.structure))
+    pm, config = family_of(job, trust), package.manifest.base.config
+    return unfilled(lambda: structure.build(build(pm, job, False, config), package.manifest.structure))
 
 
 def proved(package: Package, trust: bool = False) -> tuple[nn.Module, float]:
@@ -117,10 +117,10 @@ def proved(package: Package, trust: bool = False) -> tuple[nn.Module, float]:
     return loaded.model, selftest.prove(package, loaded)
 
 
-def describe(network: nn.Module, reference: str, inputs: Images, facts: Mapping[str, object]) -> nn.Module:
+def describe(network: nn.Module, reference: str, inputs: Inputs, facts: Mapping[str, object]) -> nn.Module:
     """Return the model with the attributes `hubft` and `preprocess`, which are no part of its state."""
     # Not by setattr: a transform is an nn.Module, and as a child it would be run by a Sequential's forward.
-    object.__setattr__(network, "hubft", {"reference": reference, **facts, "preprocess": to_dict(inputs)})
+    object.__setattr__(network, "hubft", {"reference": reference, **facts, "preprocess": carried.stated(inputs)})
     object.__setattr__(network, "preprocess", modality.of(inputs).transform(inputs))
     return network
 

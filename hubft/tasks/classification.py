@@ -51,7 +51,7 @@ class Classification(Task):
     caption: ClassVar[str] = "Confusion matrix: a row a true class, a column a predicted one"
 
     def claim(self) -> str:
-        return f"Classifies images into {len(self.classes)} classes"
+        return f"Classifies {{many}} into {len(self.classes)} classes"
 
     def lines(self, names: str = 'model.hubft["classes"]') -> Sequence[str]:
         return (f"{names}[logits.argmax().item()]",)
@@ -77,7 +77,7 @@ class Classification(Task):
     def settled(self, targets: Sequence[int]) -> Self:
         counts = Counter(targets)
         if empty := [name for label, name in enumerate(self.classes) if not counts[label]]:
-            raise DataError(f"no usable image to train on in class {listed(empty)}")
+            raise DataError(f"nothing usable to train on in class {listed(empty)}")
         return replace(self, counts=tuple(counts[label] for label in range(len(self.classes))))
 
     def strata(self, target: int) -> Iterable[Hashable]:
@@ -144,8 +144,8 @@ class Classification(Task):
 
     def tables(self, metrics: Metrics) -> Iterable[Table]:
         table = Table.of_names("class", self.classes, metrics, ("recall", "precision"))
-        images = map(sum, metrics.details["confusion"])
-        yield Table((*table.columns, "images"), [(*row, n) for row, n in zip(table.rows, images, strict=True)])
+        numbers = map(sum, metrics.details["confusion"])
+        yield Table((*table.columns, "samples"), [(*row, n) for row, n in zip(table.rows, numbers, strict=True)])
 
     def shares(self, outputs: Tensor) -> Tensor:
         return outputs.softmax(1)

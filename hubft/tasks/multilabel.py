@@ -66,7 +66,7 @@ class Multilabel(Task):
         return True
 
     def claim(self) -> str:
-        return f"Finds which of {len(self.classes)} labels an image has"
+        return f"Finds which of {len(self.classes)} labels {{one}} has"
 
     def lines(self, names: str = 'model.hubft["classes"]') -> Sequence[str]:
         least = [round(one, 4) for one in self._thresholds] if self.outputs <= SHOWN else f"[0.5] * {self.outputs}"

@@ -65,7 +65,7 @@ class Regression(Task):
         return self.columns
 
     def claim(self) -> str:
-        return "Gives a number for an image" if self.outputs == 1 else f"Gives {self.outputs} numbers for an image"
+        return "Gives a number for {one}" if self.outputs == 1 else f"Gives {self.outputs} numbers for {{one}}"
 
     def lines(self, names: str = 'model.hubft["classes"]') -> Sequence[str]:
         return (f"dict(zip({names}, logits[0].tolist()))",)

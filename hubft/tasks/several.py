@@ -72,7 +72,7 @@ class Several(Task):
         return any(task.tunes for task in self.tasks.values())
 
     def claim(self) -> str:
-        return f"Answers {len(self.columns)} questions about an image"
+        return f"Answers {len(self.columns)} questions about {{one}}"
 
     def lines(self, names: str = 'model.hubft["classes"]') -> Sequence[str]:
         lines = []

@@ -25,15 +25,15 @@ class Task(Protocol):
     """
 
     kind: ClassVar[str]
-    pipeline: ClassVar[str] = "image-classification"
-    """`pipeline_tag` of the Hugging Face Hub for images."""
+    pipeline: ClassVar[str] = "{word}-classification"
+    """`pipeline_tag` of the Hugging Face Hub, with `{word}` for what a sample is called: `image`."""
     headline: ClassVar[str]
     """Name of the one number by which models are compared."""
     mixes: ClassVar[bool] = False
     """Whether targets may be class probabilities, as Mixup and CutMix make them."""
     word: ClassVar[str] = "label"
     """What one of its names is."""
-    caption: ClassVar[str] = "What was reached on held-out images"
+    caption: ClassVar[str] = "What was reached on held-out samples"
     """Of the picture on the card."""
     losses: ClassVar[tuple[str, ...]] = ()
     """What `--loss` may be, the first by default."""
@@ -58,7 +58,8 @@ class Task(Protocol):
         return False
 
     def claim(self) -> str:
-        """Return what a model of this task does, as the beginning of a sentence that its names end."""
+        """Return what a model of this task does, as the beginning of a sentence that its names end; with `{one}` for
+        `an image` or another sample, and `{many}` for `images`."""
         ...
 
     def lines(self, names: str = 'model.hubft["classes"]') -> Sequence[str]:

@@ -48,7 +48,7 @@ def unknown_names_are_refused(subject: Subject) -> None:
     """A name that the family does not know is a HubftError in one line."""
     name = f"{subject.model}_that_nobody_made"
     try:
-        subject.pm.hook.load(name=name, pretrained=False)
+        subject.pm.hook.load(name=name, pretrained=False, config={})
     except HubftError as error:
         expect(0 < len(str(error).splitlines()) < 2, f"the error for {name!r} is not one line: {str(error)!r}")
     else:
@@ -77,7 +77,7 @@ def reference_loads_it_again(subject: Subject) -> None:
     """`base.reference`, by which a package is loaded, leads to the same model."""
     loaded = subject.load()
     reference = Reference.parse(loaded.base.reference)
-    again = plugins.manager(reference.family).hook.load(name=reference.name, pretrained=False)
+    again = plugins.manager(reference.family).hook.load(name=reference.name, pretrained=False, config={})
     wrong = differing(shapes(loaded.model), shapes(again.model))
     expect(not wrong, f"{reference} has other tensors: {shown(wrong)}")
     for what in ("head", "stages", "preprocess", "base"):
@@ -90,8 +90,8 @@ def preprocess_fits_the_model(subject: Subject) -> None:
     """An image, preprocessed as stated, has the stated size, and the model gives finite `[batch, outputs]` for it."""
     loaded = subject.build()
     pixels = numpy.random.default_rng(0).integers(0, 256, (97, 61, 3), dtype=numpy.uint8)
-    one = transforms.evaluation(loaded.preprocess)(Image.fromarray(pixels))
-    wanted = (3, *loaded.preprocess.size)
+    one = transforms.evaluation(loaded.images)(Image.fromarray(pixels))
+    wanted = (3, *loaded.images.size)
     expect(tuple(one.shape) == wanted, f"the preprocessing gives {tuple(one.shape)}, not {wanted}")
     outputs = compute(loaded, torch.stack([one, one.flip(2)]))
     expect(isinstance(outputs, Tensor), f"the model gives a {type(outputs).__name__}, not a tensor")

@@ -56,7 +56,7 @@ class Subject:
 
     def load(self, pretrained: bool = False) -> Loaded:
         """Return what the family's `load` gives, as it is."""
-        loaded: Loaded = self.pm.hook.load(name=self.model, pretrained=pretrained)
+        loaded: Loaded = self.pm.hook.load(name=self.model, pretrained=pretrained, config={})
         return loaded
 
     def build(self) -> Loaded:
@@ -95,7 +95,7 @@ def _settled(subject: Subject) -> dict[str, Tensor]:
 
 def images(loaded: Loaded, number: int = 2) -> Tensor:
     """Return noise of the model's input size, `[number, 3, height, width]`: the same at each call."""
-    return torch.randn(number, 3, *loaded.preprocess.size, generator=torch.Generator().manual_seed(0))
+    return torch.randn(number, 3, *loaded.images.size, generator=torch.Generator().manual_seed(0))
 
 
 def batch(loaded: Loaded) -> Batch:

@@ -293,7 +293,7 @@ def test_a_file_of_outcomes_that_cannot_be_written_later_is_no_file(tmp_path: Pa
     task = Classification(("x", "y"))
     said = {"class": "y", "probability": 0.5, "probabilities": {"y": 0.5, "x": 0.5}}
     with pytest.raises(KeyboardInterrupt), printing.lines_file(tmp_path / "p.csv", "--predictions") as (form, write):
-        printing.write_outcomes([inference.Outcome("a", {"class": "x"}, said, 1.0)], task, form, write)
+        printing.write_outcomes([inference.Outcome("a", {"class": "x"}, said, 1.0)], task, "image", form, write)
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())
 

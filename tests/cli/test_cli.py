@@ -105,7 +105,7 @@ def test_light_commands_do_not_import_torch(arguments: list[str]) -> None:
 DATA_ERRORS = [
     ("finetune toy:small nowhere", "'nowhere' is no folder"),
     ("finetune toy:small one", "has only the class 'ant'"),
-    ("finetune toy:small empty", "no usable image to train on in class 'bee'"),
+    ("finetune toy:small empty", "nothing usable to train on in class 'bee'"),
     ("finetune toy:small hollow", "has no class folders"),
     ("finetune toy:small text", "3 of 9 images in 'text/train' cannot be used, more than a tenth; mend"),
     ("evaluate RUN nowhere", "'nowhere' is no folder"),
@@ -205,7 +205,7 @@ WRONG = [
     ("finetune toy:tiny flowers", "toy:tiny: "),
     ("finetune toy:small nowhere", "'nowhere' is no folder; DATA holds"),
     ("finetune toy:small one", "has only the class 'ant'; two or more"),
-    ("finetune toy:small empty", "no usable image to train on in class 'bee'"),
+    ("finetune toy:small empty", "nothing usable to train on in class 'bee'"),
     ("finetune toy:small hollow", "'hollow' has no class folders"),
     ("finetune --resume full", "'full' is no run: its job.json cannot be read"),
     ("finetune --resume nowhere", "'nowhere' is no run: its job.json cannot be read"),

@@ -120,7 +120,7 @@ def test_a_broken_family_is_named_with_what_is_wrong(install: Install, code: str
     with pytest.raises(FamilyError, match=f"(?s){said}") as caught:
         plugins.manager("bad")
     assert "family 'bad'" in str(caught.value)
-    assert plugins.manager("good").hook.load(name="x", pretrained=False) is None
+    assert plugins.manager("good").hook.load(name="x", pretrained=False, config={}) is None
 
 
 def test_what_pluggy_does_not_take_is_told_in_one_line(install: Install) -> None:

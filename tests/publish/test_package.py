@@ -267,6 +267,7 @@ def test_every_key_of_a_manifest_comes_back(tmp_path: Path, kind: Any) -> None:
     """Each field has another value than its default, but for what is unknown yet and refused."""
     job = replace(EVERY_FIELD, package=kind).with_outputs(3).published()
     base = Base("package:mine", "r", "mit", "dist", "me/mine", ("toy:small",), ("toy:medium", "toy:small"), "a" * 64)
+    base = replace(base, config={"layers": 2})
     names = [manifest.DELTA if kind == "delta" else package.WEIGHTS, *(package.SELFTEST, package.CARD)]
     names += [package.PICTURE, package.CONFIG]
     stated = manifest.Manifest(

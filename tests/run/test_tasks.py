@@ -67,7 +67,7 @@ def test_every_kind_is_learned_and_packaged(made: dict[str, api.Result], kind: s
     assert manifest.task.kind == kind and result.metrics.head.value > 0.5, str(result)
     assert {"curves.png"} < {path.name for path in result.pictures}
     card = (result.package / "README.md").read_text(encoding="utf-8")
-    assert "picture.png" in card and manifest.task.claim() in card
+    assert "picture.png" in card and manifest.task.claim().format(one="an image", many="images") in card
     assert all(value in card for value in map(str, manifest.task.names))
     stated = json.dumps(manifest.metrics)
     assert "points" not in stated, "no numbers of single images"
@@ -182,7 +182,7 @@ def with_split(table: Path, rows: list[list[str]]) -> Path:
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        (("a", "b", "new"), "no usable image to train on in class 'new'"),
+        (("a", "b", "new"), "nothing usable to train on in class 'new'"),
         (("a;b", "b;c", "new;a"), "no usable image to train on with 'new', which \"split == 'val'\" has"),
     ],
 )

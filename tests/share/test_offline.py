@@ -33,10 +33,10 @@ ways = {
     "pinned": lambda: load.load("me/flowers@" + 40 * "1"),
     "pull": lambda: transfer.pull("me/flowers"),
     "push": lambda: transfer.push("package", "me/flowers"),
-    "timm": lambda: plugins.manager("timm").hook.load(name="test_vit", pretrained=True),
-    "torchvision": lambda: plugins.manager("torchvision").hook.load(name="resnet18", pretrained=True),
-    "hub": lambda: plugins.manager("hub").hook.load(name="me/nets:small", pretrained=True),
-    "hub pinned": lambda: plugins.manager("hub").hook.load(name="me/nets@v1:small", pretrained=True),
+    "timm": lambda: plugins.manager("timm").hook.load(name="test_vit", pretrained=True, config={}),
+    "torchvision": lambda: plugins.manager("torchvision").hook.load(name="resnet18", pretrained=True, config={}),
+    "hub": lambda: plugins.manager("hub").hook.load(name="me/nets:small", pretrained=True, config={}),
+    "hub pinned": lambda: plugins.manager("hub").hook.load(name="me/nets@v1:small", pretrained=True, config={}),
 }
 for way, call in ways.items():
     began = time.perf_counter()
@@ -88,9 +88,9 @@ def test_github_without_an_answer_leaves_the_cache(monkeypatch: pytest.MonkeyPat
     code = "from torch import nn\ndef small():\n    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), %s)\n"
     (kept / "hubconf.py").write_text(code % "nn.Linear(3, 2)")
     pm = plugins.manager("hub")
-    assert pm.hook.load(name="me/nets:small", pretrained=False).head == "2"
+    assert pm.hook.load(name="me/nets:small", pretrained=False, config={}).head == "2"
     with pytest.raises(FamilyError, match=r"silence\), and me/others is not in the cache of torch.hub"):
-        pm.hook.load(name="me/others:small", pretrained=False)
+        pm.hook.load(name="me/others:small", pretrained=False, config={})
 
 
 def test_whatever_a_server_says_it_was_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,5 +126,5 @@ def test_a_name_with_blanks_is_found_as_it_is_written() -> None:
 def test_plain_data_states_it() -> None:
     assert kinds.read(kinds.plain(TASK)) == TASK
     assert replace(TASK, counts=()).settled([0, 1, 1, 2]).counts == (1, 2, 1)
-    with pytest.raises(DataError, match="no usable image to train on in class 'cat'"):
+    with pytest.raises(DataError, match="nothing usable to train on in class 'cat'"):
         TASK.settled([0, 1, 1])

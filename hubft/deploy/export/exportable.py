@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hubft import modality
 from hubft.base import layers
+from hubft.base.errors import ExportError
 from hubft.base.serialize import from_dict, to_dict
 from hubft.compress import structure
 from hubft.hookspecs import Loaded
@@ -105,16 +106,26 @@ def of(opened: Opened, pixels: bool = False) -> Exportable:
     :param pixels: with the preprocessing behind the resize, and the task's probabilities.
     """
     loaded, manifest = opened.loaded, opened.manifest
+    require_images(manifest)
     kind = modality.of(loaded.inputs)
     pictures = dict(kind.examples(loaded.inputs))
     # In a file that takes pixels the model's own preprocessing is a part of the module.
-    inputs = raw(loaded.inputs) if pixels else loaded.inputs
+    inputs = raw(loaded.images) if pixels else loaded.images
     examples = torch.cat([kind.of_example(inputs, one) for one in pictures.values()])
     model = structure.plain(copy.deepcopy(loaded.model)).cpu().eval().requires_grad_(False)
     module: nn.Module = Plain(replace(loaded, model=model))
     if pixels:
-        module, examples = Complete(module, loaded.inputs, manifest.task), to_pixels(examples)
+        module, examples = Complete(module, loaded.images, manifest.task), to_pixels(examples)
     return Exportable(module.eval(), manifest, pictures, examples, pixels)
+
+
+def require_images(manifest: Manifest) -> None:
+    """Refuse a package whose model takes something else than images.
+
+    :raises ExportError: it does.
+    """
+    if not isinstance(manifest.inputs, Images):
+        raise ExportError(f"only models of images can be exported or benchmarked, and this one takes {manifest.inputs}")
 
 
 def raw(inputs: Images) -> Images:

@@ -12,6 +12,7 @@ from hubft.deploy.export import exportable, formats
 from hubft.deploy.export.exportable import About
 from hubft.deploy.export.formats import Format
 from hubft.hookspecs import Loaded
+from hubft.inputs import images
 from hubft.publish import manifest as manifests
 from hubft.publish.manifest import Manifest
 from hubft.publish.package import Package
@@ -84,7 +85,7 @@ def parsed(path: Path, texts: Mapping[str, str]) -> tuple[Manifest, About]:
     except (PackageError, JobError, ValueError) as error:
         raise ExportError(f"{path.name}: {error}") from error
     if about.pixels:
-        manifest = replace(manifest, inputs=exportable.raw(manifest.inputs))
+        manifest = replace(manifest, inputs=exportable.raw(images(manifest.inputs)))
     return manifest, about
 
 

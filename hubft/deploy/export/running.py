@@ -23,6 +23,7 @@ from hubft.base.errors import ExportError, reason
 from hubft.deploy.export import serve
 from hubft.deploy.export.exportable import About, to_pixels
 from hubft.deploy.export.formats import Format
+from hubft.inputs import images
 from hubft.publish.manifest import Manifest
 
 Run = Callable[[numpy.ndarray], list[numpy.ndarray]]
@@ -162,7 +163,7 @@ class Running(nn.Module):
     def __init__(self, run: Run, about: About, manifest: Manifest) -> None:
         super().__init__()
         self.run, self.about = run, about
-        self.size, self.width = manifest.inputs.size, manifest.task.outputs
+        self.size, self.width = images(manifest.inputs).size, manifest.task.outputs
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return float32 `[batch, outputs]`.

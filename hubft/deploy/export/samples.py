@@ -17,7 +17,7 @@ from hubft.base.errors import DataError
 from hubft.deploy.export import exportable
 from hubft.families import plugins
 from hubft.hookspecs import Loaded
-from hubft.inputs import Images
+from hubft.inputs import Images, Inputs, images
 from hubft.job import Compute
 from hubft.machine.runtime import Runtime
 from hubft.modality import Views
@@ -46,7 +46,8 @@ class Samples:
     @property
     def inputs(self) -> Images:
         """What comes from the files' pixels before the file gets it."""
-        return exportable.raw(self.manifest.inputs) if self.pixels else self.manifest.inputs
+        own = images(self.manifest.inputs)
+        return exportable.raw(own) if self.pixels else own
 
     @property
     def runtime(self) -> Runtime:
@@ -62,7 +63,7 @@ class Samples:
         order = torch.randperm(len(train), generator=draws.generator("calibration", self.manifest.job.recipe.seed))
         return [train[i] for i in order[:number].tolist()]
 
-    def _batches(self, samples: Any, batch: int, inputs: Images) -> loader.Loader:
+    def _batches(self, samples: Any, batch: int, inputs: Inputs) -> loader.Loader:
         views: Views = modality.of(inputs).views(self.data.source, self.manifest.task, samples, inputs)
         return loader.in_order(views, batch, self.runtime)
 
@@ -110,6 +111,7 @@ def read(manifest: Manifest, source: str, pixels: bool, max_drop: float) -> Samp
 
     :raises DataError: no usable images, or labels that are not those of the package.
     """
+    exportable.require_images(manifest)
     known = manifest.task.names
     found = run_data.read(replace(manifest.job, data=source), known)
     there = found.task.names

@@ -1,0 +1,73 @@
+"""Texts in a column of a table: which column they are in, and what gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from hubft.base.display import listed, quoted
+from hubft.base.errors import DataError, Option
+
+KIND = "text"
+NAMES = ("text", "texts", "sentence", "document", "content", "review", "comment", "message", "body", "tweet")
+SHARE = 0.5  # of the cells of a column: so many differ, and so many are more than a word
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts, as the bytes of their UTF-8, by the places of their rows."""
+
+    texts: Mapping[str, str]
+
+    def open(self, place: str) -> BytesIO:
+        """Return the bytes of a text; half a character of UTF-16, which JSON can hold, makes bytes that are no UTF-8.
+
+        :raises DataError: there is none.
+        """
+        if place not in self.texts:
+            raise DataError(f"{quoted(place)} is no row with a text")
+        return BytesIO(self.texts[place].encode("utf-8", "surrogatepass"))
+
+
+def column(table: str, columns: Mapping[str, Sequence[Any]]) -> str:
+    """Return the one column that holds texts: by its cells, or by its name where they do not tell.
+
+    :param table: what it is called in messages.
+    :param columns: those that may be it -> cells from the beginning of the table.
+    :raises DataError: there is none, or more than one.
+    """
+    held = {name: found for name, cells in columns.items() if (found := _strings(cells))}
+    called = [name for name in held if name.strip().lower() in NAMES]
+    found = list(dict.fromkeys([*called, *(name for name, cells in held.items() if _free(cells))]))
+    found = called if len(called) == 1 else found
+    if len(found) == 1:
+        return found[0]
+    why = f"more than one column that may hold texts, {listed(found)}" if found else "no column that may hold texts"
+    raise DataError(
+        f"{table!r} has {why}: it has {listed(columns)}; say which it is with ", Option("input"), " COLUMN"
+    )  # fmt: skip
+
+
+def check(table: str, name: str, cells: Sequence[Any], known: Sequence[str]) -> None:
+    """Refuse a column that was given and of which no cell holds a text.
+
+    :raises DataError: says which columns are known.
+    """
+    if not _strings(cells):
+        raise DataError(
+            f"column {quoted(name)} of {table!r} holds no texts: say with ", Option("input"), " which column does; it "
+            f"has {listed(known)}",
+        )  # fmt: skip
+
+
+def _strings(cells: Sequence[Any]) -> list[str]:
+    return [cell for cell in cells if isinstance(cell, str) and not (not cell or cell.isspace())]
+
+
+def _free(cells: Sequence[str]) -> bool:
+    """Tell whether cells are what people wrote, by themselves: they differ, and hold blanks between letters, or
+    characters of scripts that do without blanks."""
+    written = [any(c.isalpha() for c in cell) and (len(cell.split()) > 1 or not cell.isascii()) for cell in cells]
+    return sum(written) >= SHARE * len(cells) and len(set(cells)) >= SHARE * len(cells)
