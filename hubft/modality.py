@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hubft.job import Recipe
     from hubft.machine.runtime import Runtime
 
-KINDS = {"images": "hubft.images.modality"}
+KINDS = {"images": "hubft.images.modality", "text": "hubft.text.modality"}
 """Kind of inputs -> the module whose `MODALITY` reads it."""
 
 

@@ -1,0 +1,28 @@
+"""Texts that are drawn from a tokenizer's vocabulary: a package must not carry anybody's texts away."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hubft.inputs import Text
+from hubft.text import tokens
+
+LENGTHS = (5, 24)  # tokens of which a text is made
+SCRIPTS = "Ünïcode, naïve café: Привет мир, 你好, こんにちは, مرحبا, שלום, नमस्ते \U0001f600 e\u0301."
+"""What a tokenizer that was written anew is likely to take apart in another way."""
+
+
+def examples(inputs: Text) -> dict[str, Tensor]:
+    """Return `text.0`, `text.1`, ...: uint8 `[bytes]`, the UTF-8 of each text.
+
+    They are texts, not token ids, so that they prove the tokenizer too.
+    """
+    tokenizer = tokens.tokenizer(inputs)
+    size = tokenizer.get_vocab_size()
+    random = np.random.default_rng(0)
+    drawn = [tokenizer.decode(random.integers(0, size, length).tolist()) for length in LENGTHS]
+    texts = [*(text for text in drawn if text and not text.isspace()), SCRIPTS]
+    arrays = [np.frombuffer(text.encode(), np.uint8).copy() for text in texts]
+    return {f"text.{i}": torch.from_numpy(array) for i, array in enumerate(arrays)}

@@ -1,0 +1,173 @@
+"""Text, as a kind of inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hubft.base.errors import JobError, Option, PackageError
+from hubft.data import asked
+from hubft.data.asked import Asked
+from hubft.data.rows import Row, Source
+from hubft.inputs import Text
+from hubft.job import Job, Recipe
+from hubft.tasks.task import Task
+from hubft.text import samples
+from hubft.text.samples import Sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hubft.base.store import Scratch
+    from hubft.hookspecs import Loaded
+    from hubft.machine.runtime import Runtime
+    from hubft.text.views import Batch, Ready, Views
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts, tokenised by the library `tokenizers`."""
+
+    kind: ClassVar[str] = "text"
+    takes: ClassVar[type[Text]] = Text
+    word: ClassVar[str] = "text"
+    one: ClassVar[str] = "a text"
+    equal: ClassVar[str] = "characters"
+
+    def settled(self, job: Job) -> Job:
+        recipe = job.recipe
+        if recipe.augment not in ("auto", "none"):
+            raise JobError(Option("augment"), f" {recipe.augment}: texts are not augmented; leave it out")
+        if recipe.views not in (Recipe.views, 1):
+            raise JobError(Option("views"), f" {recipe.views}: every view of a text is the same one; leave it out")
+        if job.white:
+            raise JobError(Option("white"), f" {job.white}: texts have no grey; leave it out")
+        return replace(job, recipe=replace(recipe, augment="none", views=1))
+
+    def asked(self, given: str | Path | Iterable[str | Path], column: str) -> Asked:
+        return asked.texts(given, column)
+
+    def examine(self, source: Source, rows: Sequence[Row], targets: Sequence[Any]) -> list[Sample | str]:
+        return samples.examine(source, rows, targets)
+
+    def notes(self, its: Sequence[Sample]) -> Iterable[str]:
+        return ()
+
+    def fitted(self, inputs: Text, its: Sequence[Sample], job: Job) -> Text:
+        from hubft.text import length
+
+        return inputs if job.size else length.chosen(inputs, its)
+
+    def remarks(self, training: Views) -> Iterable[str]:
+        every, cut, length = len(training.samples), training.cut, training.inputs.length
+        whole = f"{cut:,} of {every:,} training texts are longer and lose their ends" if cut else "all texts are whole"
+        yield f"tokens   {length:,} at most, {whole}; --size sets it"
+
+    def check(self, loaded: Loaded, job: Job) -> None:
+        """Nothing more: `Text.at_size` refuses what is too long."""
+
+    def blank(self, inputs: Text, number: int) -> Batch:
+        import torch
+
+        from hubft.text.views import joined
+
+        return joined([torch.zeros(min(inputs.length, 2), dtype=torch.int32)] * number, inputs.padding)
+
+    def views(
+        self,
+        source: Source,
+        task: Task,
+        its: Sequence[Sample],
+        inputs: Text,
+        recipe: Recipe | None = None,
+        scratch: Scratch | None = None,
+    ) -> Views:
+        from hubft.text.views import Views
+
+        return Views(task, its, inputs)
+
+    def ready(self, inputs: Text, runtime: Runtime) -> Ready:
+        from hubft.text.views import Ready
+
+        return Ready(runtime)
+
+    def other(self, batch: Batch, inputs: Text) -> Batch:
+        from hubft.text.views import longer
+
+        return longer(batch, inputs.padding)
+
+    def conversion(self, given: Text, wanted: Text) -> Callable[[Any], Any]:
+        if (given.tokenizer, given.padding) != (wanted.tokenizer, wanted.padding) or given.length > wanted.length:
+            raise JobError(
+                f"the teacher takes {wanted}, and the student {given}: they must have the same tokenizer, and the "
+                "teacher's must not be shorter; take another teacher"
+            )
+        return _same
+
+    def mixing(self, outputs: int, seed: int) -> None:
+        return None
+
+    def examples(self, inputs: Text) -> Mapping[str, Tensor]:
+        from hubft.text import drawn
+
+        return drawn.examples(inputs)
+
+    def is_example(self, dtype: Any, shape: tuple[int, ...]) -> bool:
+        import torch
+
+        return dtype == torch.uint8 and len(shape) == 1 and 0 not in shape
+
+    def of_example(self, inputs: Text, example: Tensor) -> Batch:
+        try:
+            text = example.numpy().tobytes().decode()
+        except UnicodeDecodeError as error:
+            raise PackageError(f"a text of the self-test is no UTF-8: {error}") from error
+        return self.together([self._encoded(inputs)(text)], inputs)
+
+    def reader(self, inputs: Text) -> Callable[[Path | BytesIO], Tensor]:
+        encoded = self._encoded(inputs)
+
+        def read(source: Path | BytesIO) -> Tensor:
+            content = source.read_bytes() if isinstance(source, Path) else source.getvalue()
+            return encoded(samples.decoded(content))
+
+        return read
+
+    def _encoded(self, inputs: Text) -> Callable[[str], Tensor]:
+        import torch
+
+        from hubft.text import tokens
+
+        tokenizer = tokens.tokenizer(inputs)
+        return lambda text: torch.tensor(tokenizer.encode(text).ids, dtype=torch.int32)
+
+    def together(self, its: Sequence[Tensor], inputs: Text) -> Batch:
+        from hubft.text.views import joined
+
+        return joined(its, inputs.padding)
+
+    def transform(self, inputs: Text) -> Any:
+        from hubft.text import tokens
+
+        return tokens.tokenizer(inputs)
+
+    dataset: ClassVar[str] = "text"
+    example: ClassVar[str] = "A text of yours."
+    becomes: ClassVar[str] = "A loaded model has its tokenizer, of the library `tokenizers`, as `model.preprocess`:"
+    call: ClassVar[tuple[str, ...]] = ("inputs = encode(model.preprocess, text)", "logits = model(**inputs).logits")
+
+    def lines(self, inputs: Text) -> Iterator[str]:
+        yield from ("import torch", "", f'text = "{self.example}"', "", "")
+        yield from ("def encode(tokenizer, text):", '    """Return the inputs of a model for one text."""')
+        yield "    ids = torch.tensor([tokenizer.encode(text).ids])"
+        yield '    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}'
+
+
+def _same(inputs: Any) -> Any:
+    return inputs
+
+
+MODALITY = Texts()
