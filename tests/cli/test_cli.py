@@ -246,7 +246,7 @@ WRONG = [
     ("show https://huggingface.co/me/flowers/tree/v2", "is a URL: write me/flowers@v2"),
     ("push RUN https://huggingface.co/me/flowers", "is a URL: write me/flowers"),
     ("push https://x.org/p me/flowers", "'https://x.org/p' is a URL: download it first"),
-    ("predict RUN", "--images requires an argument"),
+    ("predict RUN", "--inputs requires an argument"),
     ("show nowhere", "'nowhere' is neither a folder nor a Hub repository"),
     ("show toy:tiny", "toy:tiny: "),
     ("show toy:small --train last:x", "--train: 'last:x': last:N needs N >= 1"),
