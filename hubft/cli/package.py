@@ -87,31 +87,31 @@ def predict(
     inputs
         Files of images, folders of them, tables that name them; for a model of text: texts in quotes, files, tables.
     top
-        How many names to show for an image; if it is not given, three, and in JSON all.
+        How many names to show for each; if it is not given, three, and in JSON all.
     as_json
-        One JSON object an image and line: its class, with the probability of it and of the others, or an error.
+        One JSON object a line, for each: its class, with the probability of it and of the others, or an error.
     as_csv
-        A table for spreadsheets: a line an image with its class and probability, and those that follow.
+        A table for spreadsheets: a line for each with its class and probability, and those that follow.
     output
         New file, .csv or .jsonl, that gets the lines.
     input
         Column of a table with the images or texts; found, where one column alone holds such.
     """
     from hubft import modality
-    from hubft.run import parent
+    from hubft.data import asked
 
-    check(top is None or top >= 1, "top", top, "1 or more")
-    asked = modality.named(parent.kind_of(package)).asked(inputs, input)  # told before seconds go into importing torch
+    check(top is None or top >= 1, "top", top, "1 or more")  # told before seconds go into importing torch, as is this
+    its = modality.named(kind).asked(inputs, input) if (kind := asked.kind(package)) in modality.KINDS else None
     from hubft.deploy.export import opening
     from hubft.share import inference
 
-    console, number = Console(), len(asked.inputs)
-    with printing.answers_to(console, output, as_json, as_csv) as (form, write):
+    with printing.answers_to(console := Console(), output, as_json, as_csv) as (form, write):
         found = opening.opened(package, trust)
-        answers = console.counted(inference.answers(found, asked.inputs), number, asked.word)
-        failed = printing.print_answers(console, answers, found.manifest.task, form, top, asked, write)
+        its = its or modality.of(found.manifest.inputs).asked(inputs, input)
+        answers = console.counted(inference.answers(found, its.inputs), len(its.inputs), its.word)
+        failed = printing.print_answers(console, answers, found.manifest.task, form, top, its, write)
     if failed:
-        raise Incomplete(f"{failed:,} of {number:,} {asked.word}s have no answer; the reason stands by each")
+        raise Incomplete(f"{failed:,} of {len(its.inputs):,} {its.word}s have no answer; the reason stands by each")
 
 
 def show(source: str, *, train: str = Recipe.train, size: int = Job.size, trust: Trust = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import NamedTuple
 from hubft.base import urls
 from hubft.base.display import listed
 from hubft.base.errors import DataError
+from hubft.base.files import MANIFEST
 from hubft.data import listing, reading, table
 from hubft.data.formats import FORMATS, UNKNOWN, recognised
 from hubft.data.freetext import KIND, Texts
@@ -59,6 +61,22 @@ class Asked(NamedTuple):
     def files(self) -> list[Path]:
         """Those that are files, not rows of a table."""
         return [Path(one.place) for one in self.inputs if one.source is None]
+
+
+def kind(package: str) -> str:
+    """Return the kind of inputs of a package in a folder, as its manifest states it; of a file that was exported from
+    one, and of nothing at all, images. Empty where the package itself must be asked, as one on the Hub.
+
+    Nothing of the manifest is checked here: whoever loads the package does that.
+    """
+    folder = Path(package).expanduser()
+    try:
+        found = next(file for file in (folder / MANIFEST, folder / "package" / MANIFEST) if file.is_file())
+        return str(json.loads(found.read_bytes())["inputs"]["kind"])
+    except StopIteration:
+        return "" if folder.is_dir() or ("/" in package and not urls.there(folder)) else Rows.kind
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def pictures(paths: str | Path | Iterable[str | Path], column: str = "") -> Asked:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 from hubft.base.distributions import OWN, Family
 from hubft.base.errors import FamilyError
@@ -29,12 +28,23 @@ def _stated(family: Family) -> str | None:
     """Return what the source says; None where it cannot be told without running it."""
     try:
         tree = ast.parse(_source(family).read_text(encoding="utf-8"))
-        values = [node.value for node in tree.body if isinstance(node, ast.Assign) and _declares(node)]
-        stated: Any = ast.literal_eval(values[-1]) if values else {}
-        found = stated.get("takes", Declared.takes)
-        return found if isinstance(found, str) else None
-    except (OSError, ValueError, SyntaxError, ImportError, AttributeError, TypeError):
+    except (OSError, ValueError, SyntaxError, ImportError, AttributeError):
         return None
+    values = [node.value for node in tree.body if isinstance(node, ast.Assign) and _declares(node)]
+    if not values:
+        return Declared.takes
+    stated = values[-1]
+    if not isinstance(stated, ast.Dict) or None in stated.keys:  # made by a call, or of another dict
+        return None
+    found = [value for key, value in zip(stated.keys, stated.values, strict=True) if _named(key)]
+    if not found:
+        return Declared.takes
+    said = found[-1].value if isinstance(found[-1], ast.Constant) else None
+    return said if isinstance(said, str) else None
+
+
+def _named(key: ast.expr | None) -> bool:
+    return isinstance(key, ast.Constant) and key.value == "takes"
 
 
 def _declares(node: ast.Assign) -> bool:

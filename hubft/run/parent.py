@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hubft.base import digest, urls
+from hubft.base import digest
 from hubft.base.files import MANIFEST
-from hubft.data.rows import Rows
 from hubft.families import takes
 from hubft.hookspecs import Base
 from hubft.job import PACKAGE, Head, Job
 from hubft.publish import hub
 from hubft.publish import manifest as manifests
 from hubft.publish.manifest import Manifest
-from hubft.publish.package import locate
 from hubft.tasks.task import Task
 
 
@@ -66,13 +64,6 @@ def of(job: Job) -> Parent | None:
 def kind(job: Job) -> str:
     """Return the kind of inputs that a job's model takes (`hubft.modality`), found without importing its library."""
     return named(job.name).manifest.inputs.kind if job.family == PACKAGE else takes.kind(job.family)
-
-
-def kind_of(package: str) -> str:
-    """Return the kind of inputs of what answers: of a package, or of a file that was exported from one of images."""
-    path = Path(package).expanduser()
-    exported = urls.there(path) and not (path.is_dir() and (locate(path) or locate(path / "package")))
-    return Rows.kind if exported else named(package).manifest.inputs.kind
 
 
 def orders(job: Job) -> list[tuple[str, ...]]:

@@ -198,10 +198,10 @@ WRONG = [
     ("finetune resnet18 flowers", "'resnet18' is no model reference: write family:name"),
     (
         "finetune timn:x flowers",
-        "unknown family 'timn'; installed are hub, package, pip, timm, torchvision, toy. Did you m",
+        "unknown family 'timn'; installed are hub, package, pip, timm, torchvision, toy, trans",
     ),
-    ("finetune my_nets:x flowers", "timm, torchvision, toy. Try: pip install hubft-my-nets"),
-    ("show my_nets:x", "timm, torchvision, toy. Try: pip install hubft-my-nets"),
+    ("finetune my_nets:x flowers", "timm, torchvision, toy, transformers. Try: pip install hubft-my-nets"),
+    ("show my_nets:x", "timm, torchvision, toy, transformers. Try: pip install hubft-my-nets"),
     ("finetune toy:tiny flowers", "toy:tiny: "),
     ("finetune toy:small nowhere", "'nowhere' is no folder; DATA holds"),
     ("finetune toy:small one", "has only the class 'ant'; two or more"),
