@@ -7,7 +7,7 @@ dropped in silence.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ from hubft.data.split import split
 from hubft.families import takes
 from hubft.job import PACKAGE, Columns, Job, Labels
 from hubft.modality import Sample
+from hubft.run import remarks
 from hubft.tasks import kinds, naming, settle
 from hubft.tasks.task import Column, Task
 
 MAX_UNUSABLE = 0.1  # share of the rows; above it the data is at fault, not a file
 TUNE = 0.1  # share of the training rows that is held out where a task has something to choose by them
-TITLES = {"train": "training", "val": "validation", "test": "test", "tune": "tuning"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def read(job: Job, names: Sequence[str] | None = None) -> Data:
     if "val" in rows.parts and (strangers := [name for name in missing if name not in unseen]):
         where = rows.title("val")
         raise DataError(f"{root!r}: no usable {word} to train on with {listed(strangers)}, which {where!r} has")
-    notes += [*listing.told(rows.passed), *_notes(parts, task, rows.kind)]
+    notes += [*listing.told(rows.passed), *remarks.of(parts, task, rows.kind)]
     train, val, test, tune = (tuple(parts.get(part, ())) for part in ("train", "val", "test", "tune"))
     return Data(rows.source, task, train, val, quarantined, tuple(notes), test, tune, rows.kind)
 
@@ -249,28 +249,6 @@ def _last(title: str) -> str:
 
 def _strata(task: Task) -> Callable[[Sample], Iterable[Hashable]]:
     return lambda sample: task.strata(sample.target)
-
-
-def _notes(parts: Mapping[str, Sequence[Sample]], task: Task, name: str) -> Iterator[str]:
-    kind = modality.named(name)
-    word = kind.word
-    every = [sample for its in parts.values() for sample in its]
-    labels: dict[str, set[str]] = {}
-    for sample in every:
-        labels.setdefault(sample.content, set()).add(task.mark(sample.target))
-    torn = sum(len(marks) > 1 for marks in labels.values())
-    for later, earlier in (("val", "train"), ("test", "train"), ("test", "val")):
-        leaked = {s.content for s in parts.get(later, ())} & {s.content for s in parts.get(earlier, ())}
-        if leaked:
-            of = f"{len(leaked)} {TITLES[later]} {word}s are also {TITLES[earlier]} {word}s"
-            yield f"{of}: the score will look better than it is"
-    if torn:
-        yield f"{torn} {word}s have two labels with equal {kind.equal}"
-    for part in ("val", "test"):
-        its = [sample.target for sample in parts.get(part, ())]
-        if its and (absent := task.absent(its)):
-            yield f"{TITLES[part]} has no {word} of {task.word} {listed(absent)}"
-    yield from kind.notes(every)
 
 
 def _fingerprint(its: Sequence[Sample], task: Task) -> dict[str, str | int]:

@@ -10,8 +10,9 @@ from hubft.base.display import quoted
 from hubft.base.errors import CheckpointError
 from hubft.data.reading import is_there
 from hubft.job import Job
-from hubft.run.data import TITLES, Data, read
+from hubft.run.data import Data, read
 from hubft.run.folder import Run
+from hubft.run.remarks import TITLES
 
 
 def job(run: Run, moved_to: Path | None = None, keep_anyway: bool = False) -> Job:
