@@ -49,7 +49,7 @@ def features(data: Path, reference: str, size: int, cache: Path) -> tuple[Tensor
     kept = cache / f"{data.name}-{size}-{name}.pt"
     if not kept.exists():
         given = Reference.parse(reference)
-        loaded = plugins.manager(given.family).hook.load(name=given.name, pretrained=True, config={})
+        loaded = plugins.manager(given.family).hook.load(name=given.name, pretrained=True, config={}, task="")
         preprocess = loaded.preprocess.at_size(size)
         ways = [transforms.evaluation(preprocess), *[transforms.training(preprocess, "light")] * VIEWS]
         model = loaded.model.eval().to(memory_format=torch.channels_last)

@@ -58,8 +58,8 @@ class Declared:
     """Whether loading a model runs code that is neither the family's nor its library's."""
     methods: dict[str, float] = field(default_factory=dict)
     """Its own methods of `compress`: how far logits may move, as a share of the largest."""
-    takes: str = "images"
-    """Kind of inputs of its models (`hubft.modality`): what the data must hold, known before a model is loaded."""
+    takes: tuple[str, ...] = ("images",)
+    """Kinds of inputs of its models (`hubft.modality`): what the data may hold, known before a model is loaded."""
     libraries: tuple[str, ...] = ()
     """Distributions beside its own that a result depends on: a package states their versions."""
     expected_failures: dict[str, str] = field(default_factory=dict)
@@ -121,6 +121,9 @@ class Loaded:
     """What the library of the family reads as `config.json` of a Hub repository, so that it loads the package
     without hubft; JSON types. Empty where it has no such format, or could not build this head. Where one of the keys
     `label_names`, `id2label`, `label2id` and `problem_type` is there, the core puts in what the task says."""
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Further JSON files that the library reads beside `config`, by name: `preprocessor_config.json` and
+    `tokenizer_config.json`."""
     forward: Forward = call
     """The one way in which the core calls the model, `forward(model, inputs)`: in training, evaluation, self-test and
     prediction. For a model that takes its inputs by keyword, or gives more than the outputs. It must find all it needs
@@ -153,13 +156,14 @@ class Compressed:
 
 
 @hookspec(firstresult=True)
-def load(name: str, pretrained: bool, config: Mapping[str, Any]) -> Loaded:  # type: ignore[empty-body]
+def load(name: str, pretrained: bool, config: Mapping[str, Any], task: str) -> Loaded:  # type: ignore[empty-body]
     """Return the model called `name` with its original head.
 
     :param name: all after the first colon of the reference; its meaning is the family's.
     :param pretrained: with the published weights, or only the architecture (parameters may then lie on
         the meta device: do not read or write their values). Both give the same names and shapes.
     :param config: `Base.config` of the package whose architecture is built, anyone's; empty where there is none.
+    :param task: kind of the task that the model is for (`hubft.tasks`); empty where nobody said one: that of classes.
     :raises hubft.HubftError: unknown name, weights that cannot be had.
 
     The core has no default: this is the one hook that every family writes.

@@ -35,11 +35,12 @@ def load(name: str, pretrained: bool) -> Loaded:
     """Return the model of a package, every file verified. Whether foreign code may run is asked by the core."""
     found = parent.named(name)
     job = found.manifest.built
-    loaded = build(plugins.manager(job.family), job, False, found.manifest.base.config)
-    loaded = structure.build(loaded, found.manifest.structure)
+    its = found.manifest
+    loaded = build(plugins.manager(job.family), job, False, its.base.config, its.task.kind)
+    loaded = structure.build(loaded, its.structure)
     if pretrained:
         loaded.model.load_state_dict(plain(hub.package(name), trust=True).model.state_dict())
-    return replace(loaded, preprocess=found.manifest.inputs, base=found.base())
+    return replace(loaded, preprocess=its.inputs, base=found.base())
 
 
 @hookimpl(tryfirst=True)
@@ -51,8 +52,9 @@ def adapt_head(loaded: Loaded, head: Head) -> Loaded:
     job = Job(loaded.base.architecture, "none", head=head)
     pm = plugins.manager(job.family)
     size = loaded.inputs.side
-    original = load_base(pm, replace(job, size=size), False, loaded.base.config)
-    original = structure.build(original, parent.named(loaded.base.reference.partition(":")[2]).manifest.structure)
+    its = parent.named(loaded.base.reference.partition(":")[2]).manifest
+    original = load_base(pm, replace(job, size=size), False, loaded.base.config, its.task.kind)
+    original = structure.build(original, its.structure)
     state, known = original.model.state_dict(), loaded.model.state_dict()
     last = original.stages[list(original.stages)[-1]]
     state.update({n: known[n] for n in state if n in known and not any(under(n, prefix) for prefix in last)})

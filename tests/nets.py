@@ -169,7 +169,7 @@ def checkout(folder: Path) -> Path:
 def on_meta(pm: pluggy.PluginManager, name: str) -> Loaded:
     """Return a model whose parameters have no memory, as the core builds one to fill it."""
     with parameters_on_meta():
-        loaded: Loaded = pm.hook.load(name=name, pretrained=False, config={})
+        loaded: Loaded = pm.hook.load(name=name, pretrained=False, config={}, task="")
     return loaded
 
 

@@ -102,7 +102,7 @@ def test_bf16_halves_the_weights_and_both_results_are_kept(insects: Path, tmp_pa
 
 def test_the_frozen_part_of_a_package_is_the_base_s(insects: Path, tmp_path: Path) -> None:
     engine.finetune(job(insects, tmp_path / "run", recipe={"train": "head", "augment": "standard"}))
-    base = plugins.manager("toy").hook.load(name="small", pretrained=True, config={}).model.state_dict()
+    base = plugins.manager("toy").hook.load(name="small", pretrained=True, config={}, task="").model.state_dict()
     tuned = load.load(str(tmp_path / "run")).state_dict()
     same = {name for name in base if base[name].shape == tuned[name].shape and torch.equal(base[name], tuned[name])}
     assert same == {name for name in base if not name.startswith("head")}

@@ -59,7 +59,7 @@ def world(tmp_path: Path) -> Iterator[dict[str, str]]:
     Image.radial_gradient("L").resize((600, 300)).convert("CMYK").save(tmp_path / "rose.jpg", exif=turned)
     served = github.GitHub("OWNER/REPOSITORY", {"main": COMMIT}, {}, {COMMIT: checkout()})
     with hub.serving(hub.Hub()) as models, github.serving(served, tmp_path):
-        lite0 = plugins.manager("pip").hook.load(name="efficientnet_lite0", pretrained=True, config={}).model
+        lite0 = plugins.manager("pip").hook.load(name="efficientnet_lite0", pretrained=True, config={}, task="").model
         models.put("timm/tf_efficientnet_lite0.in1k", {"model.safetensors": save(lite0.state_dict())})
         mine = {
             "HF_ENDPOINT": models.url,

@@ -51,7 +51,7 @@ def main() -> None:
     cache.mkdir(parents=True, exist_ok=True)
     wheels = plugins.manager("pip")
     for name, wheel in LITE.items():
-        print(store(cache, name, wheels.hook.load(name=wheel, pretrained=True, config={}).model))
+        print(store(cache, name, wheels.hook.load(name=wheel, pretrained=True, config={}, task="").model))
     torch.manual_seed(0)
     print(store(cache, RANDOM, timm.create_model(RANDOM, pretrained=False)))
 

@@ -16,6 +16,7 @@ from hubft.base.display import listed, quoted
 from hubft.base.errors import DataError, Option, suggest
 from hubft.data import freetext
 from hubft.data.formats import recognised
+from hubft.data.rows import Rows
 from hubft.data.sheet import IMAGES, Book, Sheet, kind
 from hubft.data.source import Folder, below
 from hubft.job import Labels
@@ -71,6 +72,27 @@ def choose(book: Book, labels: Labels, root: Path, labelled: bool = True) -> Cho
     free = [name for name in free if name != split and name not in sheet.packed]
     target = labels.target or ((_target(book, free),) if labelled else ())
     return Chosen(input, input in sheet.packed, target, split, labels.group, text)
+
+
+def inputs(book: Book, labels: Labels, root: Path, kinds: Sequence[str]) -> str:
+    """Return the kind of the inputs of a table: of more than one that may be, images where a column holds such.
+
+    :param kinds: those that may be.
+    """
+    if len(kinds) == 1 or Rows.kind not in kinds:
+        return kinds[0]
+    sheet, cells = _head(book)
+    names = (labels.input,) if labels.input else tuple(n for n in sheet.columns if n not in labels.target)
+    packed = any(name in sheet.packed for name in names)
+    if packed or labels.images or any(_pictured(cells.get(n, ()), root, sheet.prefix) for n in names):
+        return Rows.kind
+    return next(one for one in kinds if one != Rows.kind)
+
+
+def _pictured(values: Sequence[Any], root: Path, prefix: str) -> bool:
+    """Tell whether a column leads to images, or its texts are called as images are."""
+    few = _spread(_texts(values))
+    return bool(few) and (all(text.lower().endswith(IMAGES) for text in few) or _leads(few, root, prefix))
 
 
 def _head(book: Book) -> tuple[Sheet, dict[str, list[Any]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from hubft.base.display import listed
@@ -31,20 +32,20 @@ def check(data: str) -> None:
         layout.to_measure(Path(data))
 
 
-def to_train(data: str, labels: Labels, kind: str = Rows.kind) -> Rows:
+def to_train(data: str, labels: Labels, kinds: Sequence[str] = (Rows.kind,)) -> Rows:
     """Return the rows to train on, in the parts that the data states.
 
-    :param kind: of the inputs that are looked for.
+    :param kinds: of the inputs that are looked for.
     :raises DataError: there is no such data, or it cannot be told what in it is what.
     """
     if table.is_table(data):
-        return table.read(data, labels, kind=kind)
-    _refuse_folder(data, kind)
+        return table.read(data, labels, kinds=kinds)
+    _refuse_folder(data, kinds)
     _refuse_columns(data, labels)
     return folder.to_train(Path(data))
 
 
-def to_measure(data: str, known: Labels, asked: Columns | None = None, kind: str = Rows.kind) -> Rows:
+def to_measure(data: str, known: Labels, asked: Columns | None = None, kinds: Sequence[str] = (Rows.kind,)) -> Rows:
     """Return the rows on which a package is measured, as one part: validation, else test, else all there are.
 
     :param known: columns that the package was trained on; those but the labels count only where they are there.
@@ -53,7 +54,7 @@ def to_measure(data: str, known: Labels, asked: Columns | None = None, kind: str
     """
     given = {name: value for name, value in dataclasses.asdict(asked or Columns()).items() if value}
     if not table.is_table(data):
-        _refuse_folder(data, kind)
+        _refuse_folder(data, kinds)
         _refuse_columns(data, dataclasses.replace(Labels(), **given))
         if known.target:
             raise DataError(
@@ -62,7 +63,7 @@ def to_measure(data: str, known: Labels, asked: Columns | None = None, kind: str
             )
         return folder.to_measure(Path(data))
     labels = dataclasses.replace(known, **given)
-    found = table.read(data, labels, [role for role in ("input", "split", "group") if role not in given], kind=kind)
+    found = table.read(data, labels, [role for role in ("input", "split", "group") if role not in given], kinds=kinds)
     part = next(part for part in ("val", "test", "train") if found.parts.get(part))
     return dataclasses.replace(found, parts={part: found.parts[part]})
 
@@ -73,13 +74,13 @@ def inputs(data: str, columns: Columns, kind: str = Rows.kind) -> Rows:
     :raises DataError: as `to_train` does.
     """
     labels = dataclasses.replace(Labels(), **dataclasses.asdict(columns))
-    return table.read(data, labels, labelled=False, kind=kind)
+    return table.read(data, labels, labelled=False, kinds=(kind,))
 
 
-def _refuse_folder(data: str, kind: str) -> None:
+def _refuse_folder(data: str, kinds: Sequence[str]) -> None:
     """Refuse a folder of classes where its files cannot be the inputs."""
-    if kind != Rows.kind and Path(data).exists():
-        raise DataError(f"{data!r} is a folder of class folders, which hold images; of {kind}, give a table")
+    if Rows.kind not in kinds and Path(data).exists():
+        raise DataError(f"{data!r} is a folder of class folders, which hold images; of {kinds[0]}, give a table")
 
 
 def _refuse_columns(data: str, labels: Labels) -> None:

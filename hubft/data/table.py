@@ -14,7 +14,7 @@ from typing import Any
 from hubft.base import files, urls
 from hubft.base.display import listed
 from hubft.base.errors import DataError, Option
-from hubft.data import assemble, folders, text
+from hubft.data import assemble, columns, folders, text
 from hubft.data.rows import Rows
 from hubft.data.sheet import Book, Sheet, part_of
 from hubft.job import Labels
@@ -42,7 +42,11 @@ def is_table_file(path: Path) -> bool:
 
 
 def read(
-    data: str | Path, labels: Labels, soft: Sequence[str] = (), labelled: bool = True, kind: str = Rows.kind
+    data: str | Path,
+    labels: Labels,
+    soft: Sequence[str] = (),
+    labelled: bool = True,
+    kinds: Sequence[str] = (Rows.kind,),
 ) -> Rows:
     """Return the rows of a table.
 
@@ -50,15 +54,15 @@ def read(
         that `datasets` saved; or `datasets:owner/name[@revision]`.
     :param soft: options that count only where the table has such a column.
     :param labelled: without, no column of labels is looked for.
-    :param kind: of the inputs that are looked for.
+    :param kinds: of the inputs that are looked for: images where a column holds such, else another.
     :raises DataError: nothing of that kind, a table that is damaged, columns or splits that cannot be told.
     """
     path = Path(data)
     if problem := urls.answer(data):
         raise DataError(problem)
     images = Path(labels.images) if labels.images else None
-    if images and kind != Rows.kind:
-        raise DataError(Option("images"), f" {str(images)!r}: a column of {kind} holds no paths; leave it out")
+    if images and Rows.kind not in kinds:
+        raise DataError(Option("images"), f" {str(images)!r}: a column of {kinds[0]} holds no paths; leave it out")
     if images and not _is_folder(images):
         raise DataError(f"{str(images)!r}, where ", Option("images"), " says that paths begin, is no folder")
     if str(data).startswith(HUB):
@@ -67,9 +71,9 @@ def read(
         book = _folder(path)
     else:
         book = _file(path)
-    book = replace(book, kind=kind)
     if images:
         book = replace(book, sheets=tuple(replace(sheet, prefix="") for sheet in book.sheets))
+    book = replace(book, kind=columns.inputs(book, labels, images or book.root, kinds))
     known = book.sheets[0].columns if book.sheets else ()
     gone: dict[str, Any] = {role: "" for role in soft if getattr(labels, role) not in known}
     labels = replace(labels, **gone)

@@ -20,6 +20,7 @@ from hubft.families import plugins, stages
 from hubft.hookspecs import Batch, Compressed, Loaded, Tune
 from hubft.job import PACKAGE, Head, Job
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 ASKED: ContextVar[int] = ContextVar("size", default=0)
 """`--size` of the job whose model is loaded: for a family that must run a model to know it. Loading depends on it in
 nothing else."""
@@ -40,14 +41,19 @@ def untuned(model: nn.Module, share: float) -> None:
 
 
 def load_base(
-    pm: pluggy.PluginManager, job: Job, pretrained: bool, config: Mapping[str, Any] = MappingProxyType({})
+    pm: pluggy.PluginManager,
+    job: Job,
+    pretrained: bool,
+    config: Mapping[str, Any] = NOTHING,
+    task: str = "",
 ) -> Loaded:
     """Return the model that the job starts from, with its original head, checked against the contract of `load`.
 
     :param config: of the base of a package whose architecture this is.
+    :param task: kind of the task that it is for.
     """
     with asked_size(job.size):
-        loaded = pm.hook.load(name=job.name, pretrained=pretrained, config=config)
+        loaded = pm.hook.load(name=job.name, pretrained=pretrained, config=config, task=task)
     if not isinstance(loaded, Loaded):
         raise FamilyError(f"family {job.family!r}: the hook `load` gave {type(loaded).__name__}, not hubft.Loaded")
     try:
@@ -86,10 +92,14 @@ def headed(pm: pluggy.PluginManager, loaded: Loaded, head: Head) -> Loaded:
 
 
 def build(
-    pm: pluggy.PluginManager, job: Job, pretrained: bool, config: Mapping[str, Any] = MappingProxyType({})
+    pm: pluggy.PluginManager,
+    job: Job,
+    pretrained: bool,
+    config: Mapping[str, Any] = NOTHING,
+    task: str = "",
 ) -> Loaded:
     """Return the job's model with its new head: with the base's weights, or the architecture alone, by `config`."""
-    return adapt(pm, job, load_base(pm, job, pretrained, config))
+    return adapt(pm, job, load_base(pm, job, pretrained, config, task))
 
 
 def compressed(

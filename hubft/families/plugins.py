@@ -36,7 +36,7 @@ def installed() -> list[Family]:
     """
     import hubft
 
-    modules = {path.stem.removeprefix("hubft_"): path.stem for path in CHECKOUT.glob("hubft_*.py")}
+    modules = {path.stem.removeprefix("hubft_"): path.stem for path in CHECKOUT.glob("hubft_*")}
     found = [Family(name, module, OWN, hubft.__version__) for name, module in modules.items()]
     found += [f for f in distributions.announced() if not (f.distribution == OWN and f.name in modules)]
     off = {_canonical(word) for word in os.environ.get(DISABLE, "").split(",")} - {""}
@@ -209,14 +209,19 @@ def foreign_code(name: str) -> bool:
         return True
 
 
+def in_checkout(name: str) -> Path | None:
+    """Return the file of a family of this repository, where that is a checkout: of a module, or of a package."""
+    module = CHECKOUT / f"hubft_{name}"
+    return next((path for path in (module.with_suffix(".py"), module / "__init__.py") if path.exists()), None)
+
+
 def imported(family: Family) -> ModuleType:
     """Return the family's module, or what else its entry point names.
 
     :raises FamilyError: importing it raises, or ends the process.
     """
     try:
-        path = CHECKOUT / f"hubft_{family.name}.py"
-        if family.distribution == OWN and path.exists():
+        if family.distribution == OWN and (path := in_checkout(family.name)):
             return _import_by_path(family.module, path)
         module: ModuleType = importlib.metadata.EntryPoint(family.name, family.module, GROUP).load()
         return module
@@ -236,7 +241,8 @@ def imported(family: Family) -> ModuleType:
 def _import_by_path(module: str, path: Path) -> ModuleType:
     if module in sys.modules:
         return sys.modules[module]
-    spec = importlib.util.spec_from_file_location(module, path)
+    inside = [str(path.parent)] if path.name == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(module, path, submodule_search_locations=inside)
     assert spec and spec.loader
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[module] = loaded

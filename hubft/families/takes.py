@@ -1,4 +1,4 @@
-"""Which kind of inputs a family's models take, read from its source: importing it would import its libraries."""
+"""Which kinds of inputs a family's models take, read from its source: importing it would import its libraries."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hubft.hookspecs import Declared
 DECLARES = "hubft_family"
 
 
-def kind(name: str) -> str:
-    """Return the kind that a family declares as `takes`; of a family that is not there, that of most."""
+def kinds(name: str) -> tuple[str, ...]:
+    """Return the kinds that a family declares as `takes`; of a family that is not there, those of most."""
     try:
         family = plugins.find(name)
         stated = _stated(family)
@@ -24,7 +24,7 @@ def kind(name: str) -> str:
         return Declared.takes
 
 
-def _stated(family: Family) -> str | None:
+def _stated(family: Family) -> tuple[str, ...] | None:
     """Return what the source says; None where it cannot be told without running it."""
     try:
         tree = ast.parse(_source(family).read_text(encoding="utf-8"))
@@ -39,8 +39,11 @@ def _stated(family: Family) -> str | None:
     found = [value for key, value in zip(stated.keys, stated.values, strict=True) if _named(key)]
     if not found:
         return Declared.takes
-    said = found[-1].value if isinstance(found[-1], ast.Constant) else None
-    return said if isinstance(said, str) else None
+    try:
+        said = ast.literal_eval(found[-1])
+    except ValueError:  # computed
+        return None
+    return said if isinstance(said, tuple) and all(isinstance(one, str) for one in said) else None
 
 
 def _named(key: ast.expr | None) -> bool:
@@ -52,8 +55,7 @@ def _declares(node: ast.Assign) -> bool:
 
 
 def _source(family: Family) -> Path:
-    path = plugins.CHECKOUT / f"hubft_{family.name}.py"
-    if family.distribution == OWN and path.exists():
+    if family.distribution == OWN and (path := plugins.in_checkout(family.name)):
         return path
     spec = importlib.util.find_spec(family.module)
     if spec is None or spec.origin is None:

@@ -32,7 +32,9 @@ DELTA = "delta.safetensors"
 SELFTEST = "selftest.safetensors"
 CARD = "README.md"
 PICTURE = "picture.png"
-CONFIG = "config.json"
+CONFIG, PREPROCESSOR, TOKENIZER_CONFIG = "config.json", "preprocessor_config.json", "tokenizer_config.json"
+BESIDE = (PREPROCESSOR, TOKENIZER_CONFIG)
+"""What the library of a family may read beside CONFIG."""
 ROLES = {
     WEIGHTS: "weights",
     DELTA: "weights",
@@ -41,6 +43,7 @@ ROLES = {
     PICTURE: "picture",
     "confusion.png": "picture",  # of schema 1
     CONFIG: "config",
+    **{file: file.removesuffix(".json") for file in BESIDE},
     **carried.ROLES,
 }
 """What each file of a package is for."""
@@ -232,7 +235,7 @@ def _check_files(manifest: Manifest) -> None:
     ):
         raise PackageError(
             f"files {sorted(files)[:9]} must be {', '.join((manifest.weights, SELFTEST, CARD, *own.values()))}, and at "
-            f"most {PICTURE} and {CONFIG} more, each with its role"
+            f"most {PICTURE}, {CONFIG} and what its library reads beside that more, each with its role"
         )
 
 

@@ -80,7 +80,7 @@ def read(job: Job, names: Sequence[str] | None = None) -> Data:
     :raises DataError: no such data, columns or labels that no task can be made of, nothing to train or to validate
         on, more than a tenth of the rows unusable.
     """
-    rows = reading.to_train(str(job.data), job.labels, _kind(job))
+    rows = reading.to_train(str(job.data), job.labels, _kinds(job))
     word = modality.named(rows.kind).word
     task, told = _task(rows, job.labels, _orders(job) if names is None else [tuple(names)])
     quarantined = dict(rows.left_out)
@@ -133,7 +133,7 @@ def labelled(data: str, known: Labels, asked: Columns | None, task: Task, kind: 
     :param asked: columns that are called otherwise here.
     :raises DataError: no such data, a label that the task does not know, no usable sample.
     """
-    rows = reading.to_measure(data, known, asked, kind)
+    rows = reading.to_measure(data, known, asked, (kind,))
     ((part, its),) = rows.parts.items()
     title = rows.title(part)
     if task.kind == "classification" and not any(row.number for row in its):
@@ -158,13 +158,13 @@ def _require_known(title: str, names: Iterable[str], task: Task) -> None:
         raise DataError(f"{title!r} has unknown classes {listed(strangers)}; known are {listed(task.names)}")
 
 
-def _kind(job: Job) -> str:
-    """Return the kind of inputs that a job's model takes (`hubft.modality`)."""
+def _kinds(job: Job) -> tuple[str, ...]:
+    """Return the kinds of inputs that a job's model may take (`hubft.modality`)."""
     if job.family != PACKAGE:
-        return takes.kind(job.family)
+        return takes.kinds(job.family)
     from hubft.run import parent  # not at the top: it brings torch, and wrong data is told before
 
-    return parent.kind(job)
+    return parent.kinds(job)
 
 
 def _orders(job: Job) -> list[tuple[str, ...]]:

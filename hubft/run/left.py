@@ -101,7 +101,8 @@ def _data(prepared: Prepared) -> dict[str, Any]:
 
 
 def extras(loaded: Loaded, manifest: package.Manifest) -> dict[str, bytes]:
-    """Return config.json with its bytes, where the library of the family loads such a package without hubft."""
+    """Return config.json and what is read beside it, with their bytes, where the library of the family loads such a
+    package without hubft."""
     own = not loaded.config or manifest.job.package != "full" or manifest.structure
     if own or tensors.in_int8(structure.state(loaded.model)):
         return {}
@@ -113,4 +114,5 @@ def extras(loaded: Loaded, manifest: package.Manifest) -> dict[str, bytes]:
         "problem_type": PROBLEMS.get(manifest.task.kind),
     }
     known = {key: value for key, value in labels.items() if key in loaded.config}
-    return {package.CONFIG: (json.dumps({**loaded.config, **known}, indent=1, allow_nan=False) + "\n").encode()}
+    stated = {package.CONFIG: {**loaded.config, **known}, **loaded.files}
+    return {file: (json.dumps(its, indent=1, allow_nan=False) + "\n").encode() for file, its in stated.items()}

@@ -61,9 +61,10 @@ def of(job: Job) -> Parent | None:
     return named(job.name) if job.family == PACKAGE else None
 
 
-def kind(job: Job) -> str:
-    """Return the kind of inputs that a job's model takes (`hubft.modality`), found without importing its library."""
-    return named(job.name).manifest.inputs.kind if job.family == PACKAGE else takes.kind(job.family)
+def kinds(job: Job) -> tuple[str, ...]:
+    """Return the kinds of inputs that a job's model may take (`hubft.modality`), found without importing its
+    library."""
+    return (named(job.name).manifest.inputs.kind,) if job.family == PACKAGE else takes.kinds(job.family)
 
 
 def orders(job: Job) -> list[tuple[str, ...]]:

@@ -102,18 +102,18 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     """
     started = parent.of(job)
     job = started.settled(job) if started else job
-    job = modality.named(parent.kind(job)).settled(job)
     _trained(job, bool(started))
     teaches = teacher.named(job)
     job = teacher.settled(job, teaches) if teaches else job
     pm = family_of(job, trust, typed=True)
     Runtime(job.compute)  # a device that is not there is told at once
     data = data or read(job)
+    job = modality.named(data.kind).settled(job)
     data.task.criterion(job.recipe)  # whether its options have a meaning
     if teaches:
         teacher.check(job, teaches.manifest, data.task)
     job = job.with_outputs(data.task.outputs)
-    loaded = load_base(pm, job, pretrained=True)
+    loaded = load_base(pm, job, pretrained=True, task=data.task.kind)
     tensors.require_finite(job.reference, loaded.model.state_dict())
     kind = modality.of(loaded.inputs)
     if kind.kind != data.kind:

@@ -105,7 +105,8 @@ def architecture(package: Package, trust: bool = False) -> Loaded:
     """Return the model of a package that was read, with its own head, its weights not filled in."""
     job = package.manifest.built  # by what the run's own reference came to mean
     pm, config = family_of(job, trust), package.manifest.base.config
-    return unfilled(lambda: structure.build(build(pm, job, False, config), package.manifest.structure))
+    task = package.manifest.task.kind
+    return unfilled(lambda: structure.build(build(pm, job, False, config, task), package.manifest.structure))
 
 
 def proved(package: Package, trust: bool = False) -> tuple[nn.Module, float]:
@@ -178,7 +179,7 @@ def _from_base(manifest: Manifest, trust: bool) -> dict[str, Tensor]:
             _check_parent(manifest, reference)
             # whoever trusts the code of the base was not asked about that of another repository
             trusted = trust and reference == base.reference
-            return _verified(replace(manifest.job, reference=reference), manifest.delta, trusted)
+            return _verified(manifest, reference, trusted)
         except HubftError as error:
             problems.append(error)
     own, *others = problems
@@ -204,8 +205,9 @@ def _check_parent(manifest: Manifest, reference: str) -> None:
         manifests.check_head(manifest)
 
 
-def _verified(job: Job, wanted: Mapping[str, str], trust: bool) -> dict[str, Tensor]:
-    state = load_base(family_of(job, trust), job, pretrained=True).model.state_dict()
+def _verified(manifest: Manifest, reference: str, trust: bool) -> dict[str, Tensor]:
+    job, wanted = replace(manifest.job, reference=reference), manifest.delta or {}
+    state = load_base(family_of(job, trust), job, pretrained=True, task=manifest.task.kind).model.state_dict()
     for name, sha256 in wanted.items():
         if name not in state or digest.of_tensor(state[name]) != sha256:
             raise BaseMismatch(

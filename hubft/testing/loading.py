@@ -48,7 +48,7 @@ def unknown_names_are_refused(subject: Subject) -> None:
     """A name that the family does not know is a HubftError in one line."""
     name = f"{subject.model}_that_nobody_made"
     try:
-        subject.pm.hook.load(name=name, pretrained=False, config={})
+        subject.pm.hook.load(name=name, pretrained=False, config={}, task="")
     except HubftError as error:
         expect(0 < len(str(error).splitlines()) < 2, f"the error for {name!r} is not one line: {str(error)!r}")
     else:
@@ -77,7 +77,7 @@ def reference_loads_it_again(subject: Subject) -> None:
     """`base.reference`, by which a package is loaded, leads to the same model."""
     loaded = subject.load()
     reference = Reference.parse(loaded.base.reference)
-    again = plugins.manager(reference.family).hook.load(name=reference.name, pretrained=False, config={})
+    again = plugins.manager(reference.family).hook.load(name=reference.name, pretrained=False, config={}, task="")
     wrong = differing(shapes(loaded.model), shapes(again.model))
     expect(not wrong, f"{reference} has other tensors: {shown(wrong)}")
     for what in ("head", "stages", "preprocess", "base"):

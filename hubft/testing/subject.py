@@ -56,7 +56,7 @@ class Subject:
 
     def load(self, pretrained: bool = False) -> Loaded:
         """Return what the family's `load` gives, as it is."""
-        loaded: Loaded = self.pm.hook.load(name=self.model, pretrained=pretrained, config={})
+        loaded: Loaded = self.pm.hook.load(name=self.model, pretrained=pretrained, config={}, task="")
         return loaded
 
     def build(self) -> Loaded:

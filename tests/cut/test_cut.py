@@ -125,7 +125,7 @@ REAL = """
 def test_real_architectures_are_cut_and_compute_the_same_bits(reference: str, train: str) -> None:
     family, _, name = reference.partition(":")
     pm = plugins.manager(family)
-    given = headed(pm, pm.hook.load(name=name, pretrained=False, config={}), Head(outputs=3))
+    given = headed(pm, pm.hook.load(name=name, pretrained=False, config={}, task=""), Head(outputs=3))
     names = pm.hook.freeze(loaded=given, train=train, progress=0.0)
     stages.set_trainable(given.model, names)
     stages.train_mode(given.model)
@@ -139,7 +139,7 @@ def test_real_architectures_are_cut_and_compute_the_same_bits(reference: str, tr
 @pytest.mark.parametrize("name", ["levit_128s", "deit_tiny_distilled_patch16_224"])
 def test_two_heads_on_one_body_are_refused_by_the_check(name: str) -> None:
     pm = plugins.manager("timm")
-    given = headed(pm, pm.hook.load(name=name, pretrained=False, config={}), Head(outputs=3))
+    given = headed(pm, pm.hook.load(name=name, pretrained=False, config={}, task=""), Head(outputs=3))
     names = pm.hook.freeze(loaded=given, train="head", progress=0.0)
     stages.set_trainable(given.model, names)
     stages.train_mode(given.model)

@@ -20,14 +20,14 @@ def test_hub_finds_head_and_stages_by_a_forward_pass(checkout: Path) -> None:
     pm = plugins.manager("hub")
     for loaded in (
         on_meta(pm, f"{checkout}:backwards"),
-        pm.hook.load(name=f"{checkout}:backwards", pretrained=True, config={}),
+        pm.hook.load(name=f"{checkout}:backwards", pretrained=True, config={}, task=""),
     ):
         assert loaded.head == "out"
         assert loaded.stages == {"stem": ("early",), "late": ("spare", "late"), "head": ("out",)}
 
 
 def test_hub_leaves_modes_and_hooks_as_they_were(checkout: Path) -> None:
-    model = plugins.manager("hub").hook.load(name=f"{checkout}:small", pretrained=False, config={}).model
+    model = plugins.manager("hub").hook.load(name=f"{checkout}:small", pretrained=False, config={}, task="").model
     assert all(module.training and not module._forward_hooks and not module._forward_pre_hooks
                for module in model.modules())  # fmt: skip
     assert model[0][1].num_batches_tracked == 0 and torch.equal(model[0][1].running_mean, torch.zeros(8))
@@ -36,9 +36,9 @@ def test_hub_leaves_modes_and_hooks_as_they_were(checkout: Path) -> None:
 @pytest.mark.parametrize("pretrained", [True, False])
 def test_hub_hands_over_the_flag_that_the_entry_has(checkout: Path, pretrained: bool) -> None:
     pm = plugins.manager("hub")
-    plain = pm.hook.load(name=f"{checkout}:small", pretrained=pretrained, config={})
+    plain = pm.hook.load(name=f"{checkout}:small", pretrained=pretrained, config={}, task="")
     assert bool((plain.model.head.bias == 3).all()) == pretrained
-    flagged = pm.hook.load(name=f"{checkout}:flagged", pretrained=pretrained, config={})
+    flagged = pm.hook.load(name=f"{checkout}:flagged", pretrained=pretrained, config={}, task="")
     assert flagged.model.weights == ("DEFAULT" if pretrained else None) and flagged.model.options == {}
 
 
@@ -51,7 +51,8 @@ def test_hub_hands_over_the_flag_that_the_entry_has(checkout: Path, pretrained: 
     ],
 )
 def test_hub_takes_the_preprocessing_that_a_model_carries(checkout: Path, entry: str, wanted: Preprocess) -> None:
-    assert plugins.manager("hub").hook.load(name=f"{checkout}:{entry}", pretrained=True, config={}).preprocess == wanted
+    hook = plugins.manager("hub").hook
+    assert hook.load(name=f"{checkout}:{entry}", pretrained=True, config={}, task="").preprocess == wanted
 
 
 def test_hub_takes_repositories_of_github_from_torchs_cache(
@@ -60,5 +61,5 @@ def test_hub_takes_repositories_of_github_from_torchs_cache(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     (tmp_path / "hub").mkdir()
     (tmp_path / "hub" / "me_nets_v1_final").symlink_to(checkout)
-    loaded = plugins.manager("hub").hook.load(name="me/nets@v1/final:small", pretrained=True, config={})
+    loaded = plugins.manager("hub").hook.load(name="me/nets@v1/final:small", pretrained=True, config={}, task="")
     assert (loaded.base.reference, loaded.base.revision) == ("hub:me/nets@v1/final:small", "v1/final")

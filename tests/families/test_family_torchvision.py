@@ -78,7 +78,7 @@ def test_torchvision_loads_what_torchvision_loads(
     given = {"aux_logits": True} if name == "inception_v3" else {}
     theirs = models.get_model(name, weights="DEFAULT", **given).eval()
     pm = plugins.manager("torchvision")
-    loaded, bare = pm.hook.load(name=name, pretrained=True, config={}), pm.hook.load(name=name, pretrained=False)
+    loaded, bare = (pm.hook.load(name=name, pretrained=filled, config={}, task="") for filled in (True, False))
     assert loaded.base == bare.base and loaded.base.reference == f"torchvision:{name}@{loaded.base.revision}"
     assert not [n for n in bare.model.state_dict() if n.lower().startswith("aux")]
     bare.model.load_state_dict(loaded.model.state_dict())
@@ -97,7 +97,7 @@ def test_a_cached_file_with_other_bytes_is_refused(cached: Callable[[str, dict[s
     altered[len(altered) // 2] ^= 1
     file.write_bytes(altered)
     with pytest.raises(PackageError, match=file.name):
-        plugins.manager("torchvision").hook.load(name="squeezenet1_1", pretrained=True, config={})
+        plugins.manager("torchvision").hook.load(name="squeezenet1_1", pretrained=True, config={}, task="")
 
 
 def test_a_file_without_a_digest_in_its_name_is_refused(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_torchvision_without_network_says_what_it_wanted(tmp_path: Path, monkeyp
     monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
     monkeypatch.setattr("hubft.base.network.unreachable", lambda url: "")
     with pytest.raises(FamilyError, match=r"resnet18-\w+\.pth cannot be had: OSError: no network here"):
-        plugins.manager("torchvision").hook.load(name="resnet18", pretrained=True, config={})
+        plugins.manager("torchvision").hook.load(name="resnet18", pretrained=True, config={}, task="")
 
 
 def test_every_file_of_torchvision_has_its_digest_in_its_name() -> None:

@@ -116,7 +116,10 @@ def test_it_proves_itself_and_a_package_with_another_tokenizer_does_not_load(mad
         (lambda data: data["inputs"].update(length=0), "length 0 must be a whole number from 1 on"),
         (lambda data: data["base"]["config"].update(auto_map={"AutoModel": "own.Model"}), "asks for auto_map"),
         (lambda data: data["base"]["config"].update(num_hidden_layers=10**9), "num_hidden_layers of 1,000,000,000"),
-        (lambda data: data["base"].update(config={}), "there is no such|is neither|cannot be|write transformers"),
+        (
+            lambda data: data["base"].update(config={}),
+            "there is no such|is neither|cannot be|write transformers",
+        ),
     ],
 )
 def test_a_manifest_that_lies_is_refused(made: Made, tmp_path: Path, change: Any, said: str) -> None:

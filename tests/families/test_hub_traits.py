@@ -318,7 +318,7 @@ def test_packages_that_are_missing_come_with_their_cure(tmp_path: Path) -> None:
     with pytest.raises(
         FamilyError, match=r"lists nobody_has, nor_this, not installed here; try: pip install nobody_has nor"
     ):
-        plugins.manager("hub").hook.load(name=f"{tmp_path}:any", pretrained=True, config={})
+        plugins.manager("hub").hook.load(name=f"{tmp_path}:any", pretrained=True, config={}, task="")
 
 
 # ---- arguments -------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from hubft.families import plugins, sandbox
 from hubft.families.build import compressed, headed, load_base
 from hubft.job import Head, Job
 
-OWN = {path.stem.removeprefix("hubft_") for path in plugins.CHECKOUT.glob("hubft_*.py")}
+OWN = {path.stem.removeprefix("hubft_") for path in plugins.CHECKOUT.glob("hubft_*")}
 GOOD = "from hubft import hookimpl\n@hookimpl\ndef load(name, pretrained): return None\n"
 METADATA = "Metadata-Version: 2.1\nName: {}\nVersion: 1.5\n"
 ASLEEP = "disabled by HUBFT_DISABLE_FAMILIES"
@@ -120,7 +120,7 @@ def test_a_broken_family_is_named_with_what_is_wrong(install: Install, code: str
     with pytest.raises(FamilyError, match=f"(?s){said}") as caught:
         plugins.manager("bad")
     assert "family 'bad'" in str(caught.value)
-    assert plugins.manager("good").hook.load(name="x", pretrained=False, config={}) is None
+    assert plugins.manager("good").hook.load(name="x", pretrained=False, config={}, task="") is None
 
 
 def test_what_pluggy_does_not_take_is_told_in_one_line(install: Install) -> None:

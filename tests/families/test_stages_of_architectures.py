@@ -41,7 +41,7 @@ MODELS = [(family, name) for family, names in (("torchvision", TORCHVISION), ("t
 def build(family: str, name: str) -> Loaded:
     """Return the model with a head of seven outputs, and no memory for its parameters where that can be."""
     pm = plugins.manager(family)
-    loaded = unfilled(lambda: pm.hook.load(name=name, pretrained=False, config={}))
+    loaded = unfilled(lambda: pm.hook.load(name=name, pretrained=False, config={}, task=""))
     adapted: Loaded = headed(pm, loaded, Head(outputs=7))
     return adapted
 

@@ -20,7 +20,7 @@ TASK = Classification(tuple(map(str, range(1000))))
 def models() -> dict[str, Loaded]:
     torch.manual_seed(0)
     pm = plugins.manager("timm")
-    return {name: pm.hook.load(name=name, pretrained=False, config={}) for name in (VIT, CNN)}
+    return {name: pm.hook.load(name=name, pretrained=False, config={}, task="") for name in (VIT, CNN)}
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_without_time_or_epochs_the_package_is_the_probe(insects: Path, tmp_path
     its = settled(result.run)
     assert its["job"]["recipe"]["epochs"] == 0 and result.run.history() == []
     tuned = load_file(result.run.package / "model.safetensors")
-    loaded = plugins.manager("toy").hook.load(name="small", pretrained=True, config={})
+    loaded = plugins.manager("toy").hook.load(name="small", pretrained=True, config={}, task="")
     base = loaded.model.state_dict()
     for name, tensor in base.items():
         assert name.startswith("head") or torch.equal(tensor, tuned[name]), name

@@ -28,15 +28,17 @@ from hubft.base import network
 from hubft.families import plugins
 from hubft.share import load, transfer
 network.PATIENCE = 1.0
+def base(family, name):
+    plugins.manager(family).hook.load(name=name, pretrained=True, config={}, task="")
 ways = {
     "load": lambda: load.load("me/flowers"),
     "pinned": lambda: load.load("me/flowers@" + 40 * "1"),
     "pull": lambda: transfer.pull("me/flowers"),
     "push": lambda: transfer.push("package", "me/flowers"),
-    "timm": lambda: plugins.manager("timm").hook.load(name="test_vit", pretrained=True, config={}),
-    "torchvision": lambda: plugins.manager("torchvision").hook.load(name="resnet18", pretrained=True, config={}),
-    "hub": lambda: plugins.manager("hub").hook.load(name="me/nets:small", pretrained=True, config={}),
-    "hub pinned": lambda: plugins.manager("hub").hook.load(name="me/nets@v1:small", pretrained=True, config={}),
+    "timm": lambda: base("timm", "test_vit"),
+    "torchvision": lambda: base("torchvision", "resnet18"),
+    "hub": lambda: base("hub", "me/nets:small"),
+    "hub pinned": lambda: base("hub", "me/nets@v1:small"),
 }
 for way, call in ways.items():
     began = time.perf_counter()
@@ -88,9 +90,9 @@ def test_github_without_an_answer_leaves_the_cache(monkeypatch: pytest.MonkeyPat
     code = "from torch import nn\ndef small():\n    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), %s)\n"
     (kept / "hubconf.py").write_text(code % "nn.Linear(3, 2)")
     pm = plugins.manager("hub")
-    assert pm.hook.load(name="me/nets:small", pretrained=False, config={}).head == "2"
+    assert pm.hook.load(name="me/nets:small", pretrained=False, config={}, task="").head == "2"
     with pytest.raises(FamilyError, match=r"silence\), and me/others is not in the cache of torch.hub"):
-        pm.hook.load(name="me/others:small", pretrained=False, config={})
+        pm.hook.load(name="me/others:small", pretrained=False, config={}, task="")
 
 
 def test_whatever_a_server_says_it_was_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

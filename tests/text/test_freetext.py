@@ -27,7 +27,7 @@ def table(folder: Path, text: str, name: str = "rows.csv") -> str:
     ],
 )
 def test_the_column_of_texts_is_found(tmp_path: Path, lines: str, input: str, target: str) -> None:
-    rows = reading.to_train(table(tmp_path, lines), Labels(), "text")
+    rows = reading.to_train(table(tmp_path, lines), Labels(), ("text",))
     assert rows.columns == (target,) and rows.notes[-1].startswith(f"columns: input {input!r}")
     assert rows.kind == "text"
 
@@ -47,18 +47,18 @@ def test_the_column_of_texts_is_found(tmp_path: Path, lines: str, input: str, ta
 )
 def test_what_cannot_be_told_is_refused(tmp_path: Path, lines: str, options: dict[str, str], said: str) -> None:
     with pytest.raises(HubftError, match=said):
-        reading.to_train(table(tmp_path, lines), Labels(**options), "text")
+        reading.to_train(table(tmp_path, lines), Labels(**options), ("text",))
 
 
 def test_a_given_column_is_taken(tmp_path: Path) -> None:
     data = table(tmp_path, "text,title,label\nlong text,A title,1\nmore text,Another,0\n")
-    rows = reading.to_train(data, Labels(input="title"), "text")
+    rows = reading.to_train(data, Labels(input="title"), ("text",))
     assert [rows.source.open(row.place).read().decode() for row in rows.parts["train"]] == ["A title", "Another"]
 
 
 def test_texts_stay_whole_and_empty_ones_are_left_out(tmp_path: Path) -> None:
     odd = "  \U0001f468\u200d\U0001f469 e\u0301 \t\u0645\u0631 "
-    rows = reading.to_train(table(tmp_path, f'text,label\n"{odd}",1\n  ,0\nNA,0\n'), Labels(), "text")
+    rows = reading.to_train(table(tmp_path, f'text,label\n"{odd}",1\n  ,0\nNA,0\n'), Labels(), ("text",))
     assert [rows.source.open(row.place).read().decode() for row in rows.parts["train"]] == [odd, "NA"]
     assert rows.left_out == {"row 2": "'text' is empty"}
 
@@ -66,19 +66,19 @@ def test_texts_stay_whole_and_empty_ones_are_left_out(tmp_path: Path) -> None:
 def test_a_table_of_parquet_has_its_texts_too(tmp_path: Path) -> None:
     columns = {"said": ["I like it", "I do not", None], "label": ["x", "y", "x"]}
     pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "rows.parquet")
-    rows = reading.to_train(str(tmp_path / "rows.parquet"), Labels(), "text")
+    rows = reading.to_train(str(tmp_path / "rows.parquet"), Labels(), ("text",))
     assert [rows.source.open(row.place).read() for row in rows.parts["train"]] == [b"I like it", b"I do not"]
     assert rows.left_out == {"row 3": "'said' is empty"}
 
 
 def test_equal_texts_are_rows_of_their_own(tmp_path: Path) -> None:
-    rows = reading.to_train(table(tmp_path, "text,label\nthe same,1\nthe same,0\nthe same,1\n"), Labels(), "text")
+    rows = reading.to_train(table(tmp_path, "text,label\nthe same,1\nthe same,0\nthe same,1\n"), Labels(), ("text",))
     assert [row.values for row in rows.parts["train"]] == [("1",), ("0",), ("1",)]
 
 
 def test_class_folders_hold_no_texts(tmp_path: Path) -> None:
     with pytest.raises(HubftError, match="class folders, which hold images; of text, give a table"):
-        reading.to_train(str(tmp_path), Labels(), "text")
+        reading.to_train(str(tmp_path), Labels(), ("text",))
 
 
 def test_what_is_asked_is_a_text_a_file_or_a_table(tmp_path: Path) -> None:
