@@ -62,6 +62,12 @@ class Views(Protocol):
     def targets(self) -> Any:
         """Return the targets of all samples, a row each."""
 
+    def costs(self) -> Sequence[int] | None:
+        """Return how much there is to compute of each sample, where that differs, in any unit; else None.
+
+        Batches are made of samples of like costs then: each costs as much as its dearest sample, times their number.
+        """
+
     def collate(self, items: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
         """Return items as a batch."""
 
@@ -142,6 +148,10 @@ class Modality(Protocol):
 
     def ready(self, inputs: Inputs, runtime: Runtime) -> Callable[[Any], Any]:
         """Return what makes a collated batch of views the model's inputs, on its device."""
+
+    def parts(self, batch: Batch, recipe: Recipe) -> list[tuple[float, Batch]]:
+        """Return a batch on the device in the parts in which its gradient is computed, `recipe.accumulate` of them or
+        as many more as its memory asks for, each with its share of the samples. They may be less filled up."""
 
     def other(self, batch: Any, inputs: Inputs) -> Any:
         """Return a batch on the device, as `ready` made it, in another form in which the same samples may come: of

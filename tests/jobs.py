@@ -18,6 +18,7 @@ EVERY_FIELD = Job(
         budget="5m",
         batch_size=16,
         accumulate=2,
+        tokens=4096,
         optimizer="lion",
         lr=0.01,
         body_lr=0.5,

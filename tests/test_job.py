@@ -160,6 +160,7 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {  # field: (accepted, refused)
     "head.outputs": ([0, 1_000_000], [-1, 1_000_001]),
     "recipe.epochs": ([0, 1, 100_000], [-1, 100_001]),
     "recipe.batch_size": ([1, 65536], [0, 65537]),
+    "recipe.tokens": ([0, 2**31], [-1, 2**31 + 1]),
     "recipe.accumulate": ([1, 32], [0, 33]),  # at most the batch
     "recipe.lr": ([0.0, 1e-12, 1e3], [-1.0, 1001.0, float("inf"), float("nan")]),
     "recipe.body_lr": ([0.0, 1e3], [-0.1, 1001.0]),

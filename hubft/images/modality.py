@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hubft.base.errors import JobError, Option
 from hubft.data import asked
 from hubft.data.asked import Asked
 from hubft.data.rows import Row, Source
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hubft.base.store import Scratch
-    from hubft.hookspecs import Loaded
+    from hubft.hookspecs import Batch, Loaded
     from hubft.images.conversion import Conversion
     from hubft.images.mixing import Mixing
     from hubft.images.pixels import Normalise, Views
@@ -39,6 +40,8 @@ class Pictures:
     equal: ClassVar[str] = "pixels"
 
     def settled(self, job: Job) -> Job:
+        if job.recipe.tokens:
+            raise JobError(Option("tokens"), f" {job.recipe.tokens}: images have no tokens; leave it out")
         return job
 
     def asked(self, given: str | Path | Iterable[str | Path], column: str) -> Asked:
@@ -84,6 +87,11 @@ class Pictures:
         from hubft.images.pixels import Normalise
 
         return Normalise(inputs, runtime)
+
+    def parts(self, batch: Batch, recipe: Recipe) -> list[tuple[float, Batch]]:
+        from hubft.base import batches
+
+        return batches.even(batch, recipe.accumulate)
 
     def other(self, batch: Tensor, inputs: Images) -> None:
         return None

@@ -68,6 +68,9 @@ class Views(Dataset[tuple[Tensor, Any]]):
         """Return the targets of all samples, a row each."""
         return self.task.collate([sample.target for sample in self.samples])
 
+    def costs(self) -> None:
+        """All pictures are of one size."""
+
     def collate(self, items: Sequence[tuple[Tensor, Any]]) -> tuple[Tensor, Any]:
         """Return items as a batch: pictures uint8 `[b, height, width, 3]`, and their targets."""
         pictures, targets = zip(*items, strict=True)

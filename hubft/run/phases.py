@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -110,7 +111,8 @@ def _sampler(prepared: Prepared, phase: Phase, step: int, views: int) -> loader.
     per_epoch = loader.steps_per_epoch(n, recipe.batch_size)
     start, stop = phase.epochs.start * per_epoch, phase.epochs.stop * per_epoch
     weights = balancing(prepared) if recipe.sampler == "balanced" else None
-    return loader.Batches(n, recipe.batch_size, recipe.epochs, recipe.seed, max(step, start), stop, views, weights)
+    begin, costs = max(step, start), prepared.training.costs()
+    return loader.Batches(n, recipe.batch_size, recipe.epochs, recipe.seed, begin, stop, views, weights, costs)
 
 
 def balancing(prepared: Prepared) -> Tensor:
@@ -214,8 +216,12 @@ def source(prepared: Prepared, pictures: Views, runtime: Runtime, computed_by: s
 def _compute(prepared: Prepared, found: Cut, pictures: Views, runtime: Runtime, source: Source) -> Iterator[Tensor]:
     runtime.place(found.model)
     try:
-        for batch, _ in loader.in_order(pictures, source.batch_size, runtime, source.view):
-            with runtime.autocast():
-                yield found.features(batch)
+        batches = loader.in_order(pictures, source.batch_size, runtime, source.view)
+        yield from loader.restored(batches, (_features(found, batch, runtime) for batch, _ in batches))
     finally:
         prepared.runtime.place(found.model)
+
+
+def _features(found: Cut, batch: Any, runtime: Runtime) -> Tensor:
+    with runtime.autocast():
+        return found.features(batch)

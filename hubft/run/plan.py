@@ -114,7 +114,7 @@ def _work(prepared: Prepared) -> choose.Work:
     recipe, data = prepared.job.recipe, prepared.data
     epochs = _whole(prepared)
     views = recipe.views if epochs < recipe.epochs else int(recipe.probe)
-    its, scratch = data.train[:PROOF], Scratch()
+    its, scratch = loader.typical(prepared.training, PROOF), Scratch()
     inputs = prepared.loaded.inputs
     few = modality.of(inputs).views(data.source, data.task, its, inputs, recipe, scratch)
     few.keep(1)  # as the run keeps them

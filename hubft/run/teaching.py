@@ -129,8 +129,8 @@ def answers(prepared: Prepared, teacher: Teacher, pictures: Views, views: Sequen
 
     def compute(view: int) -> Iterator[Tensor]:
         prepared.exact.place(teacher.loaded.model)
-        for batch, _ in loader.in_order(pictures, wanted.batch_size, prepared.exact, view):
-            yield teacher.says(batch)
+        batches = loader.in_order(pictures, wanted.batch_size, prepared.exact, view)
+        yield from loader.restored(batches, (teacher.says(batch) for batch, _ in batches))
 
     return Cache(prepared.job.compute.cache).get(
         [replace(wanted, view=view) for view in views],

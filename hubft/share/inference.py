@@ -101,7 +101,7 @@ def evaluate(
     loaded.model.to(runtime.device)
     views = modality.of(manifest.inputs).views(found.source, task, found.samples, manifest.inputs)
     batches = loader.in_order(views, BATCH, runtime)
-    shown = (console or Console(quiet=True)).counted(batches, len(batches), "batch")
+    shown = batches.through(lambda its: (console or Console(quiet=True)).counted(its, len(batches), "batch"))
     outputs, targets = loop.evaluate(opened.hooks(), loaded, task, shown, runtime)
     places = [found.shown(sample) for sample in found.samples]
     _require_finite(outputs, places)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from hubft.machine.runtime import Runtime
     from hubft.text.views import Batch, Ready, Views
 
+TOKENS = 2**14  # that are computed at once, at most, where the recipe says nothing else
+
 
 @dataclass(frozen=True)
 class Texts:
@@ -39,13 +41,13 @@ class Texts:
 
     def settled(self, job: Job) -> Job:
         recipe = job.recipe
-        if recipe.augment not in ("auto", "none"):
-            raise JobError(Option("augment"), f" {recipe.augment}: texts are not augmented; leave it out")
-        if recipe.views not in (Recipe.views, 1):
-            raise JobError(Option("views"), f" {recipe.views}: every view of a text is the same one; leave it out")
+        augment = "none" if recipe.augment == "auto" else recipe.augment
+        if augment == "none" and recipe.views != 1:
+            why = "every view of a text is the same one; leave it out, or drop tokens with "
+            raise JobError(Option("views"), f" {recipe.views}: {why}", Option("augment"), " light")
         if job.white:
             raise JobError(Option("white"), f" {job.white}: texts have no grey; leave it out")
-        return replace(job, recipe=replace(recipe, augment="none", views=1))
+        return replace(job, recipe=replace(recipe, augment=augment))
 
     def asked(self, given: str | Path | Iterable[str | Path], column: str) -> Asked:
         return asked.texts(given, column)
@@ -87,12 +89,17 @@ class Texts:
     ) -> Views:
         from hubft.text.views import Views
 
-        return Views(task, its, inputs)
+        return Views(task, its, inputs, recipe)
 
     def ready(self, inputs: Text, runtime: Runtime) -> Ready:
         from hubft.text.views import Ready
 
         return Ready(runtime)
+
+    def parts(self, batch: Any, recipe: Recipe) -> list[tuple[float, Any]]:
+        from hubft.text import views
+
+        return views.parts(batch, recipe.accumulate, recipe.tokens or TOKENS)
 
     def other(self, batch: Batch, inputs: Text) -> Batch:
         from hubft.text.views import longer

@@ -36,11 +36,12 @@ def tokenizer(inputs: Text) -> Any:
     return made
 
 
-def tokenised(texts: Sequence[str], inputs: Text) -> tuple[list[NDArray[numpy.int32]], int]:
-    """Return the token ids of each text, int32 `[tokens]`, special tokens among them; and how many texts were cut."""
+def tokenised(texts: Sequence[str], inputs: Text) -> tuple[list[NDArray[numpy.int32]], list[NDArray[numpy.bool_]], int]:
+    """Return the token ids of each text, int32 `[tokens]`; which are special tokens; how many texts were cut."""
     encodings = tokenizer(inputs).encode_batch_fast(list(texts))
     ids = [numpy.asarray(encoding.ids, IDS) for encoding in encodings]
-    return ids, sum(bool(encoding.overflowing) for encoding in encodings)
+    special = [numpy.asarray(encoding.special_tokens_mask, bool) for encoding in encodings]
+    return ids, special, sum(bool(encoding.overflowing) for encoding in encodings)
 
 
 def lengths(texts: Sequence[str], inputs: Text) -> NDArray[numpy.int64]:

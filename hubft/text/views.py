@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from hubft.base import draws
+from hubft.base.batches import even
 from hubft.inputs import Text
 from hubft.job import Recipe
 from hubft.machine.runtime import Runtime
@@ -19,25 +23,39 @@ from hubft.text.samples import Sample
 Batch = dict[str, Tensor]
 """`input_ids` and `attention_mask` (1 where there is a token, else 0), int64 `[batch, tokens]` each."""
 
+DROPPED: Mapping[str, float] = MappingProxyType(
+    {"none": 0.0, "auto": 0.0, "light": 0.05, "standard": 0.1, "strong": 0.2}
+)
+"""Share of the tokens that an augmented view lacks, by `--augment`."""
+
 
 class Views(Dataset[tuple[Tensor, Any]]):
     """Samples as the model shall see them but for the padding: int32 `[tokens]`, and the target.
 
-    Every view of a sample is the same one: texts are not augmented.
+    Item (0, i) is the evaluation's view of sample i. Item (v, i) is its augmented view v, a function of (seed, v, i),
+    that lacks some of its tokens, never a special one; without a recipe, or where that augments nothing, the
+    evaluation's again.
     """
 
-    def __init__(self, task: Task, samples: Sequence[Sample], inputs: Text) -> None:
+    def __init__(self, task: Task, samples: Sequence[Sample], inputs: Text, recipe: Recipe | None = None) -> None:
         self.task, self.samples, self.inputs = task, samples, inputs
-        self.ids, self.cut = tokens.tokenised([sample.text for sample in samples], inputs)
+        self.recipe = recipe or Recipe(augment="none")
+        self.ids, self.special, self.cut = tokens.tokenised([sample.text for sample in samples], inputs)
         """`cut` is how many texts are longer than the input."""
 
     def under(self, recipe: Recipe) -> Views:
-        """Return the same samples: no recipe augments them."""
-        return self
+        """Return the same samples, as another recipe augments them."""
+        other = copy.copy(self)
+        other.recipe = recipe
+        return other
 
     def targets(self) -> Any:
         """Return the targets of all samples, a row each."""
         return self.task.collate([sample.target for sample in self.samples])
+
+    def costs(self) -> Sequence[int]:
+        """Return how many tokens each text has."""
+        return [len(ids) for ids in self.ids]
 
     def collate(self, items: Sequence[tuple[Tensor, Any]]) -> tuple[Batch, Any]:
         """Return items as a batch, as long as the longest of them, and their targets."""
@@ -48,8 +66,13 @@ class Views(Dataset[tuple[Tensor, Any]]):
         """All of it is kept already."""
 
     def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, Any]:
-        _, i = index
-        return torch.from_numpy(self.ids[i]), self.samples[i].target
+        view, i = index
+        ids, share = torch.from_numpy(self.ids[i]), DROPPED[self.recipe.augment]
+        if view and share:
+            drawn = torch.rand(len(ids), generator=draws.generator("sample", self.recipe.seed, view - 1, i))
+            kept = (drawn >= share) | torch.from_numpy(self.special[i])
+            ids = ids[kept] if int(kept.sum()) > int(self.special[i].sum()) else ids
+        return ids, self.samples[i].target
 
 
 def joined(ids: Sequence[Tensor], padding: int) -> Batch:
@@ -64,6 +87,25 @@ def joined(ids: Sequence[Tensor], padding: int) -> Batch:
         inputs[row, : len(one)] = one
         mask[row, : max(1, len(one))] = 1
     return {"input_ids": inputs, "attention_mask": mask}
+
+
+def parts(batch: Any, least: int, most: int) -> list[tuple[float, Any]]:
+    """Return a batch in parts of at most so many tokens each, `least` parts or more, with their shares of the samples.
+
+    Each is as long as the longest text in it: what it is filled up with beyond that is cut away.
+
+    :param batch: (inputs, targets); inputs that are no token ids, as features, are only counted.
+    """
+    inputs = batch[0]
+    if not (isinstance(inputs, dict) and "input_ids" in inputs):
+        return even(batch, least)
+    cut = even(batch, max(least, -(-inputs["input_ids"].numel() // most)))
+    return [(share, (_short(part[0]) if len(cut) > 1 else part[0], *part[1:])) for share, part in cut]
+
+
+def _short(inputs: Batch) -> Batch:
+    longest = int(inputs["attention_mask"].sum(1).max())
+    return {name: tensor[:, :longest] for name, tensor in inputs.items()}
 
 
 def longer(batch: Batch, padding: int) -> Batch:

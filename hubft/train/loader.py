@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -11,10 +12,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hubft import modality
 from hubft.base import draws
+from hubft.base.batches import concat, count, take
 from hubft.machine.runtime import Runtime
 from hubft.modality import Views
 
+T = TypeVar("T")
 Index = tuple[int, int]  # (view, index of the sample); view 0 is the evaluation's
+
+POOL = 16  # batches at most whose samples are put together by their costs; a quarter of an epoch, where that is less
+WINDOW = 64  # batches that are out of order at most where results are put back in order
 
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:
@@ -28,6 +34,9 @@ class Batches(Sampler[list[Index]]):
     Even batches differ by one sample at most, so none is so small that batch norm fails or shakes. With
     `views` the epochs go through that many fixed views of each sample, the evaluation's first; with 0 every
     epoch has an augmented view of its own.
+
+    Where samples differ in what they cost, a batch has samples of like costs: those of `POOL` batches of an epoch's
+    order are sorted, and its batches then come in an order that is drawn.
     """
 
     def __init__(
@@ -40,9 +49,12 @@ class Batches(Sampler[list[Index]]):
         stop: int | None = None,
         views: int = 0,
         weights: Tensor | None = None,
+        costs: Sequence[int] | None = None,
     ) -> None:
-        """:param weights: float64 `[samples]`, where an epoch draws samples with these chances, with replacement."""
-        self.weights = weights
+        """:param weights: float64 `[samples]`, where an epoch draws samples with these chances, with replacement.
+        :param costs: of the samples, where they differ (`hubft.modality.Views.costs`).
+        """
+        self.weights, self.costs = weights, None if costs is None else torch.as_tensor(costs)
         self.samples, self.seed, self.start, self.views = samples, seed, start, views
         self.per_epoch = steps_per_epoch(samples, batch_size)
         self.steps = self.per_epoch * epochs
@@ -61,8 +73,23 @@ class Batches(Sampler[list[Index]]):
                 order = torch.multinomial(self.weights, self.samples, replacement=True, generator=random)
             first = epoch * self.per_epoch
             view = epoch % self.views if self.views else epoch + 1
-            for batch in order.tensor_split(self.per_epoch)[max(0, self.start - first) : self.stop - first]:
+            cut: Sequence[Tensor] = order.tensor_split(self.per_epoch)
+            if self.costs is not None:
+                cut = alike(cut, self.costs, random)
+            for batch in cut[max(0, self.start - first) : self.stop - first]:
                 yield [(view, i) for i in batch.tolist()]
+
+
+def alike(batches: Sequence[Tensor], costs: Tensor, random: torch.Generator) -> Sequence[Tensor]:
+    """Return batches of the same samples and sizes, each of samples of like costs, in an order that is drawn."""
+    found: list[Tensor] = []
+    size = min(POOL, max(2, len(batches) // 4))  # else the same samples would meet in every epoch
+    for at in range(0, len(batches), size):
+        pool = batches[at : at + size]
+        samples = torch.cat(list(pool))
+        samples = samples[costs[samples].argsort(stable=True)]
+        found += samples.split([len(batch) for batch in pool])
+    return [found[place] for place in torch.randperm(len(found), generator=random).tolist()]
 
 
 class Loader:
@@ -86,6 +113,13 @@ class Loader:
     def __len__(self) -> int:
         return len(self.batch_sampler)
 
+    places: Sequence[Tensor] = ()
+    """Of `in_order`, where samples come out of order: for each window of them, the places of those that come."""
+
+    def through(self, passing: Callable[[Iterable[Any]], Iterable[Any]]) -> Passed:
+        """Return the batches as they come out of what passes them on."""
+        return Passed(passing(self), self.places)
+
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
         for pictures, targets in self.pictures:
             yield self.ready(pictures), targets
@@ -99,10 +133,53 @@ def batches(views: Views, sampler: Batches, runtime: Runtime) -> Loader:
 
 
 def in_order(views: Views, batch_size: int, runtime: Runtime, view: int = 0) -> Loader:
-    """Return one view of every sample, in order; view 0 is the evaluation's."""
+    """Return one view of every sample; view 0 is the evaluation's.
+
+    They come in order, or where they differ in what they cost, sorted by that within windows of `WINDOW` batches:
+    `restored` puts back in order what is made of them.
+    """
     views.keep(view)
-    samples = range(len(views.samples))
-    order: Sequence[list[Index]] = [
-        [(view, i) for i in samples[at : at + batch_size]] for at in range(0, len(samples), batch_size)
-    ]
-    return Loader(views, order, runtime, min(runtime.workers, len(order)))
+    samples, costs = torch.arange(len(views.samples)), views.costs()
+    windows = samples.split(WINDOW * batch_size)
+    places: Sequence[Tensor] = ()
+    if costs is not None:
+        places = [torch.as_tensor(costs)[window].argsort(stable=True, descending=True) for window in windows]
+        windows = tuple(window[place] for window, place in zip(windows, places, strict=True))
+    order = [[(view, i) for i in batch.tolist()] for window in windows for batch in window.split(batch_size)]
+    loader = Loader(views, order, runtime, min(runtime.workers, len(order)))
+    loader.places = places
+    return loader
+
+
+@dataclass(frozen=True)
+class Passed:
+    """Batches of a loader, passed on."""
+
+    batches: Iterable[Any]
+    places: Sequence[Tensor]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.batches)
+
+
+def restored(batches: Any, made: Iterable[T]) -> Iterator[T]:
+    """Yield what was made of the batches of `in_order`, trees with a row a sample, in the order of the samples.
+
+    :param batches: from elsewhere they are in order already.
+    """
+    its = iter(made)
+    for window in getattr(batches, "places", ()):
+        waiting: list[T] = []
+        while sum(map(count, waiting)) < len(window):
+            waiting.append(next(its))
+        yield take(concat(waiting), window.argsort())
+    yield from its
+
+
+def typical(views: Views, number: int) -> list[Any]:
+    """Return so many samples that cost as much as samples do on average; the first ones where all cost the same."""
+    costs = views.costs()
+    if costs is None:
+        return list(views.samples[:number])
+    off = (torch.as_tensor(costs).double() - sum(costs) / len(costs)).abs()
+    return [views.samples[i] for i in off.argsort(stable=True)[:number].tolist()]

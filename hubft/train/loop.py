@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from hubft import modality
 from hubft.base import draws
-from hubft.base.batches import concat, count, each, even
+from hubft.base.batches import concat, count, each
 from hubft.base.errors import FamilyError
 from hubft.families import stages
 from hubft.hookspecs import Batch, Loaded
 from hubft.job import Recipe
 from hubft.machine.runtime import Runtime
 from hubft.tasks.task import Task
-from hubft.train import frozen
+from hubft.train import frozen, loader
 from hubft.train.lessons import Lessons, Taught
 from hubft.train.recipe import Average, optimizer, set_lr
 
@@ -119,6 +119,7 @@ def _steps(
     criterion, lessons = state.task.criterion(recipe), state.lessons
     criterion = Taught(criterion, lessons) if lessons else criterion
     mixing = _mixing(state, recipe, feed)
+    divided = modality.of(state.loaded.inputs).parts
     model, forward = runtime.compiled(state.model), state.loaded.forward
     for batch in batches:
         if state.step == sampler.start or state.step % sampler.per_epoch == 0:
@@ -130,7 +131,7 @@ def _steps(
         here = lessons.given(here) if lessons else here
         draws.seed("step", recipe.seed, state.step)
         results = []
-        parts = even(here, recipe.accumulate)
+        parts = divided(here, recipe)
         for share, (inputs, targets) in parts:
             loss_of = criterion if len(parts) == 1 else criterion.part(here[1], share)
             with feed(inputs) as seen:
@@ -224,7 +225,8 @@ def evaluate(
     runtime: Runtime,
     feed: Feed = nullcontext,
 ) -> tuple[Tensor, Any]:
-    """Return (outputs float32 `[n, outputs]`, targets as the task collates them) on the CPU, in fp32 and eval mode.
+    """Return (outputs float32 `[n, outputs]`, targets as the task collates them) on the CPU, in fp32 and eval mode, in
+    the order of the samples.
 
     The loss of the hook is the task's plain one here, whatever the model was trained with.
     """
@@ -236,5 +238,5 @@ def evaluate(
         with feed(inputs) as seen:
             result = pm.hook.train_step(model=model, batch=(seen, targets), criterion=criterion, forward=forward)
         found.append((each(result["outputs"], lambda tensor: tensor.float().cpu()), batch[1]))
-    outputs, targets = zip(*found, strict=True)
+    outputs, targets = zip(*loader.restored(batches, found), strict=True)
     return concat(outputs), concat(targets)

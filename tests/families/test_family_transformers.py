@@ -232,7 +232,6 @@ def test_a_file_that_is_missing_is_named(made: Made, missing: str) -> None:
     [
         ({"size": 33}, "--size 33: the model takes texts of 32 tokens at most"),
         ({"white": 255}, "--white 255: texts have no grey"),
-        ({"recipe": Recipe(augment="strong")}, "--augment strong: texts are not augmented"),
         ({"recipe": Recipe(views=7)}, "--views 7: every view of a text is the same one"),
     ],
 )

@@ -56,6 +56,30 @@ def test_an_epoch_has_every_sample_once_in_even_batches(samples: int, batch_size
         assert len(own) == -(-samples // batch_size), "as few batches as the size allows"
 
 
+COSTS = [int(cost) for cost in (numpy.random.default_rng(0).pareto(1.5, 2000) * 10 + 3).clip(max=400)]
+
+
+def test_batches_are_of_like_costs_and_of_the_same_samples() -> None:
+    plain, alike = (list(Batches(2000, 16, 2, seed=3, costs=costs)) for costs in (None, COSTS))
+    for epoch in (range(125), range(125, 250)):
+        seen = [[i for step in epoch for _, i in its[step]] for its in (plain, alike)]
+        assert sorted(seen[0]) == sorted(seen[1]) == list(range(2000)), "each sample once"
+    assert sorted(map(len, plain)) == sorted(map(len, alike))
+    filled = [sum(len(b) * max(COSTS[i] for _, i in b) for b in its) / (2 * sum(COSTS)) for its in (plain, alike)]
+    assert filled[0] > 4 and filled[1] < 2, "what is computed, filled up, to what is there"
+    means = torch.tensor([sum(COSTS[i] for _, i in batch) / len(batch) for batch in alike])
+    order = float(torch.corrcoef(torch.stack([means, torch.arange(250.0)]))[0, 1])
+    assert abs(order) < 0.2, "long ones do not come first or last"
+    assert {frozenset(batch) for batch in alike[:125]} != {frozenset((1, i) for _, i in b) for b in alike[125:]}
+
+
+def test_a_part_of_a_run_has_the_batches_of_like_costs_that_the_whole_has() -> None:
+    whole = list(Batches(2000, 16, 2, seed=3, costs=COSTS))
+    for start, stop in ((0, 7), (60, 130), (125, 250)):
+        assert list(Batches(2000, 16, 2, 3, start, stop, costs=COSTS)) == whole[start:stop]
+    assert list(Batches(2000, 16, 2, seed=4, costs=COSTS)) != whole
+
+
 CHANCES = torch.tensor([1 / 900] * 900 + [1 / 90] * 90 + [1 / 10] * 10, dtype=torch.float64)  # of three classes
 
 
