@@ -22,7 +22,7 @@ from hubft.data.source import Folder, below
 from hubft.job import Labels
 
 INPUTS = ("file_name", "filename", "fname", "image", "path", "filepath", "image_path")
-TARGETS = ("label", "labels", "class", "target", "category", "tags")
+TARGETS = ("label", "labels", "class", "target", "category", "tags", "boxes")
 SPLITS = ("split", "is_valid", "subset", "partition")
 INDEX = ("", "index", "unnamed: 0", "__index_level_0__")
 """What pandas calls the numbers of the rows: never taken for labels."""

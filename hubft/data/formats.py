@@ -6,7 +6,7 @@ import warnings
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from hubft.base.errors import DataError
 
@@ -16,6 +16,7 @@ of any kind (TGA), run another program (EPS), or are videos. No GIF: data sets t
 that were not found, and the loaders by which their images are counted, torchvision's among them, leave GIFs out."""
 UNKNOWN = f"not an image of a known format ({', '.join(FORMATS)})"
 MAX_PIXELS = 100_000_000  # checked in the header, before a decoder allocates
+LYING = (5, 6, 7, 8)  # EXIF orientations of which the width is stored as the height
 MAX_RATIO = 1000  # of the sides: resized by its shorter one, a strip of few pixels becomes one of gigabytes
 
 
@@ -48,3 +49,12 @@ def opened(source: Path | BytesIO) -> Image.Image:
         image.close()
         raise DataError(f"of {image.width} x {image.height} pixels one side is more than {MAX_RATIO} times the other")
     return image
+
+
+def upright(image: Image.Image) -> tuple[tuple[int, int], int]:
+    """Return (width, height) of a picture that was opened, as it is upright, and its EXIF orientation, 1 to 8."""
+    if image.format == "PNG" and not {"exif", "Raw profile type exif", "XML:com.adobe.xmp"} & image.info.keys():
+        return image.size, 1  # where the header has none, Pillow would decode the whole picture to look behind it
+    turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+    lying = turn in LYING and image.format != "TIFF"  # of which Pillow gives the sides upright
+    return (image.size[::-1] if lying else image.size), turn

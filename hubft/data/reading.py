@@ -1,4 +1,4 @@
-"""Rows of whatever a user names as data: a folder of classes, a table, a data set of the Hugging Face Hub."""
+"""Rows of whatever a user names as data: a folder of classes, a format of boxes, a table, a data set of the Hub."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hubft.base.display import listed
 from hubft.base.errors import DataError, Option
-from hubft.data import folder, layout, table
+from hubft.data import annotated, detection, folder, layout, table
 from hubft.data.rows import Rows
 from hubft.job import Columns, Labels
 
@@ -28,7 +28,7 @@ def check(data: str) -> None:
 
     :raises DataError: there is no such data, or nothing in it to measure on.
     """
-    if not table.is_table(data):
+    if not detection.is_one(data) and not table.is_table(data):
         layout.to_measure(Path(data))
 
 
@@ -38,8 +38,10 @@ def to_train(data: str, labels: Labels, kinds: Sequence[str] = (Rows.kind,)) -> 
     :param kinds: of the inputs that are looked for.
     :raises DataError: there is no such data, or it cannot be told what in it is what.
     """
+    if detection.is_one(data):
+        return _boxes(data, labels, kinds)
     if table.is_table(data):
-        return table.read(data, labels, kinds=kinds)
+        return annotated.of_table(table.read(data, labels, kinds=kinds))
     _refuse_folder(data, kinds)
     _refuse_columns(data, labels)
     return folder.to_train(Path(data))
@@ -53,6 +55,12 @@ def to_measure(data: str, known: Labels, asked: Columns | None = None, kinds: Se
     :raises DataError: as `to_train` does.
     """
     given = {name: value for name, value in dataclasses.asdict(asked or Columns()).items() if value}
+    if detection.is_one(data):
+        if len(known.target) > 1:
+            raise DataError(
+                f"{data!r} holds boxes, and this package was trained on the columns {listed(known.target)} of a table"
+            )
+        return _one_part(_boxes(data, dataclasses.replace(Labels(), **given), kinds))
     if not table.is_table(data):
         _refuse_folder(data, kinds)
         _refuse_columns(data, dataclasses.replace(Labels(), **given))
@@ -63,9 +71,8 @@ def to_measure(data: str, known: Labels, asked: Columns | None = None, kinds: Se
             )
         return folder.to_measure(Path(data))
     labels = dataclasses.replace(known, **given)
-    found = table.read(data, labels, [role for role in ("input", "split", "group") if role not in given], kinds=kinds)
-    part = next(part for part in ("val", "test", "train") if found.parts.get(part))
-    return dataclasses.replace(found, parts={part: found.parts[part]})
+    soft = [role for role in ("input", "split", "group") if role not in given]
+    return _one_part(annotated.of_table(table.read(data, labels, soft, kinds=kinds)))
 
 
 def inputs(data: str, columns: Columns, kind: str = Rows.kind) -> Rows:
@@ -77,17 +84,28 @@ def inputs(data: str, columns: Columns, kind: str = Rows.kind) -> Rows:
     return table.read(data, labels, labelled=False, kinds=(kind,))
 
 
+def _one_part(found: Rows) -> Rows:
+    part = next(part for part in ("val", "test", "train") if found.parts.get(part))
+    return dataclasses.replace(found, parts={part: found.parts[part]})
+
+
+def _boxes(data: str, labels: Labels, kinds: Sequence[str]) -> Rows:
+    """Return the rows of data in a format of boxes, which has no columns that a user could name."""
+    if Rows.kind not in kinds:
+        raise DataError(f"{data!r} holds boxes in images; of {kinds[0]}, give a table")
+    _refuse_columns(data, dataclasses.replace(labels, images=""), "holds boxes in a format of its own")
+    return detection.read(data, labels.images)
+
+
 def _refuse_folder(data: str, kinds: Sequence[str]) -> None:
     """Refuse a folder of classes where its files cannot be the inputs."""
     if Rows.kind not in kinds and Path(data).exists():
         raise DataError(f"{data!r} is a folder of class folders, which hold images; of {kinds[0]}, give a table")
 
 
-def _refuse_columns(data: str, labels: Labels) -> None:
-    """Refuse options of tables for a folder of classes, which has no columns."""
+def _refuse_columns(data: str, labels: Labels, what: str = "is a folder of class folders") -> None:
+    """Refuse options of tables for what has no columns."""
     for name in (field.name for field in dataclasses.fields(Columns)):
         if value := getattr(labels, name):
             shown = ", ".join(value) if isinstance(value, tuple) else value
-            raise DataError(
-                Option(name), f" {shown}: {data!r} is a folder of class folders, which has no columns; give a table"
-            )
+            raise DataError(Option(name), f" {shown}: {data!r} {what}, which has no columns; give a table")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 PARTS = ("train", "val", "test")
+MAX_UNUSABLE = 0.1  # share of what was stated; above it the data is at fault, not a file
 
 
 class Source(Protocol):
@@ -47,6 +48,8 @@ class Rows:
     """By `train`, `val` and `test`: what the data has split by hand; else all of it is `train`."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Place, or number of the row -> why a row is not used, of those that are at fault (they count as such)."""
+    within: Mapping[str, str] = field(default_factory=dict)
+    """Place in a row -> why that is not used, though the row is: a box of an image. They count as no rows."""
     passed: Mapping[str, str] = field(default_factory=dict)
     """Folder, shown -> why it does not count, which is no fault."""
     notes: tuple[str, ...] = ()

@@ -72,7 +72,7 @@ def part_of(name: str) -> str:
 
 def cell(value: Any) -> Any:
     """Return what stands in a cell as a text or a JSON type, without blanks around it; None for a gap: no value, no
-    letter, not a number.
+    letter, not a number. A list of objects stays as it is.
 
     :raises DataError: a value of another type.
     """
@@ -83,6 +83,8 @@ def cell(value: Any) -> Any:
     if isinstance(value, float):
         return None if math.isnan(value) else value
     if isinstance(value, list | tuple):
+        if value and all(isinstance(one, dict) for one in value):
+            return [*value]  # boxes, of which a task says what they must hold
         found = [cell(one) for one in value]
         if all(isinstance(one, SCALARS) for one in found if one is not None):
             return [one for one in found if one is not None]

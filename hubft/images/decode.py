@@ -9,14 +9,12 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from hubft.base.errors import DataError
-from hubft.data.formats import UNKNOWN, opened
+from hubft.data.formats import UNKNOWN, opened, upright
 from hubft.images.rgb import rgb
 from hubft.inputs import Preprocess
-
-LYING = (5, 6, 7, 8)  # EXIF orientations of which the width is stored as the height
 
 
 def decode(source: Path | BytesIO, side: int = 0, white: int = Preprocess.white) -> Image.Image:
@@ -74,9 +72,10 @@ def scaled_size(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 def _scaled(image: Image.Image, side: int, white: int) -> Image.Image:
-    size = scaled_size(image.size, side)
-    image.draft(None, size)  # only JPEG can; gives no less than `size`
-    if image.getexif().get(ExifTags.Base.Orientation) in LYING:
-        size = size[::-1]
-    upright = rgb(image, white)
-    return upright if upright.size == size else upright.resize(size, Image.Resampling.BILINEAR)
+    if image.format == "PNG":
+        image.load()  # a tag of EXIF may stand behind the pixels
+    whole, _ = upright(image)
+    size = scaled_size(whole, side)
+    image.draft(None, size if whole == image.size else size[::-1])  # only JPEG can; gives no less than that
+    found = rgb(image, white)
+    return found if found.size == size else found.resize(size, Image.Resampling.BILINEAR)

@@ -16,7 +16,7 @@ from hubft import modality
 from hubft.base.display import listed, look_alike
 from hubft.base.errors import DataError
 from hubft.data import folder, listing, reading
-from hubft.data.rows import Row, Rows, Source
+from hubft.data.rows import MAX_UNUSABLE, Row, Rows, Source
 from hubft.data.source import Folder
 from hubft.data.split import split
 from hubft.families import takes
@@ -26,7 +26,6 @@ from hubft.run import remarks
 from hubft.tasks import kinds, naming, settle
 from hubft.tasks.task import Column, Task
 
-MAX_UNUSABLE = 0.1  # share of the rows; above it the data is at fault, not a file
 TUNE = 0.1  # share of the training rows that is held out where a task has something to choose by them
 
 
@@ -83,7 +82,7 @@ def read(job: Job, names: Sequence[str] | None = None) -> Data:
     rows = reading.to_train(str(job.data), job.labels, _kinds(job))
     word = modality.named(rows.kind).word
     task, told = _task(rows, job.labels, _orders(job) if names is None else [tuple(names)])
-    quarantined = dict(rows.left_out)
+    quarantined = {**rows.left_out, **rows.within}
     parts = {part: _usable(rows, part, task, quarantined) for part in rows.parts}
     notes = [*rows.notes, *told]
     seed, root = job.recipe.seed, rows.title("train")
@@ -143,7 +142,7 @@ def labelled(data: str, known: Labels, asked: Columns | None, task: Task, kind: 
             task.encode(row.values)
         except DataError as error:
             raise DataError(f"{title!r}: {_at(row)}{error}") from error
-    quarantined = dict(rows.left_out)
+    quarantined = {**rows.left_out, **rows.within}
     usable = _usable(rows, part, task, quarantined)
     if not usable:
         raise DataError(f"{title!r}: no usable {modality.named(kind).word} with a label")
