@@ -93,7 +93,7 @@ def test_verify_names_each_bad_plugin_with_its_reason_and_how_to_be_rid_of_it(en
 def test_strict_ends_with_one_line_that_names_the_broken(environment: Environment) -> None:
     ran = environment.hubft("families", "--strict", HUBFT_DISABLE_FAMILIES="hubft,asleep,twin,damaged")
     names = ", ".join(f"{family} of hubft-{family}" for family in sorted(BAD))
-    assert ran.stderr == f"hubft: {len(BAD)} of {len(BAD) + 10} families are broken: {names}\n"
+    assert ran.stderr == f"hubft: {len(BAD)} of {len(BAD) + 11} families are broken: {names}\n"
     assert ran.returncode == 2
     assert "\nfamily 'broken' of hubft-broken 1.0 cannot be imported" in ran.stdout
 
@@ -147,7 +147,7 @@ def test_entry_points_that_are_malformed_keep_torch_from_all_and_are_named(
     assert torch.returncode != 0  # whatever hubft does: torch reads the entry points of all
     told = "hubft-asleep 1.0 is unusable: its entry_points.txt is malformed (TypeError: "
     assert [line.startswith(told) for line in found.stdout.splitlines() if "try: " in line] == [True]
-    assert found.stderr == f"hubft: 2 of {len(BAD) + 10} families are broken: hubft-asleep, toy of hubft-nets\n"
+    assert found.stderr == f"hubft: 2 of {len(BAD) + 11} families are broken: hubft-asleep, toy of hubft-nets\n"
     assert run.stderr.startswith(f"hubft: {told}") and run.stderr.endswith(f"; try: delete {file.parent}\n")
     assert (found.returncode, run.returncode, run.stderr.count("\n")) == (2, 2, 1)
     assert not (tmp_path / "run").exists()
