@@ -1,4 +1,4 @@
-"""The family `transformers`: classifiers of texts and of images, from the Hugging Face Hub or from a folder.
+"""The family `transformers`: classifiers of texts and images, and detectors, from the Hugging Face Hub or a folder.
 
     transformers:owner/name, transformers:owner/name@REVISION
     transformers:/path/to/folder
@@ -19,17 +19,23 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from hubft import hookimpl
+from hubft.base.errors import FamilyError
 from hubft.families import defaults, structure
-from hubft.hookspecs import Base, Loaded
+from hubft.hookspecs import Base, Batch, Forward, Loaded
 from hubft.inputs import Images
 from hubft.job import Head
 from hubft.publish.manifest import PREPROCESSOR
 from hubft.text.tokenizer import Carried
-from hubft_transformers import files, inputs, models
+from hubft_transformers import detection, files, inputs, models
 from hubft_transformers.models import Use
 
 hubft_family = {"api": (1, 4), "takes": ("text", "images"), "libraries": ("transformers", "tokenizers")}
+USES: Mapping[str, tuple[Use, ...]] = {"boxes": (detection.USE,)}
+"""Kind of a task -> what its models are; those of any other are classifiers."""
 
 
 @hookimpl
@@ -39,14 +45,15 @@ def load(name: str, pretrained: bool, config: Mapping[str, Any], task: str) -> L
     :raises FamilyError: an unknown name, files that are missing or damaged, a model that is of no use here.
     """
     reference = f"transformers:{name}"
+    uses = USES.get(task, models.CLASSIFIERS)
     if config and not pretrained:  # of a package, which brings its own inputs
-        use = models.use(reference, config, task)
+        use = models.use(reference, config, uses)
         model = models.built(reference, config, use)
         return _loaded(model, use, Base(reference, config=dict(config)), inputs.unknown(model, use.takes))
     found = files.found(name, pretrained)
     stated = files.stated(reference, found.folder)
-    use = models.use(reference, stated, task)
-    carried = inputs.of(reference, found.folder, use.takes)
+    use = models.use(reference, stated, uses)
+    carried = inputs.of(reference, found.folder, use)
     build = partial(models.filled, folder=found.folder) if pretrained else models.built
     model = build(reference, stated, use)
     if pretrained and isinstance(carried, Images):
@@ -56,20 +63,41 @@ def load(name: str, pretrained: bool, config: Mapping[str, Any], task: str) -> L
 
 
 def _loaded(model: Any, use: Use, base: Base, carried: Carried | Images) -> Loaded:
-    head = models.head(model, use, base.reference)
-    stages = structure.stages(model, structure.blocks(model, head), [head])
-    return Loaded(model, head, stages, inputs.fitted(base.reference, model, carried), base, forward=models.logits)
+    heads = models.heads(model, use, base.reference)
+    if use in models.CLASSIFIERS and len(heads) > 1:
+        raise FamilyError(f"{base.reference}: its head is not one layer, but {', '.join(heads)}")
+    stages = structure.stages(model, structure.blocks(model, heads), heads)
+    return Loaded(model, heads[0], stages, inputs.fitted(base.reference, model, carried), base, forward=use.forward)
 
 
 @hookimpl
 def adapt_head(loaded: Loaded, head: Head) -> Loaded:
     """Give the model a fresh last layer, and have its config say so."""
     model: Any = loaded.model
+    if loaded.forward is detection.detections:
+        return _published(detection.adapted(loaded, head))
     biased = getattr(model.get_submodule(loaded.head), "bias", None) is not None
     adapted = defaults.adapt_head(loaded, head)
     model.num_labels = model.config.num_labels = head.outputs
     if not biased or head.hidden or head.dropout:  # transformers builds one layer, of decoders without bias
         return replace(adapted, config={}, files={})
-    its = loaded.inputs
-    files = {PREPROCESSOR: inputs.processor(its)} if isinstance(its, Images) else {}
-    return replace(adapted, config=models.stated(model), files=files)
+    return _published(adapted)
+
+
+@hookimpl
+def train_step(model: nn.Module, batch: Batch, forward: Forward) -> dict[str, Tensor] | None:
+    """Train a detector by its own loss. Without gradients it is asked for its boxes."""
+    if forward is not detection.detections or not torch.is_grad_enabled():
+        return None
+    pixels, targets = batch
+    return {"outputs": pixels.new_zeros(len(pixels), 0, 6), **detection.losses(model, pixels, targets)}
+
+
+def _published(loaded: Loaded) -> Loaded:
+    """Return a model with the files by which transformers loads it and reads its inputs."""
+    model, its, files = loaded.model, loaded.inputs, {}
+    if isinstance(its, Images):
+        files[PREPROCESSOR] = inputs.processor(its)
+        if loaded.forward is detection.detections:
+            files[PREPROCESSOR] |= detection.processor(model, its.size, its.crop == "border")
+    return replace(loaded, config=models.stated(model), files=files)

@@ -19,6 +19,7 @@ from hubft.publish.manifest import PREPROCESSOR
 from hubft.text import tokenizer
 from hubft.text.tokenizer import Carried
 from hubft_transformers import models
+from hubft_transformers.models import Use
 
 LENGTHS = ("max_position_embeddings", "n_positions", "max_sequence_length")
 LENGTH = 2**20  # tokens, of a model that says no limit: a run takes as many as its texts need
@@ -28,16 +29,18 @@ RESAMPLE: Mapping[int, str] = MappingProxyType(
 )
 """Of a processor, by the numbers of Pillow."""
 SIDES = ("height", "width")
+DIVISOR = 32  # of a side of a detector's input: its features are halved five times
 WHOLE = 384  # pixels: from there on ConvNeXt's processor cuts nothing off
 
 
-def of(reference: str, folder: Path, kind: str) -> Carried | Images:
+def of(reference: str, folder: Path, use: Use) -> Carried | Images:
     """Return what a model's folder says of its inputs.
 
-    :param kind: of the inputs.
     :raises FamilyError: it does not say it, or what is not supported.
     """
-    return tokenizer.of(folder, reference) if kind == Text.kind else _images(reference, folder)
+    if use.takes == Text.kind:
+        return tokenizer.of(folder, reference)
+    return _images(reference, folder, whole=use not in models.CLASSIFIERS)
 
 
 def unknown(model: Any, kind: str) -> Carried | Images:
@@ -75,22 +78,24 @@ def _positions(model: Any) -> int:
 # ---- images ------------------------------------------------------------------------------------------
 
 
-def _images(reference: str, folder: Path) -> Images:
+def _images(reference: str, folder: Path, whole: bool) -> Images:
     if not (folder / PREPROCESSOR).is_file():
         raise FamilyError(f"{reference} has no {PREPROCESSOR}, which says how an image becomes its input")
     try:
         json.loads((folder / PREPROCESSOR).read_text(encoding="utf-8"))["image_processor_type"]
         processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
         stated: dict[str, Any] = processor.to_dict()
-        return _stated(stated)
+        return _stated(stated, whole)
     except FamilyError as error:
         raise FamilyError(f"{reference}: its {PREPROCESSOR} {error}") from error
     except Exception as error:  # whatever a class says of values that are none
         raise FamilyError(f"{reference}: its {PREPROCESSOR} cannot be used: {reason(error)}") from error
 
 
-def _stated(stated: Mapping[str, Any]) -> Images:
+def _stated(stated: Mapping[str, Any], whole: bool) -> Images:
     """Return what an image processor does, from the values that it runs by.
+
+    :param whole: nothing of an image may be cut off: where the processor keeps its proportions, it lies in a square.
 
     :raises FamilyError: steps that hubft does not do; as the end of a sentence.
     """
@@ -100,17 +105,23 @@ def _stated(stated: Mapping[str, Any]) -> Images:
     size, crop = stated["size"], stated.get("crop_size") if stated.get("do_center_crop") else None
     shortest = size.get("shortest_edge")
     pair = None if shortest else (size["height"], size["width"])
-    if "crop_pct" in stated:  # ConvNeXt
+    resize: Any
+    fit = ""
+    if whole and shortest:
+        side = -(-shortest // DIVISOR) * DIVISOR
+        cut, resize, fit = (side, side), (side, side), "border"
+    elif "crop_pct" in stated:  # ConvNeXt
         cut = (shortest, shortest)
-        resize: Any = int(shortest / stated["crop_pct"]) if shortest < WHOLE else cut
+        resize = int(shortest / stated["crop_pct"]) if shortest < WHOLE else cut
     else:
         cut = (crop["height"], crop["width"]) if crop else pair or (shortest, shortest)
         resize = shortest or pair
+    fit = fit or ("squash" if isinstance(resize, tuple) else "center")
     normal = stated.get("do_normalize", True)
     return Images(
         size=cut,
         resize=resize,
-        crop="squash" if isinstance(resize, tuple) else "center",
+        crop=fit,
         interpolation=RESAMPLE[int(stated.get("resample", 2))],
         mean=tuple(stated["image_mean"]) if normal else (0.0, 0.0, 0.0),
         std=tuple(stated["image_std"]) if normal else (1.0, 1.0, 1.0),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,12 @@ from transformers.models.auto import modeling_auto as known
 from hubft.base.display import listed
 from hubft.base.errors import FamilyError, reason, suggest
 from hubft.families.stages import under
+from hubft.hookspecs import Forward
 from hubft_transformers.files import HERE, WEIGHTS
 
 FOREIGN = ("auto_map", "attn_implementation", "_attn_implementation", "experts_implementation", "quantization_config")
 """Keys of a config.json by which transformers would run or fetch code that is not its own, or change the layers."""
+LABELS = ("id2label", "label2id")
 DEEPEST, LARGEST = 1024, 2**24  # blocks of a stranger's config, and any other whole number in it
 
 
@@ -37,40 +39,8 @@ class Use:
     """What it is, in messages."""
     types: Mapping[str, str]
     """Types of models, as a config.json names them, that have such a class."""
-
-
-CLASSIFIERS = (
-    Use(
-        "AutoModelForSequenceClassification",
-        "text",
-        "a classifier of texts",
-        known.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
-    ),
-    Use(
-        "AutoModelForImageClassification",
-        "images",
-        "a classifier of images",
-        known.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
-    ),
-)
-USES: Mapping[str, tuple[Use, ...]] = {}
-"""Kind of a task -> its uses, the first that knows the type of a model is taken; classes and numbers of any other."""
-
-
-def use(reference: str, stated: Mapping[str, Any], task: str) -> Use:
-    """Return what a model of this config is for.
-
-    :param stated: what config.json says.
-    :param task: its kind.
-    :raises FamilyError: transformers has no such models, or none of the type for this task.
-    """
-    kind = type(_config(reference, stated)).model_type
-    uses = USES.get(task, CLASSIFIERS)
-    found = next((one for one in uses if kind in one.types), None)
-    if found is None:
-        wanted = " nor ".join(one.title for one in uses)
-        raise FamilyError(f"{reference}: transformers has neither {wanted} of the type {kind!r}: take another model")
-    return found
+    forward: Forward
+    """How it is called."""
 
 
 def logits(model: nn.Module, inputs: Any) -> Tensor:
@@ -83,25 +53,66 @@ def logits(model: nn.Module, inputs: Any) -> Tensor:
     return outputs
 
 
+CLASSIFIERS = (
+    Use(
+        "AutoModelForSequenceClassification",
+        "text",
+        "a classifier of texts",
+        known.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+        logits,
+    ),
+    Use(
+        "AutoModelForImageClassification",
+        "images",
+        "a classifier of images",
+        known.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+        logits,
+    ),
+)
+
+
+def use(reference: str, stated: Mapping[str, Any], uses: Sequence[Use]) -> Use:
+    """Return what a model of this config is for.
+
+    :param stated: what config.json says.
+    :param uses: of which the first is taken that has models of this type.
+    :raises FamilyError: transformers has no such models, or none of the type for this task.
+    """
+    kind = type(_config(reference, stated)).model_type
+    found = next((one for one in uses if kind in one.types), None)
+    if found is None:
+        wanted = " nor ".join(one.title for one in uses)
+        no = "neither" if len(uses) > 1 else "not"
+        raise FamilyError(f"{reference}: transformers has {no} {wanted} of the type {kind!r}: take another model")
+    return found
+
+
 def _config(reference: str, stated: Mapping[str, Any]) -> Any:
     """Return a config of a class that is transformers' own.
 
     :raises FamilyError: of a kind that it does not have, that asks for other code, or of sizes that nobody builds.
     """
     kind, types = stated.get("model_type"), transformers.CONFIG_MAPPING
-    if foreign := [key for key in FOREIGN if stated.get(key)]:
-        raise FamilyError(f"{reference}: its config asks for {foreign[0]}, which hubft does not follow")
     if not isinstance(kind, str) or kind not in types:
         near = suggest(str(kind), list(types.keys()))
         version = transformers.__version__
         raise FamilyError(f"{reference}: transformers {version} knows no models of type {kind!r}.{near}")
-    for key, value in stated.items():
-        if type(value) is int and abs(value) > (DEEPEST if "layers" in key else LARGEST):
-            raise FamilyError(f"{reference}: {key} of {value:,} in its config")
+    _require_bounds(reference, stated)
     try:
         return types[kind].from_dict(dict(stated))
     except Exception as error:  # whatever a class says of values that are none
         raise FamilyError(f"{reference}: its config cannot be used: {reason(error)}") from error
+
+
+def _require_bounds(reference: str, stated: Mapping[str, Any]) -> None:
+    """Refuse what asks for other code, or for sizes that nobody builds, in a config or in one inside it."""
+    if foreign := [key for key in FOREIGN if stated.get(key)]:
+        raise FamilyError(f"{reference}: its config asks for {foreign[0]}, which hubft does not follow")
+    for key, value in stated.items():
+        if type(value) is int and abs(value) > (DEEPEST if "layers" in key else LARGEST):
+            raise FamilyError(f"{reference}: {key} of {value:,} in its config")
+        if isinstance(value, Mapping) and key not in LABELS:
+            _require_bounds(reference, value)
 
 
 def built(reference: str, stated: Mapping[str, Any], use: Use, labels: int = 0) -> Any:
@@ -132,10 +143,10 @@ def filled(reference: str, stated: Mapping[str, Any], use: Use, folder: Path) ->
             local_files_only=True,
             output_loading_info=True,
         )
-    layer = head(model, use, reference)
-    if more := sorted(name for name in told["missing_keys"] if not under(name, layer)):
+    layers = heads(model, use, reference)
+    if more := sorted(name for name in told["missing_keys"] if not any(under(name, layer) for layer in layers)):
         raise FamilyError(
-            f"{reference}: its weights lack {listed(more)}, beside the head {layer}: these would start as noise; take "
+            f"{reference}: its weights lack {listed(more)}, beside the head {', '.join(layers)}: these would start as noise; take "
             "weights that were saved with them"
         )
     return model
@@ -164,18 +175,27 @@ def _quiet() -> Iterator[None]:
             log.enable_progress_bar()
 
 
-def head(model: Any, use: Use, reference: str) -> str:
-    """Return the name of the layer that has an output for each label: of two models with other numbers of labels, it
-    alone has other shapes."""
-    config = model.config.to_dict()
-    for key in ("id2label", "label2id", *HERE, *FOREIGN):
-        config.pop(key, None)
+def heads(model: Any, use: Use, reference: str, every: bool = False) -> list[str]:
+    """Return the names of the layers that have an output for each label, in the model's order: of two models with
+    other numbers of labels, they alone have other shapes.
+
+    :param every: also the further names of layers that share their parameters.
+    :raises FamilyError: there are none.
+    """
+    config = architecture(model)
     with torch.device("meta"):
-        two, three = ({n: p.shape for n, p in built(reference, config, use, k).named_parameters()} for k in (2, 3))
-    names = {name.rpartition(".")[0] for name, shape in two.items() if three[name] != shape}
-    if len(names) != 1:
-        raise FamilyError(f"{reference}: its head is not one layer, but {', '.join(sorted(names)) or 'none'}")
-    return str(names.pop())
+        both = [built(reference, config, use, labels).named_parameters(remove_duplicate=not every) for labels in (2, 3)]
+    two, three = ({name: parameter.shape for name, parameter in its} for its in both)
+    names = list(dict.fromkeys(name.rpartition(".")[0] for name, shape in two.items() if three[name] != shape))
+    if not names:
+        raise FamilyError(f"{reference}: no layer of it has an output for each label")
+    return names
+
+
+def architecture(model: Any) -> dict[str, Any]:
+    """Return the config by which transformers builds a model, without its labels."""
+    config = model.config.to_dict()
+    return {name: value for name, value in config.items() if name not in (*LABELS, *HERE, *FOREIGN)}
 
 
 def stated(model: Any) -> dict[str, Any]:
