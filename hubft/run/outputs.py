@@ -65,7 +65,11 @@ def _changed(loaded: Loaded, change: Change) -> Task:
 
 
 def _heads(loaded: Loaded) -> list[str]:
-    """Return the layers that make the outputs: one, or some of which the model gives the mean."""
+    """Return the layers that make the outputs: one, or some of which the model gives the mean.
+
+    A head may hold more, as the embedding of the classes that a DETR learns to tell from noise.
+    """
     modules = dict(loaded.model.named_modules())
-    last = loaded.stages[list(loaded.stages)[-1]]
-    return [heads.last(loaded.model, name) for name in last if name in modules]
+    last = [name for name in loaded.stages[list(loaded.stages)[-1]] if name in modules]
+    making = [name for name in last if any(isinstance(m, heads.LAYERS) for m in modules[name].modules())]
+    return [heads.last(loaded.model, name) for name in making or last]

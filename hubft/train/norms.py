@@ -14,12 +14,18 @@ from hubft.hookspecs import Loaded
 def live(model: nn.Module) -> dict[str, nn.Module]:
     """Return the norms whose running statistics moved in training: those that `stages.train_mode` leaves in training.
 
+    DETR's backbone has norms with statistics that are constants, in whatever mode: they cannot be measured again.
+
     The model is in eval mode afterwards.
     """
     stages.train_mode(model)
-    found = {n: m for n, m in model.named_modules() if m.training and getattr(m, "running_mean", None) is not None}
+    found = {n: m for n, m in model.named_modules() if m.training and _measures(m)}
     model.eval()
     return found
+
+
+def _measures(module: nn.Module) -> bool:
+    return getattr(module, "running_mean", None) is not None and hasattr(module, "reset_running_stats")
 
 
 @torch.no_grad()

@@ -143,7 +143,7 @@ def _half_cosine(start: float, end: float, at: float) -> float:
 
 
 class Average:
-    """Exponential moving average of the floating tensors that train, buffers included.
+    """Exponential moving average of the floating tensors that train, buffers included; of tied ones, by the first name.
 
     The decay is warmed up, min(decay, (1 + step) / (10 + step)), so that the start is forgotten soon.
     torch.optim.swa_utils.AveragedModel is not used: with buffers it also averages integers, and rounding
@@ -152,14 +152,16 @@ class Average:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.live = {name: t for name, t in model.state_dict().items() if t.is_floating_point()}
+        floating = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+        first = {_place(tensor): name for name, tensor in reversed(floating.items())}
+        self.live = {name: tensor for name, tensor in floating.items() if first[_place(tensor)] == name}
         self.tensors: dict[str, Tensor] = {}
         """The averages, by name; what has not moved yet is its own."""
 
     def include(self, names: Iterable[str]) -> None:
         """Average these from now on, too."""
         for name in names:
-            if name not in self.tensors:
+            if name in self.live and name not in self.tensors:
                 self.tensors[name] = self.live[name].detach().clone()
 
     @torch.no_grad()
@@ -187,3 +189,8 @@ class Average:
             kept = self.live[name].clone()
             self.live[name].copy_(average)
             average.copy_(kept)
+
+
+def _place(tensor: Tensor) -> tuple[int, int]:
+    """Return where a tensor lies, in its storage and in memory."""
+    return int(tensor.storage_offset()), tensor.untyped_storage().data_ptr()

@@ -146,8 +146,8 @@ def filled(reference: str, stated: Mapping[str, Any], use: Use, folder: Path) ->
     layers = heads(model, use, reference)
     if more := sorted(name for name in told["missing_keys"] if not any(under(name, layer) for layer in layers)):
         raise FamilyError(
-            f"{reference}: its weights lack {listed(more)}, beside the head {', '.join(layers)}: these would start as noise; take "
-            "weights that were saved with them"
+            f"{reference}: its weights lack {listed(more)}, beside the head {', '.join(layers)}: these would start as "
+            "noise; take weights that were saved with them"
         )
     return model
 

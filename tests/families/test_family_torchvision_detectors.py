@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import detectors as made
-import hubft_torchvision_detectors as detectors
 import pytest
 import torch
+from hubft_torchvision import detectors
 from torch import Tensor, nn
 from torchvision.models import detection, get_model_weights
 from torchvision.ops import FrozenBatchNorm2d

@@ -10,7 +10,6 @@ import pictures
 import pytest
 import texts
 import torch
-from PIL import Image
 
 from hubft import Job, engine
 from hubft.base.errors import FamilyError, JobError
@@ -158,8 +157,9 @@ def test_a_model_without_its_processor_or_at_a_size_of_its_own_is_refused(tmp_pa
 
 def test_the_data_says_whether_a_table_holds_texts_or_images(tmp_path: Path) -> None:
     """Of a family whose models take either; a model that takes the other is told of it in a line."""
-    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
-    (tmp_path / "images.csv").write_text("file,label\na.png,x\na.png,y\n" * 4)
+    pictures.fill(tmp_path, range(8))
+    rows = [f"{i}.png,{'xy'[i % 2]}" for i in range(8)]
+    (tmp_path / "images.csv").write_text("\n".join(["file,label", *rows]))
     tiny = texts.model(tmp_path / "bert")
     with pytest.raises(JobError, match=r"takes texts of 32 tokens at most, and .*images\.csv' was read as images"):
         engine.finetune(Job(f"transformers:{tiny}", tmp_path / "images.csv", output=tmp_path / "run"))

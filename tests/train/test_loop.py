@@ -303,6 +303,22 @@ def test_the_average_is_the_exponential_moving_average_of_weights_and_buffers() 
     assert torch.equal(model.running_mean, live)
 
 
+def test_a_tensor_with_two_names_is_averaged_once() -> None:
+    """Else it is swapped twice, and the model goes on with the average."""
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    model[1].weight = model[0].weight
+    average = recipe.Average(model, decay=0.5)
+    average.include(model.state_dict())
+    assert list(average.tensors) == ["0.weight"]
+    with torch.no_grad():
+        model[0].weight.add_(1)
+    average.update(1)
+    live = model[1].weight.clone()
+    with average.applied():
+        assert not torch.equal(model[1].weight, live)
+    assert torch.equal(model[1].weight, live)
+
+
 def test_what_stands_still_is_not_averaged_and_what_thaws_is_from_then_on(train, pm) -> None:
     state, _ = train(train="head, last:1@0.5", averaging=0.5)
     assert {name.split(".")[0] for name in state.average.tensors} == {"block", "head"}

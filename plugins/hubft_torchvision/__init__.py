@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import hubft_torchvision_detectors as detectors
 import torch
 from torch import Tensor, nn
 from torchvision import models
@@ -26,6 +25,7 @@ from hubft.base.errors import FamilyError, suggest
 from hubft.families import defaults, stated, structure
 from hubft.hookspecs import Base, Batch, Forward, Loaded
 from hubft.job import Head
+from hubft_torchvision import detectors
 
 hubft_family = {"api": (1, 0), "example": "shufflenet_v2_x0_5"}
 
