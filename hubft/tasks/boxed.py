@@ -10,7 +10,7 @@ import numpy
 from numpy.typing import NDArray
 
 from hubft.tasks.matched import IOUS, Boxes, Precision, Said, Truth
-from hubft.tasks.metrics import Measured, Metrics, affordable, bootstraps
+from hubft.tasks.metrics import Measured, Metrics, Statistic, affordable, bootstraps
 
 HEADLINE = "map"
 AT = 0.5  # IoU of the curves and of the confusion
@@ -67,6 +67,18 @@ def measure(
         "curves": [[round(float(one), 4) for one in row] if numpy.isfinite(row[0]) else None for row in curves[0]],
     }
     return Metrics(HEADLINE, values, loss, details)
+
+
+def headline(said: Sequence[Said], truth: Sequence[Truth], classes: int) -> Statistic:
+    """Return what gives the headline where images count so often, float64 `[images]`: for a comparison of two models on
+    the same resamples. It takes one match, and is 0 where there is no object."""
+    precision = Precision(Boxes(said, truth, classes))
+
+    def statistic(counts: Array) -> float:
+        found = _mean(precision.at(counts)[0].mean(2))
+        return found if numpy.isfinite(found) else 0.0
+
+    return statistic
 
 
 def confusion(boxes: Boxes, threshold: float) -> Array:

@@ -87,6 +87,8 @@ def test_a_resample_is_what_pycocotools_says_of_such_a_set(seed: int) -> None:
     ours, reached = Precision(Boxes(said, truth, len(NAMES))).at(counts.astype(float))
     assert numpy.allclose(ours, precision.transpose(0, 2, 1), rtol=0, atol=1e-12, equal_nan=True)
     assert numpy.allclose(reached, recall, rtol=0, atol=1e-12, equal_nan=True)
+    found = boxed.headline(said, truth, len(NAMES))(counts.astype(float))
+    assert found == pytest.approx(numpy.nanmean(precision), abs=1e-12)
 
 
 def test_only_so_many_boxes_of_an_image_count(monkeypatch: pytest.MonkeyPatch) -> None:
