@@ -173,6 +173,12 @@ class Modality(Protocol):
         It raises DataError where the file is no such input.
         """
 
+    def frame(self, inputs: Inputs, source: Path | BytesIO) -> Any:
+        """Return where a file lies in what `reader` makes of it, as a task's `placed` takes it.
+
+        It raises DataError where the file is no such input.
+        """
+
     def together(self, its: Sequence[Any], inputs: Inputs) -> Any:
         """Return inputs, as `reader` makes them, as a batch."""
 

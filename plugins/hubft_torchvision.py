@@ -1,4 +1,4 @@
-"""The family `torchvision`: every classifier of torchvision, by its name: `torchvision:resnet50`.
+"""The family `torchvision`: every classifier and every detector of boxes, by its name: `torchvision:resnet50`.
 
 `@` after the name chooses the weights: `torchvision:resnet50@IMAGENET1K_V1`; without it they are the DEFAULT of the
 installed torchvision. They are verified against the digest in their file's name each time, also when they lie in the
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+import hubft_torchvision_detectors as detectors
 import torch
 from torch import Tensor, nn
 from torchvision import models
@@ -23,7 +24,7 @@ from hubft import hookimpl
 from hubft.base import digest, network
 from hubft.base.errors import FamilyError, suggest
 from hubft.families import defaults, stated, structure
-from hubft.hookspecs import Base, Loaded
+from hubft.hookspecs import Base, Batch, Forward, Loaded
 from hubft.job import Head
 
 hubft_family = {"api": (1, 0), "example": "shufflenet_v2_x0_5"}
@@ -37,6 +38,11 @@ def load(name: str, pretrained: bool) -> Loaded:
     """Return a torchvision model; its head is its last layer, its stages are its blocks."""
     known, _, wanted = name.partition("@")
     weights = _weights(known, wanted)
+    if known in detectors.names():
+        model = detectors.built(known, len(weights.meta["categories"]))
+        if pretrained:
+            model.load_state_dict(_state(known, weights))
+        return detectors.loaded(model, _base(known, weights))
     if not weights.meta["categories"]:
         raise FamilyError(f"torchvision:{name} has no classifier: the weights {weights.name} are of features only")
     model = models.get_model(known, weights=None, **_arguments(known, weights))
@@ -44,20 +50,27 @@ def load(name: str, pretrained: bool) -> Loaded:
         model.load_state_dict(_state(known, weights))
     head = _head(model)
     stages = structure.stages(model, structure.children(model, [head]), [head])
-    base = Base(
-        reference=f"torchvision:{known}@{weights.name}",
+    inputs = stated.preprocess_of_transform(weights.transforms())
+    return Loaded(model, head, stages, inputs, _base(known, weights))
+
+
+def _base(name: str, weights: models.WeightsEnum) -> Base:
+    return Base(
+        reference=f"torchvision:{name}@{weights.name}",
         revision=weights.name,
         license="cc-by-nc-4.0" if SWAG in weights.meta.get("license", "") else "bsd-3-clause",
     )
-    return Loaded(model, head, stages, stated.preprocess_of_transform(weights.transforms()), base)
 
 
 @hookimpl
 def adapt_head(loaded: Loaded, head: Head) -> Loaded | None:
-    """Replace the head of SqueezeNet, a convolution, by convolutions; leave every Linear to the core.
+    """Replace the head of a detector, and that of SqueezeNet, a convolution, by convolutions; leave every Linear to
+    the core.
 
     A ReLU follows it, which passes no gradient at zero: so it starts near zero, as torchvision starts it.
     """
+    if loaded.forward is detectors.detections:
+        return detectors.adapted(loaded, head)
     old = loaded.model.get_submodule(loaded.head)
     if not isinstance(old, nn.Conv2d):
         return None
@@ -65,10 +78,22 @@ def adapt_head(loaded: Loaded, head: Head) -> Loaded | None:
     return loaded
 
 
+@hookimpl
+def train_step(model: nn.Module, batch: Batch, forward: Forward) -> dict[str, Tensor] | None:
+    """Train a detector by its own losses, all of equal weight. Without gradients it is asked for its boxes."""
+    if forward is not detectors.detections or not torch.is_grad_enabled():
+        return None
+    inputs, targets = batch
+    found = detectors.losses(model, inputs, targets)
+    logged = {name: value.detach() for name, value in found.items()}
+    return {"loss": torch.stack(list(found.values())).sum(), "outputs": inputs.new_zeros(len(inputs), 0, 6), **logged}
+
+
 def _weights(name: str, wanted: str) -> models.WeightsEnum:
-    names = models.list_models(module=models)
+    names = [*models.list_models(module=models), *detectors.names()]
     if name not in names:
-        raise FamilyError(f"torchvision has no classifier {name!r}.{suggest(name, names)} It has {', '.join(names)}")
+        near = suggest(name, names)
+        raise FamilyError(f"torchvision has no classifier or detector {name!r}.{near} It has {', '.join(names)}")
     known = models.get_model_weights(name).__members__
     if wanted and wanted not in known:
         raise FamilyError(

@@ -81,12 +81,14 @@ def _heads(task: Task, top: int) -> list[str]:
     """Return the columns of a table of answers."""
     import torch
 
-    return list(task.cells(task.decode(torch.zeros(1, task.outputs))[0], top))
+    return list(task.cells(task.decode(torch.zeros(1, *(max(0, number) for number in task.shape)))[0], top))
 
 
 def _cell(value: object) -> object:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list):
+        return json.dumps(value)
     return f"{value:.6f}" if isinstance(value, float) and abs(value) < 1e6 else value
 
 
@@ -175,8 +177,9 @@ def print_details(console: Console, task: Task, metrics: Metrics, matrix: bool) 
     if matrix:
         if "confusion" not in metrics.details:
             raise JobError(f"--matrix: a task of the kind {task.kind} has no confusion matrix: leave it out")
-        rows = zip(task.names, metrics.details["confusion"], strict=True)
-        console.table(["true \\ predicted", *task.names], [[c, *r] for c, r in rows])
+        confusion = metrics.details["confusion"]
+        names = [*task.names, *["nothing"] * (len(confusion) - len(task.names))]
+        console.table(["true \\ predicted", *names], [[c, *r] for c, r in zip(names, confusion, strict=True)])
 
 
 # ---- show --------------------------------------------------------------------------------------------

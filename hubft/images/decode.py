@@ -38,6 +38,17 @@ def peak(source: Path | BytesIO) -> int:
         return int(numpy.asarray(image).max()) if image.mode.startswith("I;16") else 0
 
 
+def size(source: Path | BytesIO) -> tuple[int, int]:
+    """Return width and height of a picture, upright.
+
+    :raises DataError: as `decode` does.
+    """
+    with _opened(source) as image:
+        if image.format == "PNG":
+            image.load()  # a tag of EXIF may stand behind the pixels
+        return upright(image)[0]
+
+
 def white_of(peak: int) -> int:
     """Return what is white where no value of 16-bit grey exceeds `peak`: the smallest 2^b - 1 for b in 8..16.
 

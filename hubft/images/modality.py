@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hubft.base.store import Scratch
     from hubft.hookspecs import Loaded
     from hubft.images.conversion import Conversion
+    from hubft.images.frame import Frame
     from hubft.images.mixing import Mixing
     from hubft.images.pixels import Normalise, Views
     from hubft.machine.runtime import Runtime
@@ -76,9 +77,10 @@ class Pictures:
         recipe: Recipe | None = None,
         scratch: Scratch | None = None,
     ) -> Views:
+        from hubft.images.located import Located
         from hubft.images.pixels import Views
 
-        return Views(source, task, its, inputs, recipe, scratch)
+        return (Located if task.located else Views)(source, task, its, inputs, recipe, scratch)
 
     def ready(self, inputs: Images, runtime: Runtime) -> Normalise:
         from hubft.images.pixels import Normalise
@@ -123,6 +125,11 @@ class Pictures:
 
         transform = evaluation(inputs)
         return lambda source: transform(decode(source, white=inputs.white))
+
+    def frame(self, inputs: Images, source: Path | BytesIO) -> Frame:
+        from hubft.images import decode, frame
+
+        return frame.of(decode.size(source), inputs)
 
     def together(self, its: Sequence[Tensor], inputs: Images) -> Tensor:
         import torch

@@ -52,7 +52,7 @@ class Views(Dataset[tuple[Tensor, Any]]):
         self.recipe = recipe or Recipe(augment="none")
         self.side = round(WORKING * max(inputs.size))
         self.evaluation = _to_pixels(transforms.evaluation(inputs))
-        self.augment = _to_pixels(transforms.training(inputs, self.recipe.augment))
+        self.augment = self._training(self.recipe.augment)
         self.exact = Store([inputs.size] * len(samples), self._exact)
         shapes = [scaled_size(sample.size, self.side) for sample in samples]
         self.working = Store([(height, width) for width, height in shapes], self._working)
@@ -61,8 +61,11 @@ class Views(Dataset[tuple[Tensor, Any]]):
         """Return the same pictures, what was kept of them included, as another recipe augments them."""
         other = copy.copy(self)
         other.recipe = recipe
-        other.augment = _to_pixels(transforms.training(self.inputs, recipe.augment))
+        other.augment = self._training(recipe.augment)
         return other
+
+    def _training(self, augment: str) -> v2.Compose:
+        return _to_pixels(transforms.training(self.inputs, augment))
 
     def targets(self) -> Any:
         """Return the targets of all samples, a row each."""

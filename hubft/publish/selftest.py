@@ -15,6 +15,7 @@ from hubft.base.errors import HubftError, PackageError, reason
 from hubft.hookspecs import Loaded
 from hubft.publish import tensors
 from hubft.publish.package import SELFTEST, Package
+from hubft.tasks.task import fits
 
 TOLERANCE = 1e-3
 """Of a logit, as a share of the largest one, or of 1 where all are smaller."""
@@ -22,7 +23,7 @@ TOLERANCE = 1e-3
 
 def make(loaded: Loaded) -> dict[str, Tensor]:
     """Return examples of what the model takes, as its modality draws them, and `logits` (float32
-    `[examples, outputs]`).
+    `[examples, outputs]`, or as its task has them).
 
     The logits are computed on the CPU in float32, whatever the run used: a GPU's TF32 could not be met elsewhere.
     """
@@ -31,7 +32,7 @@ def make(loaded: Loaded) -> dict[str, Tensor]:
 
 
 def prove(package: Package, loaded: Loaded) -> float:
-    """Return the largest difference between the model's logits and those of the package's self-test.
+    """Return how far the model's logits lie from those of the package's self-test (`Task.apart`).
 
     :raises PackageError: a difference beyond TOLERANCE, a self-test that is none, or a model that cannot compute it.
     """
@@ -45,12 +46,11 @@ def prove(package: Package, loaded: Loaded) -> float:
     if given.shape != wanted.shape:
         shapes = f"{list(given.shape)}, not {list(wanted.shape)}"
         raise PackageError(f"{package.folder}: the self-test gives outputs {shapes}")
-    difference = float((given - wanted).abs().max())
-    allowed = TOLERANCE * max(1.0, float(wanted.abs().max()))
-    if not difference <= allowed:  # so that NaN fails
+    difference = package.manifest.task.apart(given, wanted, max(1.0, float(wanted.abs().max())))
+    if not difference <= TOLERANCE:  # so that NaN fails
         raise PackageError(
-            f"{package.folder}: the self-test gives logits that differ by {difference:.2g}, where {allowed:.2g} is "
-            "allowed: weights, preprocessing or the model's library are not those of the run"
+            f"{package.folder}: the self-test gives logits that differ by {difference:.2g} of the largest, where "
+            f"{TOLERANCE:g} is allowed: weights, preprocessing or the model's library are not those of the run"
         )
     return difference
 
@@ -63,7 +63,8 @@ def _read(package: Package) -> tuple[dict[str, Tensor], Tensor]:
     tensors.same_names(SELFTEST, header, ["logits", *(f"{kind.word}.{i}" for i in range(number))])
     for name, (dtype, shape) in header.items():
         if name == "logits":
-            good = dtype in (torch.float32, torch.bfloat16) and shape == (number, package.manifest.job.head.outputs)
+            good = dtype in (torch.float32, torch.bfloat16) and shape[:1] == (number,)
+            good = good and fits(package.manifest.task, shape[1:])
         else:
             good = kind.is_example(dtype, shape)
         if not good or not number:

@@ -30,7 +30,7 @@ from hubft.publish import tensors
 from hubft.run import outputs, parent, teacher
 from hubft.run.data import Data, read
 from hubft.run.parent import Parent
-from hubft.tasks.task import Task
+from hubft.tasks.task import Task, fits
 from hubft.train import recipe
 from hubft.train.lessons import Teacher
 
@@ -161,8 +161,12 @@ def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded, task: Task) ->
             shape = tuple(loaded.forward(loaded.model, blank).shape)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise JobError(f"{job.reference} does not take {loaded.inputs}: {reason(error)}") from error
-    if shape != (2, job.head.outputs):
-        raise FamilyError(f"{job.reference} gives outputs {shape} for 2 {kind.word}s, not (2, {job.head.outputs})")
+    if shape[:1] != (2,) or not fits(task, shape[1:]):
+        wanted = ", ".join("any" if one < 0 else str(one) for one in (2, *task.shape))
+        raise FamilyError(
+            f"{job.reference} gives outputs {shape} for 2 {kind.word}s, and the task {task.kind} reads ({wanted}): "
+            "take a model that is made for it"
+        )
     outputs.check(loaded, task, blank)
 
 

@@ -21,9 +21,11 @@ from hubft.base.console import Console
 from hubft.base.errors import DataError, PackageError
 from hubft.data import seen
 from hubft.data.asked import Input
+from hubft.data.rows import Source
 from hubft.hookspecs import Loaded
 from hubft.job import Columns, Compute
 from hubft.machine.runtime import Runtime, cores
+from hubft.modality import Modality, Sample
 from hubft.publish.manifest import Manifest
 from hubft.run.data import labelled
 from hubft.share.opened import Opened
@@ -107,14 +109,23 @@ def evaluate(
     _require_finite(outputs, places)
     errors = task.errors(outputs, targets).tolist()
     rows = zip(places, found.samples, task.decode(outputs), errors, strict=True)
-    outcomes = tuple(Outcome(place, task.state(s.target), said, error) for place, s, said, error in rows)
+    kind = modality.of(manifest.inputs)
+    framed = partial(_framed, kind, manifest, found.source)
+    outcomes = tuple(Outcome(place, task.state(s.target), framed(s, said), error) for place, s, said, error in rows)
     measured = task.measure(outputs, targets)
-    word = modality.of(manifest.inputs).word
-    return Evaluation(measured, found.left_out, outcomes, trained_on, found.title, found.notes, word)
+    return Evaluation(measured, found.left_out, outcomes, trained_on, found.title, found.notes, kind.word)
+
+
+def _framed(kind: Modality, manifest: Manifest, source: Source, sample: Sample, said: Mapping[str, Any]) -> Any:
+    """Return what was said of a sample in places of it, where it says such."""
+    task = manifest.task
+    if not task.located:
+        return said
+    return task.placed(said, kind.frame(manifest.inputs, source.open(sample.place)))
 
 
 def _require_finite(outputs: Tensor, places: Sequence[str]) -> None:
-    odd = (~outputs.isfinite().all(1)).nonzero().flatten().tolist()
+    odd = (~outputs.isfinite().flatten(1).all(1)).nonzero().flatten().tolist()
     if odd:
         raise PackageError(
             f"the model gives numbers that are not finite for {len(odd)} of {len(places)} samples, as for "
@@ -143,30 +154,37 @@ def answers(opened: Opened, inputs: Iterable[Input]) -> Iterator[Answer]:
 @torch.inference_mode()
 def _answers(loaded: Loaded, manifest: Manifest, files: Iterable[Input]) -> Iterator[Answer]:
     model = loaded.model
-    kind = modality.of(manifest.inputs)
-    read = partial(_inputs, kind.reader(manifest.inputs))
+    kind, task = modality.of(manifest.inputs), manifest.task
+    read = partial(
+        _inputs, kind.reader(manifest.inputs), partial(kind.frame, manifest.inputs) if task.located else None
+    )
     with closing(_ahead(read, files)) as found:
         while batch := list(islice(found, BATCH)):
-            readable = [inputs for _, inputs in batch if not isinstance(inputs, str)]
+            readable = [its[0] for _, its in batch if not isinstance(its, str)]
             joined = kind.together(readable, manifest.inputs) if readable else None
             outputs = iter(loaded.forward(model, joined).float() if readable else ())
-            for file, inputs in batch:
-                if isinstance(inputs, str):
-                    yield Answer(file.name, {}, inputs)
+            for file, its in batch:
+                if isinstance(its, str):
+                    yield Answer(file.name, {}, its)
                 else:
-                    yield _answer(file.name, manifest.task, next(outputs))
+                    yield _answer(file.name, task, next(outputs), its[1])
 
 
-def _answer(image: str, task: Task, outputs: Tensor) -> Answer:
+def _answer(image: str, task: Task, outputs: Tensor, frame: Any) -> Answer:
     if not outputs.isfinite().all():
         return Answer(image, {}, "the model gives numbers that are not finite")
-    return Answer(image, task.decode(outputs[None])[0])
+    said = task.decode(outputs[None])[0]
+    return Answer(image, task.placed(said, frame) if task.located else said)
 
 
-def _inputs(read: Callable[[Path | BytesIO], Any], asked_for: Input) -> Any:
-    """Return the model's input for a sample, without the dimension of the batch, or why it has none."""
+Read = Callable[[Path | BytesIO], Any]
+
+
+def _inputs(read: Read, frame: Read | None, asked_for: Input) -> tuple[Any, Any] | str:
+    """Return the model's input for a sample, without the dimension of the batch, and where the sample lies in it; or
+    why there is none."""
     try:
-        return read(asked_for.open())
+        return read(asked_for.open()), frame(asked_for.open()) if frame else None
     except (DataError, OSError) as error:
         return " ".join(str(error).split())
 

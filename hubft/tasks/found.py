@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hubft.base.display import listed, quoted
 from hubft.base.errors import DataError
-from hubft.tasks import cells
+from hubft.tasks import cells, rectangles
 
 if TYPE_CHECKING:
     from hubft.job import Labels
@@ -44,17 +44,15 @@ def _found(columns: Sequence[Column], labels: Labels) -> tuple[str, str]:
 
 def _check(found: str, columns: Sequence[Column], labels: Labels) -> None:
     named = f"{len(columns)} columns are named, {listed([column.name for column in columns], 4)}"
-    if found == "classification" and len(columns) > 1:
-        raise DataError(
-            f"--task classification takes one --target, and {named}: --task several gives each a head of its own"
-        )
+    if found in ("classification", "boxes") and len(columns) > 1:
+        raise DataError(f"--task {found} takes one --target, and {named}: --task several gives each a head of its own")
     if found == "several" and len(columns) == 1:
         raise DataError(
             f"--task several takes more than one --target, and {quoted(columns[0].name)} alone is named: name another, "
             "or leave out --task"
         )
     option = "--separator" if labels.separator else "--empty" if labels.empty else ""
-    if option and (found in ("classification", "regression") or (found == "multilabel" and len(columns) > 1)):
+    if option and (found in ("classification", "regression", "boxes") or (found == "multilabel" and len(columns) > 1)):
         raise DataError(f"{option} is for one column with several labels a cell, and here the task is {found}")
     said = labels.separator
     if found == "several" and not any(said in cell for column in columns for cell in cells.texts(column) or [""]):
@@ -68,7 +66,7 @@ def _of_one(column: Column) -> tuple[str, str]:
     if column.names and not any(isinstance(value, list | tuple) for value in there):
         return "classification", ""
     if there and all(cells.as_list(value) is not None for value in there):
-        return "multilabel", ""
+        return "boxes" if any(rectangles.holds(value) for value in there) else "multilabel", ""
     if there and all(isinstance(value, str) and cells.COMMA.fullmatch(value.strip()) for value in there):
         return "regression", ""  # decimal commas, of which it says how they must be written
     if there and all(cells.number(value) is not None and not _is_code(value) for value in there):

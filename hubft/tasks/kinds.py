@@ -11,6 +11,7 @@ from hubft.base.serialize import from_dict, to_dict
 from hubft.tasks.task import Task
 
 KINDS = {
+    "boxes": "Boxes",
     "classification": "Classification",
     "multilabel": "Multilabel",
     "regression": "Regression",

@@ -22,19 +22,20 @@ def name(value: Any) -> str:
     return str(value)
 
 
-def of(column: Column, found: Iterable[str], what: str) -> tuple[str, ...]:
+def of(column: Column, found: Iterable[str], what: str, least: int = 2) -> tuple[str, ...]:
     """Return the names of a column in the order of the outputs: as the data says it, else sorted, numbers as numbers.
 
     :param found: the names that are there, each as often as it is there.
     :param what: they are: `class`, `label`.
-    :raises DataError: fewer than two, all different, or some that cannot be told apart.
+    :param least: how many there must be; one can be told from nothing where samples need not have any.
+    :raises DataError: fewer, all different, or some that cannot be told apart.
     """
     found = list(found)
     names = list(column.names) or sorted(set(found), key=_order)
     where = f"column {quoted(column.name)}"
     if not found:
         raise DataError(f"{where} has no {what} in any row: name another --target")
-    if len(names) < 2:
+    if len(names) < least:
         raise DataError(f"{where} has one {what} only, {quoted(names[0])}: there is nothing to tell apart")
     if len(names) > MOST or (len(names) == len(found) > 8 and not column.names):
         raise DataError(

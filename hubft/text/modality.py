@@ -144,6 +144,9 @@ class Texts:
         tokenizer = tokens.tokenizer(inputs)
         return lambda text: torch.tensor(tokenizer.encode(text).ids, dtype=torch.int32)
 
+    def frame(self, inputs: Text, source: Path | BytesIO) -> None:
+        return None
+
     def together(self, its: Sequence[Tensor], inputs: Text) -> Batch:
         from hubft.text.views import joined
 

@@ -107,7 +107,7 @@ def _tested(it: Exportable, run: Run, about: About) -> float:
         if shapes[0] != shapes[1]:
             raise ExportError(f"for {len(picked)} images it gives shapes {shapes[0]}, not {shapes[1]}")
         for ours, theirs, every in zip(found, wanted, it.answers, strict=True):
-            apart = float((ours - theirs).abs().max()) / max(1.0, float(every.abs().max()))
+            apart = it.manifest.task.apart(ours, theirs, max(1.0, float(every.abs().max())))
             worst = apart if not apart <= worst else worst  # so that NaN stays
     return worst
 
