@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +12,13 @@ import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
 from hubft.base.display import visible
+from hubft.images.decode import decode
 
 FONT = "fonts/ttf/DejaVuSans.ttf"  # comes with matplotlib, and has the letters of many scripts
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#bcbd22", "#7f7f7f")
 GROUND, INK = "white", "black"
 SIDE, WIDE = 360, 24  # of a picture among others, pixels; letters of a label
-ROWS = 12
+ROWS, QUALITY = 12, 92  # pictures of a sheet; of a JPEG
 HEADINGS = ("true", "predicted")
 
 
@@ -28,6 +30,27 @@ class Marked(NamedTuple):
     """Each with `label` and `box`, x0, y0, x1, y1 in pixels of the picture; with `crowd` it counts neither way."""
     said: Sequence[Mapping[str, Any]]
     """Each with a `score` too."""
+
+
+def one(source: Path | BytesIO, said: Mapping[str, Any], names: Sequence[str]) -> bytes:
+    """Return a picture with the boxes that were said of it, as JPEG.
+
+    :param said: its `boxes`, as `marked` takes them.
+    :raises DataError: it cannot be decoded.
+    """
+    marked(decode(source), said["boxes"], names).save(made := BytesIO(), format="JPEG", quality=QUALITY)
+    return made.getvalue()
+
+
+def beside(rows: Iterable[tuple[Path | BytesIO, Any, Any]], names: Sequence[str]) -> bytes:
+    """Return pictures twice each, as PNG: with the boxes that are there, and with those that were said.
+
+    :param rows: a picture, what is true of it, and what was said, each with its `boxes`.
+    :raises DataError: one of them cannot be decoded.
+    """
+    its = (Marked(decode(source), true["boxes"], said["boxes"]) for source, true, said in rows)
+    sheet(its, names).save(made := BytesIO(), format="PNG")
+    return made.getvalue()
 
 
 def marked(

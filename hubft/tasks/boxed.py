@@ -7,8 +7,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from hubft.tasks import pictures
 from hubft.tasks.matched import IOUS, Boxes, Precision, Said, Truth
 from hubft.tasks.metrics import Measured, Metrics, Statistic, affordable, bootstraps
 
@@ -67,6 +69,19 @@ def measure(
         "curves": [[round(float(one), 4) for one in row] if numpy.isfinite(row[0]) else None for row in curves[0]],
     }
     return Metrics(HEADLINE, values, loss, details)
+
+
+def figures(metrics: Metrics, names: Sequence[str], nothing: str) -> dict[str, Figure]:
+    """Return the pictures of what `measure` gave, by the names of their files.
+
+    :param nothing: what the confusion calls an object that was missed, and a place where none is.
+    """
+    found = metrics.details
+    return {
+        "classes.png": pictures.bars(found["average_precision"], names, found["objects"]),
+        "precision.png": pictures.curves(found["curves"], names),
+        "confusion.png": pictures.confusion(found["confusion"], (*names, nothing)),
+    }
 
 
 def headline(said: Sequence[Said], truth: Sequence[Truth], classes: int) -> Statistic:
