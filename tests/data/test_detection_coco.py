@@ -174,11 +174,11 @@ def test_an_annotation_of_an_image_of_another_size_is_not_used(folder: Path) -> 
 @pytest.mark.parametrize("form", ["jpg", "tif"])
 def test_boxes_of_an_image_that_lies_are_turned_with_it(tmp_path: Path, turn: int, form: str) -> None:
     lying = Image.new("RGB", (64, 40), "white")
-    lying.paste("black", (8, 16, 24, 24))
+    lying.paste("black", (8, 8, 24, 24))
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = turn
     lying.save(tmp_path / f"a.{form}", exif=exif, quality=100)
-    data = scenes.annotations([(f"a.{form}", Scene(lying, [("disc", 8, 16, 24, 24)]))])
+    data = scenes.annotations([(f"a.{form}", Scene(lying, [("disc", 8, 8, 24, 24)]))])
     (tmp_path / "a.json").write_text(json.dumps(data))
     rows = read(tmp_path)
     upright = decode(tmp_path / f"a.{form}")

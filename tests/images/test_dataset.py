@@ -177,6 +177,15 @@ def encode(path: Path, image: Image.Image) -> None:
     path.write_bytes(encoded(image, "PNG"))
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_a_lying_picture_keeps_its_proportions_when_it_is_scaled_down(form: str) -> None:
+    lying = Image.new("RGB", (160, 80), "blue")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encoded(lying, form, exif=exif)
+    assert decode(BytesIO(content)).size == (80, 160) and decode(BytesIO(content), side=20).size == (20, 40)
+
+
 def test_a_picture_is_turned_upright_by_its_exif_tag() -> None:
     lying = Image.new("RGB", (8, 4), "blue")
     lying.paste("red", (0, 0, 4, 4))
