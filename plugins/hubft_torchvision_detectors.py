@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import hubft_torchvision_static as static
 import torch
 from torch import Tensor, nn
 from torchvision import models
@@ -141,6 +142,8 @@ def _convolution(old: Any, before: int, classes: int, sigmoid: bool) -> nn.Conv2
 
 def detections(model: Any, inputs: Tensor) -> Tensor:
     """Return the boxes of images `[n, 3, height, width]`, as `hubft.tasks.boxes.Boxes` reads them: `[n, k, 6]`."""
+    if torch.compiler.is_exporting() and not hasattr(model, "roi_heads"):
+        return static.detections(model, inputs)
     _at_size(model, inputs)
     most = (model.roi_heads if hasattr(model, "roi_heads") else model).detections_per_img
     return torch.stack([_row(one, most, _first(model)) for one in model(list(inputs))])

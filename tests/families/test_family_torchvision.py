@@ -78,7 +78,10 @@ def test_torchvision_loads_what_torchvision_loads(
     given = {"aux_logits": True} if name == "inception_v3" else {}
     theirs = models.get_model(name, weights="DEFAULT", **given).eval()
     pm = plugins.manager("torchvision")
-    loaded, bare = pm.hook.load(name=name, pretrained=True, config={}), pm.hook.load(name=name, pretrained=False)
+    loaded, bare = (
+        pm.hook.load(name=name, pretrained=True, config={}),
+        pm.hook.load(name=name, pretrained=False, config={}),
+    )
     assert loaded.base == bare.base and loaded.base.reference == f"torchvision:{name}@{loaded.base.revision}"
     assert not [n for n in bare.model.state_dict() if n.lower().startswith("aux")]
     bare.model.load_state_dict(loaded.model.state_dict())

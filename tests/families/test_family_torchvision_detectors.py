@@ -5,6 +5,7 @@ from typing import Any
 
 import detectors as made
 import hubft_torchvision_detectors as detectors
+import hubft_torchvision_static as static
 import pytest
 import torch
 from torch import Tensor, nn
@@ -164,3 +165,16 @@ def test_heads_that_a_detector_has_no_place_for_are_refused() -> None:
     for head in (Head(outputs=2, hidden=(8,)), Head(outputs=2, dropout=0.1)):
         with pytest.raises(JobError, match="the head of a detector is its own"):
             headed(plugins.manager("torchvision"), bare(SMALL[0]), head)
+
+
+@pytest.mark.parametrize("name", ["ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn", "fcos_resnet50_fpn"])
+def test_what_exporters_get_gives_the_same_boxes(name: str) -> None:
+    loaded = adapted(name)
+    model: Any = loaded.model.eval()
+    model.score_thresh = 0.0005  # of random weights no score is high
+    with torch.no_grad():
+        wanted, given = loaded.forward(model, images(70)), static.detections(model, images(70))
+        alone = torch.cat([static.detections(model, one[None]) for one in images(70)])
+    assert wanted.shape == given.shape and (wanted[..., 4] > 0).sum() > 50
+    assert TASK.apart(given, wanted, 70.0) < 1e-5
+    assert TASK.apart(given, alone, 70.0) < 1e-5, "images do not depend on each other"
