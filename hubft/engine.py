@@ -16,7 +16,19 @@ from hubft.base.errors import Diverged, Option
 from hubft.base.files import writing
 from hubft.families import plugins
 from hubft.job import PACKAGE, Job
-from hubft.run import beside, compressing, keeping, left, parent, report, resuming, teaching, training, tuning
+from hubft.run import (
+    beside,
+    compressing,
+    examples,
+    keeping,
+    left,
+    parent,
+    report,
+    resuming,
+    teaching,
+    training,
+    tuning,
+)
 from hubft.run.data import Data
 from hubft.run.folder import Run
 from hubft.run.introduction import introduce
@@ -133,6 +145,7 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
     result = Result(run, metrics, done.uncompressed if done.held != "none" else None, tested, done.steps, compared)
     results = left.results(prepared, result, plan, seconds)
     pictures = report.write(run.report, run.history(), task, results, metrics)
+    examples.draw(prepared, done.outcome, run.report)
     if problem and not asked.keep_anyway:
         raise Diverged(
             f"{problem}. No package was made; try a lower ",

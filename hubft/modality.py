@@ -69,6 +69,16 @@ class Views(Protocol):
         """Keep what this view is made from, once it was read; before there are other processes."""
 
 
+class Drawing(Protocol):
+    """What draws on files what a task says of places in them: a module, such as `hubft.images.marked`."""
+
+    def one(self, source: Path | BytesIO, said: Mapping[str, Any], names: Sequence[str]) -> bytes:
+        """Return a file as a JPEG with what was said drawn on it."""
+
+    def beside(self, rows: Iterable[tuple[Path | BytesIO, Any, Any]], names: Sequence[str]) -> bytes:
+        """Return a PNG of several files, twice each: with what is true, and with what was said."""
+
+
 class Modality(Protocol):
     """What the core asks of a kind of inputs. Its torch is imported when something is computed."""
 
@@ -178,6 +188,9 @@ class Modality(Protocol):
 
         It raises DataError where the file is no such input.
         """
+
+    def drawing(self) -> Drawing | None:
+        """Return what draws on these files; None where they are no pictures."""
 
     def together(self, its: Sequence[Any], inputs: Inputs) -> Any:
         """Return inputs, as `reader` makes them, as a batch."""

@@ -129,10 +129,12 @@ def test_every_error_is_in_the_tree_at_the_top_of_its_module() -> None:
 def test_no_pickle_is_read_and_no_text_is_run() -> None:
     banned = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib", "yaml"}
     for name, tree in TREES.items():
-        assert not {module.partition(".")[0] for module in imported(tree)} & banned, name
+        plain = {"yaml"} if name == "hubft/data/yolo.py" else set()  # which reads YAML as plain data
+        assert not {module.partition(".")[0] for module in imported(tree)} & (banned - plain), name
         assert not {"torch.load", "torch.hub.load_state_dict_from_url"} & imported(tree), name
     for where, call in nodes(ast.Call):
         assert called(call) not in ("eval", "exec", "os.system"), where
+        assert not called(call).startswith("yaml.") or called(call) == "yaml.safe_load", where
         if called(call) in ("torch.load", "torch.serialization.load"):
             only = {k.arg: k.value for k in call.keywords}.get("weights_only")
             safe = isinstance(only, ast.Constant) and only.value is True

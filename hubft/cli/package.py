@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -18,6 +19,11 @@ from hubft.cli.options import Trust
 from hubft.families import plugins
 from hubft.job import Columns, Job
 from hubft.recipe import Recipe
+
+if TYPE_CHECKING:
+    from hubft.data.asked import Asked
+    from hubft.share.inference import Answer
+    from hubft.share.opened import Opened
 
 
 def evaluate(
@@ -76,6 +82,7 @@ def predict(
     as_csv: Annotated[bool, Parameter(name="--csv", negative=())] = False,
     output: Path | None = None,
     input: str = "",
+    draw: Path | None = None,
     trust: Trust = False,
 ) -> None:
     """Name what is in INPUTS, images or texts; exit code 1 where some of them could not be read.
@@ -96,22 +103,42 @@ def predict(
         New file, .csv or .jsonl, that gets the lines.
     input
         Column of a table with the images or texts; found, where one column alone holds such.
+    draw
+        New folder that gets each picture with the boxes found drawn on it.
     """
-    from hubft import modality
-    from hubft.data import asked
-
+    check(not (draw and draw.exists()), "draw", str(draw), "a new folder")
     check(top is None or top >= 1, "top", top, "1 or more")  # told before seconds go into importing torch, as is this
-    its = modality.named(kind).asked(inputs, input) if (kind := asked.kind(package)) in modality.KINDS else None
+    its = _asked(package, inputs, input)
     from hubft.deploy.export import opening
-    from hubft.share import inference
 
     with printing.answers_to(console := Console(), output, as_json, as_csv) as (form, write):
         found = opening.opened(package, trust)
-        its = its or modality.of(found.manifest.inputs).asked(inputs, input)
-        answers = console.counted(inference.answers(found, its.inputs), len(its.inputs), its.word)
+        its = its or _asked_of(found.manifest.inputs.kind, inputs, input)
+        answers = console.counted(_answers(found, its, draw), len(its.inputs), its.word)
         failed = printing.print_answers(console, answers, found.manifest.task, form, top, its, write)
     if failed:
         raise Incomplete(f"{failed:,} of {len(its.inputs):,} {its.word}s have no answer; the reason stands by each")
+
+
+def _asked(package: str, inputs: list[str], column: str) -> Asked | None:
+    """Return what a package is asked about, if its kind of inputs is known without opening it."""
+    from hubft import modality
+    from hubft.data import asked
+
+    return _asked_of(kind, inputs, column) if (kind := asked.kind(package)) in modality.KINDS else None
+
+
+def _asked_of(kind: str, inputs: list[str], column: str) -> Asked:
+    from hubft import modality
+
+    return modality.named(kind).asked(inputs, column)
+
+
+def _answers(found: Opened, its: Asked, draw: Path | None) -> Iterator[Answer]:
+    from hubft.share import drawing, inference
+
+    said = inference.answers(found, its.inputs)
+    return drawing.drawn(said, its.inputs, found.manifest, draw) if draw else said
 
 
 def show(source: str, *, train: str = Recipe.train, size: int = Job.size, trust: Trust = False) -> None:

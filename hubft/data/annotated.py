@@ -40,7 +40,7 @@ def rows(found: Annotated, name: str) -> Rows:
     """Return the rows of a data set.
 
     :param name: what all of it is called, for messages.
-    :raises DataError: no image with annotations, more than a tenth of the boxes wrong.
+    :raises DataError: no image with annotations, one in two parts, more than a tenth of the boxes wrong.
     """
     if not any(found.parts.values()):
         first = next(iter(found.left_out.items()), None)
@@ -48,6 +48,11 @@ def rows(found: Annotated, name: str) -> Rows:
         raise DataError(f"{name!r} has no image with annotations that is there{why}")
     if "train" not in found.parts:
         raise DataError(f"{name!r} has no part to train on, only {listed(found.parts)}: one must be called train")
+    parts_of: dict[str, str] = {}
+    for part, its in found.parts.items():
+        for picture in its:
+            if (other := parts_of.setdefault(picture.place, part)) != part:
+                raise DataError(f"{quoted(picture.place)} is in two parts of {name!r}, {other} and {part}: keep one")
     checking = Checking(Folder(found.root), found.left_out, found.within)
     parts = {part: tuple(checking.rows(its)) for part, its in found.parts.items()}
     known = [box["label"] for part in ("train", "val") for row in parts.get(part, ()) for box in row.values[0]]

@@ -67,7 +67,6 @@ def read(path: Path, found: Sequence[Path], images: Path | None) -> Annotated:
     annotated = Annotated(images or root, {})
     files, parts = Files(annotated.root), _parts(path, found, root, annotated)
     classes: dict[Id, str] = {}
-    listed_in: dict[str, str] = {}
     for part, file in parts.items():
         taking = _Taking(file.relative_to(root).as_posix(), load(file), annotated)
         for id, label in taking.categories.items():
@@ -75,14 +74,11 @@ def read(path: Path, found: Sequence[Path], images: Path | None) -> Annotated:
                 raise DataError(
                     f"{taking.name!r}: category {id} is {quoted(label)}, and {quoted(classes[id])} elsewhere"
                 )
-        pictures = taking.pictures(files, part if len(parts) > 1 else "")
-        for picture in pictures:
-            if (other := listed_in.setdefault(picture.place, part)) != part:
-                raise DataError(f"{quoted(picture.place)} is in two parts of {str(path)!r}, {other} and {part}")
-        annotated.parts[part] = pictures
+        annotated.parts[part] = taking.pictures(files, part if len(parts) > 1 else "")
         annotated.titles = {**annotated.titles, part: str(file)}
     annotated.names = [*dict.fromkeys(classes[id] for id in sorted(classes, key=_order))]
-    if stray := [place for place in sorted(files.places - listed_in.keys()) if place.lower().endswith(IMAGES)]:
+    used = {picture.place for its in annotated.parts.values() for picture in its}
+    if stray := [place for place in sorted(files.places - used) if place.lower().endswith(IMAGES)]:
         annotated.notes.append(f"{len(stray):,} images are in no annotation and are left out: {listed(stray, 4)}")
     return annotated
 

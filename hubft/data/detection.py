@@ -8,7 +8,7 @@ from typing import Protocol
 
 from hubft.base import files, urls
 from hubft.base.errors import DataError, Option
-from hubft.data import annotated, coco
+from hubft.data import annotated, coco, voc, yolo
 from hubft.data.annotated import Annotated
 from hubft.data.rows import Rows
 
@@ -31,7 +31,7 @@ class Format(Protocol):
         """
 
 
-FORMATS: tuple[Format, ...] = (coco,)
+FORMATS: tuple[Format, ...] = (coco, yolo, voc)
 
 
 def is_one(data: str | Path) -> bool:

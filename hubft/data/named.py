@@ -34,6 +34,13 @@ class Files:
         self._called: dict[str, list[str]] = {}
         for place in sorted(self.places):
             self._called.setdefault(place.rpartition("/")[2], []).append(place)
+        self._stems: dict[str, list[str]] = {}
+        for name in self._called:
+            self._stems.setdefault(PurePosixPath(name).stem, []).append(name)
+
+    def named(self, stem: str) -> list[str]:
+        """Return the names of files that are this before their suffix."""
+        return self._stems.get(stem, [])
 
     def below(self, folder: str) -> list[str]:
         """Return the files below a folder, sorted by name; all of them below `.`."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hubft.images.mixing import Mixing
     from hubft.images.pixels import Normalise, Views
     from hubft.machine.runtime import Runtime
+    from hubft.modality import Drawing
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,11 @@ class Pictures:
         from hubft.images import decode, frame
 
         return frame.of(decode.size(source), inputs)
+
+    def drawing(self) -> Drawing:
+        from hubft.images import marked
+
+        return marked
 
     def together(self, its: Sequence[Tensor], inputs: Images) -> Tensor:
         import torch

@@ -7,10 +7,12 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from hubft.tasks import pictures
 from hubft.tasks.matched import IOUS, Boxes, Precision, Said, Truth
-from hubft.tasks.metrics import Measured, Metrics, affordable, bootstraps
+from hubft.tasks.metrics import Measured, Metrics, Statistic, affordable, bootstraps
 
 HEADLINE = "map"
 AT = 0.5  # IoU of the curves and of the confusion
@@ -67,6 +69,31 @@ def measure(
         "curves": [[round(float(one), 4) for one in row] if numpy.isfinite(row[0]) else None for row in curves[0]],
     }
     return Metrics(HEADLINE, values, loss, details)
+
+
+def figures(metrics: Metrics, names: Sequence[str], nothing: str) -> dict[str, Figure]:
+    """Return the pictures of what `measure` gave, by the names of their files.
+
+    :param nothing: what the confusion calls an object that was missed, and a place where none is.
+    """
+    found = metrics.details
+    return {
+        "classes.png": pictures.bars(found["average_precision"], names, found["objects"]),
+        "precision.png": pictures.curves(found["curves"], names),
+        "confusion.png": pictures.confusion(found["confusion"], (*names, nothing)),
+    }
+
+
+def headline(said: Sequence[Said], truth: Sequence[Truth], classes: int) -> Statistic:
+    """Return what gives the headline where images count so often, float64 `[images]`: for a comparison of two models on
+    the same resamples. It takes one match, and is 0 where there is no object."""
+    precision = Precision(Boxes(said, truth, classes))
+
+    def statistic(counts: Array) -> float:
+        found = _mean(precision.at(counts)[0].mean(2))
+        return found if numpy.isfinite(found) else 0.0
+
+    return statistic
 
 
 def confusion(boxes: Boxes, threshold: float) -> Array:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from hubft.job import Labels, Recipe
     from hubft.tasks.losses import Loss
-    from hubft.tasks.metrics import Metrics
+    from hubft.tasks.metrics import Metrics, Statistic
 
 Box = tuple[int, float, float, float, float, bool]
 """Class, corners x0, y0, x1, y1 in pixels, and whether it is a crowd, which is neither learned nor counted."""
@@ -173,6 +173,11 @@ class Boxes(Task):
         loss = self._loss(outputs, targets)
         return boxed.measure(*boxloss.sides(outputs, targets), self.classes, loss, self.threshold)
 
+    def statistic(self, outputs: Tensor, targets: Any) -> Statistic:
+        from hubft.tasks import boxed, boxloss
+
+        return boxed.headline(*boxloss.sides(outputs, targets), self.outputs)
+
     def tuned(self, outputs: Tensor, targets: Any) -> Self:
         from hubft.tasks import boxed, boxloss
 
@@ -185,13 +190,9 @@ class Boxes(Task):
         return "" if metrics.head.value > 0 else "it finds no object where one is"
 
     def figures(self, metrics: Metrics) -> Mapping[str, Figure]:
-        from hubft.tasks import pictures
+        from hubft.tasks import boxed
 
-        found = metrics.details
-        return {
-            "classes.png": pictures.bars(found["average_precision"], self.classes, found["objects"]),
-            "confusion.png": pictures.confusion(found["confusion"], (*self.classes, NOTHING)),
-        }
+        return boxed.figures(metrics, self.classes, NOTHING)
 
     def tables(self, metrics: Metrics) -> Iterable[Table]:
         table = Table.of_names("class", self.classes, metrics, ("average_precision", "average_precision_50"))

@@ -23,12 +23,16 @@ def difference(task: Task, outputs: Tensor, others: Tensor, targets: Any, other_
     :param other_task: of `others`, where thresholds or units are not the same.
     """
 
+    new, old = task.statistic(outputs, targets), (other_task or task).statistic(others, targets)
+
     def one(index: Tensor | None) -> float:
         picked = (outputs, others, targets) if index is None else take((outputs, others, targets), index)
-        new, old = task.score(picked[0], picked[2]), (other_task or task).score(picked[1], picked[2])
-        return new.head.value - old.head.value
+        ours, theirs = task.score(picked[0], picked[2]), (other_task or task).score(picked[1], picked[2])
+        return ours.head.value - theirs.head.value
 
     def resampled(counts: Any) -> float:
+        if new and old:
+            return new(counts) - old(counts)
         return one(torch.repeat_interleave(torch.from_numpy(counts).long()))
 
     n = count(outputs)

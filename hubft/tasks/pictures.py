@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from hubft.base.display import visible
 
+COLOURED = 10  # curves that can be told apart
 MAX_CELLS = 40  # classes up to which the matrix carries names; more could not be read
 
 
@@ -51,6 +52,28 @@ def bars(found: Sequence[Mapping[str, Any] | None], labels: Sequence[str], suppo
     names = [f"{visible(label, 24)} ({count:,})" for _, label, count in shown]
     axes.set_yticks(range(len(shown)), names, parse_math=False)
     axes.set(xlim=(0, 1), ylim=(len(shown) - 0.5, -0.5), xlabel="average precision, and its 95 % interval")
+    return figure
+
+
+def curves(found: Sequence[Sequence[float] | None], labels: Sequence[str]) -> Figure:
+    """Return the precision of each class over recall, at 0, 0.01, ..., 1: the first COLOURED with their names, the
+    others in grey.
+
+    :param found: of each class, None where it has no object.
+    """
+    # A blank begins a name: matplotlib hides a line whose label begins with an underscore.
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    axes = figure.subplots()
+    for place, (line, label) in enumerate(zip(found, labels, strict=True)):
+        if line is not None:
+            recall = [step / (len(line) - 1) for step in range(len(line))]
+            named = {"label": f" {visible(label, 24)}"} if place < COLOURED else {"color": "lightgrey", "zorder": 0}
+            axes.plot(recall, line, **named)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision, IoU 0.5")
+    axes.grid(alpha=0.3)
+    if any(line is not None for line in found[:COLOURED]):
+        for text in axes.legend(loc="lower left", fontsize="small").get_texts():
+            text.set_parse_math(False)
     return figure
 
 

@@ -147,6 +147,9 @@ class Texts:
     def frame(self, inputs: Text, source: Path | BytesIO) -> None:
         return None
 
+    def drawing(self) -> None:
+        return None
+
     def together(self, its: Sequence[Tensor], inputs: Text) -> Batch:
         from hubft.text.views import joined
 

@@ -7,7 +7,7 @@ import numpy
 import pytest
 
 from hubft.base.errors import JobError
-from hubft.tasks import boxed, matched
+from hubft.tasks import boxed, matched, pictures
 from hubft.tasks.matched import IOUS, Boxes, Precision, Said, Truth
 from hubft.tasks.metrics import read
 
@@ -87,6 +87,8 @@ def test_a_resample_is_what_pycocotools_says_of_such_a_set(seed: int) -> None:
     ours, reached = Precision(Boxes(said, truth, len(NAMES))).at(counts.astype(float))
     assert numpy.allclose(ours, precision.transpose(0, 2, 1), rtol=0, atol=1e-12, equal_nan=True)
     assert numpy.allclose(reached, recall, rtol=0, atol=1e-12, equal_nan=True)
+    found = boxed.headline(said, truth, len(NAMES))(counts.astype(float))
+    assert found == pytest.approx(numpy.nanmean(precision), abs=1e-12)
 
 
 def test_only_so_many_boxes_of_an_image_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,3 +172,13 @@ def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 def test_ious_are_those_of_coco() -> None:
     assert IOUS.tolist() == pytest.approx([0.5 + 0.05 * i for i in range(10)])
+
+
+def test_curves_are_drawn_of_each_class_that_is_there() -> None:
+    details = boxed.measure(*made(0), NAMES, 0.0).details
+    (axes,) = pictures.curves(details["curves"], ("_a", "$b", "c", "d")).axes
+    assert [line.get_ydata()[0] for line in axes.lines] == [its[0] for its in details["curves"][:3]]
+    assert [text.get_text().strip() for text in axes.get_legend().get_texts()] == ["_a", "$b", "c"]
+    (axes,) = pictures.curves([[0.5, 0.5]] * 12, [str(i) for i in range(12)]).axes
+    assert len(axes.lines) == 12 and len(axes.get_legend().get_texts()) == pictures.COLOURED
+    assert pictures.curves([None], ["a"]).axes[0].get_legend() is None
