@@ -15,7 +15,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from hubft import Head
 from hubft.base.errors import JobError
 from hubft.families import plugins
-from hubft.families.build import headed, unfilled
+from hubft.families.build import compressed, headed, unfilled
 from hubft.families.stages import stage_of
 from hubft.hookspecs import Loaded
 from hubft.tasks.boxes import Boxes
@@ -178,3 +178,9 @@ def test_what_exporters_get_gives_the_same_boxes(name: str) -> None:
     assert wanted.shape == given.shape and (wanted[..., 4] > 0).sum() > 50
     assert TASK.apart(given, wanted, 70.0) < 1e-5
     assert TASK.apart(given, alone, 70.0) < 1e-5, "images do not depend on each other"
+
+
+def test_a_detector_is_not_pruned() -> None:
+    loaded, pm = adapted(SMALL[0]), plugins.manager("torchvision")
+    with pytest.raises(JobError, match=r"prune:0.5: .* is a detector, which cannot be pruned"):
+        compressed(pm, loaded, "prune:0.5", [])
