@@ -11,11 +11,11 @@ from hubft.base.serialize import from_dict, to_dict
 from hubft.tasks.task import Task
 
 KINDS = {
-    "boxes": "Boxes",
     "classification": "Classification",
     "multilabel": "Multilabel",
     "regression": "Regression",
     "several": "Several",
+    "boxes": "Boxes",
 }
 """Kind of a task -> its class, in the file of that name. A new task is a file and a line here."""
 

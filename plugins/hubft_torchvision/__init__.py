@@ -21,7 +21,7 @@ from torchvision import models
 
 from hubft import hookimpl
 from hubft.base import digest, network
-from hubft.base.errors import FamilyError, suggest
+from hubft.base.errors import FamilyError, JobError, Option, suggest
 from hubft.families import defaults, stated, structure
 from hubft.hookspecs import Base, Batch, Forward, Loaded
 from hubft.job import Head
@@ -87,6 +87,13 @@ def train_step(model: nn.Module, batch: Batch, forward: Forward) -> dict[str, Te
     found = detectors.losses(model, inputs, targets)
     logged = {name: value.detach() for name, value in found.items()}
     return {"loss": torch.stack(list(found.values())).sum(), "outputs": inputs.new_zeros(len(inputs), 0, 6), **logged}
+
+
+@hookimpl
+def compress(loaded: Loaded, method: str) -> None:
+    """Refuse to prune a detector: Torch-Pruning would follow every single box, and not come to an end."""
+    if loaded.forward is detectors.detections and method.partition(":")[0] == "prune":
+        raise JobError(Option("compress"), f" {method}: {loaded.base.reference} is a detector, which cannot be pruned")
 
 
 def _weights(name: str, wanted: str) -> models.WeightsEnum:

@@ -25,6 +25,7 @@ from hubft.families import structure
 from hubft.hookspecs import Base, Loaded
 from hubft.inputs import Images
 from hubft.job import Head
+from hubft_torchvision import static
 
 FROZEN = {
     "fasterrcnn_mobilenet_v3_large_320_fpn": 1e-5,
@@ -141,6 +142,8 @@ def _convolution(old: Any, before: int, classes: int, sigmoid: bool) -> nn.Conv2
 
 def detections(model: Any, inputs: Tensor) -> Tensor:
     """Return the boxes of images `[n, 3, height, width]`, as `hubft.tasks.boxes.Boxes` reads them: `[n, k, 6]`."""
+    if torch.compiler.is_exporting() and not hasattr(model, "roi_heads"):
+        return static.detections(model, inputs)
     _at_size(model, inputs)
     most = (model.roi_heads if hasattr(model, "roi_heads") else model).detections_per_img
     return torch.stack([_row(one, most, _first(model)) for one in model(list(inputs))])

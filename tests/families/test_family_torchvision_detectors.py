@@ -6,7 +6,7 @@ from typing import Any
 import detectors as made
 import pytest
 import torch
-from hubft_torchvision import detectors
+from hubft_torchvision import detectors, static
 from torch import Tensor, nn
 from torchvision.models import detection, get_model_weights
 from torchvision.ops import FrozenBatchNorm2d
@@ -14,7 +14,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from hubft import Head
 from hubft.base.errors import JobError
 from hubft.families import plugins
-from hubft.families.build import headed, unfilled
+from hubft.families.build import compressed, headed, unfilled
 from hubft.families.stages import stage_of
 from hubft.hookspecs import Loaded
 from hubft.tasks.boxes import Boxes
@@ -27,7 +27,7 @@ TARGETS = TASK.collate([((2, 5.0, 5.0, 60.0, 50.0, False), (1, 0.0, 0.0, 9.0, 9.
 def adapted(name: str, outputs: int = 3) -> Loaded:
     torch.manual_seed(0)
     pm = plugins.manager("torchvision")
-    return headed(pm, pm.hook.load(name=name, pretrained=False, config={}), Head(outputs=outputs))
+    return headed(pm, pm.hook.load(name=name, pretrained=False, config={}, task=""), Head(outputs=outputs))
 
 
 def bare(name: str, outputs: int = 0) -> Loaded:
@@ -35,7 +35,7 @@ def bare(name: str, outputs: int = 0) -> Loaded:
     pm = plugins.manager("torchvision")
 
     def make() -> Loaded:
-        loaded: Loaded = pm.hook.load(name=name, pretrained=False, config={})
+        loaded: Loaded = pm.hook.load(name=name, pretrained=False, config={}, task="")
         return headed(pm, loaded, Head(outputs=outputs)) if outputs else loaded
 
     return unfilled(make)
@@ -51,7 +51,7 @@ def test_torchvision_finds_the_same_boxes_with_its_own_preprocessing(
 ) -> None:
     made.weights(name, tmp_path, monkeypatch)
     theirs = getattr(detection, name)(weights="DEFAULT").eval()
-    loaded = plugins.manager("torchvision").hook.load(name=name, pretrained=True, config={})
+    loaded = plugins.manager("torchvision").hook.load(name=name, pretrained=True, config={}, task="")
     assert {n: type(m) for n, m in loaded.model.named_modules()} == {n: type(m) for n, m in theirs.named_modules()}
     for model in (theirs, loaded.model):  # of random weights no score is high
         part: Any = getattr(model, "roi_heads", model)
@@ -102,7 +102,7 @@ def test_every_detector_gets_fresh_classes_and_keeps_its_boxes(name: str) -> Non
 def test_faster_rcnn_places_new_classes_as_the_mean_of_the_old_ones() -> None:
     torch.manual_seed(0)
     pm = plugins.manager("torchvision")
-    loaded = pm.hook.load(name=SMALL[1], pretrained=False, config={})
+    loaded = pm.hook.load(name=SMALL[1], pretrained=False, config={}, task="")
     model: Any = loaded.model
     old = model.roi_heads.box_predictor.bbox_pred.weight.detach().clone()
     headed(pm, loaded, Head(outputs=2))
@@ -164,3 +164,22 @@ def test_heads_that_a_detector_has_no_place_for_are_refused() -> None:
     for head in (Head(outputs=2, hidden=(8,)), Head(outputs=2, dropout=0.1)):
         with pytest.raises(JobError, match="the head of a detector is its own"):
             headed(plugins.manager("torchvision"), bare(SMALL[0]), head)
+
+
+@pytest.mark.parametrize("name", ["ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn", "fcos_resnet50_fpn"])
+def test_what_exporters_get_gives_the_same_boxes(name: str) -> None:
+    loaded = adapted(name)
+    model: Any = loaded.model.eval()
+    model.score_thresh = 0.0005  # of random weights no score is high
+    with torch.no_grad():
+        wanted, given = loaded.forward(model, images(70)), static.detections(model, images(70))
+        alone = torch.cat([static.detections(model, one[None]) for one in images(70)])
+    assert wanted.shape == given.shape and (wanted[..., 4] > 0).sum() > 50
+    assert TASK.apart(given, wanted, 70.0) < 1e-5
+    assert TASK.apart(given, alone, 70.0) < 1e-5, "images do not depend on each other"
+
+
+def test_a_detector_is_not_pruned() -> None:
+    loaded, pm = adapted(SMALL[0]), plugins.manager("torchvision")
+    with pytest.raises(JobError, match=r"prune:0.5: .* is a detector, which cannot be pruned"):
+        compressed(pm, loaded, "prune:0.5", [])

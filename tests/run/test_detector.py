@@ -15,6 +15,8 @@ from runs import heard, killed
 import hubft
 from hubft import Job, engine
 from hubft.base.digest import of_file
+from hubft.deploy.export import export
+from hubft.deploy.export.asked import Asked
 from hubft.families.plugins import ROOT
 from hubft.job import Compute, Recipe
 from hubft.publish import manifest as manifests
@@ -89,3 +91,18 @@ def test_a_run_that_was_killed_ends_with_the_same_bits(
     again = engine.resume(run.folder)
     weights = "model.safetensors"
     assert of_file(again.run.package / weights) == of_file(result[0].run.package / weights)
+
+
+def test_it_is_exported_with_its_boxes_and_proved(
+    result: tuple[engine.Result, list[str]], table: Path, tmp_path: Path
+) -> None:
+    for module in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(module, reason="the extra is not installed: pip install 'hubft[onnx]'")
+    package = result[0].run.package
+    found = export.export(package, Asked("onnx", output=str(tmp_path / "a.onnx")))
+    assert found.about.batch == 0, "batches of any size"
+    assert found.proof.exact is not None and found.proof.exact < 1e-4
+    images = [table.parent / f"{i}.png" for i in range(3)]
+    for ours, its in zip(hubft.predict(found.path, images), hubft.predict(package, images), strict=True):
+        told, seen = ([one["score"] for one in said["boxes"]] for said in (ours.said, its.said))
+        assert told and told == pytest.approx(seen, abs=1e-4)

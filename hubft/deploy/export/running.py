@@ -25,6 +25,7 @@ from hubft.deploy.export.exportable import About, to_pixels
 from hubft.deploy.export.formats import Format
 from hubft.inputs import images
 from hubft.publish.manifest import Manifest
+from hubft.tasks.task import fits
 
 Run = Callable[[numpy.ndarray], list[numpy.ndarray]]
 """From a batch to a file's outputs."""
@@ -163,7 +164,7 @@ class Running(nn.Module):
     def __init__(self, run: Run, about: About, manifest: Manifest) -> None:
         super().__init__()
         self.run, self.about = run, about
-        self.size, self.width = images(manifest.inputs).size, manifest.task.outputs
+        self.size, self.task = images(manifest.inputs).size, manifest.task
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return float32 `[batch, outputs]`.
@@ -177,6 +178,7 @@ class Running(nn.Module):
         parts = batch.split(self.about.batch or len(batch))
         found = [torch.from_numpy(numpy.array(self.run(part.cpu().numpy())[-1])).float() for part in parts]
         for part, outputs in zip(parts, found, strict=True):
-            if outputs.shape != (len(part), self.width):
-                raise ExportError(f"it gave {list(outputs.shape)} for {len(part)} images and {self.width} outputs")
+            if len(outputs) != len(part) or not fits(self.task, outputs.shape[1:]):
+                shape = list(outputs.shape)
+                raise ExportError(f"it gave {shape} for {len(part)} images and {self.task.outputs} outputs")
         return torch.cat(found).to(inputs.device)
