@@ -67,6 +67,12 @@ def evaluate(
         printing.print_measured(console, package, task, measured, matrix)
 
 
+FIRST = "Column of a table with the images or texts; found, where one column alone holds such."
+SECOND = "Column of a table with the second texts, for a model of pairs."
+First = Annotated[str, Parameter(help=FIRST)]
+Second = Annotated[str, Parameter(help=SECOND)]
+
+
 def predict(
     package: str,
     inputs: Annotated[list[str], Parameter(negative=())],
@@ -74,8 +80,9 @@ def predict(
     top: int | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     as_csv: Annotated[bool, Parameter(name="--csv", negative=())] = False,
-    output: Path | None = None,
-    input: str = "",
+    output: Annotated[Path | None, Parameter(help="New file, .csv or .jsonl, that gets the lines.")] = None,
+    input: First = "",
+    pair: Second = "",
     trust: Trust = False,
 ) -> None:
     """Name what is in INPUTS, images or texts; exit code 1 where some of them could not be read.
@@ -85,29 +92,27 @@ def predict(
     package
         Folder of a run or of a package, owner/name[@revision] on the Hugging Face Hub, or a file of `export`.
     inputs
-        Files of images, folders of them, tables that name them; for a model of text: texts in quotes, files, tables.
+        Files of images, folders of them, tables that name them; for a model of text: texts in quotes (of a pair with
+        ||| between them), files, tables.
     top
         How many names to show for each; if it is not given, three, and in JSON all.
     as_json
         One JSON object a line, for each: its class, with the probability of it and of the others, or an error.
     as_csv
         A table for spreadsheets: a line for each with its class and probability, and those that follow.
-    output
-        New file, .csv or .jsonl, that gets the lines.
-    input
-        Column of a table with the images or texts; found, where one column alone holds such.
     """
     from hubft import modality
     from hubft.data import asked
 
     check(top is None or top >= 1, "top", top, "1 or more")  # told before seconds go into importing torch, as is this
-    its = modality.named(kind).asked(inputs, input) if (kind := asked.kind(package)) in modality.KINDS else None
+    columns = Columns(input=input, pair=pair)
+    its = modality.named(kind).asked(inputs, columns) if (kind := asked.kind(package)) in modality.KINDS else None
     from hubft.deploy.export import opening
     from hubft.share import inference
 
     with printing.answers_to(console := Console(), output, as_json, as_csv) as (form, write):
         found = opening.opened(package, trust)
-        its = its or modality.of(found.manifest.inputs).asked(inputs, input)
+        its = its or modality.of(found.manifest.inputs).asked(inputs, columns)
         answers = console.counted(inference.answers(found, its.inputs), len(its.inputs), its.word)
         failed = printing.print_answers(console, answers, found.manifest.task, form, top, its, write)
     if failed:

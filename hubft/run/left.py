@@ -104,7 +104,8 @@ def extras(loaded: Loaded, manifest: package.Manifest) -> dict[str, bytes]:
     """Return config.json and what is read beside it, with their bytes, where the library of the family loads such a
     package without hubft."""
     own = not loaded.config or manifest.job.package != "full" or manifest.structure
-    if own or tensors.in_int8(structure.state(loaded.model)):
+    unnamed = "problem_type" in loaded.config and manifest.task.kind not in PROBLEMS
+    if own or unnamed or tensors.in_int8(structure.state(loaded.model)):
         return {}
     names = manifest.task.names
     labels = {

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from hubft.data.freetext import PAIR
 from hubft.inputs import Text
 from hubft.text import tokens
 
@@ -24,5 +27,7 @@ def examples(inputs: Text) -> dict[str, Tensor]:
     random = np.random.default_rng(0)
     drawn = [tokenizer.decode(random.integers(0, size, length).tolist()) for length in LENGTHS]
     texts = [*(text for text in drawn if text and not text.isspace()), SCRIPTS]
+    if inputs.pair:
+        texts = [PAIR.join((one, other)) for one, other in pairwise([*texts, texts[0]])]
     arrays = [np.frombuffer(text.encode(), np.uint8).copy() for text in texts]
     return {f"text.{i}": torch.from_numpy(array) for i, array in enumerate(arrays)}
