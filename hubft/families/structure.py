@@ -46,7 +46,7 @@ def stages(model: nn.Module, groups: Iterable[Sequence[str]], heads: Sequence[st
     return found
 
 
-def blocks(model: nn.Module, head: str) -> list[list[str]]:
+def blocks(model: nn.Module, heads: Sequence[str]) -> list[list[str]]:
     """Return the names of the parameters before the head, grouped by the entries of the model's outermost lists of
     modules, with what is registered before, between and behind them: for models that are written so, as transformers
     has them."""
@@ -57,7 +57,7 @@ def blocks(model: nn.Module, head: str) -> list[list[str]]:
         above = next((f"{one}." for one in outer if under(name, one)), "")
         return above + name.removeprefix(above).partition(".")[0] if above else ""
 
-    names = [name for name, _ in model.named_parameters() if not under(name, head)]
+    names = [name for name, _ in model.named_parameters() if not any(under(name, head) for head in heads)]
     return [list(its) for _, its in groupby(names, block)]
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hubft.base.errors import FamilyError
 from hubft.families import heads
@@ -68,4 +68,10 @@ def _heads(loaded: Loaded) -> list[str]:
     """Return the layers that make the outputs: one, or some of which the model gives the mean."""
     modules = dict(loaded.model.named_modules())
     last = loaded.stages[list(loaded.stages)[-1]]
-    return [heads.last(loaded.model, name) for name in last if name in modules]
+    layers = [heads.last(loaded.model, name) for name in last if name in modules and _linear(modules[name])]
+    own = len(modules[heads.last(loaded.model, loaded.head)].weight)  # others of another width come before it
+    return [name for name in layers if len(modules[name].weight) == own]
+
+
+def _linear(module: nn.Module) -> bool:
+    return any(isinstance(one, heads.LAYERS) for one in module.modules())

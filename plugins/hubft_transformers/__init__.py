@@ -22,7 +22,7 @@ from typing import Any
 from hubft import hookimpl
 from hubft.families import defaults, structure
 from hubft.hookspecs import Base, Loaded
-from hubft.inputs import Images
+from hubft.inputs import Images, Text
 from hubft.job import Head
 from hubft.publish.manifest import PREPROCESSOR
 from hubft.text.tokenizer import Carried
@@ -57,8 +57,12 @@ def load(name: str, pretrained: bool, config: Mapping[str, Any], task: str) -> L
 
 def _loaded(model: Any, use: Use, base: Base, carried: Carried | Images) -> Loaded:
     head = models.head(model, use, base.reference)
-    stages = structure.stages(model, structure.blocks(model, head), [head])
-    return Loaded(model, head, stages, inputs.fitted(base.reference, model, carried), base, forward=models.logits)
+    heads = models.heads(model, head)
+    stages = structure.stages(model, structure.blocks(model, heads), heads)
+    takes = inputs.fitted(base.reference, model, carried)
+    if isinstance(takes, Text):  # of decoders a token may come from the tokenizer, and a package is built without one
+        base = replace(base, config={**base.config, "pad_token_id": takes.padding})
+    return Loaded(model, head, stages, takes, base, forward=models.logits)
 
 
 @hookimpl

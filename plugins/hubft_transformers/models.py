@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers.models.auto import modeling_auto as known
 
+from hubft.base import draws
 from hubft.base.display import listed
 from hubft.base.errors import FamilyError, reason, suggest
 from hubft.families.stages import under
@@ -123,7 +124,8 @@ def filled(reference: str, stated: Mapping[str, Any], use: Use, folder: Path) ->
     """
     if not any((folder / file).is_file() for file in WEIGHTS):
         raise FamilyError(f"{reference} has no {WEIGHTS[0]}, and hubft reads no pickles")
-    with _quiet(), _explained(reference, use):
+    with _quiet(), _explained(reference, use), draws.preserved():
+        draws.seed("fresh", use.auto)  # what a checkpoint lacks of the head starts with the same values each time
         model, told = getattr(transformers, use.auto).from_pretrained(
             folder,
             config=_config(reference, stated),
@@ -132,11 +134,12 @@ def filled(reference: str, stated: Mapping[str, Any], use: Use, folder: Path) ->
             local_files_only=True,
             output_loading_info=True,
         )
-    layer = head(model, use, reference)
-    if more := sorted(name for name in told["missing_keys"] if not under(name, layer)):
+    its = heads(model, head(model, use, reference))
+    fresh = {*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])}
+    if more := sorted(name for name in fresh if not any(under(name, one) for one in its)):
         raise FamilyError(
-            f"{reference}: its weights lack {listed(more)}, beside the head {layer}: these would start as noise; take "
-            "weights that were saved with them"
+            f"{reference}: its weights lack {listed(more)}, beside the head {', '.join(its)}: these would start as "
+            "noise; take weights that were saved with them"
         )
     return model
 
@@ -176,6 +179,19 @@ def head(model: Any, use: Use, reference: str) -> str:
     if len(names) != 1:
         raise FamilyError(f"{reference}: its head is not one layer, but {', '.join(sorted(names)) or 'none'}")
     return str(names.pop())
+
+
+def heads(model: Any, layer: str) -> tuple[str, ...]:
+    """Return the modules that make the outputs of what the base model gives, in order: those with parameters that are
+    no part of it, as RoBERTa's `classifier.dense` and `classifier.out_proj`.
+
+    :param layer: the last of them.
+    """
+    base = model.base_model_prefix
+    owners = [name.rpartition(".")[0] for name, _ in model.named_parameters() if not under(name, base)]
+    if not base or not hasattr(model, base) or layer not in owners:
+        return (layer,)
+    return tuple(dict.fromkeys([*(name for name in owners if name != layer), layer]))
 
 
 def stated(model: Any) -> dict[str, Any]:
