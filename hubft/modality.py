@@ -129,6 +129,12 @@ class Modality(Protocol):
     def blank(self, inputs: Inputs, number: int) -> Any:
         """Return so many inputs of zeros, as the model takes them."""
 
+    def noise(self, inputs: Inputs, number: int, signs: Sequence[int] = ()) -> Any:
+        """Return so many inputs that are drawn, as the model takes them: the same at each call.
+
+        :param signs: 1 or -1 for each, where the inputs of one sign shall have something in common.
+        """
+
     # ---- batches ----
 
     def views(

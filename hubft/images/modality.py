@@ -70,6 +70,12 @@ class Pictures:
 
         return torch.zeros(number, 3, *inputs.size)
 
+    def noise(self, inputs: Images, number: int, signs: Sequence[int] = ()) -> Tensor:
+        import torch
+
+        drawn = torch.randn(number, 3, *inputs.size, generator=torch.Generator().manual_seed(0))
+        return drawn + torch.tensor(signs)[:, None, None, None] if signs else drawn
+
     def views(
         self,
         source: Source,

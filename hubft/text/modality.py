@@ -87,6 +87,12 @@ class Texts:
         shape = (2, size) if inputs.pair and inputs.types else (size,)
         return joined([torch.zeros(shape, dtype=torch.int32)] * number, inputs.padding)
 
+    def noise(self, inputs: Text, number: int, signs: Sequence[int] = ()) -> Batch:
+        from hubft.text import drawn
+        from hubft.text.views import joined
+
+        return joined(drawn.rows(inputs, number, signs), inputs.padding)
+
     def views(
         self,
         source: Source,
