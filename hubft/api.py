@@ -163,16 +163,22 @@ def evaluate(
 
 
 def predict(
-    source: str | Path, images: str | Path | Iterable[str | Path], *, trust: bool = False, input: str = ""
+    source: str | Path,
+    images: str | Path | Iterable[str | Path],
+    *,
+    trust: bool = False,
+    input: str = "",
+    pair: str = "",
 ) -> list[Answer]:
     """Return what a package says of images, in their order: an answer each, also where one cannot be read.
 
     :param source: folder of a run or of a package, owner/name[@revision] on the Hugging Face Hub, or an exported file.
     :param images: files, folders of them, and tables that name them.
-    :param input: column of a table with the images; found, where one column alone holds such.
+    :param input: column of a table with the images or texts; found, where one column alone holds such.
+    :param pair: column of a table with the second texts, of a package that takes pairs.
     :raises HubftError: no package, or nothing to be read.
     """
-    return list(inference.predict(opened(source, trust), images, input))
+    return list(inference.predict(opened(source, trust), images, Columns(input=input, pair=pair)))
 
 
 def job(reference: str, data: str | Path, options: Mapping[str, Any]) -> Job:

@@ -94,10 +94,11 @@ Preprocess = Images  # by the name that it had in version 1.1 of the hooks
 
 @dataclass(frozen=True)
 class Text:
-    """How a text becomes inputs, as plain data: `input_ids` and `attention_mask`, int64 `[batch, tokens]` each.
+    """How a text becomes inputs, as plain data: `input_ids` and `attention_mask`, int64 `[batch, tokens]` each, and of
+    pairs `token_type_ids` too, where the model tells its two texts by them.
 
-    A text is tokenised with the special tokens of its tokenizer, cut at `length`, and filled up behind its end to the
-    longest of its batch.
+    A text, or a pair of them, is tokenised with the special tokens of its tokenizer, cut at `length`, and filled up
+    behind its end to the longest of its batch.
     """
 
     kind: ClassVar[str] = "text"
@@ -109,6 +110,10 @@ class Text:
     """Tokens of an input at most, special ones among them."""
     padding: int = 0
     """Number of the token that fills up."""
+    types: bool = False
+    """Whether the model takes `token_type_ids`."""
+    pair: bool = False
+    """Whether an input is two texts; what is too long of both is cut from the longer one."""
 
     def __post_init__(self) -> None:
         for what, value, least in (("length", self.length, 1), ("padding", self.padding, 0)):
@@ -117,7 +122,7 @@ class Text:
 
     def __str__(self) -> str:
         """Return what it is for a message: `texts of 128 tokens at most`."""
-        return f"texts of {self.length:,} tokens at most"
+        return f"{'pairs of texts' if self.pair else 'texts'} of {self.length:,} tokens at most"
 
     @property
     def side(self) -> int:

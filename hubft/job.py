@@ -81,6 +81,9 @@ class Columns:
     """Column of which rows with one value stay on one side of a split: a patient, a video, a product."""
     images: str = ""
     """Folder where relative paths begin; that of the table, if none is given."""
+    pair: str = ""
+    """Column with the second texts, where the model is to see two at once: a premise and its hypothesis, a question and
+    an answer."""
 
     def __post_init__(self) -> None:
         settle(self)

@@ -17,7 +17,7 @@ from hubft.data.asked import Asked
 from hubft.data.rows import Row, Source
 from hubft.data.split import Content
 from hubft.inputs import Inputs
-from hubft.job import Job
+from hubft.job import Columns, Job
 from hubft.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -106,10 +106,10 @@ class Modality(Protocol):
         :raises JobError: it asks for what has no meaning for them.
         """
 
-    def asked(self, given: str | Path | Iterable[str | Path], column: str) -> Asked:
+    def asked(self, given: str | Path | Iterable[str | Path], columns: Columns | None = None) -> Asked:
         """Return what a model is asked about, as it was named on the command line or in Python.
 
-        :param column: of tables, that with the inputs; found, where it is empty.
+        :param columns: of tables, those with the inputs; found, where they are not named.
         :raises DataError: there is nothing to be asked about.
         """
 
@@ -138,6 +138,12 @@ class Modality(Protocol):
 
     def blank(self, inputs: Inputs, number: int) -> Any:
         """Return so many inputs of zeros, as the model takes them."""
+
+    def noise(self, inputs: Inputs, number: int, signs: Sequence[int] = ()) -> Any:
+        """Return so many inputs that are drawn, as the model takes them: the same at each call.
+
+        :param signs: 1 or -1 for each, where the inputs of one sign shall have something in common.
+        """
 
     # ---- batches ----
 
@@ -210,14 +216,18 @@ class Modality(Protocol):
 
     # ---- cards ----
 
-    example: ClassVar[str]
-    """What a card's command asks about."""
     dataset: ClassVar[str]
     """By what type the Hugging Face Hub knows data of this kind, whatever it lies in."""
     becomes: ClassVar[str]
     """The sentence in front of `lines`."""
     call: ClassVar[tuple[str, ...]]
     """Lines of Python that make `logits`, with `model` as hubft loads it, behind `lines`."""
+
+    def example(self, inputs: Inputs) -> str:
+        """Return what a card's command asks about."""
+
+    def piped(self, inputs: Inputs) -> Any:
+        """Return what a pipeline of the library transformers is asked about, JSON types."""
 
     def lines(self, inputs: Inputs) -> Iterator[str]:
         """Yield the lines of Python by which a card makes of a sample what `call` takes."""

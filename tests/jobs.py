@@ -9,7 +9,7 @@ from hubft.job import Compute, Labels, Recipe, Teaching
 EVERY_FIELD = Job(
     "timm:resnet18.a1_in1k",
     "pictures",
-    labels=Labels("path", ("kind", "grade"), "part", "patient", "photos", "several", ";", "none"),
+    labels=Labels("path", ("kind", "grade"), "part", "patient", "photos", "second", "several", ";", "none"),
     head=Head(hidden=(64, 32), dropout=0.25, outputs=7, pool="both"),
     recipe=Recipe(
         train="head,last:1@0.5",

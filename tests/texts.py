@@ -31,8 +31,11 @@ def table(path: Path, number: int = 80, more: tuple[tuple[str, str], ...] = ()) 
     return path
 
 
-def model(folder: Path, **config: object) -> Path:
-    """Return a folder with a BERT of random weights, without a head, and a tokenizer of the words above."""
+def model(folder: Path, kind: str = "bert", **config: object) -> Path:
+    """Return a folder with a model of random weights, without a head, and a tokenizer of the words above.
+
+    :param kind: `model_type` of its config.
+    """
     transformers = pytest.importorskip("transformers", reason="the extra transformers is not installed")
     tokenizers = pytest.importorskip("tokenizers")
     import torch
@@ -43,13 +46,16 @@ def model(folder: Path, **config: object) -> Path:
     )
     made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     made.post_processor = tokenizers.processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     made.enable_padding(pad_id=0, pad_token="[PAD]")
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     facts = {"vocab_size": len(known), "max_position_embeddings": 40, **sizes, **config}
-    transformers.BertModel(transformers.BertConfig(**facts)).save_pretrained(folder)
+    made_of = transformers.AutoConfig.for_model(kind, **facts)
+    transformers.AutoModel.from_config(made_of).save_pretrained(folder)
     made.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 32, "pad_token": "[PAD]"}))
     return folder

@@ -73,6 +73,12 @@ def evaluate(
         printing.print_measured(console, package, task, measured, matrix)
 
 
+FIRST = "Column of a table with the images or texts; found, where one column alone holds such."
+SECOND = "Column of a table with the second texts, for a model of pairs."
+First = Annotated[str, Parameter(help=FIRST)]
+Second = Annotated[str, Parameter(help=SECOND)]
+
+
 def predict(
     package: str,
     inputs: Annotated[list[str], Parameter(negative=())],
@@ -80,8 +86,9 @@ def predict(
     top: int | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     as_csv: Annotated[bool, Parameter(name="--csv", negative=())] = False,
-    output: Path | None = None,
-    input: str = "",
+    output: Annotated[Path | None, Parameter(help="New file, .csv or .jsonl, that gets the lines.")] = None,
+    input: First = "",
+    pair: Second = "",
     draw: Path | None = None,
     trust: Trust = False,
 ) -> None:
@@ -92,46 +99,44 @@ def predict(
     package
         Folder of a run or of a package, owner/name[@revision] on the Hugging Face Hub, or a file of `export`.
     inputs
-        Files of images, folders of them, tables that name them; for a model of text: texts in quotes, files, tables.
+        Files of images, folders of them, tables that name them; for a model of text: texts in quotes (of a pair with
+        ||| between them), files, tables.
     top
         How many names to show for each; if it is not given, three, and in JSON all.
     as_json
         One JSON object a line, for each: its class, with the probability of it and of the others, or an error.
     as_csv
         A table for spreadsheets: a line for each with its class and probability, and those that follow.
-    output
-        New file, .csv or .jsonl, that gets the lines.
-    input
-        Column of a table with the images or texts; found, where one column alone holds such.
     draw
         New folder that gets each picture with the boxes found drawn on it.
     """
     check(not (draw and draw.exists()), "draw", str(draw), "a new folder")
     check(top is None or top >= 1, "top", top, "1 or more")  # told before seconds go into importing torch, as is this
-    its = _asked(package, inputs, input)
+    columns = Columns(input=input, pair=pair)
+    its = _asked(package, inputs, columns)
     from hubft.deploy.export import opening
 
     with printing.answers_to(console := Console(), output, as_json, as_csv) as (form, write):
         found = opening.opened(package, trust)
-        its = its or _asked_of(found.manifest.inputs.kind, inputs, input)
+        its = its or _asked_of(found.manifest.inputs.kind, inputs, columns)
         answers = console.counted(_answers(found, its, draw), len(its.inputs), its.word)
         failed = printing.print_answers(console, answers, found.manifest.task, form, top, its, write)
     if failed:
         raise Incomplete(f"{failed:,} of {len(its.inputs):,} {its.word}s have no answer; the reason stands by each")
 
 
-def _asked(package: str, inputs: list[str], column: str) -> Asked | None:
+def _asked(package: str, inputs: list[str], columns: Columns) -> Asked | None:
     """Return what a package is asked about, if its kind of inputs is known without opening it."""
     from hubft import modality
     from hubft.data import asked
 
-    return _asked_of(kind, inputs, column) if (kind := asked.kind(package)) in modality.KINDS else None
+    return _asked_of(kind, inputs, columns) if (kind := asked.kind(package)) in modality.KINDS else None
 
 
-def _asked_of(kind: str, inputs: list[str], column: str) -> Asked:
+def _asked_of(kind: str, inputs: list[str], columns: Columns) -> Asked:
     from hubft import modality
 
-    return modality.named(kind).asked(inputs, column)
+    return modality.named(kind).asked(inputs, columns)
 
 
 def _answers(found: Opened, its: Asked, draw: Path | None) -> Iterator[Answer]:

@@ -79,12 +79,12 @@ def kind(package: str) -> str:
         return ""
 
 
-def pictures(paths: str | Path | Iterable[str | Path], column: str = "") -> Asked:
+def pictures(paths: str | Path | Iterable[str | Path], columns: Columns | None = None) -> Asked:
     """Return the images of files, folders replaced by the images in them, tables by those that their rows name.
 
     A file that is named is one, whatever it holds, but for a table.
 
-    :param column: of a table, that with the images; found, where one column alone holds such.
+    :param columns: of a table, that with the images; found, where one column alone holds such.
     :raises DataError: nothing there: no such path, or folders without images; a table without.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
@@ -93,7 +93,7 @@ def pictures(paths: str | Path | Iterable[str | Path], column: str = "") -> Aske
     for one in given:
         path = Path(one)
         if _is_table(str(one)):
-            _add_rows(str(one), column, Rows.kind, inputs, notes)
+            _add_rows(str(one), columns, Rows.kind, inputs, notes)
         elif urls.there(path) and path.is_dir():
             images, others = images_in(path)
             inputs += [Input(str(image), str(image)) for image in images]
@@ -105,10 +105,10 @@ def pictures(paths: str | Path | Iterable[str | Path], column: str = "") -> Aske
     return Asked(inputs, notes)
 
 
-def texts(given: str | Path | Iterable[str | Path], column: str = "") -> Asked:
+def texts(given: str | Path | Iterable[str | Path], columns: Columns | None = None) -> Asked:
     """Return texts as they are given, tables replaced by the texts in their rows, any other file by the text in it.
 
-    :param column: of a table, that with the texts; found, where one column alone holds such.
+    :param columns: of a table, those with the texts; found, where one column alone holds such.
     :raises DataError: a table that is not there, or holds none; a folder.
     """
     inputs: list[Input] = []
@@ -116,7 +116,7 @@ def texts(given: str | Path | Iterable[str | Path], column: str = "") -> Asked:
     for one in map(str, [given] if isinstance(given, str | Path) else given):
         path = Path(one)
         if _is_table(one):
-            _add_rows(one, column, KIND, inputs, notes)
+            _add_rows(one, columns, KIND, inputs, notes)
         elif urls.there(path) and path.is_dir():
             raise DataError(f"{one!r} is a folder: give a text, a file with one, or a table")
         elif urls.there(path):
@@ -135,8 +135,8 @@ def _is_table(given: str) -> bool:
     return given.startswith(table.HUB) or (urls.there(path) and path.is_file() and table.is_table_file(path))
 
 
-def _add_rows(given: str, column: str, kind: str, inputs: list[Input], notes: list[str]) -> None:
-    rows = reading.inputs(given, Columns(input=column), kind)
+def _add_rows(given: str, columns: Columns | None, kind: str, inputs: list[Input], notes: list[str]) -> None:
+    rows = reading.inputs(given, columns or Columns(), kind)
     notes += [*rows.notes, *(f"{where}: {reason}" for where, reason in rows.left_out.items())]
     inputs += [Input(row.place, row.place, rows.source) for its in rows.parts.values() for row in its]
 

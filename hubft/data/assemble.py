@@ -10,7 +10,7 @@ from hubft.base.display import listed, quoted
 from hubft.base.errors import DataError, Option
 from hubft.data import columns
 from hubft.data.columns import Chosen
-from hubft.data.freetext import Texts
+from hubft.data.freetext import PAIR, Texts
 from hubft.data.rows import PARTS, Row, Rows, Source
 from hubft.data.sheet import Book, Sheet, cell, kind
 from hubft.data.source import Folder, below
@@ -64,7 +64,7 @@ def _files(book: Book, chosen: Chosen, root: Path) -> Source:
 
 def _read(chosen: Chosen) -> list[str]:
     """Return the columns of which cells are read: labels, then split, group and path, where there are such."""
-    others = (chosen.split, chosen.group, "" if chosen.packed else chosen.input)
+    others = (chosen.split, chosen.group, "" if chosen.packed else chosen.input, chosen.pair)
     return [*chosen.target, *filter(None, others)]
 
 
@@ -108,7 +108,8 @@ class _Taking:
                 own = chosen.packed or chosen.text
                 place = f"{sheet.name}#{number - 1}" if own else self._place(rest[0], sheet)
                 if chosen.text:
-                    self.texts[place] = _text(rest[0], chosen.input)
+                    names = filter(None, (chosen.input, chosen.pair))
+                    self.texts[place] = PAIR.join(_text(*one) for one in zip(rest, names, strict=True))
                 part = self._part(said, f"{where} {number:,}", sheet, place)
                 row = Row(place, self._values_of(cells[:size]), self._group(group), number)
                 self._add(row, part, f"{where} {number:,}")

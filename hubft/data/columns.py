@@ -41,10 +41,18 @@ class Chosen(NamedTuple):
     group: str = ""
     text: bool = False
     """Whether the input column holds the inputs themselves, as texts."""
+    pair: str = ""
+    """Column with the second text of each input, if there is one."""
 
     def note(self) -> str:
         """Return it in a line."""
-        roles = {"input": [self.input], "target": self.target, "split": [self.split], "group": [self.group]}
+        roles = {
+            "input": [self.input],
+            "pair": [self.pair],
+            "target": self.target,
+            "split": [self.split],
+            "group": [self.group],
+        }
         return "columns: " + ", ".join(f"{role} {listed(names)}" for role, names in roles.items() if any(names))
 
 
@@ -57,13 +65,16 @@ def choose(book: Book, labels: Labels, root: Path, labelled: bool = True) -> Cho
     """
     sheet, cells = _head(book)
     _check_given(book, labels)
-    given = {labels.input, *labels.target, labels.split, labels.group}
+    given = {labels.input, labels.pair, *labels.target, labels.split, labels.group}
     free = [name for name in sheet.columns if name not in given]
     text, columns = book.kind == freetext.KIND, {name: cells.get(name, []) for name in free}
     find = partial(freetext.column, book.path) if text else partial(_input, book, root, sheet.prefix)
     input = labels.input or find(columns)
+    if labels.pair and not text:
+        raise DataError(Option("pair"), f" {labels.pair}: {book.path!r} is read as images; leave it out")
     if text:
-        freetext.check(book.path, input, cells.get(input, ()), sheet.columns)
+        for name in filter(None, (input, labels.pair)):
+            freetext.check(book.path, name, cells.get(name, ()), sheet.columns)
     elif input == labels.input and input in cells:
         _check_paths(book, input, cells[input], root, sheet.prefix)
     free = [name for name in free if name != input]
@@ -71,7 +82,7 @@ def choose(book: Book, labels: Labels, root: Path, labelled: bool = True) -> Cho
     split = labels.split or ("" if parts else _split(book, {name: cells[name] for name in free if name in cells}))
     free = [name for name in free if name != split and name not in sheet.packed]
     target = labels.target or ((_target(book, free),) if labelled else ())
-    return Chosen(input, input in sheet.packed, target, split, labels.group, text)
+    return Chosen(input, input in sheet.packed, target, split, labels.group, text, labels.pair)
 
 
 def inputs(book: Book, labels: Labels, root: Path, kinds: Sequence[str]) -> str:
@@ -107,7 +118,8 @@ def _head(book: Book) -> tuple[Sheet, dict[str, list[Any]]]:
 def _check_given(book: Book, labels: Labels) -> None:
     known = book.sheets[0].columns
     roles: dict[str, str] = {}
-    given = {"input": (labels.input,), "target": labels.target, "split": (labels.split,), "group": (labels.group,)}
+    single = {role: (getattr(labels, role),) for role in ("input", "pair", "split", "group")}
+    given = {**single, "target": labels.target}
     for role, names in given.items():
         for name in filter(None, names):
             if name not in known:

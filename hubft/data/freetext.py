@@ -11,6 +11,7 @@ from hubft.base.display import listed, quoted
 from hubft.base.errors import DataError, Option
 
 KIND = "text"
+PAIR, TYPED = "\x1f", "|||"  # between the two texts of a pair, in a place of rows, and as people type it
 NAMES = ("text", "texts", "sentence", "document", "content", "review", "comment", "message", "body", "tweet")
 SHARE = 0.5  # of the cells of a column: so many differ, and so many are more than a word
 
@@ -60,6 +61,17 @@ def check(table: str, name: str, cells: Sequence[Any], known: Sequence[str]) -> 
             f"column {quoted(name)} of {table!r} holds no texts: say with ", Option("input"), " which column does; it "
             f"has {listed(known)}",
         )  # fmt: skip
+
+
+def pair(texts: str) -> tuple[str, str]:
+    """Return the two texts of a pair.
+
+    :raises DataError: there is one text, or there are more than two.
+    """
+    found = texts.split(PAIR) if PAIR in texts else [one.strip() for one in texts.split(TYPED)]
+    if len(found) != 2 or not all(found):
+        raise DataError(f"the model takes pairs of texts: write two with {TYPED} between them, or name a table")
+    return found[0], found[1]
 
 
 def _strings(cells: Sequence[Any]) -> list[str]:

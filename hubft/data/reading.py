@@ -70,6 +70,8 @@ def to_measure(data: str, known: Labels, asked: Columns | None = None, kinds: Se
                 f"{listed(known.target)} of a table: give a table"
             )
         return folder.to_measure(Path(data))
+    if "pair" in given and not known.pair:
+        raise DataError(Option("pair"), f" {given['pair']}: the package takes one text at a time; leave it out")
     labels = dataclasses.replace(known, **given)
     soft = [role for role in ("input", "split", "group") if role not in given]
     return _one_part(annotated.of_table(table.read(data, labels, soft, kinds=kinds)))

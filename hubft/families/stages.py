@@ -35,6 +35,14 @@ def stage_of(loaded: Loaded) -> dict[str, str]:
     return found
 
 
+def head_of(loaded: Loaded) -> nn.Module:
+    """Return the modules of the last stage: the layer that gives the outputs, and those that are solved with it."""
+    from torch import nn  # not at the top: rules are checked before torch is imported
+
+    parts = [loaded.model.get_submodule(prefix) for prefix in loaded.stages[list(loaded.stages)[-1]]]
+    return parts[0] if len(parts) == 1 else nn.ModuleList(parts)
+
+
 def trainable(loaded: Loaded, train: str, progress: float) -> frozenset[str]:
     """Return the names of the parameters that `train` selects at this point of the run.
 

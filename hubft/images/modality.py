@@ -15,7 +15,7 @@ from hubft.data.rows import Row, Source
 from hubft.images import samples
 from hubft.images.samples import Sample
 from hubft.inputs import Images
-from hubft.job import Job, Recipe
+from hubft.job import Columns, Job, Recipe
 from hubft.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ class Pictures:
             raise JobError(Option("tokens"), f" {job.recipe.tokens}: images have no tokens; leave it out")
         return job
 
-    def asked(self, given: str | Path | Iterable[str | Path], column: str) -> Asked:
-        return asked.pictures(given, column)
+    def asked(self, given: str | Path | Iterable[str | Path], columns: Columns | None = None) -> Asked:
+        return asked.pictures(given, columns)
 
     def examine(self, source: Source, rows: Sequence[Row], targets: Sequence[Any]) -> list[Sample | str]:
         return samples.examine(source, rows, targets)
@@ -71,6 +71,12 @@ class Pictures:
         import torch
 
         return torch.zeros(number, 3, *inputs.size)
+
+    def noise(self, inputs: Images, number: int, signs: Sequence[int] = ()) -> Tensor:
+        import torch
+
+        drawn = torch.randn(number, 3, *inputs.size, generator=torch.Generator().manual_seed(0))
+        return drawn + torch.tensor(signs)[:, None, None, None] if signs else drawn
 
     def views(
         self,
@@ -155,10 +161,15 @@ class Pictures:
 
         return upright(inputs)
 
-    example: ClassVar[str] = "image.jpg"
     dataset: ClassVar[str] = "imagefolder"
     becomes: ClassVar[str] = "Whichever way the model is loaded, a picture becomes its `image` as it did in training:"
     call: ClassVar[tuple[str, ...]] = ("logits = model(model.preprocess(image)[None])",)
+
+    def example(self, inputs: Images) -> str:
+        return "image.jpg"
+
+    def piped(self, inputs: Images) -> Any:
+        return self.example(inputs)
 
     def lines(self, inputs: Images) -> Iterator[str]:
         from hubft.images import rgb

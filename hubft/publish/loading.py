@@ -44,7 +44,7 @@ def text(manifest: Manifest, hub: str) -> Iterator[str]:
         *manifest.task.lines(),
     )
     yield f"With hubft (`{lines.install()}`), on the command line or in Python:\n"
-    yield from code(lines.predict(name, kind.example, trust), language="bash")
+    yield from code(lines.predict(name, kind.example(manifest.inputs), trust), language="bash")
     yield from code(
         "import hubft",
         "",
@@ -100,7 +100,7 @@ def _transformers(manifest: Manifest, hub: str) -> Iterator[str]:
         "from transformers import pipeline",
         "",
         f"ask = pipeline({json.dumps(manifest.task.pipeline.format(word=kind.word))}, {json.dumps(hub or HERE)})",
-        f"ask({json.dumps(kind.example)})",
+        f"ask({json.dumps(kind.piped(manifest.inputs))})",
     )
 
 

@@ -21,13 +21,6 @@ from hubft.run.plan import Plan
 from hubft.run.prepare import Prepared
 from hubft.tasks.metrics import Metrics
 
-PROBLEMS = {
-    "classification": "single_label_classification",
-    "multilabel": "multi_label_classification",
-    "regression": "regression",
-}
-"""Kind of task -> what a config.json with the key `problem_type` calls it; any other has no name there."""
-
 
 @dataclass(frozen=True)
 class Result:
@@ -104,14 +97,15 @@ def extras(loaded: Loaded, manifest: package.Manifest) -> dict[str, bytes]:
     """Return config.json and what is read beside it, with their bytes, where the library of the family loads such a
     package without hubft."""
     own = not loaded.config or manifest.job.package != "full" or manifest.structure
-    if own or tensors.in_int8(structure.state(loaded.model)):
+    unnamed = "problem_type" in loaded.config and manifest.task.problem == ""
+    if own or unnamed or tensors.in_int8(structure.state(loaded.model)):
         return {}
     names = manifest.task.names
     labels = {
         "label_names": list(names),
         "id2label": {str(i): name for i, name in enumerate(names)},
         "label2id": {name: i for i, name in enumerate(names)},
-        "problem_type": PROBLEMS.get(manifest.task.kind),
+        "problem_type": manifest.task.problem,
     }
     known = {key: value for key, value in labels.items() if key in loaded.config}
     stated = {package.CONFIG: {**loaded.config, **known}, **loaded.files}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hubft.base.errors import FamilyError
 from hubft.families import heads
@@ -70,6 +70,11 @@ def _heads(loaded: Loaded) -> list[str]:
     A head may hold more, as the embedding of the classes that a DETR learns to tell from noise.
     """
     modules = dict(loaded.model.named_modules())
-    last = [name for name in loaded.stages[list(loaded.stages)[-1]] if name in modules]
-    making = [name for name in last if any(isinstance(m, heads.LAYERS) for m in modules[name].modules())]
-    return [heads.last(loaded.model, name) for name in making or last]
+    last = loaded.stages[list(loaded.stages)[-1]]
+    layers = [heads.last(loaded.model, name) for name in last if name in modules and _linear(modules[name])]
+    own = len(modules[heads.last(loaded.model, loaded.head)].weight)  # others of another width come before it
+    return [name for name in layers if len(modules[name].weight) == own]
+
+
+def _linear(module: nn.Module) -> bool:
+    return any(isinstance(one, heads.LAYERS) for one in module.modules())

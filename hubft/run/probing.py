@@ -57,7 +57,7 @@ def solve(prepared: Prepared, console: Console) -> Solved | None:
         return outputs.float()
 
     loaded.model.eval()
-    head = loaded.model.get_submodule(loaded.head)
+    head = stages.head_of(loaded)
     with runtime.using_threads():
         strata = [next(iter(data.task.strata(sample.target))) for sample in data.train]
         targets, seed = runtime.to_device(known.targets), prepared.job.recipe.seed

@@ -133,14 +133,16 @@ def _require_finite(outputs: Tensor, places: Sequence[str]) -> None:
         )
 
 
-def predict(opened: Opened, images: str | Path | Iterable[str | Path], column: str = "") -> Iterator[Answer]:
+def predict(
+    opened: Opened, images: str | Path | Iterable[str | Path], columns: Columns | None = None
+) -> Iterator[Answer]:
     """Return the answers for images, in order, as they are made; `answers` says more.
 
     :param images: files, folders of them, and tables that name them.
-    :param column: of a table, that with the images; found, where one column alone holds such.
+    :param columns: of a table, those with the inputs; found, where one column alone holds such.
     :raises DataError: there is nothing to be read; before the model is loaded.
     """
-    return answers(opened, modality.of(opened.manifest.inputs).asked(images, column).inputs)
+    return answers(opened, modality.of(opened.manifest.inputs).asked(images, columns).inputs)
 
 
 def answers(opened: Opened, inputs: Iterable[Input]) -> Iterator[Answer]:

@@ -29,6 +29,7 @@ class Classification(Task):
     """One of some classes."""
 
     kind: ClassVar[str] = "classification"
+    problem: ClassVar[str] = "single_label_classification"
     word: ClassVar[str] = "class"
     headline: ClassVar[str] = "accuracy"
     mixes: ClassVar[bool] = True

@@ -31,6 +31,7 @@ class Multilabel(Task):
     """Any number of some labels, from one column or from a column of 0 and 1 for each."""
 
     kind: ClassVar[str] = "multilabel"
+    problem: ClassVar[str] = "multi_label_classification"
     headline: ClassVar[str] = "mean_average_precision"
     caption: ClassVar[str] = "Average precision of each label"
     losses: ClassVar[tuple[str, ...]] = ("bce", "asymmetric")
@@ -232,9 +233,8 @@ class Multilabel(Task):
         over, said = dict(zip(self.classes, self._thresholds, strict=True)), []
         for shares in self.shares(outputs).tolist():
             found = ranking.ranked(self.classes, shares)
-            said.append(
-                {"labels": [name for name, share in found.items() if share > over[name]], "probabilities": found}
-            )
+            labels = [name for name, share in found.items() if share > over[name]]
+            said.append({"labels": labels, "probabilities": found})
         return said
 
     def state(self, target: tuple[float, ...] | None) -> dict[str, Any]:

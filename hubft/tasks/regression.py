@@ -33,6 +33,7 @@ class Regression(Task):
     """
 
     kind: ClassVar[str] = "regression"
+    problem: ClassVar[str] = "regression"
     word: ClassVar[str] = "column"
     headline: ClassVar[str] = "r2"
     caption: ClassVar[str] = "What was predicted against what is true"

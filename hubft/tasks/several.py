@@ -28,6 +28,7 @@ class Several(Task):
     """A task for each of several columns."""
 
     kind: ClassVar[str] = "several"
+    problem: ClassVar[str] = ""
     word: ClassVar[str] = "output"
     headline: ClassVar[str] = "mean_of_heads"
 

@@ -33,6 +33,8 @@ class Task(Answers, Protocol):
     kind: ClassVar[str]
     pipeline: ClassVar[str] = "{word}-classification"
     """`pipeline_tag` of the Hugging Face Hub, with `{word}` for what a sample is called: `image`."""
+    problem: ClassVar[str | None] = None
+    """`problem_type` of a transformers config.json; empty where transformers has no model of such outputs."""
     headline: ClassVar[str]
     """Name of the one number by which models are compared."""
     mixes: ClassVar[bool] = False

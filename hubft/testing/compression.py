@@ -9,7 +9,7 @@ from hubft.compress import int8, structure
 from hubft.families.build import compressed
 from hubft.testing.heads import head_fits_the_task
 from hubft.testing.loading import eval_is_deterministic
-from hubft.testing.subject import Subject, batch, compute, copied, differing, expect, images, shapes, shown
+from hubft.testing.subject import Subject, batch, compute, copied, differing, expect, noise, shapes, shown
 from hubft.testing.trial import check
 
 
@@ -45,7 +45,7 @@ def own_methods_stay_in_tolerance(subject: Subject) -> None:
         raise SkipTest("it declares no methods of its own")
     for method, tolerance in subject.declared.methods.items():
         loaded = subject.adapted()
-        inputs = images(loaded)
+        inputs = noise(loaded)
         before = compute(loaded, inputs)
         made = compressed(subject.pm, loaded, method, [batch(loaded)])
         small = made.model

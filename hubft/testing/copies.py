@@ -13,7 +13,7 @@ from hubft.hookspecs import call
 from hubft.testing import worker
 from hubft.testing.heads import head_fits_the_task
 from hubft.testing.loading import eval_is_deterministic
-from hubft.testing.subject import Subject, compute, copied, differing, expect, images, in_process, last_line, shown
+from hubft.testing.subject import Subject, compute, copied, differing, expect, in_process, last_line, noise, shown
 from hubft.testing.trial import check
 
 
@@ -21,7 +21,7 @@ from hubft.testing.trial import check
 def deepcopy_computes_the_same(subject: Subject) -> None:
     """A deep copy gives equal logits, and shares no tensor with its model."""
     loaded = subject.adapted()
-    inputs = images(loaded)
+    inputs = noise(loaded)
     twin = copy.deepcopy(loaded.model)
     wrong = differing(copied(loaded.model), copied(twin))
     expect(not wrong, f"a deep copy has other bits in {shown(wrong)}")
@@ -39,7 +39,7 @@ def new_process_computes_the_same(subject: Subject) -> None:
     imports it.
     """
     loaded = subject.adapted()
-    inputs = images(loaded)
+    inputs = noise(loaded)
     wanted = compute(loaded, inputs)
     with tempfile.TemporaryDirectory() as folder:
         sent, given = Path(folder) / "sent", Path(folder) / "given"

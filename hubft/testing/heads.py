@@ -12,7 +12,7 @@ from hubft.hookspecs import Loaded
 from hubft.job import Head
 from hubft.testing.loading import preprocess_fits_the_model
 from hubft.testing.structure import head_is_the_last_stage
-from hubft.testing.subject import Subject, batch, compute, copied, differing, expect, images, shown
+from hubft.testing.subject import Subject, batch, compute, copied, differing, expect, noise, shapes, shown
 from hubft.testing.trial import check
 
 HEADS = (
@@ -27,12 +27,13 @@ HEADS = (
 @check(head_is_the_last_stage, preprocess_fits_the_model)
 def head_fits_the_task(subject: Subject) -> None:
     """A new head gives 1, 2 or 1000 outputs, has the hidden layers and the dropout asked for, and stays one stage."""
+    before = shapes(subject.build().model)
     for asked in HEADS:
         adapted = subject.adapted(asked)
-        outputs = compute(adapted, images(adapted))
+        outputs = compute(adapted, noise(adapted))
         expect(outputs.shape == (2, asked.outputs), f"with {asked} two images give {list(outputs.shape)}")
         stages.stage_of(adapted)
-        for head in _heads(adapted):
+        for head in _changed(adapted, before):
             layers = list(adapted.model.get_submodule(head).modules())
             widths = [layer.weight.shape[0] for layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)]
             wanted = [*asked.hidden, asked.outputs]
@@ -91,6 +92,17 @@ def _traits(model: nn.Module) -> dict[str, Any]:
         **digest.of_tensors(model.state_dict()),
         **{f"requires_grad of {name}": p.requires_grad for name, p in model.named_parameters()},
     }
+
+
+def _changed(loaded: Loaded, before: dict[str, Any]) -> list[str]:
+    """Return those of `_heads` that make the outputs: layers in front of them keep their shapes."""
+    now = shapes(loaded.model)
+    kept = {head for head in _heads(loaded) if _of(now, head) == _of(before, head)}
+    return [head for head in _heads(loaded) if head == loaded.head or head not in kept]
+
+
+def _of(tensors: dict[str, Any], head: str) -> dict[str, Any]:
+    return {name: tensor for name, tensor in tensors.items() if stages.under(name, head)}
 
 
 def _heads(loaded: Loaded) -> list[str]:

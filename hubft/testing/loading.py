@@ -9,16 +9,18 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from hubft import modality
+from hubft.base.batches import concat
 from hubft.base.errors import HubftError
 from hubft.families import plugins
 from hubft.families.build import unfilled
 from hubft.hookspecs import Base, Loaded
 from hubft.images import transforms
-from hubft.inputs import Preprocess
+from hubft.inputs import Images
 from hubft.job import Reference
 from hubft.publish import tensors
 from hubft.testing.announced import entry_point
-from hubft.testing.subject import Subject, compute, differing, expect, images, shapes, shown
+from hubft.testing.subject import Subject, compute, differing, expect, noise, shapes, shown
 from hubft.testing.trial import check
 
 
@@ -29,10 +31,10 @@ def load_gives_a_plain_model(subject: Subject) -> None:
     expect(isinstance(loaded, Loaded), f"`load` gave a {type(loaded).__name__}, not hubft.Loaded")
     for what, value, wanted in (
         ("model", loaded.model, nn.Module),
-        ("preprocess", loaded.preprocess, Preprocess),
+        ("preprocess", loaded.preprocess, tuple(modality.named(kind).takes for kind in modality.KINDS)),
         ("base", loaded.base, Base),
     ):
-        expect(isinstance(value, wanted), f"{what} is a {type(value).__name__}, not a {wanted.__name__}")
+        expect(isinstance(value, wanted), f"{what} is a {type(value).__name__}, not a {_called(wanted)}")
     Reference.parse(loaded.base.reference)
     ours = {type(m).__qualname__ for m in loaded.model.modules() if type(m).__module__.partition(".")[0] == "hubft"}
     expect(not ours, f"{shown(ours)} is a class of hubft: whoever loads the model would need hubft")
@@ -87,23 +89,29 @@ def reference_loads_it_again(subject: Subject) -> None:
 
 @check(load_gives_a_plain_model)
 def preprocess_fits_the_model(subject: Subject) -> None:
-    """An image, preprocessed as stated, has the stated size, and the model gives finite `[batch, outputs]` for it."""
+    """An input, made as stated, has the stated size, and the model gives finite `[batch, outputs]` for it."""
     loaded = subject.build()
-    pixels = numpy.random.default_rng(0).integers(0, 256, (97, 61, 3), dtype=numpy.uint8)
-    one = transforms.evaluation(loaded.images)(Image.fromarray(pixels))
-    wanted = (3, *loaded.images.size)
-    expect(tuple(one.shape) == wanted, f"the preprocessing gives {tuple(one.shape)}, not {wanted}")
-    outputs = compute(loaded, torch.stack([one, one.flip(2)]))
+    kind = modality.of(loaded.inputs)
+    if isinstance(loaded.inputs, Images):
+        pixels = numpy.random.default_rng(0).integers(0, 256, (97, 61, 3), dtype=numpy.uint8)
+        one = transforms.evaluation(loaded.images)(Image.fromarray(pixels))
+        wanted = (3, *loaded.images.size)
+        expect(tuple(one.shape) == wanted, f"the preprocessing gives {tuple(one.shape)}, not {wanted}")
+        two = torch.stack([one, one.flip(2)])
+    else:
+        example = next(iter(kind.examples(loaded.inputs).values()))
+        two = concat([kind.of_example(loaded.inputs, example)] * 2)
+    outputs = compute(loaded, two)
     expect(isinstance(outputs, Tensor), f"the model gives a {type(outputs).__name__}, not a tensor")
-    expect(outputs.ndim == 2 and len(outputs) == 2, f"two images give {list(outputs.shape)}, not [2, outputs]")
+    expect(outputs.ndim == 2 and len(outputs) == 2, f"two {kind.word}s give {list(outputs.shape)}, not [2, outputs]")
     expect(bool(outputs.isfinite().all()), "the outputs are not finite")
 
 
 @check(preprocess_fits_the_model)
 def eval_is_deterministic(subject: Subject) -> None:
-    """In eval mode equal images give equal bits, twice, and other images other outputs."""
+    """In eval mode equal inputs give equal bits, twice, and other inputs other outputs."""
     loaded = subject.build()
-    inputs = images(loaded)
+    inputs = noise(loaded)
     outputs = compute(loaded, inputs)
     expect(torch.equal(outputs, compute(loaded, inputs)), "a second pass in eval mode gives other outputs")
     expect(not torch.equal(outputs[0], outputs[1]), "the outputs tell nothing of the images")
@@ -116,8 +124,12 @@ def filled_build_computes_the_same(subject: Subject) -> None:
     bare.model.load_state_dict(loaded.model.state_dict(), strict=True, assign=True)
     left = [n for n, buffer in bare.model.named_buffers() if buffer.is_meta]
     expect(not left, f"the buffer {shown(left)} has no values, and is not in the model's state")
-    same = torch.equal(compute(loaded, images(loaded)), compute(bare, images(bare)))
+    same = torch.equal(compute(loaded, noise(loaded)), compute(bare, noise(bare)))
     expect(same, "two builds with equal state compute differently: something that matters is not in the state")
+
+
+def _called(kinds: type | tuple[type, ...]) -> str:
+    return " or ".join(one.__name__ for one in (kinds if isinstance(kinds, tuple) else (kinds,)))
 
 
 CHECKS = (

@@ -25,7 +25,7 @@ from hubft.testing import values
 from hubft.testing.copies import deepcopy_computes_the_same
 from hubft.testing.heads import new_head_leaves_the_rest
 from hubft.testing.loading import filled_build_computes_the_same, reference_loads_it_again
-from hubft.testing.subject import HEAD, Subject, compute, copied, differing, expect, images, shown
+from hubft.testing.subject import HEAD, Subject, compute, copied, differing, expect, noise, shown
 from hubft.testing.trial import check
 from hubft.train import checkpoint, loop
 
@@ -81,7 +81,7 @@ def class_names_are_only_names(subject: Subject) -> None:
         found = load.model(package.read(made.package.folder), trust=True)
         facts: Any = found.hubft
         expect(facts["classes"] == list(HOSTILE), "the classes of the loaded model are not those of the package")
-        outputs = compute(made.loaded, images(made.loaded, 1), found)
+        outputs = compute(made.loaded, noise(made.loaded, 1), found)
         expect(outputs.shape == (1, len(HOSTILE)), f"{len(HOSTILE)} classes have {list(outputs.shape)} outputs")
 
 
@@ -124,7 +124,7 @@ def _expect_equal(made: Made) -> None:
     wrong = differing(made.state, copied(model))
     expect(not wrong, f"loaded again, it has other bits in {shown(wrong)}")
     selftest.prove(found, again)
-    inputs = images(made.loaded)
+    inputs = noise(made.loaded)
     wrong_logits = differing({"logits": compute(made.loaded, inputs)}, {"logits": compute(again, inputs)})
     expect(not wrong_logits, "loaded again, it gives other logits: `adapt_head` keeps something outside of the state")
 

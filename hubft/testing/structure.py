@@ -9,7 +9,7 @@ from torch import nn
 from hubft.families import stages
 from hubft.hookspecs import Loaded
 from hubft.testing.loading import load_gives_a_plain_model, preprocess_fits_the_model
-from hubft.testing.subject import Subject, compute, expect, images
+from hubft.testing.subject import Subject, compute, expect, noise
 from hubft.testing.trial import check
 
 
@@ -61,7 +61,7 @@ def _entered(loaded: Loaded) -> list[str]:
         if any(stages.under(name, prefix) for prefix in prefixes)
     ]
     try:
-        compute(loaded, images(loaded, 1))
+        compute(loaded, noise(loaded, 1))
     finally:
         for handle in handles:
             handle.remove()

@@ -13,6 +13,7 @@ import pluggy
 import torch
 from torch import Tensor, nn
 
+from hubft import modality
 from hubft.families import build, plugins, stages
 from hubft.hookspecs import Batch, Declared, Loaded
 from hubft.job import Head, Job
@@ -89,23 +90,24 @@ def _settled(subject: Subject) -> dict[str, Tensor]:
     head = dict(loaded.model.named_modules()).get(loaded.head)
     if head is not None:  # whether it is there is another check
         values.draw(head)
-    values.settle(loaded.model, images(loaded, BATCH), loaded.forward)
+    values.settle(loaded.model, noise(loaded, BATCH), loaded.forward)
     return copied(loaded.model)
 
 
-def images(loaded: Loaded, number: int = 2) -> Tensor:
-    """Return noise of the model's input size, `[number, 3, height, width]`: the same at each call."""
-    return torch.randn(number, 3, *loaded.images.size, generator=torch.Generator().manual_seed(0))
+def noise(loaded: Loaded, number: int = 2) -> Any:
+    """Return inputs of the model that are drawn: the same at each call."""
+    return modality.of(loaded.inputs).noise(loaded.inputs, number)
 
 
 def batch(loaded: Loaded) -> Batch:
-    """Return images of two classes, dark and bright ones, as `train_step` gets them."""
-    targets = torch.tensor([0, 1] * (BATCH // 2))
-    return images(loaded, BATCH) + (2.0 * targets - 1)[:, None, None, None], targets
+    """Return inputs of two classes, such as dark and bright images, as `train_step` gets them."""
+    targets = [0, 1] * (BATCH // 2)
+    signs = [2 * target - 1 for target in targets]
+    return modality.of(loaded.inputs).noise(loaded.inputs, BATCH, signs), torch.tensor(targets)
 
 
 @torch.no_grad()
-def compute(loaded: Loaded, inputs: Tensor, model: nn.Module | None = None) -> Tensor:
+def compute(loaded: Loaded, inputs: Any, model: nn.Module | None = None) -> Tensor:
     """Return the outputs in eval mode, of another model than its own where one is given, called in the same way."""
     outputs: Tensor = loaded.forward((model or loaded.model).eval(), inputs)
     return outputs

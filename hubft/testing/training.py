@@ -12,6 +12,7 @@ from unittest import SkipTest
 import torch
 from torch import Tensor, nn
 
+from hubft.base.batches import even
 from hubft.families import stages
 from hubft.hookspecs import Batch, Loaded
 from hubft.job import Head
@@ -117,7 +118,7 @@ def accumulation_equals_large_batch(subject: Subject) -> None:
     # halves of two: of one image, torch 2.15 gives batch norms wrong gradients on a CPU where a transpose follows them
     inputs, targets = batch(loaded)
     whole = _gradients(subject, loaded, (inputs, targets))
-    halves = [_gradients(subject, loaded, half) for half in zip(inputs.chunk(2), targets.chunk(2), strict=True)]
+    halves = [_gradients(subject, loaded, half) for _, half in even((inputs, targets), 2)]
     largest = max(float(gradient.abs().max()) for gradient in whole.values())
     for name, gradient in whole.items():
         off = float((gradient - (halves[0][name] + halves[1][name]) / 2).abs().max())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hubft.families.heads import drawn
 from hubft.hookspecs import Forward, call
@@ -22,7 +22,7 @@ def fill(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def settle(model: nn.Module, inputs: Tensor, forward: Forward = call) -> None:
+def settle(model: nn.Module, inputs: Any, forward: Forward = call) -> None:
     """Set the statistics of norms to those of a batch: as constructed they change nothing, and in eval mode a signal
     fades on its way through such norms. The model is in training mode then."""
     norms: list[Any] = [module for module in model.modules() if getattr(module, "running_mean", None) is not None]

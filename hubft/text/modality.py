@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -9,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hubft.base.errors import JobError, Option, PackageError
-from hubft.data import asked
+from hubft.data import asked, freetext
 from hubft.data.asked import Asked
 from hubft.data.rows import Row, Source
 from hubft.inputs import Text
-from hubft.job import Job, Recipe
+from hubft.job import Columns, Job, Recipe
 from hubft.tasks.task import Task
 from hubft.text import samples
 from hubft.text.samples import Sample
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from hubft.machine.runtime import Runtime
     from hubft.text.views import Batch, Ready, Views
 
+ONE, TWO = "A text of yours.", ("A text of yours.", "And the other one.")
 TOKENS = 2**14  # that are computed at once, at most, where the recipe says nothing else
 
 
@@ -49,8 +51,8 @@ class Texts:
             raise JobError(Option("white"), f" {job.white}: texts have no grey; leave it out")
         return replace(job, recipe=replace(recipe, augment=augment))
 
-    def asked(self, given: str | Path | Iterable[str | Path], column: str) -> Asked:
-        return asked.texts(given, column)
+    def asked(self, given: str | Path | Iterable[str | Path], columns: Columns | None = None) -> Asked:
+        return asked.texts(given, columns)
 
     def examine(self, source: Source, rows: Sequence[Row], targets: Sequence[Any]) -> list[Sample | str]:
         return samples.examine(source, rows, targets)
@@ -61,6 +63,11 @@ class Texts:
     def fitted(self, inputs: Text, its: Sequence[Sample], job: Job) -> Text:
         from hubft.text import length
 
+        if inputs.pair and not job.labels.pair:
+            raise JobError(
+                f"{job.reference} takes {inputs}: say which column has the second ones with ", Option("pair")
+            )
+        inputs = replace(inputs, pair=bool(job.labels.pair))
         return inputs if job.size else length.chosen(inputs, its)
 
     def remarks(self, training: Views) -> Iterable[str]:
@@ -76,7 +83,15 @@ class Texts:
 
         from hubft.text.views import joined
 
-        return joined([torch.zeros(min(inputs.length, 2), dtype=torch.int32)] * number, inputs.padding)
+        size = min(inputs.length, 2)
+        shape = (2, size) if inputs.pair and inputs.types else (size,)
+        return joined([torch.zeros(shape, dtype=torch.int32)] * number, inputs.padding)
+
+    def noise(self, inputs: Text, number: int, signs: Sequence[int] = ()) -> Batch:
+        from hubft.text import drawn
+        from hubft.text.views import joined
+
+        return joined(drawn.rows(inputs, number, signs), inputs.padding)
 
     def views(
         self,
@@ -107,7 +122,8 @@ class Texts:
         return longer(batch, inputs.padding)
 
     def conversion(self, given: Text, wanted: Text) -> Callable[[Any], Any]:
-        if (given.tokenizer, given.padding) != (wanted.tokenizer, wanted.padding) or given.length > wanted.length:
+        same = replace(given, length=wanted.length) == wanted
+        if not same or given.length > wanted.length:
             raise JobError(
                 f"the teacher takes {wanted}, and the student {given}: they must have the same tokenizer, and the "
                 "teacher's must not be shorter; take another teacher"
@@ -149,7 +165,13 @@ class Texts:
         from hubft.text import tokens
 
         tokenizer = tokens.tokenizer(inputs)
-        return lambda text: torch.tensor(tokenizer.encode(text).ids, dtype=torch.int32)
+
+        def encoded(text: str) -> Tensor:
+            whole = tokens.given(text, inputs)
+            found = tokenizer.encode(*whole) if inputs.pair else tokenizer.encode(whole)
+            return torch.from_numpy(tokens.row(found, inputs))
+
+        return encoded
 
     def frame(self, inputs: Text, source: Path | BytesIO) -> None:
         return None
@@ -168,15 +190,22 @@ class Texts:
         return tokens.tokenizer(inputs)
 
     dataset: ClassVar[str] = "text"
-    example: ClassVar[str] = "A text of yours."
     becomes: ClassVar[str] = "A loaded model has its tokenizer, of the library `tokenizers`, as `model.preprocess`:"
     call: ClassVar[tuple[str, ...]] = ("inputs = encode(model.preprocess, text)", "logits = model(**inputs).logits")
 
+    def example(self, inputs: Text) -> str:
+        return f" {freetext.TYPED} ".join(TWO) if inputs.pair else ONE
+
+    def piped(self, inputs: Text) -> Any:
+        return dict(zip(("text", "text_pair"), TWO, strict=True)) if inputs.pair else ONE
+
     def lines(self, inputs: Text) -> Iterator[str]:
-        yield from ("import torch", "", f'text = "{self.example}"', "", "")
-        yield from ("def encode(tokenizer, text):", '    """Return the inputs of a model for one text."""')
-        yield "    ids = torch.tensor([tokenizer.encode(text).ids])"
-        yield '    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}'
+        types = ', "token_type_ids": torch.tensor([found.type_ids])' if inputs.pair and inputs.types else ""
+        yield from ("import torch", "", f"text = {json.dumps(TWO if inputs.pair else ONE)}", "", "")
+        yield from ("def encode(tokenizer, text):", '    """Return the inputs of a model for one text, or pair."""')
+        yield f"    found = tokenizer.encode({'*' if inputs.pair else ''}text)"
+        yield "    ids = torch.tensor([found.ids])"
+        yield f'    return {{"input_ids": ids, "attention_mask": torch.ones_like(ids){types}}}'
 
 
 def _same(inputs: Any) -> Any:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hubft.base.distributions import installs, missing
 from hubft.base.errors import FamilyError
+from hubft.data import freetext
 from hubft.inputs import Text
 
 EXTRA = "transformers"
@@ -37,15 +38,30 @@ def tokenizer(inputs: Text) -> Any:
 
 
 def tokenised(texts: Sequence[str], inputs: Text) -> tuple[list[NDArray[numpy.int32]], list[NDArray[numpy.bool_]], int]:
-    """Return the token ids of each text, int32 `[tokens]`; which are special tokens; how many texts were cut."""
-    encodings = tokenizer(inputs).encode_batch_fast(list(texts))
-    ids = [numpy.asarray(encoding.ids, IDS) for encoding in encodings]
+    """Return of each text, or pair, what `row` makes of it; which tokens are special ones; how many texts were cut."""
+    encodings = tokenizer(inputs).encode_batch_fast([given(text, inputs) for text in texts])
     special = [numpy.asarray(encoding.special_tokens_mask, bool) for encoding in encodings]
-    return ids, special, sum(bool(encoding.overflowing) for encoding in encodings)
+    cut = sum(bool(encoding.overflowing) for encoding in encodings)
+    return [row(encoding, inputs) for encoding in encodings], special, cut
+
+
+def given(text: str, inputs: Text) -> Any:
+    """Return a text as the tokenizer takes it: of pairs, both texts.
+
+    :raises DataError: it is no pair, where there must be one.
+    """
+    return freetext.pair(text) if inputs.pair else text
+
+
+def row(encoding: Any, inputs: Text) -> NDArray[numpy.int32]:
+    """Return token ids, int32 `[tokens]`; of pairs, where the model takes them, types too, int32 `[2, tokens]`."""
+    both = inputs.pair and inputs.types
+    return numpy.asarray([encoding.ids, encoding.type_ids] if both else encoding.ids, IDS)
 
 
 def lengths(texts: Sequence[str], inputs: Text) -> NDArray[numpy.int64]:
     """Return how many tokens each text would have if none were cut, special tokens among them."""
     whole = tokenizer(inputs)
     whole.no_truncation()
-    return numpy.asarray([len(encoding.ids) for encoding in whole.encode_batch_fast(list(texts))], numpy.int64)
+    its = [given(text, inputs) for text in texts]
+    return numpy.asarray([len(encoding.ids) for encoding in whole.encode_batch_fast(its)], numpy.int64)

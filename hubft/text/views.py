@@ -21,8 +21,10 @@ from hubft.text import tokens
 from hubft.text.samples import Sample
 
 Batch = dict[str, Tensor]
-"""`input_ids` and `attention_mask` (1 where there is a token, else 0), int64 `[batch, tokens]` each."""
+"""`input_ids` and `attention_mask` (1 where there is a token, else 0), int64 `[batch, tokens]` each; of pairs
+`token_type_ids` too, where the model takes them."""
 
+TYPES = "token_type_ids"
 DROPPED: Mapping[str, float] = MappingProxyType(
     {"none": 0.0, "auto": 0.0, "light": 0.05, "standard": 0.1, "strong": 0.2}
 )
@@ -30,7 +32,8 @@ DROPPED: Mapping[str, float] = MappingProxyType(
 
 
 class Views(Dataset[tuple[Tensor, Any]]):
-    """Samples as the model shall see them but for the padding: int32 `[tokens]`, and the target.
+    """Samples as the model shall see them but for the padding: int32 `[tokens]`, or as `tokens.row` has pairs; and the
+    target.
 
     Item (0, i) is the evaluation's view of sample i. Item (v, i) is its augmented view v, a function of (seed, v, i),
     that lacks some of its tokens, never a special one; without a recipe, or where that augments nothing, the
@@ -40,7 +43,7 @@ class Views(Dataset[tuple[Tensor, Any]]):
     def __init__(self, task: Task, samples: Sequence[Sample], inputs: Text, recipe: Recipe | None = None) -> None:
         self.task, self.samples, self.inputs = task, samples, inputs
         self.recipe = recipe or Recipe(augment="none")
-        self.ids, self.special, self.cut = tokens.tokenised([sample.text for sample in samples], inputs)
+        self.rows, self.special, self.cut = tokens.tokenised([sample.text for sample in samples], inputs)
         """`cut` is how many texts are longer than the input."""
 
     def under(self, recipe: Recipe) -> Views:
@@ -55,38 +58,43 @@ class Views(Dataset[tuple[Tensor, Any]]):
 
     def costs(self) -> Sequence[int]:
         """Return how many tokens each text has."""
-        return [len(ids) for ids in self.ids]
+        return [row.shape[-1] for row in self.rows]
 
     def collate(self, items: Sequence[tuple[Tensor, Any]]) -> tuple[Batch, Any]:
         """Return items as a batch, as long as the longest of them, and their targets."""
-        ids, targets = zip(*items, strict=True)
-        return joined(ids, self.inputs.padding), self.task.collate(targets)
+        rows, targets = zip(*items, strict=True)
+        return joined(rows, self.inputs.padding), self.task.collate(targets)
 
     def keep(self, view: int) -> None:
         """All of it is kept already."""
 
     def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, Any]:
         view, i = index
-        ids, share = torch.from_numpy(self.ids[i]), DROPPED[self.recipe.augment]
+        row, share = torch.from_numpy(self.rows[i]), DROPPED[self.recipe.augment]
         if view and share:
-            drawn = torch.rand(len(ids), generator=draws.generator("sample", self.recipe.seed, view - 1, i))
+            drawn = torch.rand(row.shape[-1], generator=draws.generator("sample", self.recipe.seed, view - 1, i))
             kept = (drawn >= share) | torch.from_numpy(self.special[i])
-            ids = ids[kept] if int(kept.sum()) > int(self.special[i].sum()) else ids
-        return ids, self.samples[i].target
+            row = row[..., kept] if int(kept.sum()) > int(self.special[i].sum()) else row
+        return row, self.samples[i].target
 
 
-def joined(ids: Sequence[Tensor], padding: int) -> Batch:
-    """Return token ids, `[tokens]` each, as a batch that is filled up behind their ends.
+def joined(rows: Sequence[Tensor], padding: int) -> Batch:
+    """Return texts as `tokens.row` has them, as a batch that is filled up behind their ends.
 
     A text without a token is one token of padding that counts: attention needs something to look at.
     """
-    longest = max(1, *(len(one) for one in ids))
-    inputs = torch.full((len(ids), longest), padding, dtype=torch.int64)
-    mask = torch.zeros((len(ids), longest), dtype=torch.int64)
-    for row, one in enumerate(ids):
-        inputs[row, : len(one)] = one
-        mask[row, : max(1, len(one))] = 1
-    return {"input_ids": inputs, "attention_mask": mask}
+    longest = max(1, *(row.shape[-1] for row in rows))
+    size = (len(rows), longest)
+    filled = {"input_ids": torch.full(size, padding), "attention_mask": torch.zeros(size, dtype=torch.int64)}
+    if rows[0].ndim == 2:
+        filled[TYPES] = torch.zeros(size, dtype=torch.int64)
+    for number, row in enumerate(rows):
+        ids, *types = row if row.ndim == 2 else (row,)
+        filled["input_ids"][number, : len(ids)] = ids
+        filled["attention_mask"][number, : max(1, len(ids))] = 1
+        for one in types:
+            filled[TYPES][number, : len(ids)] = one
+    return filled
 
 
 def parts(batch: Any, least: int, most: int) -> list[tuple[float, Any]]:
@@ -110,9 +118,8 @@ def _short(inputs: Batch) -> Batch:
 
 def longer(batch: Batch, padding: int) -> Batch:
     """Return a batch filled up by a token more, as a longer text among its neighbours would have it."""
-    rows = len(batch["input_ids"])
-    ids = batch["input_ids"].new_full((rows, 1), padding)
-    more = {"input_ids": ids, "attention_mask": batch["attention_mask"].new_zeros(rows, 1)}
+    more = {name: tensor.new_zeros(len(tensor), 1) for name, tensor in batch.items()}
+    more["input_ids"] += padding
     return {name: torch.cat([batch[name], more[name]], 1) for name in batch}
 
 

@@ -23,10 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from hubft import hookimpl
-from hubft.base.errors import FamilyError
 from hubft.families import defaults, structure
 from hubft.hookspecs import Base, Batch, Forward, Loaded
-from hubft.inputs import Images
+from hubft.inputs import Images, Text
 from hubft.job import Head
 from hubft.publish.manifest import PREPROCESSOR
 from hubft.text.tokenizer import Carried
@@ -64,10 +63,11 @@ def load(name: str, pretrained: bool, config: Mapping[str, Any], task: str) -> L
 
 def _loaded(model: Any, use: Use, base: Base, carried: Carried | Images) -> Loaded:
     heads = models.heads(model, use, base.reference)
-    if use in models.CLASSIFIERS and len(heads) > 1:
-        raise FamilyError(f"{base.reference}: its head is not one layer, but {', '.join(heads)}")
     stages = structure.stages(model, structure.blocks(model, heads), heads)
-    return Loaded(model, heads[0], stages, inputs.fitted(base.reference, model, carried), base, forward=use.forward)
+    takes = inputs.fitted(base.reference, model, carried)
+    if isinstance(takes, Text):  # of decoders a token may come from the tokenizer, and a package is built without one
+        base = replace(base, config={**base.config, "pad_token_id": takes.padding})
+    return Loaded(model, heads[-1], stages, takes, base, forward=use.forward)
 
 
 @hookimpl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,7 +65,10 @@ def fitted(reference: str, model: Any, carried: Carried | Images) -> Inputs:
         config.pad_token_id = carried.padding if carried.padding is not None else config.eos_token_id
     if config.pad_token_id is None and carried.text:
         raise FamilyError(f"{reference}: neither its config nor its tokenizer has a token that fills up short texts")
-    return Text(carried.text, min(carried.most, _positions(model)), config.pad_token_id or 0)
+    types = (
+        getattr(config, "type_vocab_size", 0) > 1 and "token_type_ids" in inspect.signature(model.forward).parameters
+    )
+    return Text(carried.text, min(carried.most, _positions(model)), config.pad_token_id or 0, types)
 
 
 def _positions(model: Any) -> int:

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers.models.auto import modeling_auto as known
 
+from hubft.base import draws
 from hubft.base.display import listed
 from hubft.base.errors import FamilyError, reason, suggest
 from hubft.families.stages import under
@@ -134,7 +135,8 @@ def filled(reference: str, stated: Mapping[str, Any], use: Use, folder: Path) ->
     """
     if not any((folder / file).is_file() for file in WEIGHTS):
         raise FamilyError(f"{reference} has no {WEIGHTS[0]}, and hubft reads no pickles")
-    with _quiet(), _explained(reference, use):
+    with _quiet(), _explained(reference, use), draws.preserved():
+        draws.seed("fresh", use.auto)  # what a checkpoint lacks of the head starts with the same values each time
         model, told = getattr(transformers, use.auto).from_pretrained(
             folder,
             config=_config(reference, stated),
@@ -143,10 +145,11 @@ def filled(reference: str, stated: Mapping[str, Any], use: Use, folder: Path) ->
             local_files_only=True,
             output_loading_info=True,
         )
-    layers = heads(model, use, reference)
-    if more := sorted(name for name in told["missing_keys"] if not any(under(name, layer) for layer in layers)):
+    its = heads(model, use, reference)
+    fresh = {*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])}
+    if more := sorted(name for name in fresh if not any(under(name, one) for one in its)):
         raise FamilyError(
-            f"{reference}: its weights lack {listed(more)}, beside the head {', '.join(layers)}: these would start as "
+            f"{reference}: its weights lack {listed(more)}, beside the head {', '.join(its)}: these would start as "
             "noise; take weights that were saved with them"
         )
     return model
@@ -175,7 +178,27 @@ def _quiet() -> Iterator[None]:
             log.enable_progress_bar()
 
 
-def heads(model: Any, use: Use, reference: str, every: bool = False) -> list[str]:
+def heads(model: Any, use: Use, reference: str) -> list[str]:
+    """Return the modules that make the outputs, that which has one for each label last.
+
+    Of a classifier they are those with parameters that are no part of the base model, as RoBERTa's `classifier.dense`
+    and `classifier.out_proj`; of any other model what `labelled` gives.
+
+    :raises FamilyError: no layer has an output for each label, or of a classifier more than one.
+    """
+    layers = labelled(model, use, reference)
+    if use not in CLASSIFIERS:
+        return layers
+    if len(layers) > 1:
+        raise FamilyError(f"{reference}: its head is not one layer, but {', '.join(layers)}")
+    base = model.base_model_prefix
+    owners = [name.rpartition(".")[0] for name, _ in model.named_parameters() if not under(name, base)]
+    if not base or not hasattr(model, base) or layers[0] not in owners:
+        return layers
+    return list(dict.fromkeys([*(name for name in owners if name not in layers), *layers]))
+
+
+def labelled(model: Any, use: Use, reference: str, every: bool = False) -> list[str]:
     """Return the names of the layers that have an output for each label, in the model's order: of two models with
     other numbers of labels, they alone have other shapes.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nets
 import pytest
+import texts
 
 from hubft.base.errors import HubftError
 from hubft.families import plugins
@@ -47,6 +48,16 @@ def test_families_keep_the_contract(family: str, name: str, checkout: Path) -> N
     assert not [outcome for outcome in found if outcome.status not in ("passed", "skipped")]
     skipped = {outcome.check for outcome in found if outcome.status == "skipped"}
     assert skipped == {check for check, which in NOT_FOR.items() if {family, name} & which}
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "llama"])  # heads of one layer, of two, and on every token
+def test_models_of_text_keep_the_contract(kind: str, tmp_path: Path) -> None:
+    trial = Trial.of("transformers", str(texts.model(tmp_path / kind, kind, pad_token_id=0)), CHECKS)
+    left_out = set() if kind == "bert" else PROCESSES
+    found = [trial.outcome(check) for check in CHECKS.values() if check.name not in left_out]
+    assert not [outcome for outcome in found if outcome.status not in ("passed", "skipped")]
+    skipped = {outcome.check for outcome in found if outcome.status == "skipped"}
+    assert {"own_methods_stay_in_tolerance", "delta_rebuilds_equal_bits"} == skipped - {"frozen_norms_stand_still"}
 
 
 @pytest.mark.parametrize(("family", "name"), SMALL, ids=lambda part: part.rpartition(":")[2] or "example")

@@ -66,7 +66,8 @@ def test_it_learns_from_texts(made: Made) -> None:
 
 def test_the_package_states_its_inputs_and_needs_neither_base_nor_its_path(made: Made) -> None:
     stated = json.loads((made.package / "hubft.json").read_text())
-    assert stated["inputs"] == {"kind": "text", "tokenizer": "tokenizer.json", "length": 16, "padding": 0}
+    more = {"types": True, "pair": False}
+    assert stated["inputs"] == {"kind": "text", "tokenizer": "tokenizer.json", "length": 16, "padding": 0, **more}
     assert stated["files"]["tokenizer.json"]["role"] == "tokenizer"
     assert stated["job"]["reference"] == stated["base"]["reference"] == "transformers:tiny"
     assert "transformers" in stated["versions"] and "tokenizers" in stated["versions"]

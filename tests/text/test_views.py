@@ -69,7 +69,7 @@ def test_a_batch_of_many_tokens_is_computed_in_parts(inputs: Text, least: int, m
 
 def test_the_batch_of_a_run_is_measured_on_texts_of_usual_length(inputs: Text) -> None:
     its = seen(inputs, 50)
-    usual = [its.ids[int(sample.place)].size for sample in loader.typical(its, 8)]
+    usual = [its.rows[int(sample.place)].size for sample in loader.typical(its, 8)]
     assert max(usual) - min(usual) <= 1 and abs(sum(usual) / 8 - sum(its.costs()) / 50) < 1
 
 
@@ -95,7 +95,7 @@ def test_every_character_of_every_language_is_a_token() -> None:
 
 def test_views_of_a_text_lack_tokens_by_counter(inputs: Text) -> None:
     its = seen(inputs, 200).under(Recipe(augment="strong", seed=3))
-    assert all(its[0, i][0].tolist() == its.ids[i].tolist() for i in range(200)), "as the evaluation sees them"
+    assert all(its[0, i][0].tolist() == its.rows[i].tolist() for i in range(200)), "as the evaluation sees them"
     drawn = [its[view, i][0].tolist() for view in (1, 2) for i in range(200)]
     assert drawn == [its[view, i][0].tolist() for view in (1, 2) for i in range(200)]
     assert all(one[0] == 2 and one[-1] == 3 and len(one) > 2 for one in drawn), "special tokens stay"
@@ -104,7 +104,7 @@ def test_views_of_a_text_lack_tokens_by_counter(inputs: Text) -> None:
     assert left == pytest.approx(0.8, abs=0.03)
     assert drawn[:200] != drawn[200:] and drawn[:200] != [its.under(Recipe(augment="strong", seed=4))[1, i][0].tolist()
                                                           for i in range(200)]  # fmt: skip
-    assert its.under(Recipe(augment="none"))[1, 0][0].tolist() == its.ids[0].tolist()
+    assert its.under(Recipe(augment="none"))[1, 0][0].tolist() == its.rows[0].tolist()
 
 
 RECIPE = Recipe(epochs=3, batch_size=8, lr=3e-3, augment="light")
