@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import hubft_torchvision_detectors as detectors
+import _hubft_torchvision_detectors as detectors
 import torch
 from torch import Tensor, nn
 from torchvision import models

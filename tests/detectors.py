@@ -15,7 +15,7 @@ TINY = "ssdlite320_mobilenet_v3_large"
 
 def weights(name: str, home: Path, patch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
     """Put random weights of a detector into a cache of torch.hub, as its default ones, and return them."""
-    import hubft_torchvision_detectors as detectors
+    import _hubft_torchvision_detectors as detectors
 
     patch.setenv("TORCH_HOME", str(home))
     torch.manual_seed(0)

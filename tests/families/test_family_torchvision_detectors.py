@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import _hubft_torchvision_detectors as detectors
+import _hubft_torchvision_static as static
 import detectors as made
-import hubft_torchvision_detectors as detectors
-import hubft_torchvision_static as static
 import pytest
 import torch
 from torch import Tensor, nn

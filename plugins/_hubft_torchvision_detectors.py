@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import hubft_torchvision_static as static
+import _hubft_torchvision_static as static
 import torch
 from torch import Tensor, nn
 from torchvision import models
