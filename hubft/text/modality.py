@@ -104,7 +104,12 @@ class Texts:
     def other(self, batch: Batch, inputs: Text) -> Batch:
         from hubft.text.views import longer
 
-        return longer(batch, inputs.padding)
+        return longer(batch, inputs.padding, 1)
+
+    def whole(self, batch: Batch, inputs: Text) -> Batch:
+        from hubft.text.views import longer
+
+        return longer(batch, inputs.padding, inputs.length - batch["input_ids"].shape[1])
 
     def conversion(self, given: Text, wanted: Text) -> Callable[[Any], Any]:
         if (given.tokenizer, given.padding) != (wanted.tokenizer, wanted.padding) or given.length > wanted.length:
@@ -127,12 +132,12 @@ class Texts:
 
         return dtype == torch.uint8 and len(shape) == 1 and 0 not in shape
 
-    def of_example(self, inputs: Text, example: Tensor) -> Batch:
+    def of_example(self, inputs: Text, example: Tensor) -> Tensor:
         try:
             text = example.numpy().tobytes().decode()
         except UnicodeDecodeError as error:
             raise PackageError(f"a text of the self-test is no UTF-8: {error}") from error
-        return self.together([self._encoded(inputs)(text)], inputs)
+        return self._encoded(inputs)(text)
 
     def reader(self, inputs: Text) -> Callable[[Path | BytesIO], Tensor]:
         encoded = self._encoded(inputs)

@@ -108,11 +108,11 @@ def _short(inputs: Batch) -> Batch:
     return {name: tensor[:, :longest] for name, tensor in inputs.items()}
 
 
-def longer(batch: Batch, padding: int) -> Batch:
-    """Return a batch filled up by a token more, as a longer text among its neighbours would have it."""
+def longer(batch: Batch, padding: int, number: int) -> Batch:
+    """Return a batch filled up by so many tokens more, as a longer text among its neighbours would have it."""
     rows = len(batch["input_ids"])
-    ids = batch["input_ids"].new_full((rows, 1), padding)
-    more = {"input_ids": ids, "attention_mask": batch["attention_mask"].new_zeros(rows, 1)}
+    ids = batch["input_ids"].new_full((rows, number), padding)
+    more = {"input_ids": ids, "attention_mask": batch["attention_mask"].new_zeros(rows, number)}
     return {name: torch.cat([batch[name], more[name]], 1) for name in batch}
 
 

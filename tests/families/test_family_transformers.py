@@ -129,12 +129,6 @@ def test_a_manifest_that_lies_is_refused(made: Made, tmp_path: Path, change: Any
         load.load(moved)
 
 
-def test_exports_and_benchmarks_of_texts_are_refused_in_a_line(made: Made, hubft: Hubft) -> None:
-    for words in (["export", made.package, "--format", "torchscript"], ["benchmark", made.package, made.data]):
-        ran = hubft(*words)
-        assert ran.code == 2 and "only models of images can be exported or benchmarked" in ran.err, ran
-
-
 def test_the_self_test_proves_the_tokenizer(made: Made) -> None:
     """Its examples are texts: another tokenizer of the same vocabulary gives other logits."""
     package = load.package(made.package)
