@@ -138,6 +138,8 @@ def filled(reference: str, stated: Mapping[str, Any], use: Use, folder: Path) ->
             f"{reference}: its weights lack {listed(more)}, beside the head {layer}: these would start as noise; take "
             "weights that were saved with them"
         )
+    for name in told["missing_keys"]:  # not as it was drawn: a base has one sha256
+        model.get_parameter(name).data.zero_()
     return model
 
 

@@ -172,6 +172,11 @@ def test_a_run_goes_on_from_a_package_of_texts(made: Made, tmp_path: Path) -> No
 # ---- load --------------------------------------------------------------------------------------------
 
 
+def test_a_base_without_a_head_has_the_same_bits_each_time(made: Made) -> None:
+    one, other = (loaded(made.model).model.state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_stages_head_and_architecture(made: Made) -> None:
     found = loaded(made.model)
     assert found.head == "classifier" and found.inputs.length == 32  # what its tokenizer says, of 40 positions

@@ -50,6 +50,11 @@ class Samples:
         return exportable.raw(images(own)) if self.pixels else own
 
     @property
+    def word(self) -> str:
+        """What a sample is called."""
+        return modality.of(self.inputs).word
+
+    @property
     def runtime(self) -> Runtime:
         return Runtime(Compute(device="cpu", precision="fp32", workers=0))
 
