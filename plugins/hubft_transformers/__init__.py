@@ -71,5 +71,5 @@ def adapt_head(loaded: Loaded, head: Head) -> Loaded:
     if not biased or head.hidden or head.dropout:  # transformers builds one layer, of decoders without bias
         return replace(adapted, config={}, files={})
     its = loaded.inputs
-    files = {PREPROCESSOR: inputs.processor(its)} if isinstance(its, Images) else {}
+    files = {PREPROCESSOR: inputs.processor(its)} if isinstance(its, Images) else inputs.tokenizes(its)
     return replace(adapted, config=models.stated(model), files=files)

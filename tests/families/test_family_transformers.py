@@ -82,9 +82,17 @@ assert sys.modules["hubft"].__file__.startswith({root!r})
 ids = torch.tensor([model.preprocess.encode({text!r}).ids])
 inputs = {{"input_ids": ids, "attention_mask": torch.ones_like(ids)}}
 ours = model(**inputs).logits
-from transformers import AutoModelForSequenceClassification, pipeline
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 theirs = AutoModelForSequenceClassification.from_pretrained({package!r}).eval()(**inputs).logits
 assert torch.equal(ours, theirs)
+tokenizer = AutoTokenizer.from_pretrained({package!r})
+many = [{text!r}, "the dull", "the " + "film song " * 30, ""]
+made = tokenizer(many, truncation=True, padding=True)
+for one, ids, mask in zip(many, made["input_ids"], made["attention_mask"], strict=True):
+    own = model.preprocess.encode(one).ids
+    rest = [0] * (len(ids) - len(own))
+    assert len(own) <= 16 and ids == own + rest and mask == [1] * len(own) + rest
+assert tokenizer.model_max_length == 16 and set(made) == {{"input_ids", "attention_mask"}}
 said = pipeline("text-classification", {package!r})({text!r})[0]
 assert said["label"] == model.hubft["classes"][int(ours.argmax())]
 assert abs(said["score"] - float(ours.softmax(1).max())) < 1e-6
