@@ -39,7 +39,7 @@ ALONE = "--resume takes everything from the run's job.json, and no other option 
 
 app = App(
     name="hubft",
-    help="Fine-tune a pretrained model on your own images and make it a torch.hub entry again.",
+    help="Fine-tune a pretrained model on your own data and make it a torch.hub entry again.",
     version=hubft.__version__,
     help_flags=["--help", "-h"],
     help_format="plaintext",  # Markdown costs a third of the time that --help takes
