@@ -1,16 +1,19 @@
 """What the engine costs: steps of `hubft` and of a bare hand-written loop, in turn, in one process.
 
-    python benchmarks/engine.py [--model torchvision:resnet18] [--steps 30] [--size 96] [--batch 16] [--keyed]
+    python benchmarks/engine.py [--model torchvision:resnet18] [--steps 30] [--size 96] [--batch 16] [--keyed] [--json]
+    python benchmarks/engine.py --model pip:minilm_l6 --size 64
 
 Same architecture and initial weights, same batches, same optimizer, same precision. Prints the median step of each,
 their ratio, and whether both end with equal weights. With --keyed the model takes a dict and gives one, as those of
-transformers do, and the batches are dicts.
+transformers do, and the batches are dicts. A model of text gets token ids, --size of them a text. With --json the
+figures are a line of JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import json
 import statistics
 import time
 from collections.abc import Iterator
@@ -25,6 +28,7 @@ from hubft import Job
 from hubft.families import plugins
 from hubft.families.build import build
 from hubft.hookspecs import Forward, Loaded
+from hubft.inputs import Text
 from hubft.job import Compute, Head, Recipe
 from hubft.machine.runtime import Runtime
 from hubft.tasks.classification import Classification
@@ -37,11 +41,10 @@ WARMUP = 3  # steps that are not counted
 class Synthetic:
     """Ready-made batches: what is timed is the step, not the decoding."""
 
-    def __init__(self, steps: int, batch: int, size: int, keyed: bool) -> None:
+    def __init__(self, steps: int, batch: int, inputs: Any) -> None:
         self.start, self.steps, self.per_epoch = 0, steps, steps
         self.batch_sampler = self
-        pixels = torch.randn(batch, 3, size, size)
-        self.batch = ({"pixels": pixels} if keyed else pixels, torch.randint(0, 10, (batch,)))
+        self.batch = (inputs, torch.randint(0, 10, (batch,)))
 
     def __len__(self) -> int:
         return self.steps
@@ -49,6 +52,15 @@ class Synthetic:
     def __iter__(self) -> Iterator[tuple[Any, Tensor]]:
         for _ in range(self.steps):
             yield self.batch
+
+
+def drawn(loaded: Loaded, batch: int, size: int, keyed: bool) -> Any:
+    """Return what the model takes."""
+    if isinstance(loaded.inputs, Text):
+        ids = torch.randint(1000, 20000, (batch, size))
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    pixels = torch.randn(batch, 3, size, size)
+    return {"pixels": pixels} if keyed else pixels
 
 
 class Keyed(nn.Module):
@@ -98,6 +110,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--keyed", action="store_true", help="a model that takes a dict and gives one")
+    parser.add_argument("--json", action="store_true", help="print a line of JSON")
     arguments = parser.parse_args()
 
     job = Job(
@@ -118,7 +131,8 @@ def main() -> None:
         {**group, "params": [twin.get_parameter(names[id(p)]) for p in group["params"]]}
         for group in state.optimizer.param_groups
     ]
-    batches = Synthetic(arguments.steps, arguments.batch, arguments.size, arguments.keyed)
+    inputs = drawn(loaded, arguments.batch, arguments.size, arguments.keyed)
+    batches = Synthetic(arguments.steps, arguments.batch, inputs)
     engines = {
         "hubft": loop.fit(pm, state, job.recipe, batches, runtime),  # type: ignore[arg-type]
         "bare loop": bare(twin, job.recipe, groups, batches, loaded.forward),
@@ -133,13 +147,19 @@ def main() -> None:
     ends = zip(loaded.model.state_dict().values(), twin.state_dict().values(), strict=True)
     same = all(torch.equal(a, b) for a, b in ends)
     timed = {name: values[WARMUP:] for name, values in times.items()}
-    images = f"{arguments.batch} {'keyed ' * arguments.keyed}images of {arguments.size} pixels"
+    pairs = statistics.median(a / b for a, b in zip(*timed.values(), strict=True))
+    if arguments.json:
+        milliseconds = {name: round(1e3 * statistics.median(values), 3) for name, values in timed.items()}
+        found = {"model": arguments.model, "batch": arguments.batch, "size": arguments.size, "steps": arguments.steps}
+        print(json.dumps({**found, "equal": same, "milliseconds": milliseconds, "ratio": round(pairs, 4)}))
+        return
+    unit = "tokens" if isinstance(inputs, dict) and not arguments.keyed else "pixels"
+    images = f"{arguments.batch} {'keyed ' * arguments.keyed}samples of {arguments.size} {unit}"
     print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {arguments.model}")
     print(f"{arguments.steps - WARMUP} steps of {images}, interleaved; equal weights in the end: {same}")
     for name, values in timed.items():
         low, middle, high = (f(values) * 1e3 for f in (min, statistics.median, max))
         print(f"{name:>10}  median {middle:8.2f} ms  (min {low:.2f}, max {high:.2f})")
-    pairs = statistics.median(a / b for a, b in zip(*timed.values(), strict=True))
     medians = [statistics.median(values) for values in timed.values()]
     print(f"     ratio  of medians {medians[0] / medians[1]:.3f}, median of pairs {pairs:.3f}")
 

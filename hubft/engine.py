@@ -199,7 +199,7 @@ def _fit(prepared: Prepared, run: Run, plan: Plan, console: Console) -> tuple[tr
     proof = state.proof
     if job.recipe.keep == "best" and job.recipe.epochs:
         epoch = keeping.restore(run.folder, model)
-        console.say(f"kept     epoch {epoch} of {job.recipe.epochs}, chosen on the validation images")
+        console.say(f"kept     epoch {epoch} of {job.recipe.epochs}, chosen on the validation part")
         proof, outcome = frozen.same(model, proof), None
     outcome = outcome or training.outcome(prepared, model)
     if not math.isfinite(prepared.data.task.score(*outcome).loss):

@@ -61,7 +61,7 @@ class Declared:
     takes: tuple[str, ...] = ("images",)
     """Kinds of inputs of its models (`hubft.modality`): what the data may hold, known before a model is loaded."""
     libraries: tuple[str, ...] = ()
-    """Distributions beside its own that a result depends on: a package states their versions."""
+    """Distributions beside its own that a result depends on: a package states the versions of those that are there."""
     expected_failures: dict[str, str] = field(default_factory=dict)
     """Checks of the contract that it fails, each with the reason."""
 

@@ -13,6 +13,14 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 CROPS = ("center", "squash", "border")
 
 
+@dataclass(frozen=True)
+class Free:
+    """A size that may be another one in each batch; of the same name, it is the same one."""
+
+    name: str
+    most: int
+
+
 class Inputs(Protocol):
     """What a model takes, whatever its kind: a frozen dataclass of plain data."""
 
@@ -23,6 +31,10 @@ class Inputs(Protocol):
     @property
     def side(self) -> int:
         """What `--size` would have to say for it."""
+
+    @property
+    def arrays(self) -> Mapping[str, tuple[int | Free, ...]]:
+        """Tensors of a batch by name, in its order: the sizes of each without the batch's own."""
 
     def at_size(self, size: int) -> Self:
         """Return the same at another `--size`.
@@ -82,6 +94,10 @@ class Images:
     def side(self) -> int:
         return self.size[0]
 
+    @property
+    def arrays(self) -> Mapping[str, tuple[int | Free, ...]]:
+        return {"images": (3, *self.size)}
+
     def at_size(self, size: int) -> Images:
         """Return the preprocessing for a square input of `size` pixels, the share that is cropped away kept."""
         scale, old = size / min(self.size), self.resize
@@ -127,6 +143,16 @@ class Text:
     @property
     def side(self) -> int:
         return self.length
+
+    @property
+    def typed(self) -> bool:
+        """Whether an input says of each token which of the two texts it is of."""
+        return self.types and self.pair
+
+    @property
+    def arrays(self) -> Mapping[str, tuple[int | Free, ...]]:
+        names = ("input_ids", "attention_mask", *(("token_type_ids",) if self.typed else ()))
+        return dict.fromkeys(names, (Free("tokens", self.length),))
 
     def at_size(self, size: int) -> Text:
         if size > self.length:

@@ -173,6 +173,9 @@ class Modality(Protocol):
         """Return a batch on the device, as `ready` made it, in another form in which the same samples may come: of
         other shapes, as other neighbours would give it. None where there is no other."""
 
+    def whole(self, batch: Any, inputs: Inputs) -> Any:
+        """Return a batch at its largest sizes, filled up so that no answer changes: for what takes these alone."""
+
     def conversion(self, given: Inputs, wanted: Inputs) -> Callable[[Any], Any]:
         """Return what makes of the inputs of one model those of another: the same pictures, as that takes them.
 
@@ -191,7 +194,7 @@ class Modality(Protocol):
         """Tell whether a tensor of a stored self-test may be an example."""
 
     def of_example(self, inputs: Inputs, example: Tensor) -> Any:
-        """Return an example as the model's input, a batch of one."""
+        """Return an example as the model's input, without the dimension of the batch."""
 
     def reader(self, inputs: Inputs) -> Callable[[Path | BytesIO], Any]:
         """Return what makes of a file the model's input, without the dimension of the batch.

@@ -40,6 +40,17 @@ def shape_of(tree: Any) -> tuple[int, ...]:
     return tuple(size for part in _parts(tree) for size in shape_of(part))
 
 
+def leaves(tree: Any) -> list[Tensor]:
+    """Return the tensors of a batch, one after the other."""
+    return [tree] if isinstance(tree, Tensor) else [leaf for part in _parts(tree) for leaf in leaves(part)]
+
+
+def filled(tree: Any, tensors: Sequence[Tensor]) -> Any:
+    """Return a batch of the structure of another, with these for its tensors."""
+    rest = iter(tensors)
+    return each(tree, lambda _: next(rest))
+
+
 def rows(tree: Any, start: int, stop: int) -> Any:
     """Return the samples from `start` to before `stop`; what is no tensor and no list stays as it is."""
     if isinstance(tree, Tensor):

@@ -38,12 +38,12 @@ def export(
     output
         Its path; without one, it lies in the working folder and is named after the package.
     data
-        Labelled images, as for `finetune`: int8 is calibrated on those to train on, and the file is judged by those to
+        Labelled data, as for `finetune`: int8 is calibrated on those to train on, and the file is judged by those to
         validate on.
     with_preprocess
         The file takes uint8 images of the model's size and gives probabilities.
     max_drop
-        Points of the score on the validation images that the file may lose.
+        Points of the score on the validation part that the file may lose.
     python
         Of the environment that has litert-torch, for litert; without it, that of HUBFT_LITERT_PYTHON, or this one.
     """
@@ -71,14 +71,14 @@ def benchmark(
     seconds: float = 20.0,
     trust: Trust = False,
 ) -> None:
-    """Compare what PACKAGE can become: score, size, memory and latency of each, on your images and this machine.
+    """Compare what PACKAGE can become: score, size, memory and latency of each, on your data and this machine.
 
     Parameters
     ----------
     package
         Folder of a run or of a package, owner/name[@revision] on the Hugging Face Hub, or an exported file.
     data
-        Labelled images, as for `finetune`: candidates are judged on the part to validate on, and made with the rest.
+        Labelled data, as for `finetune`: candidates are judged on the part to validate on, and made with the rest.
     against
         What to compare, by commas: methods of --compress, formats of `export` with :PRECISION, several joined by +, as
         in int8,onnx,openvino:int8,prune:0.5+onnx; files and packages. Without it, what fits this machine.

@@ -39,7 +39,7 @@ ALONE = "--resume takes everything from the run's job.json, and no other option 
 
 app = App(
     name="hubft",
-    help="Fine-tune a pretrained model on your own images and make it a torch.hub entry again.",
+    help="Fine-tune a pretrained model on your own data and make it a torch.hub entry again.",
     version=hubft.__version__,
     help_flags=["--help", "-h"],
     help_format="plaintext",  # Markdown costs a third of the time that --help takes
@@ -206,17 +206,24 @@ def _conclude(result: Result, console: Console) -> None:
 
 
 @app.command
-def demo(*, output: Path = Path("runs/demo")) -> None:
+def demo(*, output: Path = Path("runs/demo"), text: Annotated[bool, Parameter(negative=())] = False) -> None:
     """Run the whole path on handwritten digits: fine-tune, measure, package, load it back with torch.hub.
 
     Parameters
     ----------
     output
-        Folder for the images and the run.
+        Folder for the data and the run.
+    text
+        On sentences about films in place of digits.
     """
-    from hubft.cli import demo
+    if text:
+        from hubft.cli import demo_text
 
-    demo.run(output, Console())
+        demo_text.run(output, Console())
+    else:
+        from hubft.cli import demo
+
+        demo.run(output, Console())
 
 
 app.command(package.evaluate)

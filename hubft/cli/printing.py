@@ -137,17 +137,17 @@ def _finite(value: Any) -> Any:
 
 
 def trained_on(measured: Evaluation) -> str:
-    """Return the line that says how many of the images the package was trained on."""
-    number, total = measured.trained_on, len(measured.outcomes)
+    """Return the line that says how many of the samples the package was trained on."""
+    number, total, word = measured.trained_on, len(measured.outcomes), measured.word
     if number is None:
-        return f"note: whether these {total:,} images were trained on is not known: the package does not say"
+        return f"note: whether these {total:,} {word}s were trained on is not known: the package does not say"
     if number:
-        return f"note: {number:,} of {total:,} images were trained on: the score is too good"
-    return f"none of the {total:,} images was trained on"
+        return f"note: {number:,} of {total:,} {word}s were trained on: the score is too good"
+    return f"none of the {total:,} {word}s was trained on"
 
 
 def print_measured(console: Console, package: str, task: Task, measured: Evaluation, matrix: bool) -> None:
-    """Print for people what a package reached on images, and what is to be known of these."""
+    """Print for people what a package reached on samples, and what is to be known of these."""
     left_out = [f"left out {path!r}: {reason}" for path, reason in measured.left_out.items()]
     for line in (*(f"note: {note}" for note in measured.notes), *left_out, trained_on(measured)):
         console.say(line)
@@ -166,7 +166,7 @@ def print_beside(console: Console, metrics: Metrics, beside: Beside) -> None:
     """Print what a model reached beside its teacher and the same model without it."""
     models = {"the teacher": beside.teacher, "the model without it": beside.without, "the model, taught": metrics}
     rows = [[name, found.head] for name, found in models.items() if found]
-    console.table(["model", f"{title(metrics.headline)}, 95 % interval"], rows, title="on the validation images")
+    console.table(["model", f"{title(metrics.headline)}, 95 % interval"], rows, title="on the validation part")
     console.say(f"beside   {beside}")
 
 

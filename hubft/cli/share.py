@@ -87,6 +87,7 @@ def pull(source: str, *, output: Path | None = None, trust: Trust = False) -> No
     output
         New folder for a copy; without it, the package stays in the Hub's cache only.
     """
+    from hubft import modality
     from hubft.publish import lines, measured
     from hubft.share import transfer
 
@@ -99,4 +100,5 @@ def pull(source: str, *, output: Path | None = None, trust: Trust = False) -> No
     console.say(f"proved   logits of the self-test differ by {pulled.difference:.2g}")
     name, foreign = f"{source.partition('@')[0]}@{pulled.revision}", lines.foreign(manifest)
     console.say(f"load     {lines.here(name, foreign)}")
-    console.say(f"try      {lines.predict(str(output or name), 'IMAGE', foreign)}")
+    word = modality.of(manifest.inputs).word
+    console.say(f"try      {lines.predict(str(output or name), word.upper(), foreign)}")

@@ -70,6 +70,7 @@ def pruned(work: Work) -> Compressed:
             pruner.step()
             _tie(loaded, tied)
             widths.follow(loaded.model)
+            _still_runs(loaded, inputs)
         last = step == STEPS - 1
         work.tune(loaded.model, 1.0 if last else 1 / STEPS)
     note, record = _short(whole, loaded, float(work.argument)), widths.changed(whole, loaded)
@@ -179,6 +180,14 @@ def _tie(loaded: Loaded, tied: Mapping[str, str]) -> None:
         one = f"{tied[name]} and {name} are one tensor, and Torch-Pruning takes other channels out of each"
         raise JobError(Option("compress"), f" prune: {loaded.base.reference} cannot be pruned: {one}{INSTEAD}")
     ties.again(loaded.model, tied)
+
+
+@torch.no_grad()
+def _still_runs(loaded: Loaded, inputs: Any) -> None:
+    """Call the model once: between the steps it is trained, with widths that an attention may not take."""
+    was_training = loaded.model.training
+    loaded.forward(loaded.model.eval(), inputs)
+    loaded.model.train(was_training)
 
 
 def _short(whole: Loaded, small: Loaded, ratio: float) -> str:

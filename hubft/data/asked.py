@@ -64,8 +64,8 @@ class Asked(NamedTuple):
 
 
 def kind(package: str) -> str:
-    """Return the kind of inputs of a package in a folder, as its manifest states it; of a file that was exported from
-    one, and of nothing at all, images. Empty where the package itself must be asked, as one on the Hub.
+    """Return the kind of inputs of a package in a folder, as its manifest states it; of nothing at all, images. Empty
+    where the package itself must be asked, as one on the Hub, or a file that was exported from one.
 
     Nothing of the manifest is checked here: whoever loads the package does that.
     """
@@ -74,7 +74,7 @@ def kind(package: str) -> str:
         found = next(file for file in (folder / MANIFEST, folder / "package" / MANIFEST) if file.is_file())
         return str(json.loads(found.read_bytes())["inputs"]["kind"])
     except StopIteration:
-        return "" if folder.is_dir() or ("/" in package and not urls.there(folder)) else Rows.kind
+        return "" if urls.there(folder) or "/" in package else Rows.kind
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 

@@ -1,6 +1,6 @@
 """`hubft benchmark`, as a table of contents: candidates made, measured side by side, judged, shown.
 
-All of them answer the same validation images and the same batches, in this process, in turn.
+All of them answer the same validation samples and the same batches, in this process, in turn.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def compare(source: str, data: str, asked: Asked, trust: bool = False, console: 
     """Return what a package is worth as it is, and as each of the candidates.
 
     :param source: of a package, as `share.load.load` takes it; or an exported file, to be compared with others.
-    :param data: labelled images, as for training: their validation part is what the candidates are measured on.
+    :param data: labelled samples, as for training: their validation part is what the candidates are measured on.
     :raises HubftError: bad input, before anything is made.
     """
     console = console or Console(quiet=True)
@@ -93,7 +93,7 @@ def compare(source: str, data: str, asked: Asked, trust: bool = False, console: 
     inside = path.parent if path.name == "package" and Path(source).exists() else None
     folder = _folder(inside, source, asked.output)
     found = samples.read(opened.manifest, data, False, asked.max_drop)
-    console.say(f"judged   on {len(found.data.val):,} validation images of {data}")
+    console.say(f"judged   on {len(found.data.val):,} validation {found.word}s of {data}")
     with writing(folder, "make room, or name another --output"):
         made = _made(wanted, Maker(source, data, folder, asked.max_drop, trust, console))
         first = Made(AS_IT_IS, path, opened)
@@ -169,7 +169,8 @@ def _calls(made: Sequence[Made], batch: int) -> dict[str, Callable[[], object]]:
     for one in made:
         if one.opened is not None:
             loaded = one.opened.loaded
-            inputs = modality.of(loaded.inputs).blank(loaded.inputs, batch)
+            kind = modality.of(loaded.inputs)
+            inputs = kind.whole(kind.blank(loaded.inputs, batch), loaded.inputs)
             found[one.name] = torch.inference_mode()(partial(loaded.forward, loaded.model, inputs))
     return found
 
@@ -195,6 +196,8 @@ def _facts(found: Samples, data: str, asked: Asked, source: str) -> dict[str, An
         "package": source,
         "data": data,
         "samples": len(found.data.val),
+        "word": found.word,
+        "timed": f"{found.inputs}",
         "headline": found.manifest.task.headline,
         "difference": "to the package as it is, on the same samples, with a 95 % paired bootstrap interval",
         "max_drop": asked.max_drop,

@@ -140,7 +140,7 @@ class Maker:
     source: str
     """As `share.load.load` takes it."""
     data: str
-    """Labelled images: a method may be fine-tuned on them, a precision calibrated."""
+    """Labelled data: a method may be fine-tuned on them, a precision calibrated."""
     folder: Path
     """Where they shall lie."""
     max_drop: float

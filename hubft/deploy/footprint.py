@@ -46,7 +46,8 @@ def of_file(path: Path, batches: Sequence[int], threads: int = 0) -> int:
     with running.fresh(form, path, threads or torch.get_num_threads(), about.exact) as run:
         model = running.Running(run, about, manifest)
         for number in batches:
-            model(modality.of(manifest.inputs).blank(manifest.inputs, number))
+            kind = modality.of(manifest.inputs)
+            model(kind.whole(kind.blank(manifest.inputs, number), manifest.inputs))
         return run.peak
 
 
@@ -59,8 +60,8 @@ def main(source: str, trust: str, *batches: str) -> None:
     loaded = load.filled(load.package(source), bool(int(trust)))
     with torch.inference_mode():
         for number in batches:
-            inputs = modality.of(loaded.inputs).blank(loaded.inputs, int(number))
-            loaded.forward(loaded.model, inputs)
+            kind = modality.of(loaded.inputs)
+            loaded.forward(loaded.model, kind.whole(kind.blank(loaded.inputs, int(number)), loaded.inputs))
     print(peak())
 
 

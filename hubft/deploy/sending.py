@@ -25,9 +25,9 @@ class Exports:
     words: tuple[str, ...]
     """Formats, with `:PRECISION` where it is not fp32."""
     data: str = ""
-    """Labelled images: to calibrate on, and to judge by."""
+    """Labelled data: to calibrate on, and to judge by."""
     max_drop: float = Asked.max_drop
-    """Points of the task's score on the validation images that a file may lose."""
+    """Points of the task's score on the validation part that a file may lose."""
     trust: bool = False
     console: Console | None = None
 
@@ -53,6 +53,6 @@ class Exports:
                 known = ", ".join(form if bits == "fp32" else f"{form}:{bits}" for form, bits in exports.PLACES)
                 raise JobError(WITH, f" {one.name!r}: the package itself is sent as {known}")
             if one.precision == "int8" and not self.data:
-                needs = " needs images to calibrate on and to judge by: give "
+                needs = " needs data to calibrate on and to judge by: give "
                 raise JobError(WITH, f" {one.name}{needs}", Option("data"), " DATA, as for finetune")
         return wanted

@@ -81,9 +81,9 @@ def show(console: Console, rows: Sequence[Row], facts: Mapping[str, Any]) -> Non
 
     :param facts: of the machine and the data, as benchmark.json states them.
     """
-    console.table(*answers(rows, facts["headline"]), title=f"on {facts['samples']:,} validation images")
+    console.table(*answers(rows, facts["headline"]), title=f"on {facts['samples']:,} validation {facts['word']}s")
     sets = " ".join(facts["instruction_sets"])
-    console.table(*costs(rows), title=f"{facts['processor']}, {sets}; {facts['threads']} threads")
+    console.table(*costs(rows), title=f"{facts['timed']}; {facts['processor']}, {sets}; {facts['threads']} threads")
     for line in lines(rows):
         console.say(line)
 

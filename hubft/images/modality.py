@@ -105,6 +105,9 @@ class Pictures:
     def other(self, batch: Tensor, inputs: Images) -> None:
         return None
 
+    def whole(self, batch: Tensor, inputs: Images) -> Tensor:
+        return batch
+
     def conversion(self, given: Images, wanted: Images) -> Conversion:
         from hubft.images.conversion import Conversion
 
@@ -132,7 +135,7 @@ class Pictures:
         from hubft.images.transforms import evaluation
 
         made: Tensor = evaluation(inputs)(rgb(Image.fromarray(example.numpy())))
-        return made[None]
+        return made
 
     def reader(self, inputs: Images) -> Callable[[Path | BytesIO], Tensor]:
         from hubft.images.decode import decode

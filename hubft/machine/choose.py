@@ -230,7 +230,7 @@ class _Search:
         """Return (threads, workers) for a run whose passes compute as the best ones."""
         unit = self._time(replace(best, compile=False)) / self.tried[self.threads]
         decode = decoding(self.work.decode, count(self.work.batch), max(1, self.job.recipe.epochs))
-        self.notes.append(f"decoding takes {1000 * decode:.2f} ms an image")
+        self.notes.append(f"decoding takes {1000 * decode:.2f} ms a sample")
         passes = {threads: unit * each for threads, each in self.tried.items()}
         return crew(passes, decode, self.fixed.workers, self.bench.device.type == "cpu")
 

@@ -36,7 +36,7 @@ def text(manifest: Manifest, hub: str = "", exports: Sequence[str] = ()) -> str:
     parts = (
         _summary(manifest),
         loading.text(manifest, hub),
-        exported.text(exports, hub),
+        exported.text(exports, hub, manifest.inputs),
         _measured(manifest),
         _outputs(manifest),
         _reproduce(manifest),

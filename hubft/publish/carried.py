@@ -40,29 +40,30 @@ def texts(inputs: Inputs) -> dict[str, bytes]:
     return {file: str(getattr(inputs, name)).encode() for name, file in inputs.FILES.items()}
 
 
-def filled(inputs: Inputs, files: Mapping[str, File], folder: Path) -> Inputs:
+def filled(inputs: Inputs, files: Mapping[str, File], folder: Path, before: str = "") -> Inputs:
     """Return inputs that hold the text of their files.
 
     :param files: of the manifest.
+    :param before: what their names begin with there.
     :raises DamagedPackage: a file is missing, or altered.
     :raises PackageError: one of more than LIMIT bytes, or that is no UTF-8.
     """
     found: Any = inputs
     for name, file in inputs.FILES.items():
-        path, wanted = folder / file, files[file]
+        path, wanted = folder / f"{before}{file}", files[file]
         if not path.is_file():
-            raise DamagedPackage(f"{folder}: {file} is missing")
+            raise DamagedPackage(f"{folder}: {path.name} is missing")
         if not wanted.size == path.stat().st_size <= LIMIT:
             size = path.stat().st_size
             raise DamagedPackage(
-                f"{folder}: {file} has {size} bytes, not the {wanted.size} of its manifest, or more than {LIMIT}"
+                f"{folder}: {path.name} has {size} bytes, not the {wanted.size} of its manifest, or more than {LIMIT}"
             )
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != wanted.sha256:
-            raise DamagedPackage(f"{folder}: {file} was altered: its sha256 is not that of the manifest")
+            raise DamagedPackage(f"{folder}: {path.name} was altered: its sha256 is not that of the manifest")
         try:
             found = dataclasses.replace(found, **{name: content.decode()})
         except UnicodeDecodeError as error:
-            raise PackageError(f"{folder}: {file} is no UTF-8: {error}") from error
+            raise PackageError(f"{folder}: {path.name} is no UTF-8: {error}") from error
     whole: Inputs = found
     return whole

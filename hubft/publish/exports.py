@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+from hubft import modality
+from hubft.inputs import Inputs
 from hubft.publish import lines
 from hubft.publish import manifest as manifests
 from hubft.publish.manifest import CARD, Manifest
@@ -78,8 +80,11 @@ def formats(places: Sequence[str]) -> list[str]:
     return sorted({format for (format, _), place in PLACES.items() if place in places})
 
 
-def text(places: Sequence[str], hub: str) -> Iterator[str]:
-    """Yield the part of a card that names the files at these places, line by line."""
+def text(places: Sequence[str], hub: str, inputs: Inputs) -> Iterator[str]:
+    """Yield the part of a card that names the files at these places, line by line.
+
+    :param inputs: what the model takes.
+    """
     there = [(place, *what) for what, place in PLACES.items() if place in places]
     if not there:
         return
@@ -88,9 +93,9 @@ def text(places: Sequence[str], hub: str) -> Iterator[str]:
         ("file", "runtime", "precision"), ((f"`{place}`", TITLES[form], bits) for place, form, bits in there)
     )
     yield (
-        "Each was proved by its own runtime before it was sent. The input is `images`, the output `outputs`; classes, "
-        "task and preprocessing are in the metadata, and `.selftest.safetensors` beside it has inputs with the outputs "
-        "that they must give.\n"
+        f"Each was proved by its own runtime before it was sent. It takes {_listed(inputs.arrays)} and gives "
+        "`outputs`; classes, task and preprocessing are in the metadata, and `.selftest.safetensors` beside it has "
+        f"inputs with the outputs that they must give{_beside(inputs)}.\n"
     )
     if "openvino" in formats(places):
         yield (
@@ -100,6 +105,15 @@ def text(places: Sequence[str], hub: str) -> Iterator[str]:
     first = there[0][0]
     yield from code(
         f'hf download {hub} --include "{_stem(first)}.*" --local-dir .',
-        lines.predict(first, "image.jpg", False),
+        lines.predict(first, modality.of(inputs).example(inputs), False),
         language="bash",
     )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return " and ".join(f"`{name}`" for name in names)
+
+
+def _beside(inputs: Inputs) -> str:
+    files = [f".{file}" for file in inputs.FILES.values()]
+    return f"; {_listed(files)} is what it reads besides" if files else ""

@@ -81,7 +81,8 @@ def _logits(loaded: Loaded, examples: Mapping[str, Tensor]) -> Tensor:
     model.eval()
     try:
         # One by one: the size of a batch changes the order of sums, and so the last bits.
-        inputs = [kind.of_example(loaded.inputs, one) for one in examples.values()]
+        alone = [[kind.of_example(loaded.inputs, one)] for one in examples.values()]
+        inputs = [kind.together(one, loaded.inputs) for one in alone]
         outputs: Tensor = concat([loaded.forward(model, one).float() for one in inputs])
         return outputs
     finally:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pluggy
@@ -177,5 +178,7 @@ def _versions(families: Iterable[str]) -> dict[str, str]:
     for name in dict.fromkeys(families):
         own = plugins.find(name)
         ours[own.distribution] = own.version
-        libraries |= {one: version(one) for one in plugins.declared(plugins.manager(name), name).libraries}
+        for library in plugins.declared(plugins.manager(name), name).libraries:
+            with suppress(PackageNotFoundError):  # of a family with models that do not need it
+                libraries[library] = version(library)
     return {"python": platform.python_version(), **libraries, **ours}

@@ -102,7 +102,7 @@ def beside(found: dict[str, Any], metrics: Metrics) -> Figure:
     axes.set_yticks(range(len(models)), list(models))
     axes.set(ylim=(-0.5, len(models) - 0.5), xlabel=f"{title(metrics.headline)}, 95 % interval")
     difference = found["difference"] and Measured(**found["difference"])
-    told = f"higher by {difference} on the same images" if difference else f"no difference measured: {found['note']}"
+    told = f"higher by {difference} on the same samples" if difference else f"no difference measured: {found['note']}"
     axes.set_title(told, fontsize="small")
     axes.grid(axis="x", alpha=0.3)
     return figure

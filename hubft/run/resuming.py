@@ -31,7 +31,7 @@ def job(run: Run, moved_to: Path | None = None, keep_anyway: bool = False) -> Jo
         )
     if moved_to is None and not is_there(str(stored.data)):
         raise CheckpointError(
-            f"the images of the run were in {stored.data!r}, which is not there now; say where they are: "
+            f"the data of the run was in {stored.data!r}, which is not there now; say where it is: "
             f"{run.resumed_by('--data', 'DATA')}"
         )
     return replace(stored, data=str(moved_to or stored.data), keep_anyway=keep_anyway or stored.keep_anyway)
@@ -57,10 +57,10 @@ def data(run: Run, asked: Job) -> Data:
         told = [f"it had {asked.head.outputs} classes, and there are {len(after)}"]
     for part, title in TITLES.items():
         old, new = (facts.get(part, {}).get("samples") for facts in (then, now))
-        told += [f"it had {old or 0:,} {title} images, and there are {new or 0:,}"] if then and old != new else []
+        told += [f"it had {old or 0:,} {title} samples, and there are {new or 0:,}"] if then and old != new else []
     more = f", and {len(told) - 3} more differences" if len(told) > 3 else ""
     raise CheckpointError(
-        f"the images in {asked.data!r} are not those of the run: "
-        f"{'; '.join(told[:3]) or 'other images or labels'}{more}; bring them back, or say where they are: "
+        f"{asked.data!r} is not the data of the run: "
+        f"{'; '.join(told[:3]) or 'other samples or labels'}{more}; bring it back, or say where it is: "
         f"{run.resumed_by('--data', 'DATA')}"
     )

@@ -49,7 +49,7 @@ def joined(prepared: Prepared, loaded: Loaded) -> Prepared:
     except (RuntimeError, AssertionError, ValueError) as error:
         raise PackageError(f"the teacher cannot see the student's {inputs}: {reason(error)}") from error
     if said.shape[1:] != (manifest.task.outputs,) or not said.isfinite().all():
-        raise PackageError(f"the teacher {prepared.job.teaching.teacher!r} gives no numbers for images as it should")
+        raise PackageError(f"the teacher {prepared.job.teaching.teacher!r} gives no numbers for the data as it should")
     if prepared.job.teaching.hints:
         prepared.exact.place(prepared.loaded.model)
         live = frozenset(name for phase in phases.phases(prepared) for name in phase.live)
@@ -77,7 +77,8 @@ def inputs(prepared: Prepared, phase: Phase, step: int, console: Console) -> Inp
 def _taught(prepared: Prepared, phase: Phase, step: int, found: Inputs, console: Console) -> Inputs:
     recipe, teacher, sampler = prepared.job.recipe, prepared.teacher, _sampler(found.batches)
     assert teacher
-    views, why = [0] if recipe.augment == "none" else [], "no augmented view of an image comes twice"
+    one, word = (kind := modality.of(prepared.loaded.inputs)).one, kind.word
+    views, why = [0] if recipe.augment == "none" else [], f"no augmented view of {one} comes twice"
     if not views and sampler.views and phases.repeats(prepared, phase):
         views = list(range(sampler.views))
     if views:
@@ -85,7 +86,7 @@ def _taught(prepared: Prepared, phase: Phase, step: int, found: Inputs, console:
         said = answers(prepared, teacher, prepared.training, views)
         if not isinstance(said, str):
             took = f"computed once, in {time.perf_counter() - began:.1f} s" if said.computed else "found in the cache"
-            many = f"{len(views)} views of each image" if len(views) > 1 else "images as they are"
+            many = f"{len(views)} views of each {word}" if len(views) > 1 else f"{word}s as they are"
             console.say(f"teacher  what it says of {many} was {took}")
             return replace(found, batches=Taught(found.batches, said))
         why = f"what it says cannot be kept: {said}"
@@ -147,7 +148,8 @@ def measured(prepared: Prepared, console: Console) -> Metrics:
     said = answers(prepared, teacher, prepared.validation, [0])
     assert not isinstance(said, str)  # a few numbers an image have room in memory
     found = teacher.task.measure(said.views[0].rows.float(), said.targets)
-    console.say(f"teacher  {found} on the validation images as the student sees them")
+    word = modality.of(prepared.loaded.inputs).word
+    console.say(f"teacher  {found} on the validation {word}s as the student sees them")
     its = prepared.teaches.manifest
     if its.inputs.side > prepared.loaded.inputs.side:
         console.say(
@@ -155,5 +157,7 @@ def measured(prepared: Prepared, console: Console) -> Metrics:
         )
     known = seen.count(its.data.get("train"), (sample.sha256 for sample in data.val))
     if known:
-        console.say(f"note: the teacher was trained on {known} of the validation images: it may look better than it is")
+        console.say(
+            f"note: the teacher was trained on {known} of the validation {word}s: it may look better than it is"
+        )
     return found

@@ -84,7 +84,7 @@ def _restore(prepared: Prepared, run: Run, state: loop.State, console: Console) 
         return Meter()
     meta = checkpoint.restore(newest, state)
     if meta["data"] != prepared.fingerprint:
-        raise CheckpointError(f"the images in {prepared.job.data!r} are not those of the run: bring them back")
+        raise CheckpointError(f"{str(prepared.job.data)!r} is not the data of the run: bring that back")
     if meta.get("teacher", "") != prepared.teacher_sha256:
         raise CheckpointError(
             f"the teacher {prepared.job.teaching.teacher!r} is not the one that the run began with: bring that back"

@@ -80,9 +80,11 @@ def _calls(subject: Subject, hook: str) -> list[dict[str, Any]]:
     if hook == "freeze":
         return [{"loaded": loaded, "train": train, "progress": 0.5} for train in ("head", "all", "all,-norms")]
     if hook == "train_step":
-        return [{"model": loaded.model, "batch": batch(loaded), "criterion": nn.CrossEntropyLoss()}]
-    methods = ("none", "bf16", *subject.declared.methods)
-    return [{"model": subject.adapted().model, "method": m, "batches": [batch(loaded)]} for m in methods]
+        given = {"model": loaded.model, "batch": batch(loaded), "criterion": nn.CrossEntropyLoss()}
+        return [{**given, "forward": loaded.forward}]
+    calls = [(method, subject.adapted()) for method in ("none", "bf16", *subject.declared.methods)]
+    known = {"batches": [batch(loaded)], "tune": build.untuned}
+    return [{"model": it.model, "loaded": it, "forward": it.forward, "method": m, **known} for m, it in calls]
 
 
 def _traits(model: nn.Module) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def rows(inputs: Text, number: int, signs: Sequence[int] = ()) -> list[Tensor]:
     for place in range(number):
         low, high = ends[signs[place]] if signs else (0, size)
         length = min(inputs.length, LENGTHS[0] + place)
-        shape = (2, length) if inputs.pair and inputs.types else (length,)
+        shape = (2, length) if inputs.typed else (length,)
         ids = torch.from_numpy(random.integers(low, high, shape, np.int32))
         found.append(ids if ids.ndim == 1 else ids * torch.tensor([[1], [0]], dtype=torch.int32))
     return found

@@ -84,7 +84,7 @@ class Texts:
         from hubft.text.views import joined
 
         size = min(inputs.length, 2)
-        shape = (2, size) if inputs.pair and inputs.types else (size,)
+        shape = (2, size) if inputs.typed else (size,)
         return joined([torch.zeros(shape, dtype=torch.int32)] * number, inputs.padding)
 
     def noise(self, inputs: Text, number: int, signs: Sequence[int] = ()) -> Batch:
@@ -119,7 +119,12 @@ class Texts:
     def other(self, batch: Batch, inputs: Text) -> Batch:
         from hubft.text.views import longer
 
-        return longer(batch, inputs.padding)
+        return longer(batch, inputs.padding, 1)
+
+    def whole(self, batch: Batch, inputs: Text) -> Batch:
+        from hubft.text.views import longer
+
+        return longer(batch, inputs.padding, inputs.length - batch["input_ids"].shape[1])
 
     def conversion(self, given: Text, wanted: Text) -> Callable[[Any], Any]:
         same = replace(given, length=wanted.length) == wanted
@@ -143,12 +148,12 @@ class Texts:
 
         return dtype == torch.uint8 and len(shape) == 1 and 0 not in shape
 
-    def of_example(self, inputs: Text, example: Tensor) -> Batch:
+    def of_example(self, inputs: Text, example: Tensor) -> Tensor:
         try:
             text = example.numpy().tobytes().decode()
         except UnicodeDecodeError as error:
             raise PackageError(f"a text of the self-test is no UTF-8: {error}") from error
-        return self.together([self._encoded(inputs)(text)], inputs)
+        return self._encoded(inputs)(text)
 
     def reader(self, inputs: Text) -> Callable[[Path | BytesIO], Tensor]:
         encoded = self._encoded(inputs)
@@ -200,7 +205,7 @@ class Texts:
         return dict(zip(("text", "text_pair"), TWO, strict=True)) if inputs.pair else ONE
 
     def lines(self, inputs: Text) -> Iterator[str]:
-        types = ', "token_type_ids": torch.tensor([found.type_ids])' if inputs.pair and inputs.types else ""
+        types = ', "token_type_ids": torch.tensor([found.type_ids])' if inputs.typed else ""
         yield from ("import torch", "", f"text = {json.dumps(TWO if inputs.pair else ONE)}", "", "")
         yield from ("def encode(tokenizer, text):", '    """Return the inputs of a model for one text, or pair."""')
         yield f"    found = tokenizer.encode({'*' if inputs.pair else ''}text)"

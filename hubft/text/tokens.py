@@ -55,7 +55,7 @@ def given(text: str, inputs: Text) -> Any:
 
 def row(encoding: Any, inputs: Text) -> NDArray[numpy.int32]:
     """Return token ids, int32 `[tokens]`; of pairs, where the model takes them, types too, int32 `[2, tokens]`."""
-    both = inputs.pair and inputs.types
+    both = inputs.typed
     return numpy.asarray([encoding.ids, encoding.type_ids] if both else encoding.ids, IDS)
 
 

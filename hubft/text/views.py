@@ -116,9 +116,9 @@ def _short(inputs: Batch) -> Batch:
     return {name: tensor[:, :longest] for name, tensor in inputs.items()}
 
 
-def longer(batch: Batch, padding: int) -> Batch:
-    """Return a batch filled up by a token more, as a longer text among its neighbours would have it."""
-    more = {name: tensor.new_zeros(len(tensor), 1) for name, tensor in batch.items()}
+def longer(batch: Batch, padding: int, number: int) -> Batch:
+    """Return a batch filled up by so many tokens more, as a longer text among its neighbours would have it."""
+    more = {name: tensor.new_zeros(len(tensor), number) for name, tensor in batch.items()}
     more["input_ids"] += padding
     return {name: torch.cat([batch[name], more[name]], 1) for name in batch}
 

@@ -95,9 +95,8 @@ def train_step(model: nn.Module, batch: Batch, forward: Forward) -> dict[str, Te
 
 def _published(loaded: Loaded) -> Loaded:
     """Return a model with the files by which transformers loads it and reads its inputs."""
-    model, its, files = loaded.model, loaded.inputs, {}
-    if isinstance(its, Images):
-        files[PREPROCESSOR] = inputs.processor(its)
-        if loaded.forward is detection.detections:
-            files[PREPROCESSOR] |= detection.processor(model, its.size, its.crop == "border")
+    model, its = loaded.model, loaded.inputs
+    files = {PREPROCESSOR: inputs.processor(its)} if isinstance(its, Images) else inputs.tokenizes(its)
+    if isinstance(its, Images) and loaded.forward is detection.detections:
+        files[PREPROCESSOR] |= detection.processor(model, its.size, its.crop == "border")
     return replace(loaded, config=models.stated(model), files=files)

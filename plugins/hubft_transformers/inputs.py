@@ -16,8 +16,8 @@ from torch import nn
 from hubft.base.errors import FamilyError, JobError, Option, reason
 from hubft.families.build import ASKED
 from hubft.inputs import Images, Inputs, Text
-from hubft.publish.manifest import PREPROCESSOR
-from hubft.text import tokenizer
+from hubft.publish.manifest import PREPROCESSOR, TOKENIZER_CONFIG
+from hubft.text import tokenizer, tokens
 from hubft.text.tokenizer import Carried
 from hubft_transformers import models
 from hubft_transformers.models import Use
@@ -168,3 +168,15 @@ def processor(inputs: Images) -> dict[str, Any]:
 
 def _pair(size: tuple[int, int]) -> dict[str, int]:
     return dict(zip(SIDES, size, strict=True))
+
+
+def tokenizes(inputs: Inputs) -> dict[str, dict[str, Any]]:
+    """Return the tokenizer_config.json by which AutoTokenizer makes the token ids of the run, by its name; nothing
+    where the package states its tokenizer later."""
+    if not isinstance(inputs, Text) or not inputs.tokenizer:
+        return {}
+    sides = {"padding_side": "right", "truncation_side": "right"}
+    facts = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": inputs.length, **sides}
+    facts["model_input_names"] = list(inputs.arrays)
+    token = tokens.tokenizer(inputs).id_to_token(inputs.padding)
+    return {TOKENIZER_CONFIG: facts | ({"pad_token": token} if token is not None else {})}

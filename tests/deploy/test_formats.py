@@ -321,7 +321,7 @@ def test_a_disk_that_is_full_inside_a_library_is_told_as_such(name: str, package
 def test_int8_without_images_asks_for_them(hubft: Hubft, package: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason=SKIPPED.format("onnx"))
     ran = hubft("export", package, "--format", "onnx", "--precision", "int8")
-    assert ran.code == 2 and "--precision int8 needs images to calibrate on and to judge by: give --data" in ran.err
+    assert ran.code == 2 and "--precision int8 needs data to calibrate on and to judge by: give --data" in ran.err
     (tmp_path / "empty" / "train").mkdir(parents=True)
     ran = hubft("export", package, "--format", "onnx", "--precision", "int8", "--data", "empty")
     assert ran.code == 2 and ran.err.count("\n") == 1 and "empty" in ran.err

@@ -139,7 +139,7 @@ def test_exports_of_another_package_do_not_stay_beside_it(user: Terminal) -> Non
 def test_int8_has_its_place_and_is_judged_by_images(user: Terminal) -> None:
     pictures.folder(user.work / "data", packages.CLASSES, 8, 6)
     refused = user.run("push", "run", "me/toys", "--with", "onnx,onnx:int8")
-    assert "--with onnx:int8 needs images to calibrate on and to judge by: give --data DATA" in refused.error
+    assert "--with onnx:int8 needs data to calibrate on and to judge by: give --data DATA" in refused.error
     assert not user.hub.requests
     ran = user.run("push", "run", "me/toys", "--with", "onnx:int8", "--data", "data", "--max-drop", "90")
     assert ran.code == 0, ran.err

@@ -83,9 +83,17 @@ assert sys.modules["hubft"].__file__.startswith({root!r})
 ids = torch.tensor([model.preprocess.encode({text!r}).ids])
 inputs = {{"input_ids": ids, "attention_mask": torch.ones_like(ids)}}
 ours = model(**inputs).logits
-from transformers import AutoModelForSequenceClassification, pipeline
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 theirs = AutoModelForSequenceClassification.from_pretrained({package!r}).eval()(**inputs).logits
 assert torch.equal(ours, theirs)
+tokenizer = AutoTokenizer.from_pretrained({package!r})
+many = [{text!r}, "the dull", "the " + "film song " * 30, ""]
+made = tokenizer(many, truncation=True, padding=True)
+for one, ids, mask in zip(many, made["input_ids"], made["attention_mask"], strict=True):
+    own = model.preprocess.encode(one).ids
+    rest = [0] * (len(ids) - len(own))
+    assert len(own) <= 16 and ids == own + rest and mask == [1] * len(own) + rest
+assert tokenizer.model_max_length == 16 and set(made) == {{"input_ids", "attention_mask"}}
 said = pipeline("text-classification", {package!r})({text!r})[0]
 assert said["label"] == model.hubft["classes"][int(ours.argmax())]
 assert abs(said["score"] - float(ours.softmax(1).max())) < 1e-6
@@ -130,12 +138,6 @@ def test_a_manifest_that_lies_is_refused(made: Made, tmp_path: Path, change: Any
         load.load(moved)
 
 
-def test_exports_and_benchmarks_of_texts_are_refused_in_a_line(made: Made, hubft: Hubft) -> None:
-    for words in (["export", made.package, "--format", "torchscript"], ["benchmark", made.package, made.data]):
-        ran = hubft(*words)
-        assert ran.code == 2 and "only models of images can be exported or benchmarked" in ran.err, ran
-
-
 def test_the_self_test_proves_the_tokenizer(made: Made) -> None:
     """Its examples are texts: another tokenizer of the same vocabulary gives other logits."""
     package = load.package(made.package)
@@ -177,6 +179,11 @@ def test_a_run_goes_on_from_a_package_of_texts(made: Made, tmp_path: Path) -> No
 
 
 # ---- load --------------------------------------------------------------------------------------------
+
+
+def test_a_base_without_a_head_has_the_same_bits_each_time(made: Made) -> None:
+    one, other = (loaded(made.model).model.state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_stages_head_and_architecture(made: Made) -> None:

@@ -171,7 +171,7 @@ def test_changed_data_is_refused(half_done: Run, data: Path, tmp_path: Path) -> 
     (copy / "train" / "bees" / "0.png").unlink()
     stored = json.loads(half_done.job_file.read_text())
     half_done.job_file.write_text(json.dumps(stored | {"data": str(copy)}))
-    with pytest.raises(HubftError, match="are not those of the run"):
+    with pytest.raises(HubftError, match="is not the data of the run"):
         engine.resume(half_done.folder)
 
 
@@ -194,9 +194,7 @@ def test_data_that_was_moved_is_named_once(
 ) -> None:
     moved = Path(shutil.copytree(data, tmp_path / "moved"))
     died.write_job(replace(died.job(), data=str(tmp_path / "gone")))
-    with pytest.raises(
-        HubftError, match=rf"is not there now; say where they are: .* --resume {died.folder} --data DATA$"
-    ):
+    with pytest.raises(HubftError, match=rf"is not there now; say where it is: .* --resume {died.folder} --data DATA$"):
         engine.resume(died.folder)
     monkeypatch.setattr(engine, "_run", lambda *_: None)
     engine.resume(died.folder, moved_to=moved)
@@ -210,10 +208,10 @@ def test_data_that_was_moved_is_named_once(
 
 
 CHANGES = {
-    "added": "the class 'moths' is new; it had 36 training images, and there are 37;",
-    "gone": "the class 'wasps' is not there; it had 36 training images, and there are 24; it had 12 validation images",
-    "fewer": "it had 36 training images, and there are 35;",
-    "other": "other images or labels;",
+    "added": "the class 'moths' is new; it had 36 training samples, and there are 37;",
+    "gone": "the class 'wasps' is not there; it had 36 training samples, and there are 24; it had 12 validation ",
+    "fewer": "it had 36 training samples, and there are 35;",
+    "other": "other samples or labels;",
 }
 
 
@@ -230,7 +228,7 @@ def test_other_data_is_refused_in_words_about_images(died: Run, change: str, dat
         (other / "train" / "bees" / "0.png").unlink()
         if change == "other":
             shutil.copyfile(other / "train" / "ants" / "0.png", other / "train" / "bees" / "0.png")
-    with pytest.raises(HubftError, match=f"are not those of the run: {CHANGES[change]}.* --data DATA$"):
+    with pytest.raises(HubftError, match=f"is not the data of the run: {CHANGES[change]}.* --data DATA$"):
         engine.resume(died.folder, moved_to=other)
     assert died.job_file.read_bytes() == before
 
@@ -240,7 +238,7 @@ def test_a_run_of_an_older_hubft_has_its_classes_counted(died: Run, data: Path, 
     other = Path(shutil.copytree(data, tmp_path / "other"))
     for part in ("train", "val"):
         shutil.rmtree(other / part / "wasps")
-    with pytest.raises(HubftError, match="not those of the run: it had 3 classes, and there are 2;"):
+    with pytest.raises(HubftError, match="not the data of the run: it had 3 classes, and there are 2;"):
         engine.resume(died.folder, moved_to=other)
 
 

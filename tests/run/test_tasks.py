@@ -158,7 +158,7 @@ def test_the_best_epoch_and_no_patience(table: Path, tmp_path: Path, capsys: pyt
     values = [line["r2"]["value"] for line in result.history]
     best = values.index(max(values))
     printed = capsys.readouterr().out
-    assert f"kept     epoch {best + 1} of 12, chosen on the validation images" in printed
+    assert f"kept     epoch {best + 1} of 12, chosen on the validation part" in printed
     assert result.metrics.head.value == pytest.approx(values[best], abs=1e-4)
     assert len(values) == 12 or (len(values) == best + 3 and "stopped  no better R2 in 2 epochs" in printed)
     card = (result.package / "README.md").read_text(encoding="utf-8")

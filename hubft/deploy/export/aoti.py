@@ -1,6 +1,6 @@
-"""AOTInductor: compiled for this machine, one image at a time; for the same PyTorch and processor elsewhere.
+"""AOTInductor: compiled for this machine, one sample at a time; for the same PyTorch and processor elsewhere.
 
-Not of any batch size: compiled for that it takes two images or more, and with its checks on it refuses one.
+Not of any batch size: compiled for that it takes two samples or more, and with its checks on it refuses one.
 """
 
 from __future__ import annotations
@@ -28,20 +28,19 @@ class Aoti(Format):
     def notes(self, it: Exportable, path: Path) -> Sequence[str]:
         return (
             "it runs with the same PyTorch and the same kind of processor alone",
-            "without hubft, set AOTI_RUNTIME_CHECK_INPUTS=1: else images of another size are answered wrongly",
+            "without hubft, set AOTI_RUNTIME_CHECK_INPUTS=1: else inputs of another size are answered wrongly",
         )
 
     def write(self, it: Exportable, path: Path, way: str, samples: Samples | None) -> None:
         import torch._inductor
 
-        from hubft.deploy.export import exportable, program
+        from hubft.deploy.export import program
 
         if not any(map(shutil.which, ("g++", "c++", "clang++", "cl"))):
             raise ExportError("aoti needs a C++ compiler, and there is none on the path: install g++")
-        facts = exportable.About(self.name, way, way, 1, it.pixels)
         with program.border(f"{it.manifest.job.reference} cannot be exported to {self.name}"):
-            found = torch.export.export(it.module, (it.examples[:1],))
-            settings = {"aot_inductor.metadata": it.metadata(facts), "freezing": True}
+            found = program.alone(it)
+            settings = {"aot_inductor.metadata": it.metadata(it.about(self.name, way, 1)), "freezing": True}
             made = io.BytesIO()  # on a full disk PyTorch's own writer ends the process
             torch._inductor.aoti_compile_and_package(found, package_path=made, inductor_configs=settings)
             path.write_bytes(made.getbuffer())

@@ -18,11 +18,11 @@ class Asked:
     output: str = ""
     """Its path; empty for one in the working folder, named after the package."""
     data: str = ""
-    """Labelled images: to calibrate on, and to judge by."""
+    """Labelled data: to calibrate on, and to judge by."""
     with_preprocess: bool = False
     """Whether it takes pixels and gives probabilities."""
     max_drop: float = 1.0
-    """Points of the task's score on the validation images that it may lose."""
+    """Points of the task's score on the validation part that it may lose."""
     python: str = ""
     """Of the environment that has the format's libraries, where the format may have one of its own."""
 
@@ -46,7 +46,7 @@ def check(asked: Asked) -> Format:
     if asked.precision == "int8" and form.calibrates and not asked.data:
         raise JobError(
             Option("precision"),
-            " int8 needs images to calibrate on and to judge by: give ",
+            " int8 needs data to calibrate on and to judge by: give ",
             Option("data"),
             " DATA, as for finetune",
         )

@@ -1,7 +1,7 @@
-"""Core ML (.mlpackage), for Apple's machines: converted anywhere, run on a Mac alone; one image at a time.
+"""Core ML (.mlpackage), for Apple's machines: converted anywhere, run on a Mac alone; one sample at a time.
 
 int8 is coremltools' compression of weights: a byte a weight and a scale a channel, computed as the rest is
-(https://apple.github.io/coremltools/docs-guides/source/opt-quantization-overview.html). It looks at no image.
+(https://apple.github.io/coremltools/docs-guides/source/opt-quantization-overview.html). It looks at no data.
 
 Away from a Mac it is proved as far as that goes: what it says of its inputs, its outputs and itself is read back.
 """
@@ -30,24 +30,27 @@ class CoreMl(Format):
     platform: ClassVar[str] = "darwin"
 
     def write(self, it: Exportable, path: Path, way: str, samples: Samples | None) -> None:
-        import torch
+        import numpy
 
-        from hubft.deploy.export import exportable, program
+        from hubft.deploy.export import program
 
         with program.border(f"{it.manifest.job.reference} cannot be exported to {self.name}"):
             import coremltools
 
-            found = torch.export.export(it.module, (it.examples[:1],)).run_decompositions({})
+            found, given = program.alone(it).run_decompositions({}), it.given([0], whole=True)
+            kinds = [numpy.float32 if one.is_floating_point() or it.pixels else numpy.int32 for one in given]
             model = coremltools.convert(
                 found,
-                inputs=[coremltools.TensorType(name="images", shape=tuple(it.examples[:1].shape))],
+                inputs=[
+                    coremltools.TensorType(name=name, shape=tuple(one.shape), dtype=kind)
+                    for name, one, kind in zip(it.names, given, kinds, strict=True)
+                ],
                 outputs=[coremltools.TensorType(name=name) for name in it.outputs],
                 compute_precision=coremltools.precision.FLOAT32,
             )
             if way == "int8":
                 model = _quantized(model)
-            facts = exportable.About(self.name, way, way, 1, it.pixels)
-            model.user_defined_metadata.update(it.metadata(facts))
+            model.user_defined_metadata.update(it.metadata(it.about(self.name, way, 1)))
             model.save(str(path))
 
 

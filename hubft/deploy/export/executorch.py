@@ -1,4 +1,4 @@
-"""ExecuTorch (.pte), for phones: lowered to XNNPACK, one image at a time; int8 by XNNPACK's quantizer.
+"""ExecuTorch (.pte), for phones: lowered to XNNPACK, one sample at a time; int8 by XNNPACK's quantizer.
 
 Its files hold no texts, so these stand beside: FILE.json.
 """
@@ -6,6 +6,7 @@ Its files hold no texts, so these stand beside: FILE.json.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,28 +30,21 @@ class ExecuTorch(Format):
         return (path.with_name(path.name + ".json"),)
 
     def write(self, it: Exportable, path: Path, way: str, samples: Samples | None) -> None:
-        import torch
-
         from hubft.base.files import write_json
-        from hubft.deploy.export import exportable, program
+        from hubft.deploy.export import program
 
         with program.border(f"{it.manifest.job.reference} cannot be exported to {self.name}"):
             from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
             from executorch.exir import to_edge_transform_and_lower
 
-            example = (it.examples[:1],)
-            module: Any = it.module if samples is None else _quantized(it, samples)
-            lowered = to_edge_transform_and_lower(
-                torch.export.export(module, example), partitioner=[XnnpackPartitioner()]
-            )
+            its = it if samples is None else replace(it, module=_quantized(it, samples))
+            lowered = to_edge_transform_and_lower(program.alone(its), partitioner=[XnnpackPartitioner()])
             path.write_bytes(lowered.to_executorch().buffer)
-        facts = exportable.About(self.name, way, way, 1, it.pixels)
-        write_json(self.companions(path)[0], it.metadata(facts))
+        write_json(self.companions(path)[0], it.metadata(it.about(self.name, way, 1)))
 
 
 def _quantized(it: Exportable, samples: Samples) -> Any:
     """Return the module in int8, a scale a channel."""
-    import torch
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
         XNNPACKQuantizer,
         get_symmetric_quantization_config,
@@ -59,9 +53,8 @@ def _quantized(it: Exportable, samples: Samples) -> Any:
     from hubft.deploy.export import program
 
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
-    found = torch.export.export(it.module, (it.examples[:1],))
     with program.quantizing():
-        return program.quantized(found, quantizer, samples)
+        return program.quantized(program.alone(it), quantizer, samples, whole=True)
 
 
 FORMAT = ExecuTorch()

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hubft import modality
 from hubft.base.console import Console
 from hubft.base.errors import ExportError, HubftError, JobError, Option, Unconvertible
-from hubft.base.files import check_room, fsync, save_file, writing
+from hubft.base.files import check_room, fsync, save_file, write_bytes, writing
 from hubft.base.folders import beside
 from hubft.compress import structure
 from hubft.deploy.export import asked as asking
@@ -19,12 +20,13 @@ from hubft.deploy.export.asked import Asked
 from hubft.deploy.export.exportable import About, Exportable
 from hubft.deploy.export.formats import Format
 from hubft.deploy.export.proof import Judge, Proof
+from hubft.inputs import Inputs
 from hubft.publish import lines
 from hubft.share import load
 from hubft.share.opened import Opened
 
 SELFTEST = ".selftest.safetensors"  # behind the name of a file
-BESIDE = 2**20  # bytes that a file may have beside its weights: graph, texts, self-test
+BESIDE = 2**20  # bytes that a file may have beside its weights and its tokenizer: graph, texts, self-test
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Exported:
     """Faster ways that were tried before, each with what was against it."""
     notes: tuple[str, ...]
     """What a user should know of it."""
+    inputs: Inputs
+    """What its model takes."""
 
     @property
     def size(self) -> int:
@@ -45,16 +49,18 @@ class Exported:
         return opening.size(self.path)
 
     def lines(self) -> Iterator[str]:
-        """Yield what a user is told of it, and in the end the command that looks at a picture with it."""
+        """Yield what a user is told of it, and in the end the command that asks it."""
         batch = f"batches of {self.about.batch}" if self.about.batch else "batches of any size"
+        batch += f", filled up to {self.inputs}" if self.about.whole else ""
+        word = modality.of(self.inputs).word
         yield f"proved   {self.proof}"
         yield from (f"note: {note}" for note in self.notes)
         yield f"written  {self.path}: {self.size / 1e6:,.2f} MB, {self.about.way}, {batch}"
-        yield f"try      {lines.predict(str(self.path), 'IMAGE', formats.named(self.about.format).code)}"
+        yield f"try      {lines.predict(str(self.path), word.upper(), formats.named(self.about.format).code)}"
 
 
 def judging(opened: Opened, asked: Asked) -> Judge | None:
-    """Return what files of a package's model are judged by, where there are images: its own answers for them."""
+    """Return what files of a package's model are judged by, where there is data: its own answers for it."""
     if not asked.data:
         return None
     found = samples.read(opened.manifest, asked.data, asked.with_preprocess, asked.max_drop)
@@ -87,11 +93,12 @@ def export(
         try:
             with writing(path, "nothing was written; make room, or name another --output"), beside(path) as folder:
                 new = folder / path.name
-                with _full(folder, it.size):
+                with _full(folder, it.size + sum(map(len, opening.beside(new, it.inputs).values()))):
                     about, proved = _made(it, form, new, way, asked, judge)
-                _put(form, new, path)
+                _put([*form.companions(new), *opening.beside(new, it.inputs)], new, path)
             tried = tuple(f"{other}: {error}" for other, error in refused)
-            return Exported(path, about, proved, tried, (*form.notes(it, path), *_widened(it), *_cures(proved)))
+            notes = (*form.notes(it, path), *_widened(it), *_cures(proved))
+            return Exported(path, about, proved, tried, notes, it.inputs)
         except Unconvertible as error:  # whatever the way
             raise Unconvertible(f"{path.name} was not written. ", *error.args) from error
         except ExportError as error:
@@ -152,12 +159,16 @@ def _full(folder: Path, size: int) -> Iterator[None]:
 def _made(it: Exportable, form: Format, new: Path, way: str, asked: Asked, judge: Judge | None) -> tuple[About, Proof]:
     """Write a file and prove it; return what it states and what was found."""
     form.write(it, new, way, judge.samples if judge and asked.precision == "int8" else None)
+    for file, content in opening.beside(new, it.inputs).items():
+        write_bytes(file, content)
     texts = running.metadata(form, new)
     _, about = opening.parsed(new, texts)
     if lost := it.metadata(about).items() - texts.items():
         raise ExportError(f"its metadata lacks {', '.join(sorted(name for name, _ in lost))}")
     proved = proof.prove(it, form, new, about, judge)
-    tensors = {**it.pictures, "inputs": it.examples}
+    names = it.names if len(it.names) > 1 else ["inputs"]
+    given = it.given(range(len(it.examples)), about.whole)
+    tensors = {**it.stored, **dict(zip(names, given, strict=True))}
     tensors |= {name: tensor.contiguous() for name, tensor in zip(it.outputs, it.answers, strict=True)}
     beside = new.with_name(new.name + SELFTEST)
     save_file(tensors, beside)
@@ -165,13 +176,14 @@ def _made(it: Exportable, form: Format, new: Path, way: str, asked: Asked, judge
     return about, proved
 
 
-def _put(form: Format, new: Path, path: Path) -> None:
+def _put(several: Sequence[Path], new: Path, path: Path) -> None:
     """Put a file and what belongs to it in place: by renaming, so that nobody who reads the old one sees other bytes.
 
-    Where a format has several files, the first of the old ones goes before any new one comes: what a crash leaves is
+    Where there are several files, the first of the old ones goes before any new one comes: what a crash leaves is
     no model, never halves of two.
+
+    :param several: the further files that make up the model.
     """
-    several: Sequence[Path] = form.companions(new)
     for one in (*several, new):
         if one.is_file():
             fsync(one)

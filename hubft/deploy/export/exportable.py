@@ -1,9 +1,10 @@
-"""What an exporter gets: a module from one batch to tensors, examples for it, and what the file must state."""
+"""What an exporter gets: a module from the tensors of a batch to tensors, examples, and what the file must state."""
 
 from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,14 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from hubft import modality
-from hubft.base import layers
-from hubft.base.errors import ExportError
+from hubft.base import batches, layers
+from hubft.base.errors import ExportError, Option
 from hubft.base.serialize import from_dict, to_dict
 from hubft.compress import structure
 from hubft.hookspecs import Loaded
-from hubft.inputs import Images
+from hubft.inputs import Free, Images, Inputs
 from hubft.job import Compute
 from hubft.machine.runtime import Runtime
+from hubft.publish import carried
 from hubft.publish import manifest as manifests
 from hubft.publish.manifest import Manifest
 from hubft.share.opened import Opened
@@ -27,7 +29,7 @@ from hubft.tasks import kinds as tasks
 
 OURS, ABOUT = "hubft", "hubft_export"  # keys of the metadata: the package's manifest; what the file is
 PIXEL = 1 / 255  # of a value that ToTensor gives
-MOST = 4096  # images of a batch; torch.export wants a bound
+MOST = 4096  # samples of a batch; torch.export wants a bound
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,13 @@ class About:
     way: str
     """How that was reached."""
     batch: int = 0
-    """Images of a batch; 0 where it may be any number."""
+    """Samples of a batch; 0 where it may be any number."""
     pixels: bool = False
     """Whether it takes uint8 `[batch, height, width, 3]` and gives probabilities, the model's outputs behind them."""
     exact: bool = False
     """Whether it must be computed in fp32, also where the machine has something faster."""
+    whole: bool = False
+    """Whether its inputs must be filled up to their largest sizes, where a model's may have any."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,56 @@ class Exportable:
     """A model that can be written in a format; it is on the CPU, in fp32 and eval mode."""
 
     module: nn.Module
-    """From a batch to its outputs, or with `pixels` to (probabilities, outputs)."""
+    """From the tensors of a batch to its outputs, or with `pixels` to (probabilities, outputs)."""
     manifest: Manifest
-    pictures: dict[str, Tensor]
-    """The examples of the package's self-test, uint8 `[height, width, 3]`, by name."""
-    examples: Tensor
-    """The same as the module takes them, a row each."""
+    inputs: Inputs
+    """What the model takes."""
+    stored: dict[str, Tensor]
+    """The examples of the package's self-test, as they are there, by name."""
+    examples: Sequence[Any]
+    """The same as the module takes them, without the dimension of a batch."""
     pixels: bool = False
+
+    @property
+    def word(self) -> str:
+        """What a sample is called."""
+        return modality.of(self.inputs).word
+
+    @property
+    def names(self) -> list[str]:
+        """Names of what the file takes."""
+        return list(self.inputs.arrays)
+
+    @property
+    def sizes(self) -> list[tuple[int | Free, ...]]:
+        """Sizes of what the file takes, without the batch's own."""
+        return [tuple(self.examples[0].shape)] if self.pixels else list(self.inputs.arrays.values())
+
+    @property
+    def free(self) -> bool:
+        """Whether some of these may be any."""
+        return any(isinstance(size, Free) for sizes in self.sizes for size in sizes)
+
+    def given(self, picked: Sequence[int], whole: bool = False) -> tuple[Tensor, ...]:
+        """Return a batch of examples as the module takes it.
+
+        :param whole: filled up to the largest sizes.
+        """
+        kind = modality.of(self.inputs)
+        batch = kind.together([self.examples[place % len(self.examples)] for place in picked], self.inputs)
+        return tuple(batches.leaves(kind.whole(batch, self.inputs) if whole else batch))
+
+    def wrong(self, about: About) -> Iterator[tuple[str, tuple[Tensor, ...]]]:
+        """Yield batches that a file must refuse, not answer in some shape, each with what it is."""
+        right = self.given(range(about.batch or 2), about.whole)
+        if self.free:
+            yield f"{' and '.join(self.names)} of two lengths", (*right[:-1], right[-1][:, :-1])
+        else:
+            (one,) = right
+            half = one[:, : one.shape[1] // 2] if self.pixels else one[..., : one.shape[-1] // 2]
+            yield f"{self.names[0]} of another size", (half,)
+        if about.batch:
+            yield "a batch of another size", tuple(torch.cat([one[:1]] * (about.batch + 1)) for one in right)
 
     @cached_property
     def mostly_linear(self) -> bool:
@@ -72,19 +119,28 @@ class Exportable:
     @cached_property
     def answers(self) -> list[Tensor]:
         """What the module gives for the examples, each computed alone."""
-        return self.called(list(self.examples.split(1)))
+        return self.called([self.given([place]) for place in range(len(self.examples))])
 
     @torch.inference_mode()
-    def called(self, batches: list[Tensor]) -> list[Tensor]:
+    def called(self, given: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
         """Return what the module gives for batches, joined: a list with a tensor for each of its outputs."""
-        given = [self.module(batch) for batch in batches]
-        rows = [one if isinstance(one, tuple) else (one,) for one in given]
+        found = [self.module(*batch) for batch in given]
+        rows = [one if isinstance(one, tuple) else (one,) for one in found]
         return [torch.cat(parts).float() for parts in zip(*rows, strict=True)]
 
     @property
     def outputs(self) -> list[str]:
         """Names of what the file gives."""
         return ["probabilities", "outputs"] if self.pixels else ["outputs"]
+
+    def about(self, name: str, way: str, batch: int, exact: bool = False) -> About:
+        """Return what a file states of itself.
+
+        :param name: of its format.
+        :param way: how its precision was reached, which is the first word of it.
+        """
+        precision = way.partition(" ")[0].rstrip(",")
+        return About(name, precision, way, batch, self.pixels, exact, bool(batch) and self.free)
 
     def metadata(self, about: About) -> dict[str, str]:
         """Return the texts that the file must hold, by name: for hubft, and for people without it."""
@@ -94,7 +150,7 @@ class Exportable:
             ABOUT: json.dumps(to_dict(about)),
             "classes": json.dumps(list(manifest.task.names)),
             "task": json.dumps(tasks.plain(manifest.task)),
-            "preprocess": json.dumps(to_dict(manifest.inputs)),
+            "preprocess": json.dumps(carried.stated(manifest.inputs)),
         }
 
 
@@ -106,26 +162,20 @@ def of(opened: Opened, pixels: bool = False) -> Exportable:
     :param pixels: with the preprocessing behind the resize, and the task's probabilities.
     """
     loaded, manifest = opened.loaded, opened.manifest
-    require_images(manifest)
-    kind = modality.of(loaded.inputs)
-    pictures = dict(kind.examples(loaded.inputs))
+    kind, inputs = modality.of(loaded.inputs), loaded.inputs
+    if pixels and not isinstance(inputs, Images):
+        raise ExportError(Option("with_preprocess"), f" is for models of images, and this one takes {inputs}")
+    stored = dict(kind.examples(inputs))
     # In a file that takes pixels the model's own preprocessing is a part of the module.
-    inputs = raw(loaded.images) if pixels else loaded.images
-    examples = torch.cat([kind.of_example(inputs, one) for one in pictures.values()])
+    taken = raw(loaded.images) if pixels else inputs
+    examples = [kind.of_example(taken, one) for one in stored.values()]
     model = structure.plain(copy.deepcopy(loaded.model)).cpu().eval().requires_grad_(False)
     module: nn.Module = Plain(replace(loaded, model=model))
     if pixels:
-        module, examples = Complete(module, loaded.images, manifest.task), to_pixels(examples)
-    return Exportable(module.eval(), manifest, pictures, examples, pixels)
-
-
-def require_images(manifest: Manifest) -> None:
-    """Refuse a package whose model takes something else than images.
-
-    :raises ExportError: it does.
-    """
-    if not isinstance(manifest.inputs, Images):
-        raise ExportError(f"only models of images can be exported or benchmarked, and this one takes {manifest.inputs}")
+        module, examples = Complete(module, loaded.images, manifest.task), [to_pixels(one[None])[0] for one in examples]
+    elif not isinstance(blank := kind.blank(inputs, 1), Tensor):
+        module = Parts(module, blank)
+    return Exportable(module.eval(), manifest, inputs, stored, examples, pixels)
 
 
 def raw(inputs: Images) -> Images:
@@ -153,8 +203,19 @@ class Plain(nn.Module):
         super().__init__()
         self.model, self.call = loaded.model, loaded.forward
 
-    def forward(self, inputs: Tensor) -> Any:
+    def forward(self, inputs: Any) -> Any:
         return self.call(self.model, inputs)
+
+
+class Parts(nn.Module):
+    """The same, called with the tensors of a batch one after the other."""
+
+    def __init__(self, module: nn.Module, like: Any) -> None:
+        super().__init__()
+        self.module, self.like = module, like
+
+    def forward(self, *tensors: Tensor) -> Any:
+        return self.module(batches.filled(self.like, tensors))
 
 
 class Complete(nn.Module):

@@ -49,7 +49,7 @@ class Format(Protocol):
     """Modules that running needs."""
     precisions: ClassVar[Sequence[str]] = ("fp32",)
     calibrates: ClassVar[bool] = True
-    """Whether int8 needs images: where it rounds weights alone, it does not."""
+    """Whether int8 needs data: where it rounds weights alone, it does not."""
     code: ClassVar[bool] = False
     """Whether loading its files runs what they hold: then only on request."""
     hints: ClassVar[bool] = False
@@ -94,7 +94,7 @@ class Format(Protocol):
         """Write the model, with its metadata, to a path where nothing is.
 
         :param way: one of `ways`.
-        :param samples: images to calibrate on, where the precision needs such.
+        :param samples: those to calibrate on, where the precision needs such.
         """
         ...
 

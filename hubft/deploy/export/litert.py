@@ -1,4 +1,4 @@
-"""LiteRT (.tflite), for phones and boards, by litert-torch; one image at a time, int8 by ai-edge-quantizer.
+"""LiteRT (.tflite), for phones and boards, by litert-torch; one sample at a time, int8 by ai-edge-quantizer.
 
 Its libraries ask for another torch than hubft may have. So they may lie in an environment of their own, which the user
 names: its Python converts the exported program, proves the file, and runs it.
@@ -81,13 +81,13 @@ class LiteRT(Format):
         import torch
 
         from hubft.base.files import write_json
-        from hubft.deploy.export import exportable, program
+        from hubft.deploy.export import program
 
         given, texts = path.with_name("given.pt2"), path.with_name("texts.json")
-        facts = exportable.About(self.name, way.partition(",")[0], way, 1, it.pixels)
+        facts = it.about(self.name, way, 1)
         write_json(texts, it.metadata(facts))
         with program.border(f"{it.manifest.job.reference} cannot be exported to {self.name}"):
-            torch.export.save(torch.export.export(it.module, (it.examples[:1],)), given)
+            torch.export.save(program.alone(it), given)
             self._converted(given, texts, path, facts.precision)
         given.unlink()
         texts.unlink()

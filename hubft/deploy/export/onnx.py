@@ -31,7 +31,7 @@ class Onnx(Format):
         return (DYNAMIC, FEW) if it.mostly_linear else (STATIC, FEW)
 
     def write(self, it: Exportable, path: Path, way: str, samples: Samples | None) -> None:
-        from hubft.deploy.export import exportable, program
+        from hubft.deploy.export import program
 
         found, batch = program.exported(it)
         with program.border(f"{it.manifest.job.reference} cannot be exported to {self.name}"):
@@ -39,17 +39,16 @@ class Onnx(Format):
             import torch
 
             written = torch.onnx.export(
-                found, (it.examples[:2],), input_names=["images"], output_names=it.outputs, verbose=False
+                found, it.given([0, 1]), input_names=it.names, output_names=it.outputs, verbose=False
             )
             assert written is not None
             written.save(path, external_data=False)
             model = onnx.load(path)
             if samples is not None:
                 with program.quantizing():
-                    model = _quantized(model, path, way, samples, batch or 1)
+                    model = _quantized(model, path, way, samples, it, batch)
             _forget(model)
-            facts = exportable.About(self.name, way.partition(",")[0], way, batch, it.pixels)
-            onnx.helper.set_model_props(model, it.metadata(facts))
+            onnx.helper.set_model_props(model, it.metadata(it.about(self.name, way, batch)))
             onnx.save(model, path)
             onnx.checker.check_model(path, full_check=True)
 
@@ -64,7 +63,7 @@ def _forget(model: Any) -> None:
             del part.metadata_props[:]
 
 
-def _quantized(model: Any, path: Path, way: str, samples: Samples, batch: int) -> Any:
+def _quantized(model: Any, path: Path, way: str, samples: Samples, it: Exportable, batch: int) -> Any:
     """Return the model in int8 (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html)."""
     import onnx
     from onnxruntime import quantization
@@ -78,11 +77,11 @@ def _quantized(model: Any, path: Path, way: str, samples: Samples, batch: int) -
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # the library has no types
         def __init__(self) -> None:
-            self.batches = samples.calibration(batch=batch)
+            self.batches = samples.calibration(batch=batch or 1, whole=bool(batch))
 
         def get_next(self) -> Any:
-            images = next(self.batches, None)
-            return None if images is None else {"images": images.numpy()}
+            given = next(self.batches, None)
+            return None if given is None else {n: one.numpy() for n, one in zip(it.names, given, strict=True)}
 
     quantization.quantize_static(
         model,

@@ -12,7 +12,8 @@ from hubft.deploy.export import exportable, formats
 from hubft.deploy.export.exportable import About
 from hubft.deploy.export.formats import Format
 from hubft.hookspecs import Loaded
-from hubft.inputs import images
+from hubft.inputs import Inputs, images
+from hubft.publish import carried
 from hubft.publish import manifest as manifests
 from hubft.publish.manifest import Manifest
 from hubft.publish.package import Package
@@ -75,12 +76,19 @@ def stated(form: Format, path: Path) -> tuple[Manifest, About]:
     return parsed(path, running.metadata(form, path))
 
 
+def beside(path: Path, inputs: Inputs) -> dict[Path, bytes]:
+    """Return what lies beside an exported file for its inputs, path -> bytes: `model.onnx.tokenizer.json`."""
+    return {path.with_name(f"{path.name}.{file}"): content for file, content in carried.texts(inputs).items()}
+
+
 def parsed(path: Path, texts: Mapping[str, str]) -> tuple[Manifest, About]:
-    """Return what a file states, from the texts in it; `stated` says more."""
+    """Return what a file states, from the texts in it and the files beside it; `stated` says more."""
     if exportable.OURS not in texts:
         raise ExportError(f"{path.name} was not written by hubft: it has no {exportable.OURS!r} in its metadata")
     try:
         manifest = manifests.parse(texts[exportable.OURS].encode("ascii"))
+        inputs = carried.filled(manifest.inputs, manifest.files, path.parent, f"{path.name}.")
+        manifest = replace(manifest, inputs=inputs)
         about = exportable.about(texts.get(exportable.ABOUT, "null"))
     except (PackageError, JobError, ValueError) as error:
         raise ExportError(f"{path.name}: {error}") from error

@@ -20,6 +20,7 @@ from hubft.base.files import full, refusal
 from hubft.base.quiet import quiet
 from hubft.deploy.export.exportable import MOST, Exportable
 from hubft.deploy.export.samples import Samples
+from hubft.inputs import Free
 
 NAMED = (
     r"op='([\w.]+)'",  # torch.onnx
@@ -94,28 +95,48 @@ def _where(chain: Sequence[BaseException]) -> str:
 def exported(it: Exportable) -> tuple[ExportedProgram, int]:
     """Return the module as an exported program, and its batch size: 0 where it may be any.
 
-    :raises ExportError: its Python cannot be followed for a batch of any size nor for one image.
+    :raises ExportError: its Python cannot be followed for a batch of any size nor for one sample.
     """
-    sizes = {0: Dim("batch", min=1, max=MOST)}
     try:
         with border("it has no batch of any size"):
-            return torch.export.export(it.module, (it.examples[:2],), dynamic_shapes=(sizes,)), 0
+            given, shapes = it.given([0, 1]), torch.export.ShapesCollection()
+            for tensor, axes in zip(given, _axes(it), strict=True):
+                shapes[tensor] = axes
+            return torch.export.export(it.module, given, dynamic_shapes=shapes), 0
     except ExportError:
         with border(f"{it.manifest.job.reference} cannot be exported"):
-            return torch.export.export(it.module, (it.examples[:1],)), 1
+            return alone(it), 1
 
 
-def quantized(program: ExportedProgram, quantizer: Any, samples: Samples) -> nn.Module:
-    """Return a program as a module in int8, its ranges taken from training images, one at a time.
+def _axes(it: Exportable) -> list[dict[int, Any]]:
+    """Return of each tensor the sizes that may be any, by place."""
+    free = {size for sizes in it.sizes for size in sizes if isinstance(size, Free)}
+    dims = {size: Dim(size.name, min=1, max=size.most) for size in free}
+    batch = Dim("batch", min=1, max=MOST)
+    return [
+        {0: batch, **{place: dims[size] for place, size in enumerate(sizes, 1) if isinstance(size, Free)}}
+        for sizes in it.sizes
+    ]
+
+
+def alone(it: Exportable) -> ExportedProgram:
+    """Return the module as an exported program for one sample, filled up to its largest sizes."""
+    return torch.export.export(it.module, it.given([0], whole=True))
+
+
+def quantized(program: ExportedProgram, quantizer: Any, samples: Samples, whole: bool = False) -> nn.Module:
+    """Return a program as a module in int8, its ranges taken from training samples, one at a time.
 
     It is done by PT2E of torchao (https://docs.pytorch.org/ao/stable/). What is rounded, a quantizer of torchao's kind
     says.
+
+    :param whole: the program takes them at their largest sizes.
     """
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     prepared = prepare_pt2e(program.module(), quantizer)
     with torch.no_grad():
-        for images in samples.calibration():
-            prepared(images)
+        for given in samples.calibration(whole=whole):
+            prepared(*given)
     made: nn.Module = convert_pt2e(prepared)
     return made

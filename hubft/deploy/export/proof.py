@@ -21,17 +21,17 @@ from hubft.tasks.metrics import title
 from hubft.tasks.paired import lost
 
 REDUCED = 0.05
-"""As `TOLERANCE`, of a file that computes in fewer bits, where there are no images to judge it by."""
+"""As `TOLERANCE`, of a file that computes in fewer bits, where there are no samples to judge it by."""
 BATCHES = (1, 2, 5)
 
 
 @dataclass(frozen=True)
 class Judge:
-    """What a file is measured by: the package's own answers for labelled images."""
+    """What a file is measured by: the package's own answers for labelled samples."""
 
     samples: Samples
     outputs: Tensor
-    """Of the package's model for the validation images."""
+    """Of the package's model for the validation samples."""
     targets: Any
 
 
@@ -45,7 +45,7 @@ class Proof:
     native: float | None
     """The same, computed as this machine does it by itself."""
     reached: str = ""
-    """On the validation images, where there are any, in words."""
+    """On the validation samples, where there are any, in words."""
     drop: float | None = None
     """Points of the task's score on them, that the package has more."""
 
@@ -82,7 +82,7 @@ def prove(it: Exportable, form: Format, path: Path, about: About, judge: Judge |
             if judge and used:
                 reached = _judged(it, run, about, judge)
             elif used and about.precision != "fp32":
-                _require(apart, REDUCED, ": give --data DATA to judge it by the score on images")
+                _require(apart, REDUCED, f": give --data DATA to judge it by the score on {it.word}s")
             proofs[exact] = apart, reached, used
     exact_apart, native_apart = proofs[True][0], proofs[not form.hints][0]
     (words, drop) = next(reached for _, reached, used in proofs.values() if used)
@@ -90,10 +90,11 @@ def prove(it: Exportable, form: Format, path: Path, about: About, judge: Judge |
 
 
 def _described(it: Exportable, form: Format, path: Path, about: About) -> None:
-    """Check the shapes that a file gives in its own description: its input, and the outputs of which it states one."""
+    """Check the shapes that a file gives in its own description: its inputs, and the outputs of which it states one."""
     found = running.shapes(form, path)
-    wanted = [list(one[: about.batch].shape) for one in (it.examples, *it.answers)]
-    if len(found) != len(wanted) or any(ours and ours != its for ours, its in zip(found, wanted, strict=True)):
+    ours = [*it.given(range(about.batch), about.whole), *(one[: about.batch] for one in it.answers)]
+    wanted = [list(one.shape) for one in ours]
+    if len(found) != len(wanted) or any(one and one != its for one, its in zip(found, wanted, strict=True)):
         raise ExportError(f"it describes shapes {found}, not {wanted}")
 
 
@@ -101,11 +102,12 @@ def _tested(it: Exportable, run: Run, about: About) -> float:
     """Return how far the self-test's outputs lie apart, equal shapes first, for batches of several sizes."""
     worst = 0.0
     for picked in _picks(len(it.examples), about.batch):
-        found = [torch.from_numpy(one.copy()).float() for one in run(it.examples[picked].numpy())]
+        given = [one.numpy() for one in it.given(picked, about.whole)]
+        found = [torch.from_numpy(one.copy()).float() for one in run(*given)]
         wanted = [one[picked] for one in it.answers]
         shapes = [[tuple(one.shape) for one in side] for side in (found, wanted)]
         if shapes[0] != shapes[1]:
-            raise ExportError(f"for {len(picked)} images it gives shapes {shapes[0]}, not {shapes[1]}")
+            raise ExportError(f"for {len(picked)} samples it gives shapes {shapes[0]}, not {shapes[1]}")
         for ours, theirs, every in zip(found, wanted, it.answers, strict=True):
             apart = it.manifest.task.apart(ours, theirs, max(1.0, float(every.abs().max())))
             worst = apart if not apart <= worst else worst  # so that NaN stays
@@ -121,19 +123,14 @@ def _picks(number: int, batch: int) -> Iterator[list[int]]:
 
 
 def _refuses(it: Exportable, run: Run, about: About) -> None:
-    """Check that a batch of another size, or images of another, are refused, not answered in some shape."""
-    small = (
-        it.examples[:, : it.examples.shape[1] // 2] if about.pixels else it.examples[..., : it.examples.shape[3] // 2]
-    )
-    wrong = [("images of another size", small[: about.batch or 2])]
-    if about.batch:
-        wrong.append(("a batch of another size", torch.cat([it.examples[:1]] * (about.batch + 1))))
-    for what, batch in wrong:
+    """Check that what does not fit is refused, not answered in some shape."""
+    for what, given in it.wrong(about):
         try:
-            found = run(batch.contiguous().numpy())
+            found = run(*(one.contiguous().numpy() for one in given))
         except ExportError:
             continue
-        raise ExportError(f"{what}, {list(batch.shape)}, is answered with {[one.shape for one in found]}, not refused")
+        shapes = " and ".join(str(list(one.shape)) for one in given)
+        raise ExportError(f"{what}, {shapes}, is answered with {[one.shape for one in found]}, not refused")
 
 
 def _require(found: float, allowed: float, cure: str = "") -> None:
@@ -144,19 +141,19 @@ def _require(found: float, allowed: float, cure: str = "") -> None:
 
 
 def _judged(it: Exportable, run: Run, about: About, judge: Judge) -> tuple[str, float]:
-    """Return what the file reaches on the validation images, in words, and how many points less that is.
+    """Return what the file reaches on the validation samples, in words, and how many points less that is.
 
     :raises ExportError: it loses more than is allowed.
     """
-    task, allowed = it.manifest.task, judge.samples.max_drop
+    task, allowed, word = it.manifest.task, judge.samples.max_drop, it.word
     outputs, targets = judge.samples.measured(running.Running(run, about, it.manifest))
     if not outputs.isfinite().all():
-        raise ExportError("it gives numbers that are not finite for the validation images")
+        raise ExportError(f"it gives numbers that are not finite for the validation {word}s")
     before, after = (task.score(one, targets).head for one in (judge.outputs, outputs))
     drop = lost(replace(after, value=after.value - before.value), before)
     agreement = float(task.agreement(outputs, judge.outputs).mean())
     reached = (
-        f"{title(task.headline)} {before.value:.4f} -> {after.value:.4f} on {len(outputs)} validation images, "
+        f"{title(task.headline)} {before.value:.4f} -> {after.value:.4f} on {len(outputs)} validation {word}s, "
         f"agreement {agreement:.4f}"
     )
     if not drop <= allowed:  # so that NaN fails

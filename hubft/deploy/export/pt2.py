@@ -37,20 +37,19 @@ class Pt2(Format):
     def write(self, it: Exportable, path: Path, way: str, samples: Samples | None) -> None:
         import torch
 
-        from hubft.deploy.export import exportable, program
+        from hubft.deploy.export import program
 
         found, batch = program.exported(it)
         with program.border(f"{it.manifest.job.reference} cannot be exported to {self.name}"):
             if samples is not None:
                 with program.quantizing():
-                    found, batch = _quantized(it, found, samples)
-            facts = exportable.About(self.name, way, way, batch, it.pixels)
+                    found, batch = _quantized(it, found, samples, bool(batch))
             made = io.BytesIO()  # on a full disk PyTorch's own writer ends the process
-            torch.export.save(found, made, extra_files=dict(it.metadata(facts)))
+            torch.export.save(found, made, extra_files=dict(it.metadata(it.about(self.name, way, batch))))
             path.write_bytes(made.getbuffer())
 
 
-def _quantized(it: Exportable, found: ExportedProgram, samples: Samples) -> tuple[ExportedProgram, int]:
+def _quantized(it: Exportable, found: ExportedProgram, samples: Samples, whole: bool) -> tuple[ExportedProgram, int]:
     """Return the program in int8, and its batch size: 0 where it may be any."""
     import torch
     from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
@@ -58,7 +57,7 @@ def _quantized(it: Exportable, found: ExportedProgram, samples: Samples) -> tupl
     from hubft.deploy.export import program
 
     quantizer = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
-    module: Any = program.quantized(found, quantizer, samples)
+    module: Any = program.quantized(found, quantizer, samples, whole)
     used = {node.target for node in module.graph.nodes if node.op == "get_attr"}
     for name, _ in [*module.named_parameters(), *module.named_buffers()]:
         if name not in used:  # the weights before they were rounded, which would be written too

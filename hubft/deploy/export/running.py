@@ -19,16 +19,19 @@ import numpy
 import torch
 from torch import Tensor, nn
 
+from hubft import modality
+from hubft.base import batches
 from hubft.base.errors import ExportError, reason
 from hubft.deploy.export import serve
-from hubft.deploy.export.exportable import About, to_pixels
+from hubft.deploy.export.exportable import About
 from hubft.deploy.export.formats import Format
-from hubft.inputs import images
+from hubft.deploy.export.samples import given
+from hubft.inputs import Free, Inputs
 from hubft.publish.manifest import Manifest
 from hubft.tasks.task import fits
 
-Run = Callable[[numpy.ndarray], list[numpy.ndarray]]
-"""From a batch to a file's outputs."""
+Run = Callable[..., list[numpy.ndarray]]
+"""From a batch, an array for each of a file's inputs in their order, to its outputs."""
 
 LARGEST = 2**32  # bytes of an answer of another process
 
@@ -43,7 +46,7 @@ def here(form: Format, path: Path, threads: int = 0, exact: bool = True) -> Run:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a runtime's about itself: experimental, deprecated
         run = _told(path, lambda: _runner(form).load(str(path), threads, exact))
-    return lambda batch: _told(path, lambda: run(batch))
+    return lambda *arrays: _told(path, lambda: run(*arrays))
 
 
 def metadata(form: Format, path: Path) -> dict[str, str]:
@@ -56,7 +59,7 @@ def metadata(form: Format, path: Path) -> dict[str, str]:
 
 
 def shapes(form: Format, path: Path) -> list[list[int]]:
-    """Return the shapes of a file's input and outputs by its own description, of a format that does not run here.
+    """Return the shapes of a file's inputs and outputs by its own description, of a format that does not run here.
 
     :raises ExportError: it is no file of its format.
     """
@@ -123,12 +126,14 @@ class Fresh:
         """Most bytes that it held until its last answer."""
         self._answer()
 
-    def __call__(self, batch: numpy.ndarray) -> list[numpy.ndarray]:
-        buffer = io.BytesIO()
-        numpy.save(buffer, numpy.ascontiguousarray(batch), allow_pickle=False)
+    def __call__(self, *arrays: numpy.ndarray) -> list[numpy.ndarray]:
         try:
-            self.given.write(len(buffer.getvalue()).to_bytes(8, "little"))
-            self.given.write(buffer.getvalue())
+            self.given.write(len(arrays).to_bytes(8, "little"))
+            for array in arrays:
+                buffer = io.BytesIO()
+                numpy.save(buffer, numpy.ascontiguousarray(array), allow_pickle=False)
+                self.given.write(len(buffer.getvalue()).to_bytes(8, "little"))
+                self.given.write(buffer.getvalue())
             self.given.flush()
         except BrokenPipeError:
             raise self._ended() from None
@@ -164,21 +169,44 @@ class Running(nn.Module):
     def __init__(self, run: Run, about: About, manifest: Manifest) -> None:
         super().__init__()
         self.run, self.about = run, about
-        self.size, self.task = images(manifest.inputs).size, manifest.task
+        self.inputs, self.task = manifest.inputs, manifest.task
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Any) -> Tensor:
         """Return float32 `[batch, outputs]`.
 
-        :param inputs: float32 `[batch, 3, height, width]`, as the model takes them; for a file that takes pixels, those
-            of `exportable.raw`.
+        :param inputs: as the model takes them; for a file that takes pixels, those of `exportable.raw`.
         """
-        if tuple(inputs.shape[1:]) != (3, *self.size):
-            raise ExportError(f"it takes images [batch, 3, {self.size[0]}, {self.size[1]}], not {list(inputs.shape)}")
-        batch = to_pixels(inputs) if self.about.pixels else inputs
-        parts = batch.split(self.about.batch or len(batch))
-        found = [torch.from_numpy(numpy.array(self.run(part.cpu().numpy())[-1])).float() for part in parts]
-        for part, outputs in zip(parts, found, strict=True):
-            if len(outputs) != len(part) or not fits(self.task, outputs.shape[1:]):
-                shape = list(outputs.shape)
-                raise ExportError(f"it gave {shape} for {len(part)} images and {self.task.outputs} outputs")
-        return torch.cat(found).to(inputs.device)
+        for sizes, tensor in zip(self.inputs.arrays.values(), batches.leaves(inputs), strict=True):
+            if not _fits(tuple(tensor.shape[1:]), sizes):
+                raise ExportError(f"it takes {_words(self.inputs)}, not {list(tensor.shape)}")
+        number = batches.count(inputs)
+        step = self.about.batch or number
+        parts = [self._answered(batches.rows(inputs, start, start + step)) for start in range(0, number, step)]
+        return torch.cat(parts).to(batches.leaves(inputs)[0].device)
+
+    def _answered(self, part: Any) -> Tensor:
+        whole = modality.of(self.inputs).whole(part, self.inputs) if self.about.whole else part
+        arrays = [one.cpu().numpy() for one in given(whole, self.about.pixels)]
+        outputs = torch.from_numpy(numpy.array(self.run(*arrays)[-1])).float()
+        number = batches.count(part)
+        if len(outputs) != number or not fits(self.task, outputs.shape[1:]):
+            raise ExportError(f"it gave {list(outputs.shape)} for {number} samples and {self.task.outputs} outputs")
+        return outputs
+
+
+def _fits(shape: tuple[int, ...], sizes: tuple[int | Free, ...]) -> bool:
+    return len(shape) == len(sizes) and all(
+        1 <= its <= size.most if isinstance(size, Free) else its == size for its, size in zip(shape, sizes, strict=True)
+    )
+
+
+def _words(inputs: Inputs) -> str:
+    """Return what a model takes, by the names of its tensors: `images [batch, 3, 32, 32]`."""
+    return ", ".join(
+        f"{name} [{', '.join(['batch', *(_most(size) if isinstance(size, Free) else str(size) for size in sizes)])}]"
+        for name, sizes in inputs.arrays.items()
+    )
+
+
+def _most(size: Free) -> str:
+    return f"{size.most} {size.name} at most"

@@ -1,4 +1,4 @@
-"""The user's images, as an exporter needs them: training images to calibrate on, validation images to judge by."""
+"""The user's samples, as an exporter needs them: for training to calibrate on, for validation to judge by."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from hubft import modality
-from hubft.base import draws
+from hubft.base import batches, draws
 from hubft.base.display import listed
 from hubft.base.errors import DataError
 from hubft.deploy.export import exportable
 from hubft.families import plugins
 from hubft.hookspecs import Loaded
-from hubft.inputs import Images, Inputs, images
+from hubft.inputs import Inputs, images
 from hubft.job import Compute
 from hubft.machine.runtime import Runtime
 from hubft.modality import Views
@@ -28,13 +28,13 @@ from hubft.share.opened import Opened
 from hubft.tasks.metrics import Measured
 from hubft.train import loader, loop
 
-CALIBRATION = 256  # training images that a quantizer may look at
+CALIBRATION = 256  # training samples that a quantizer may look at
 BATCH = 32
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Labelled images, split as the run of the package split them."""
+    """Labelled samples, split as the run of the package split them."""
 
     manifest: Manifest
     data: Data
@@ -44,19 +44,30 @@ class Samples:
     """Points of the task's score that a file may lose."""
 
     @property
-    def inputs(self) -> Images:
-        """What comes from the files' pixels before the file gets it."""
-        own = images(self.manifest.inputs)
-        return exportable.raw(own) if self.pixels else own
+    def inputs(self) -> Inputs:
+        """What comes from the samples before the file gets it."""
+        own = self.manifest.inputs
+        return exportable.raw(images(own)) if self.pixels else own
+
+    @property
+    def word(self) -> str:
+        """What a sample is called."""
+        return modality.of(self.inputs).word
 
     @property
     def runtime(self) -> Runtime:
         return Runtime(Compute(device="cpu", precision="fp32", workers=0))
 
-    def calibration(self, number: int = CALIBRATION, batch: int = 1) -> Iterator[Tensor]:
-        """Yield batches of training images as the file takes them, drawn by the seed of the package's run."""
+    def calibration(
+        self, number: int = CALIBRATION, batch: int = 1, whole: bool = False
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """Yield batches of training samples as the file takes them, drawn by the seed of the package's run.
+
+        :param whole: filled up to their largest sizes.
+        """
+        kind = modality.of(self.inputs)
         for inputs, _ in self._batches(self._few(number), batch, self.inputs):
-            yield exportable.to_pixels(inputs) if self.pixels else inputs
+            yield given(kind.whole(inputs, self.inputs) if whole else inputs, self.pixels)
 
     def _few(self, number: int) -> list[Any]:
         train = self.data.train
@@ -68,7 +79,7 @@ class Samples:
         return loader.in_order(views, batch, self.runtime)
 
     def measured(self, model: nn.Module) -> tuple[Tensor, Any]:
-        """Return what a module gives for the validation images, and their targets."""
+        """Return what a module gives for the validation samples, and their targets."""
         return self._measured(Loaded(model, "", {}, self.inputs, self.manifest.base), self.data.val)
 
     def told(self, opened: Opened) -> tuple[Tensor, Any]:
@@ -76,13 +87,13 @@ class Samples:
         return self._measured(opened.loaded, self.data.val)
 
     def _measured(self, loaded: Loaded, samples: Any) -> tuple[Tensor, Any]:
-        batches = self._batches(samples, BATCH, loaded.inputs)
-        return loop.evaluate(plugins.core(), loaded, self.manifest.task, batches, self.runtime)
+        its = self._batches(samples, BATCH, loaded.inputs)
+        return loop.evaluate(plugins.core(), loaded, self.manifest.task, its, self.runtime)
 
-    def score(self, run: Callable[[numpy.ndarray], numpy.ndarray], number: int = CALIBRATION) -> float:
-        """Return the task's score on training images, more being better: what a quantizer may steer by.
+    def score(self, run: Callable[..., numpy.ndarray], number: int = CALIBRATION) -> float:
+        """Return the task's score on training samples, more being better: what a quantizer may steer by.
 
-        Not the validation images: those judge what it made.
+        Not the validation samples: those judge what it made.
         """
         model = Called(run, self.pixels)
         outputs, targets = self._measured(Loaded(model, "", {}, self.inputs, self.manifest.base), self._few(number))
@@ -92,13 +103,20 @@ class Samples:
 class Called(nn.Module):
     """A function of numpy as a module."""
 
-    def __init__(self, run: Callable[[numpy.ndarray], numpy.ndarray], pixels: bool) -> None:
+    def __init__(self, run: Callable[..., numpy.ndarray], pixels: bool) -> None:
         super().__init__()
         self.run, self.pixels = run, pixels
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        batch = exportable.to_pixels(inputs) if self.pixels else inputs
-        return torch.from_numpy(numpy.array(self.run(batch.numpy())))
+    def forward(self, inputs: Any) -> Tensor:
+        return torch.from_numpy(numpy.array(self.run(*(one.numpy() for one in given(inputs, self.pixels)))))
+
+
+def given(inputs: Any, pixels: bool) -> tuple[Tensor, ...]:
+    """Return a batch as a file takes it.
+
+    :param pixels: it takes those, and the batch is of `Samples.inputs`.
+    """
+    return (exportable.to_pixels(inputs),) if pixels else tuple(batches.leaves(inputs))
 
 
 def signed(measured: Measured) -> float:
@@ -107,11 +125,10 @@ def signed(measured: Measured) -> float:
 
 
 def read(manifest: Manifest, source: str, pixels: bool, max_drop: float) -> Samples:
-    """Return labelled images for a package, split as its own run would split them.
+    """Return labelled samples for a package, split as its own run would split them.
 
-    :raises DataError: no usable images, or labels that are not those of the package.
+    :raises DataError: no usable samples, or labels that are not those of the package.
     """
-    exportable.require_images(manifest)
     known = manifest.task.names
     found = run_data.read(replace(manifest.job, data=source), known)
     there = found.task.names

@@ -2,9 +2,9 @@
 
     python -I serve.py RUNNER FILE THREADS exact|native
 
-In, for each batch: its length in bytes (8 bytes, little-endian) and a .npy. Out: the length of a JSON text and that
-text, `{"error", "modules", "arrays"}`, and so many .npy with a length each. The first answer has no batch: it tells
-whether the file could be loaded.
+In, for each batch: how many arrays it has (8 bytes, little-endian), and of each its length in bytes and a .npy. Out:
+the length of a JSON text and that text, `{"error", "modules", "arrays"}`, and so many .npy with a length each. The
+first answer has no batch: it tells whether the file could be loaded.
 """
 
 from __future__ import annotations
@@ -33,12 +33,16 @@ def main(runner: str, file: str, threads: str, how: str) -> None:
         _answer(answers, error, [])
         return
     _answer(answers, None, [])
-    while length := sys.stdin.buffer.read(8):
-        data = sys.stdin.buffer.read(int.from_bytes(length, "little"))
+    while number := sys.stdin.buffer.read(8):
+        data = [_read() for _ in range(int.from_bytes(number, "little"))]
         try:
-            _answer(answers, None, run(numpy.load(io.BytesIO(data), allow_pickle=False)))
+            _answer(answers, None, run(*(numpy.load(io.BytesIO(one), allow_pickle=False) for one in data)))
         except Exception as error:
             _answer(answers, error, [])
+
+
+def _read() -> bytes:
+    return sys.stdin.buffer.read(int.from_bytes(sys.stdin.buffer.read(8), "little"))
 
 
 def _answer(answers: BinaryIO, error: Exception | None, arrays: list[Any]) -> None:

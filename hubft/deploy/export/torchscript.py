@@ -34,20 +34,28 @@ class TorchScript(Format):
         import torch
         from torch.jit import TracerWarning  # type: ignore[attr-defined]
 
-        from hubft.deploy.export import exportable, guarded, program
+        from hubft.deploy.export import program
 
-        facts = exportable.About(self.name, way, way, 0, it.pixels)
         with program.border(f"{it.manifest.job.reference} cannot be exported to {self.name}"), torch.no_grad():
             with warnings.catch_warnings(record=True) as doubts:
                 warnings.simplefilter("always", TracerWarning)
-                traced: Any = torch.jit.trace(it.module, it.examples[:2])
+                traced: Any = torch.jit.trace(it.module, it.given([0, 1]))
             if doubts:
                 traced = _followed(it, traced)
-            sizes = list(it.examples.shape[1:])
-            checked = guarded.Pixels(traced, sizes) if it.pixels else guarded.Plain(traced, sizes)
             made = io.BytesIO()  # on a full disk PyTorch's own writer ends the process
-            torch.jit.save(torch.jit.script(checked), made, _extra_files=it.metadata(facts))
+            facts = it.about(self.name, way, 0)
+            torch.jit.save(traced if it.free else _guarded(it, traced), made, _extra_files=it.metadata(facts))
             path.write_bytes(made.getbuffer())
+
+
+def _guarded(it: Exportable, traced: Any) -> Any:
+    """Return a trace that refuses images of another size."""
+    import torch
+
+    from hubft.deploy.export import guarded
+
+    sizes = list(it.given([0])[0].shape[1:])
+    return torch.jit.script(guarded.Pixels(traced, sizes) if it.pixels else guarded.Plain(traced, sizes))
 
 
 def _followed(it: Exportable, traced: Any) -> Any:
@@ -76,7 +84,7 @@ def _scripted(it: Exportable) -> Any:
     plain = next(one for one in module.modules() if isinstance(one, exportable.Plain))
     vars(plain.model).pop("preprocess", None)  # of `share.load.describe`: a module, and none of the model
     plain.model = torch.jit.script(plain.model)
-    return torch.jit.trace(module, it.examples[:2])
+    return torch.jit.trace(module, it.given([0, 1]))
 
 
 FORMAT = TorchScript()

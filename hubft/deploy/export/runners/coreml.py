@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy
 
 
-def load(path: str, threads: int = 0, exact: bool = True) -> Callable[[numpy.ndarray], list[numpy.ndarray]]:
-    """Return a function from a batch of one image to the outputs.
+def load(path: str, threads: int = 0, exact: bool = True) -> Callable[..., list[numpy.ndarray]]:
+    """Return a function from a batch of one sample, an array for each input, to the outputs.
 
     :param threads: Core ML has no such choice.
     :param exact: compute in fp32: on the processor, for the other units compute in fewer bits.
@@ -18,12 +18,14 @@ def load(path: str, threads: int = 0, exact: bool = True) -> Callable[[numpy.nda
     units = coremltools.ComputeUnit.CPU_ONLY if exact else coremltools.ComputeUnit.ALL
     model = coremltools.models.MLModel(path, compute_units=units)
     spec = model.get_spec().description
-    (given,), shape = spec.input, list(spec.input[0].type.multiArrayType.shape)
+    shapes = [list(one.type.multiArrayType.shape) for one in spec.input]
 
-    def run(batch: numpy.ndarray) -> list[numpy.ndarray]:
-        if list(batch.shape) != shape:
-            raise ValueError(f"it takes images {shape}, not {list(batch.shape)}")
-        found = model.predict({given.name: batch.astype(numpy.float32)})
+    def run(*arrays: numpy.ndarray) -> list[numpy.ndarray]:
+        if [list(array.shape) for array in arrays] != shapes:
+            raise ValueError(f"it takes {shapes}, not {[list(array.shape) for array in arrays]}")
+        kinds = [numpy.int32 if array.dtype.kind == "i" else numpy.float32 for array in arrays]
+        given = zip(spec.input, arrays, kinds, strict=True)
+        found = model.predict({one.name: array.astype(kind) for one, array, kind in given})
         return [found[one.name] for one in spec.output]
 
     return run
@@ -37,7 +39,7 @@ def metadata(path: str) -> dict[str, str]:
 
 
 def shapes(path: str) -> list[list[int]]:
-    """Return the shape that the file's own description gives for its input, and those of its outputs if it has any."""
+    """Return the shape that the file's own description gives for its inputs, and those of its outputs if it has any."""
     import coremltools
 
     spec = coremltools.models.MLModel(path, skip_model_load=True).get_spec().description

@@ -11,8 +11,8 @@ import numpy
 MOST = 2**24  # bytes of the texts
 
 
-def load(path: str, threads: int = 0, exact: bool = True) -> Callable[[numpy.ndarray], list[numpy.ndarray]]:
-    """Return a function from a batch of one image to the outputs.
+def load(path: str, threads: int = 0, exact: bool = True) -> Callable[..., list[numpy.ndarray]]:
+    """Return a function from a batch of one sample, an array for each input, to the outputs.
 
     :param threads: the runtime's Python has no say in them.
     :param exact: compute in fp32, whatever is faster here: a .pte computes as it was written.
@@ -21,12 +21,13 @@ def load(path: str, threads: int = 0, exact: bool = True) -> Callable[[numpy.nda
     from executorch.runtime import Runtime
 
     method = Runtime.get().load_program(Path(path)).load_method("forward")
-    shape = list(method.metadata.input_tensor_meta(0).sizes())
+    number = method.metadata.num_inputs()
+    shapes = [list(method.metadata.input_tensor_meta(place).sizes()) for place in range(number)]
 
-    def run(batch: numpy.ndarray) -> list[numpy.ndarray]:
-        if list(batch.shape) != shape:
-            raise ValueError(f"it takes images {shape}, not {list(batch.shape)}")
-        return [one.numpy().copy() for one in method.execute([torch.from_numpy(batch)])]
+    def run(*arrays: numpy.ndarray) -> list[numpy.ndarray]:
+        if [list(array.shape) for array in arrays] != shapes:
+            raise ValueError(f"it takes {shapes}, not {[list(array.shape) for array in arrays]}")
+        return [one.numpy().copy() for one in method.execute([torch.from_numpy(array) for array in arrays])]
 
     return run
 

@@ -15,8 +15,8 @@ SIGNATURE = "serving_default"  # that litert-torch gives a model
 BUFFERS, METADATA, NAME, BUFFER, DATA = 4, 6, 0, 1, 0
 
 
-def load(path: str, threads: int = 0, exact: bool = True) -> Callable[[numpy.ndarray], list[numpy.ndarray]]:
-    """Return a function from a batch of one image to the outputs.
+def load(path: str, threads: int = 0, exact: bool = True) -> Callable[..., list[numpy.ndarray]]:
+    """Return a function from a batch of one sample, an array for each input, to the outputs.
 
     :param threads: to compute with; 0 is the runtime's choice.
     :param exact: compute in fp32, whatever is faster here: LiteRT on a CPU computes as the file was written.
@@ -24,17 +24,23 @@ def load(path: str, threads: int = 0, exact: bool = True) -> Callable[[numpy.nda
     from ai_edge_litert.interpreter import Interpreter
 
     runner = Interpreter(path, num_threads=threads or None).get_signature_runner(SIGNATURE)
-    [(name, given)] = runner.get_input_details().items()
-    shape, kind = list(given["shape"]), given["dtype"]
-    outputs = sorted(runner.get_output_details(), key=lambda one: int(one.rpartition("_")[2]))
+    details = runner.get_input_details()
+    names, outputs = (sorted(all_, key=_place) for all_ in (details, runner.get_output_details()))
+    wanted = [([*map(int, details[name]["shape"])], details[name]["dtype"]) for name in names]
 
-    def run(batch: numpy.ndarray) -> list[numpy.ndarray]:
-        if list(batch.shape) != shape or batch.dtype != kind:  # it would take another size, and answer in its shape
-            raise ValueError(f"it takes images {[*map(int, shape)]} in {kind.__name__}, not {list(batch.shape)}")
-        found = runner(**{name: batch})
+    def run(*arrays: numpy.ndarray) -> list[numpy.ndarray]:
+        given = [(list(array.shape), array.dtype.type) for array in arrays]
+        if given != wanted:  # it would take another size, and answer in its shape
+            raise ValueError(f"it takes {wanted}, not {given}")
+        found = runner(**dict(zip(names, arrays, strict=True)))
         return [found[one] for one in outputs]
 
     return run
+
+
+def _place(name: str) -> int:
+    """Return the place of an input or output by its name, `args_0`, `output_1`."""
+    return int(name.rpartition("_")[2])
 
 
 def metadata(path: str) -> dict[str, str]:

@@ -9,17 +9,17 @@ import numpy
 import onnxruntime
 
 
-def load(path: str, threads: int = 0, exact: bool = True) -> Callable[[numpy.ndarray], list[numpy.ndarray]]:
-    """Return a function from a batch to the outputs.
+def load(path: str, threads: int = 0, exact: bool = True) -> Callable[..., list[numpy.ndarray]]:
+    """Return a function from a batch, an array for each input, to the outputs.
 
     :param threads: to compute with; 0 is the runtime's choice.
     :param exact: compute in fp32, whatever is faster here: ONNX Runtime on a CPU does nothing else.
     """
     session = _session(path, threads)
-    (given,) = session.get_inputs()
+    names = [one.name for one in session.get_inputs()]
 
-    def run(batch: numpy.ndarray) -> list[numpy.ndarray]:
-        found: list[numpy.ndarray] = session.run(None, {given.name: batch})
+    def run(*arrays: numpy.ndarray) -> list[numpy.ndarray]:
+        found: list[numpy.ndarray] = session.run(None, dict(zip(names, arrays, strict=True)))
         return found
 
     return run

@@ -9,8 +9,8 @@ import numpy
 import openvino
 
 
-def load(path: str, threads: int = 0, exact: bool = True) -> Callable[[numpy.ndarray], list[numpy.ndarray]]:
-    """Return a function from a batch to the outputs.
+def load(path: str, threads: int = 0, exact: bool = True) -> Callable[..., list[numpy.ndarray]]:
+    """Return a function from a batch, an array for each input, to the outputs.
 
     :param threads: to compute with; 0 is the runtime's choice.
     :param exact: compute in fp32, also where the processor has bf16, which OpenVINO takes by itself.
@@ -21,12 +21,19 @@ def load(path: str, threads: int = 0, exact: bool = True) -> Callable[[numpy.nda
     if exact:
         options["INFERENCE_PRECISION_HINT"] = "f32"
     compiled = openvino.Core().compile_model(path, "CPU", options)
-    request, shape = compiled.create_infer_request(), compiled.inputs[0].get_partial_shape()
+    request, shapes = compiled.create_infer_request(), [one.get_partial_shape() for one in compiled.inputs]
 
-    def run(batch: numpy.ndarray) -> list[numpy.ndarray]:
-        if not shape.compatible(openvino.PartialShape(list(batch.shape))):  # it takes other ranks for the old input
-            raise ValueError(f"it takes images {shape}, not {list(batch.shape)}")
-        request.infer({0: batch})
+    def run(*arrays: numpy.ndarray) -> list[numpy.ndarray]:
+        for shape, array in zip(shapes, arrays, strict=True):
+            if not shape.compatible(openvino.PartialShape(list(array.shape))):  # it takes other ranks for the old input
+                raise ValueError(f"it takes {shape}, not {list(array.shape)}")
+        sizes = [
+            [size for size, stated in zip(array.shape, shape, strict=True) if stated.is_dynamic]
+            for shape, array in zip(shapes, arrays, strict=True)
+        ]
+        if any(its != sizes[0] for its in sizes):  # of which it would stretch one
+            raise ValueError(f"it takes inputs of one size, not of {sizes}")
+        request.infer(dict(enumerate(arrays)))
         return [request.get_output_tensor(place).data.copy() for place in range(len(compiled.outputs))]
 
     return run

@@ -17,8 +17,8 @@ import numpy
 MOST = 2**24  # bytes of a text
 
 
-def load(path: str, threads: int = 0, exact: bool = True) -> Callable[[numpy.ndarray], list[numpy.ndarray]]:
-    """Return a function from a batch to the outputs.
+def load(path: str, threads: int = 0, exact: bool = True) -> Callable[..., list[numpy.ndarray]]:
+    """Return a function from a batch, an array for each input, to the outputs.
 
     :param threads: to compute with; 0 is the runtime's choice. They are those of the whole process.
     :param exact: compute in fp32, whatever is faster here: PyTorch does nothing else.
@@ -30,8 +30,8 @@ def load(path: str, threads: int = 0, exact: bool = True) -> Callable[[numpy.nda
     module = _module(path)
 
     @torch.inference_mode()
-    def run(batch: numpy.ndarray) -> list[numpy.ndarray]:
-        found = module(torch.from_numpy(batch))
+    def run(*arrays: numpy.ndarray) -> list[numpy.ndarray]:
+        found = module(*map(torch.from_numpy, arrays))
         return [one.numpy() for one in (found if isinstance(found, tuple | list) else (found,))]
 
     return run
@@ -41,7 +41,7 @@ def _module(path: str) -> Any:
     import torch
 
     if path.endswith(".aoti.pt2"):
-        # Else a batch or an image of another size is answered in the shape of the right one.
+        # Else a batch or an input of another size is answered in the shape of the right one.
         os.environ["AOTI_RUNTIME_CHECK_INPUTS"] = "1"
         import torch._inductor
 

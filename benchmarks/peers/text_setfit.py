@@ -1,0 +1,47 @@
+"""SetFit with its default arguments on MiniLM: one epoch of pairs of texts, then logistic regression on the embeddings.
+
+The pairs grow with the square of the rows, so it is stopped after --seconds, which a note of the line says.
+"""
+
+from __future__ import annotations
+
+import tempfile
+
+import text_common
+import transformers
+from datasets import Dataset
+from setfit import SetFitModel, Trainer, TrainingArguments
+
+
+class Stop(transformers.TrainerCallback):
+    def __init__(self, clock: text_common.Clock, seconds: float) -> None:
+        self.clock, self.seconds, self.stopped = clock, seconds, False
+
+    def on_step_end(self, args: object, state: object, control: transformers.TrainerControl, **_: object) -> None:
+        if self.clock.over(self.seconds):
+            control.should_training_stop = self.stopped = True
+
+
+def main() -> None:
+    given = text_common.options(__doc__)
+    texts, labels = text_common.rows(given, "train")
+    names = sorted(set(labels))
+    model = SetFitModel.from_pretrained(text_common.weights(), labels=names, device="cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"num_epochs": given.epochs} if given.epochs >= 0 else {}
+        options |= {"batch_size": given.batch} if given.batch else {}
+        arguments = TrainingArguments(folder, seed=given.seed, show_progress_bar=False, report_to="none",
+                                      save_strategy="no", logging_strategy="no", **options)  # fmt: skip
+        data = Dataset.from_dict({"text": texts, "label": [names.index(label) for label in labels]})
+        clock = text_common.Clock()
+        stop = Stop(clock, given.seconds)
+        trainer = Trainer(model=model, args=arguments, train_dataset=data, callbacks=[stop])
+        trainer.train()
+        clock.stop()
+    asked, _ = text_common.rows(given, "test")
+    said = [one if isinstance(one, str) else names[int(one)] for one in model.predict(asked)]
+    text_common.show("setfit", ["setfit", "sentence-transformers"], given, clock.seconds, said, stopped=stop.stopped)
+
+
+if __name__ == "__main__":
+    main()
