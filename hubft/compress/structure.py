@@ -13,7 +13,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from hubft.base.errors import PackageError, suggest
-from hubft.compress import counts, torchao, widths
+from hubft.compress import counts, lora, torchao, widths
+from hubft.compress.form import Form
 from hubft.hookspecs import Loaded
 
 Record = Mapping[str, Any]
@@ -33,6 +34,8 @@ class Kind:
     """Changes how the model computes, after its weights are filled in."""
     lasting: bool = True
     """Whether it still holds of the model once that is trained further."""
+    form: Callable[[Record], Form | None] = lambda record: None
+    """Gives the form of the file of weights, where it has one of its own."""
     needs: str = ""
     """Distribution that loading takes beside the model's own library."""
     facts: Callable[[Record], str] = lambda record: ""
@@ -47,6 +50,13 @@ KINDS: Mapping[str, Kind] = {
         finish=torchao.finish,
         lasting=False,
         needs="torchao",
+    ),
+    lora.KIND: Kind(
+        lora.check,
+        "LoRA adapts its layers",
+        lasting=False,
+        form=lora.form,
+        facts=lora.words,
     ),
 }
 
@@ -96,6 +106,11 @@ def plain(model: nn.Module) -> nn.Module:
 def state(model: nn.Module) -> dict[str, Tensor]:
     """Return the state of a model in plain tensors, as packages store it, whatever `finish` made of them."""
     return torchao.state(model)
+
+
+def form(records: Sequence[Record]) -> Form | None:
+    """Return the form of the file of weights, where the last of the records gives it one of its own."""
+    return KINDS[records[-1]["kind"]].form(records[-1]) if records else None
 
 
 def lasting(records: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:

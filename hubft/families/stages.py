@@ -45,16 +45,20 @@ def trainable(loaded: Loaded, train: str, progress: float) -> frozenset[str]:
     plus: set[str] = set()
     minus: set[str] = set()
     for rule in parse(train):
-        selected = set(_select(rule, loaded, stages))
+        selected = set(select(rule, loaded, stages))
         # a model without norms has none to hold, and one that gives features has no head yet
         if not selected and rule.kind != "head" and (rule.kind, rule.minus) != ("norms", True):
-            raise JobError(Option("train"), f": {_selects_nothing(rule, loaded)}")
+            raise JobError(Option("train"), f": {selects_nothing(rule, loaded)}")
         if rule.start <= progress:
             (minus if rule.minus else plus).update(selected)
     return frozenset(head | (plus - minus))
 
 
-def _select(rule: Rule, loaded: Loaded, stages: dict[str, str]) -> Iterator[str]:
+def select(rule: Rule, loaded: Loaded, stages: dict[str, str]) -> Iterator[str]:
+    """Yield the names of the parameters that a rule selects.
+
+    :param stages: of every parameter, as `stage_of` gives it.
+    """
     order = list(loaded.stages)
     wanted = {
         "all": order,
@@ -78,7 +82,8 @@ def _select(rule: Rule, loaded: Loaded, stages: dict[str, str]) -> Iterator[str]
             yield name
 
 
-def _selects_nothing(rule: Rule, loaded: Loaded) -> str:
+def selects_nothing(rule: Rule, loaded: Loaded) -> str:
+    """Return what to say of a rule that selects no parameter, with what the model has."""
     if rule.kind == "name":
         its = ", ".join(loaded.stages)
         near = suggest(rule.value, [*loaded.stages, *KINDS])
