@@ -38,6 +38,11 @@ class Kind:
     """Gives the form of the file of weights, where it has one of its own."""
     needs: str = ""
     """Distribution that loading takes beside the model's own library."""
+    loads: str = (
+        ", so its library alone does not load it: torch.hub and hubft, as below, build the library's own class and "
+        "change it by the records `structure` of hubft.json, which are plain data."
+    )
+    """How it is loaded, for a card, behind `words`."""
     facts: Callable[[Record], str] = lambda record: ""
     """How much was done, in words; empty where there is no how much."""
 
@@ -56,6 +61,8 @@ KINDS: Mapping[str, Kind] = {
         "LoRA adapts its layers",
         lasting=False,
         form=lora.form,
+        loads=". torch.hub and hubft, as below, fold that into the weights: the model is a plain one of its own "
+        "library, and peft is not needed.",
         facts=lora.words,
     ),
 }
@@ -125,6 +132,11 @@ def words(records: Sequence[Record]) -> list[str]:
         kind = KINDS[record["kind"]]
         facts.setdefault(kind.words, []).append(kind.facts(record))
     return [f"{words} ({'; then '.join(its)})" if any(its) else words for words, its in facts.items()]
+
+
+def loads(records: Sequence[Record]) -> str:
+    """Return how such a model is loaded, behind its `words`."""
+    return KINDS[records[-1]["kind"]].loads if records else ""
 
 
 def needs(records: Sequence[Record]) -> list[str]:

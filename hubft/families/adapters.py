@@ -98,7 +98,7 @@ def fold(model: nn.Module, record: Mapping[str, Any]) -> dict[str, Tensor]:
     apart: dict[str, Tensor] = {}
     for name in record["layers"]:
         layer: Any = model.get_submodule(name)
-        plain = layer.base_layer
+        plain = getattr(layer, stages.ADAPTED)
         beside = {lora.A: layer.lora_A[NAME].weight, lora.B: layer.lora_B[NAME].weight}
         if record["dora"]:
             beside[lora.MAGNITUDE] = layer.lora_magnitude_vector[NAME].weight

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from hubft.hookspecs import Loaded
 
+ADAPTED = "base_layer"  # child of a layer that has an adapter: the layer as it was
+
 
 def under(name: str, prefix: str) -> bool:
     """Tell whether a dotted name is `prefix` itself or lies below it."""
@@ -126,7 +128,7 @@ def train_mode(model: nn.Module) -> None:
 
     A module whose parameters are all frozen is in `eval()`, so that norm statistics and dropout stand
     still. A module without parameters (dropout, stochastic depth, norms without affine) goes with the
-    layer that it feeds: the next one in order of registration.
+    layer that it feeds: the next one in order of registration, with its adapter, if it has one.
     """
     model.train()
     waiting: list[nn.Module] = []
@@ -137,7 +139,7 @@ def train_mode(model: nn.Module) -> None:
         frozen = not any(p.requires_grad for p in module.parameters())
         if frozen:
             module.eval()
-        if next(module.parameters(recurse=False), None) is not None:
+        if next(module.parameters(recurse=False), None) is not None or hasattr(module, ADAPTED):
             if frozen:
                 for feeder in waiting:
                     feeder.eval()

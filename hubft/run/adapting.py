@@ -85,7 +85,7 @@ def proof(before: Mapping[str, str], its: Folded, apart: bool) -> dict[str, str]
 
     :param apart: the adapter is packaged alone: else the weights that it was folded into are other ones now.
     """
-    layers = {f"{name}.base_layer.": f"{name}." for name in its.record["layers"]}
+    layers = {f"{name}.{stages.ADAPTED}.": f"{name}." for name in its.record["layers"]}
     found = {}
     for name, sha256 in before.items():
         inner = next((prefix for prefix in layers if name.startswith(prefix)), "")
