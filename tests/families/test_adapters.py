@@ -18,8 +18,10 @@ import texts
 import torch
 import toy_family
 from commands import Hubft
+from loopback.hub import Hub, serving
 from runs import Heard, job, killed
 from safetensors.torch import load_file
+from terminal import TOKEN, Terminal
 from torch import Tensor, nn
 
 from hubft import Job, engine
@@ -499,3 +501,13 @@ def test_an_adapter_that_its_manifest_does_not_tell_of_is_refused(toy: engine.Re
         packages.rewrite(moved, change)
         with pytest.raises(PackageError, match=r"says otherwise|must be"):
             load.load(moved)
+
+
+def test_it_goes_to_the_hub_and_comes_back(toy: engine.Result, tmp_path: Path, server: subprocess.Popen[str]) -> None:
+    with serving(Hub(token=TOKEN)) as hub:
+        user = Terminal(hub, tmp_path, server)
+        shutil.copytree(toy.run.package, user.work / "run" / "package")
+        user.fresh("-m", "hubft", "push", "run", "me/toys")
+        files = hub.files("me/toys")
+        assert files[lora.FILE] == (toy.run.package / lora.FILE).read_bytes() and lora.CONFIG in files
+        assert b'PeftModel.from_pretrained(base, "me/toys")' in files["README.md"]
