@@ -169,7 +169,7 @@ def measured(reference: str, batches: Synthetic, rank: int, folder: Path) -> Lin
     twin = build(pm, job, pretrained=keyed).model
     twin.load_state_dict(loaded.model.state_dict())
     weights = sum(tensor.nbytes for tensor in loaded.model.state_dict().values())
-    adapted = adapting.given(pm, job, loaded)
+    job, adapted = adapting.given(pm, job, loaded)
     assert adapted is not None
     record = adapted.record
     config = peft.LoraConfig(

@@ -41,6 +41,8 @@ class Adapted:
     """Names of the parameters of the adapters."""
     libraries: tuple[str, ...] = ("peft",)
     """Distributions that a result depends on."""
+    contiguous: bool = False
+    """Whether peft computes them in the contiguous memory format alone, as DoRA of convolutions."""
     note: str = ""
     """Which layers have none, and why, in one line."""
 
@@ -88,7 +90,9 @@ def give(loaded: Loaded, asked: Adapting, inputs: Any) -> Adapted:
     trained = sum(n for name, n in sizes.items() if name in live or any(under(name, head) for head in heads))
     how = {"rank": asked.rank, "alpha": asked.scale, "rslora": asked.rslora, "dora": asked.dora}
     record = {"kind": lora.KIND, **how, "layers": layers, "head": heads, "trained": [trained, whole]}
-    return Adapted(record, stated, live, note=_note({name: why for name, why in reasons.items() if why}))
+    spatial = any(p.ndim > 2 for name, p in loaded.model.named_parameters() if name in live)
+    note = _note({name: why for name, why in reasons.items() if why})
+    return Adapted(record, stated, live, contiguous=asked.dora and spatial, note=note)
 
 
 @torch.no_grad()

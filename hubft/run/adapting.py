@@ -45,13 +45,13 @@ class Folded:
         return {"adapter": structure.words([self.record])[0]}
 
 
-def given(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> Adapted | None:
-    """Return the adapters that the model has now, where its job asks for them.
+def given(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> tuple[Job, Adapted | None]:
+    """Return the job and the adapters that the model has now, where its job asks for them.
 
     :raises JobError: layers that can have none, or something else that would move.
     """
     if not job.adapting.on:
-        return None
+        return job, None
     draws.seed("adapter", job.recipe.seed)
     adapted = adapters.give(loaded, job.adapting, modality.of(loaded.inputs).blank(loaded.inputs, 2))
     pm.register(adapted, name=PLUGIN)
@@ -63,7 +63,20 @@ def given(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> Adapted | None:
     if moving := [name for name in norms.live(loaded.model) if not adapted.of_head(name)]:
         why = f" {job.adapting.adapter} does not work for {job.reference}: the statistics of its norm {moving[0]!r} "
         raise JobError(Option("adapter"), why, "move in training, and an adapter does not hold them")
-    return adapted
+    return _laid_out(job, adapted), adapted
+
+
+def _laid_out(job: Job, adapted: Adapted) -> Job:
+    """Return the job with a memory format that peft computes the adapters in.
+
+    :raises JobError: it asks for another.
+    """
+    if not adapted.contiguous:
+        return job
+    if job.compute.memory_format == "channels_last":
+        why = " channels_last: peft does not compute "
+        raise JobError(Option("memory_format"), why, Option("dora"), " of convolutions in it: leave it out")
+    return replace(job, compute=replace(job.compute, memory_format="contiguous"))
 
 
 def rates(recipe: Recipe) -> Recipe:

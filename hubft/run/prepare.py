@@ -138,7 +138,7 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
         loaded.model.load_state_dict(before)
         data = replace(data, task=data.task.after(outputs.unfold(loaded, started.manifest.task)))
     _rehearse(pm, job, loaded, data.task)
-    adapted = adapting.given(pm, job, loaded)
+    job, adapted = adapting.given(pm, job, loaded)
     scratch = Scratch()
     training = kind.views(data.source, data.task, data.train, loaded.inputs, job.recipe, scratch)
     validation = kind.views(data.source, data.task, data.val, loaded.inputs, scratch=scratch)

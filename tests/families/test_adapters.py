@@ -432,6 +432,16 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(
     assert first == second and len(first) == 3
 
 
+def test_dora_of_convolutions_is_computed_in_the_format_that_peft_can(insects: Path, tmp_path: Path) -> None:
+    how = replace(LORA, dora=True)
+    found = engine.finetune(asked("toy:small", insects, tmp_path / "run", how)).run
+    assert json.loads(found.plan_file.read_text())["job"]["compute"]["memory_format"] == "contiguous"
+    last = {"memory_format": "channels_last"}
+    with pytest.raises(JobError, match="memory_format channels_last: peft does not compute dora of convolutions in it"):
+        engine.finetune(asked("toy:small", insects, tmp_path / "other", how, compute=last))
+    engine.finetune(asked("toy:small", insects, tmp_path / "plain", LORA, compute=last))
+
+
 @pytest.mark.parametrize("recipe", [{"keep": "best", "patience": 2}, {"accumulate": 2, "optimizer": "sgd"}])
 def test_other_options_work_with_it(recipe: dict[str, Any], insects: Path, tmp_path: Path) -> None:
     recipe = {"lr": 0.01, "probe": False, "stage_lr": ("stem=0.02",), "averaging": 0.0} | recipe
