@@ -25,7 +25,7 @@ from hubft import engine
 from hubft.base.console import Console
 from hubft.base.errors import JobError, suggest
 from hubft.deploy.export.opening import opened
-from hubft.job import Columns, Compute, Head, Job, Labels, Recipe, Teaching
+from hubft.job import Adapting, Columns, Compute, Head, Job, Labels, Recipe, Teaching
 from hubft.options import Options
 from hubft.run.beside import Beside
 from hubft.run.folder import Run
@@ -36,7 +36,14 @@ from hubft.tasks.metrics import Metrics, title
 
 __all__ = ["Answer", "Evaluation", "Options", "Result", "distill", "evaluate", "finetune", "load", "predict", "resume"]
 
-PARTS: Mapping[str, type] = {"labels": Labels, "head": Head, "recipe": Recipe, "compute": Compute, "teaching": Teaching}
+PARTS: Mapping[str, type] = {
+    "labels": Labels,
+    "head": Head,
+    "recipe": Recipe,
+    "adapting": Adapting,
+    "compute": Compute,
+    "teaching": Teaching,
+}
 """Parts of a job whose fields are options of their own."""
 OWN = ("outputs",)  # fields that no user sets
 

@@ -15,8 +15,9 @@ from hubft.base.console import Console
 from hubft.base.errors import Diverged, Option
 from hubft.base.files import writing
 from hubft.families import plugins
-from hubft.job import PACKAGE, Job
+from hubft.job import PACKAGE, Adapting, Job
 from hubft.run import (
+    adapting,
     beside,
     compressing,
     examples,
@@ -108,7 +109,8 @@ def compress(
     own = parent.named(package).manifest.job
     recipe = replace(own.recipe, epochs=0, probe=False, budget="")
     job = replace(own, reference=f"{PACKAGE}:{package}", data=data, recipe=recipe, compress=method, output=output)
-    return finetune(replace(job, package="full", max_drop=None, keep_anyway=False), console, trust=trust)
+    plain = replace(job, package="full", adapting=Adapting(), max_drop=None, keep_anyway=False)
+    return finetune(plain, console, trust=trust)
 
 
 def _prepared(job: Job, data: Data | None, trust: bool) -> Prepared:
@@ -130,7 +132,7 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
     prepared, plan = settle(prepared, run, console)
     with prepared.runtime.using_threads():
         teacher = teaching.measured(prepared, console) if prepared.teacher else None
-        outcome, proof = _fit(prepared, run, plan, console)
+        prepared, outcome, proof = _fit(prepared, run, plan, console)
         loss = prepared.data.task.score(*outcome).loss
         problem = "" if plan.probe else diverged(prepared, run.history(), loss)
         seconds = time.perf_counter() - began
@@ -177,9 +179,11 @@ def _without(prepared: Prepared, asked: Job, run: Run, console: Console) -> nn.M
     return found if isinstance(found, str) else load.model(load.package(found.package), trust=True)
 
 
-def _fit(prepared: Prepared, run: Run, plan: Plan, console: Console) -> tuple[training.Outcome, dict[str, str]]:
-    """Train to the end; return what the last state gives for the validation images, and the proof of what was frozen
-    to the end."""
+def _fit(
+    prepared: Prepared, run: Run, plan: Plan, console: Console
+) -> tuple[Prepared, training.Outcome, dict[str, str]]:
+    """Train to the end; return what was prepared, its model trained and plain, what that gives for the validation
+    images, and the proof of what was frozen to the end."""
     job, model = prepared.job, prepared.loaded.model
     solved = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     lessons = teaching.lessons(prepared)
@@ -201,7 +205,11 @@ def _fit(prepared: Prepared, run: Run, plan: Plan, console: Console) -> tuple[tr
         epoch = keeping.restore(run.folder, model)
         console.say(f"kept     epoch {epoch} of {job.recipe.epochs}, chosen on the validation part")
         proof, outcome = frozen.same(model, proof), None
+    if prepared.adapted:
+        folded = adapting.folded(prepared.pm, model, prepared.adapted)
+        prepared, proof = replace(prepared, folded=folded), adapting.proof(proof, folded, job.adapting.apart)
+        outcome = None
     outcome = outcome or training.outcome(prepared, model)
     if not math.isfinite(prepared.data.task.score(*outcome).loss):
         raise Diverged("training diverged: the model gives no finite numbers; no package was made: try a lower --lr")
-    return outcome, proof
+    return prepared, outcome, proof

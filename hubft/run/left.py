@@ -46,6 +46,7 @@ def results(prepared: Prepared, result: Result, plan: Plan, seconds: float) -> d
         "test": result.test and result.test.plain(),
         "compression": [step.plain() for step in result.steps],
         "beside": result.beside and result.beside.plain(),
+        "adapter": prepared.folded and prepared.folded.record,
         "probe": plan.probed,
         "seconds": seconds,
         "quarantined": dict(prepared.data.quarantined),
@@ -66,6 +67,8 @@ def package_of(
     :param pictures: of the report; the first stands on the card.
     """
     loaded, state = prepared.loaded, structure.state(prepared.loaded.model)
+    if prepared.folded and prepared.job.adapting.apart:
+        state |= prepared.folded.tensors
     frozen = {} if done.tuned else proof
     others = {"uncompressed": result.uncompressed, "test": result.test}
     beside = {"beside": result.beside.plain(public=True)} if result.beside else {}
@@ -78,11 +81,13 @@ def package_of(
         metrics=result.metrics.public() | {name: found.public() for name, found in others.items() if found} | beside,
         data=_data(prepared),
         frozen={"tensors": len(frozen), "sha256": digest.of_state(frozen)},
-        settled=plan.settled(),
+        settled=plan.settled() | (prepared.folded.facts if prepared.folded else {}),
         versions=prepared.versions,
         structure=done.structure,
     )
     files = {**extras(loaded, manifest), **({package.PICTURE: pictures[0].read_bytes()} if pictures else {})}
+    if prepared.folded and prepared.job.adapting.apart:
+        files |= prepared.folded.files
     manifest = package.write(result.run.package, manifest, state, selftest.make(loaded), prepared.base, files)
     return Package(result.run.package, manifest)  # written, read back and hashed a moment ago
 
@@ -96,7 +101,7 @@ def _data(prepared: Prepared) -> dict[str, Any]:
 def extras(loaded: Loaded, manifest: package.Manifest) -> dict[str, bytes]:
     """Return config.json and what is read beside it, with their bytes, where the library of the family loads such a
     package without hubft."""
-    own = not loaded.config or manifest.job.package != "full" or manifest.structure
+    own = not loaded.config or manifest.job.over_base or manifest.structure
     unnamed = "problem_type" in loaded.config and manifest.task.problem == ""
     if own or unnamed or tensors.in_int8(structure.state(loaded.model)):
         return {}

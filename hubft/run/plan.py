@@ -20,6 +20,7 @@ from hubft.families import stages
 from hubft.job import Compute, Job, Recipe
 from hubft.machine import choose
 from hubft.machine.runtime import Runtime
+from hubft.run import adapting
 from hubft.run.folder import Run
 from hubft.run.phases import PROOF, phases, repeats
 from hubft.run.prepare import Prepared
@@ -156,4 +157,4 @@ def _recipe(
     if not recipe.lr:
         steps = loader.steps_per_epoch(len(data.train), recipe.batch_size) * recipe.epochs
         recipe = replace(recipe, lr=learning_rate(found, len(data.train), steps))
-    return recipe
+    return adapting.rates(recipe) if prepared.adapted else recipe

@@ -22,13 +22,15 @@ from hubft.base.store import Scratch
 from hubft.compress import structure
 from hubft.cut.feed import Cut
 from hubft.families import plugins
+from hubft.families.adapters import Adapted
 from hubft.families.build import adapt, family_of, load_base
 from hubft.hookspecs import Loaded
 from hubft.job import Compute, Job, Reference
 from hubft.machine.runtime import Runtime
 from hubft.modality import Views
 from hubft.publish import tensors
-from hubft.run import outputs, parent, teacher
+from hubft.run import adapting, outputs, parent, teacher
+from hubft.run.adapting import Folded
 from hubft.run.data import Data, read
 from hubft.run.parent import Parent
 from hubft.tasks.task import Task, fits
@@ -61,6 +63,10 @@ class Prepared:
     """The package of the teacher, if there is one."""
     teacher: Teacher | None = None
     """The teacher itself."""
+    adapted: Adapted | None = None
+    """The adapters that train, if there are any."""
+    folded: Folded | None = None
+    """What is left of them once they are in the weights."""
     cuts: dict[object, Cut | str] = field(default_factory=dict)
     """What `phases.find` found in this run, by what trains and in which precision."""
 
@@ -71,8 +77,9 @@ class Prepared:
 
     @property
     def structure(self) -> tuple[dict[str, Any], ...]:
-        """What changed the architecture of the package that the run starts from."""
-        return structure.lasting(self.parent.manifest.structure) if self.parent else ()
+        """Records of all that the package will differ in from its reference, but for what compression does."""
+        below = structure.lasting(self.parent.manifest.structure) if self.parent else ()
+        return (*below, self.folded.record) if self.folded and self.job.adapting.apart else below
 
     @property
     def teacher_sha256(self) -> str:
@@ -101,6 +108,7 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     :param data: of the job, where it was read already.
     :param trust: also start from the fine-tune of a torch.hub repository, which runs that repository's code.
     """
+    job.adapting.check_alone()
     started = parent.of(job)
     job = started.settled(job) if started else job
     _trained(job, bool(started))
@@ -131,14 +139,14 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
         loaded.model.load_state_dict(before)
         data = replace(data, task=data.task.after(outputs.unfold(loaded, started.manifest.task)))
     _rehearse(pm, job, loaded, data.task)
+    job, adapted = adapting.given(pm, job, loaded)
     scratch = Scratch()
     training = kind.views(data.source, data.task, data.train, loaded.inputs, job.recipe, scratch)
     validation = kind.views(data.source, data.task, data.val, loaded.inputs, scratch=scratch)
-    references = (job.reference, *loaded.base.below[-1:])
-    versions = _versions(Reference.parse(text).family for text in references)
+    versions = _versions((job.reference, *loaded.base.below[-1:]), adapted)
     known = data.fingerprint()
     made = Prepared(job, pm, data, training, validation, loaded, base, known, versions, bool(continued), started)
-    return replace(made, teaches=teaches)
+    return replace(made, teaches=teaches, adapted=adapted)
 
 
 def _trained(job: Job, headed: bool) -> None:
@@ -171,11 +179,12 @@ def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded, task: Task) ->
     outputs.check(loaded, task, blank)
 
 
-def _versions(families: Iterable[str]) -> dict[str, str]:
+def _versions(references: Iterable[str], adapted: Adapted | None) -> dict[str, str]:
     """Return the versions that a result depends on: Python, hubft, its libraries, the families' distributions."""
-    libraries = {name: version(name) for name in ("torch", "torchvision", "timm")}
+    needed = adapted.libraries if adapted else ()
+    libraries = {name: version(name) for name in ("torch", "torchvision", "timm", *needed)}
     ours = {"hubft": hubft.__version__}
-    for name in dict.fromkeys(families):
+    for name in dict.fromkeys(Reference.parse(text).family for text in references):
         own = plugins.find(name)
         ours[own.distribution] = own.version
         for library in plugins.declared(plugins.manager(name), name).libraries:

@@ -83,7 +83,7 @@ def plain(package: Package, trust: bool = False) -> Loaded:
             raise PackageError(f"{package.folder}: {name} of the base does not fit {job.reference}")
     tied = ties.found(network)
     left_over = {name: tensor for name, tensor in like.items() if name not in reused}
-    known = {**reused, **tensors.read(package.folder / manifest.weights, left_over, tied)}
+    known = {**reused, **_own(package, left_over, reused, tied)}
     known |= {name: known[first] for name, first in tied.items() if first in known}
     like.update(known)  # a state that carries versions of modules: torchvision's MNASNet asks for them
     network.load_state_dict(like, strict=True, assign=True)
@@ -99,6 +99,18 @@ def plain(package: Package, trust: bool = False) -> Loaded:
     }
     described = describe(network.eval(), manifest.job.reference, manifest.inputs, facts)
     return replace(loaded, model=described, preprocess=manifest.inputs)
+
+
+def _own(
+    package: Package, missing: Mapping[str, Tensor], reused: Mapping[str, Tensor], tied: Mapping[str, str]
+) -> dict[str, Tensor]:
+    """Return the tensors of a model that are not its base's, from the package's file of weights."""
+
+    def read(like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return tensors.read(package.folder / package.manifest.weights, like, tied)
+
+    form = structure.form(package.manifest.structure)
+    return form.unpacked(read, missing, reused) if form else read(missing)
 
 
 def architecture(package: Package, trust: bool = False) -> Loaded:

@@ -147,8 +147,8 @@ def _check_publishable(manifest: Manifest) -> None:
         family, _, name = reference.partition(":")
         if LOCAL.match(name) and family == PACKAGE:
             raise PackageError(
-                "it is a delta over a package of this machine, which nobody else could load: push that package first, "
-                "and fine-tune it as package:owner/name; or fine-tune it again without --package delta"
+                "it lies over a package of this machine, which nobody else could load: push that package first, "
+                "and fine-tune it as package:owner/name; or fine-tune it again without --package delta, or with --merge"
             )
         if LOCAL.match(name):
             entry = name[name.rfind(":") :]

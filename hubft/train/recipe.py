@@ -16,6 +16,9 @@ from hubft.families import stages
 from hubft.hookspecs import Loaded
 from hubft.job import Recipe
 
+BODY_LR, LAYER_DECAY = 1.0, 0.8
+"""Of a recipe that leaves them open."""
+
 
 def check_optimizer(name: str) -> None:
     """Raise JobError unless `optimizer` can make one of this name, and a run with it can be resumed to the same bits.
@@ -54,10 +57,9 @@ def rates(loaded: Loaded, recipe: Recipe) -> dict[str, float]:
     :raises JobError: `--stage-lr` names a stage that the model does not have.
     """
     order = list(loaded.stages)[::-1]
-    found = {
-        stage: recipe.lr * (recipe.body_lr * recipe.layer_decay ** (depth - 1) if depth else 1.0)
-        for depth, stage in enumerate(order)
-    }
+    last = BODY_LR if recipe.body_lr is None else recipe.body_lr
+    decay = LAYER_DECAY if recipe.layer_decay is None else recipe.layer_decay
+    found = {stage: recipe.lr * (last * decay ** (depth - 1) if depth else 1.0) for depth, stage in enumerate(order)}
     for stage in recipe.stage_rates:
         if stage not in found:
             raise JobError(

@@ -109,7 +109,7 @@ def export(
 
 
 def _widened(it: Exportable) -> tuple[str, ...]:
-    if structure.lasting(it.manifest.structure) == it.manifest.structure:
+    if not structure.needs(it.manifest.structure):
         return ()
     return ("what the package has computed in int8 is computed in fp32 here, from the same weights",)
 
