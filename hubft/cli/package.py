@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -18,6 +18,11 @@ from hubft.cli.options import Trust
 from hubft.families import plugins
 from hubft.job import Columns, Job
 from hubft.recipe import Recipe
+from hubft.writing import Writing
+
+if TYPE_CHECKING:
+    from hubft.data.asked import Asked
+    from hubft.share.opened import Opened
 
 
 def evaluate(
@@ -70,6 +75,7 @@ def evaluate(
 def predict(
     package: str,
     inputs: Annotated[list[str], Parameter(negative=())],
+    writing: Annotated[Writing | None, Parameter(name="*")] = None,
     *,
     top: int | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
@@ -78,7 +84,7 @@ def predict(
     input: str = "",
     trust: Trust = False,
 ) -> None:
-    """Name what is in INPUTS, images or texts; exit code 1 where some of them could not be read.
+    """Name what is in INPUTS, images or texts, or write on behind prompts; exit code 1 where some could not be read.
 
     Parameters
     ----------
@@ -103,15 +109,28 @@ def predict(
     check(top is None or top >= 1, "top", top, "1 or more")  # told before seconds go into importing torch, as is this
     its = modality.named(kind).asked(inputs, input) if (kind := asked.kind(package)) in modality.KINDS else None
     from hubft.deploy.export import opening
-    from hubft.share import inference
 
     with printing.answers_to(console := Console(), output, as_json, as_csv) as (form, write):
         found = opening.opened(package, trust)
         its = its or modality.of(found.manifest.inputs).asked(inputs, input)
-        answers = console.counted(inference.answers(found, its.inputs), len(its.inputs), its.word)
-        failed = printing.print_answers(console, answers, found.manifest.task, form, top, its, write)
+        failed = _answered(console, found, its, writing, (form, top, write))
     if failed:
         raise Incomplete(f"{failed:,} of {len(its.inputs):,} {its.word}s have no answer; the reason stands by each")
+
+
+def _answered(
+    console: Console, found: Opened, its: Asked, writing: Writing | None, shown: tuple[str, int | None, printing.Write]
+) -> int:
+    """Print what a model answers; return how many have no answer."""
+    from hubft.share import inference
+
+    (form, top, write), task = shown, found.manifest.task
+    check(top is None or not task.writes, "top", top, "left out: a model that writes ranks no names")
+    if task.writes and form == "text":
+        tell = printing.teller(console, len(its.inputs) > 1)
+        return printing.print_written(console, inference.answers(found, its.inputs, writing, tell), its)
+    answers = console.counted(inference.answers(found, its.inputs, writing), len(its.inputs), its.word)
+    return printing.print_answers(console, answers, task, form, top, its, write)
 
 
 def show(source: str, *, train: str = Recipe.train, size: int = Job.size, trust: Trust = False) -> None:

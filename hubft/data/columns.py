@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from hubft.base.display import listed, quoted
 from hubft.base.errors import DataError, Option, suggest
-from hubft.data import freetext
+from hubft.data import documents, freetext
 from hubft.data.formats import recognised
 from hubft.data.rows import Rows
 from hubft.data.sheet import IMAGES, Book, Sheet, kind
@@ -41,10 +41,19 @@ class Chosen(NamedTuple):
     group: str = ""
     text: bool = False
     """Whether the input column holds the inputs themselves, as texts."""
+    parts: tuple[tuple[str, str], ...] = ()
+    """Of documents, what columns hold of them, and which."""
+    learned: bool = True
+    """Whether documents hold what is learned."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(column for _, column in self.parts) or (self.input,)
 
     def note(self) -> str:
         """Return it in a line."""
-        roles = {"input": [self.input], "target": self.target, "split": [self.split], "group": [self.group]}
+        roles: Any = {part: [column] for part, column in self.parts} or {"input": [self.input], "target": self.target}
+        roles |= {"split": [self.split], "group": [self.group]}
         return "columns: " + ", ".join(f"{role} {listed(names)}" for role, names in roles.items() if any(names))
 
 
@@ -57,6 +66,8 @@ def choose(book: Book, labels: Labels, root: Path, labelled: bool = True) -> Cho
     """
     sheet, cells = _head(book)
     _check_given(book, labels)
+    if book.kind == documents.KIND:
+        return _documents(book, labels, cells, labelled)
     given = {labels.input, *labels.target, labels.split, labels.group}
     free = [name for name in sheet.columns if name not in given]
     text, columns = book.kind == freetext.KIND, {name: cells.get(name, []) for name in free}
@@ -74,14 +85,28 @@ def choose(book: Book, labels: Labels, root: Path, labelled: bool = True) -> Cho
     return Chosen(input, input in sheet.packed, target, split, labels.group, text)
 
 
+def _documents(book: Book, labels: Labels, cells: Mapping[str, Sequence[Any]], labelled: bool) -> Chosen:
+    free = {name: found for name, found in cells.items() if name not in (labels.split, labels.group)}
+    parts = documents.found(book.path, free, labels, labelled)
+    free = {name: free[name] for name in {*free} - {*parts.values()}}
+    split = labels.split or ("" if {one.part for one in book.sheets} - {"", "train"} else _split(book, free))
+    return Chosen(next(iter(parts.values())), False, (), split, labels.group, True, tuple(parts.items()), labelled)
+
+
 def inputs(book: Book, labels: Labels, root: Path, kinds: Sequence[str]) -> str:
-    """Return the kind of the inputs of a table: of more than one that may be, images where a column holds such.
+    """Return the kind of the inputs of a table: of more than one that may be, documents where its columns are called
+    as theirs are, images where a column holds such.
 
     :param kinds: those that may be.
     """
-    if len(kinds) == 1 or Rows.kind not in kinds:
+    if len(kinds) == 1:
         return kinds[0]
     sheet, cells = _head(book)
+    if documents.KIND in kinds and documents.are({name: cells[name] for name in {*cells} - {*SPLITS}}, labels):
+        return documents.KIND
+    kinds = [one for one in kinds if one != documents.KIND]
+    if Rows.kind not in kinds:
+        return kinds[0]
     names = (labels.input,) if labels.input else tuple(n for n in sheet.columns if n not in labels.target)
     packed = any(name in sheet.packed for name in names)
     if packed or labels.images or any(_pictured(cells.get(n, ()), root, sheet.prefix) for n in names):

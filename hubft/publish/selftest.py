@@ -15,6 +15,7 @@ from hubft.base.errors import HubftError, PackageError, reason
 from hubft.hookspecs import Loaded
 from hubft.publish import tensors
 from hubft.publish.package import SELFTEST, Package
+from hubft.tasks.task import fits
 
 TOLERANCE = 1e-3
 """Of a logit, as a share of the largest one, or of 1 where all are smaller."""
@@ -22,7 +23,7 @@ TOLERANCE = 1e-3
 
 def make(loaded: Loaded) -> dict[str, Tensor]:
     """Return examples of what the model takes, as its modality draws them, and `logits` (float32
-    `[examples, outputs]`).
+    `[examples, outputs]`, or as its task has them).
 
     The logits are computed on the CPU in float32, whatever the run used: a GPU's TF32 could not be met elsewhere.
     """
@@ -63,7 +64,8 @@ def _read(package: Package) -> tuple[dict[str, Tensor], Tensor]:
     tensors.same_names(SELFTEST, header, ["logits", *(f"{kind.word}.{i}" for i in range(number))])
     for name, (dtype, shape) in header.items():
         if name == "logits":
-            good = dtype in (torch.float32, torch.bfloat16) and shape == (number, package.manifest.job.head.outputs)
+            good = dtype in (torch.float32, torch.bfloat16) and shape[:1] == (number,)
+            good = good and fits(package.manifest.task, shape[1:])
         else:
             good = kind.is_example(dtype, shape)
         if not good or not number:

@@ -27,6 +27,7 @@ from hubft.run.training import Outcome
 from hubft.run.tuning import recipe, tune
 from hubft.tasks.metrics import Measured, Metrics, number
 from hubft.tasks.paired import difference, lost
+from hubft.tasks.task import fits
 
 CALIBRATION = 256  # training images that a method may look at
 TRIED = 2  # of them, while the run is prepared
@@ -95,7 +96,7 @@ def rehearse(prepared: Prepared, console: Console) -> None:
             console.say(f"note: {made.note}")
     with torch.no_grad():
         shape = tuple(loaded.forward(loaded.model.eval(), batches[0][0]).shape)
-    if shape[1:] != (prepared.job.head.outputs,):
+    if not fits(prepared.data.task, shape[1:]):
         raise FamilyError(f"after {prepared.job.compress} the outputs are {list(shape)}")
 
 

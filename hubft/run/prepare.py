@@ -30,7 +30,7 @@ from hubft.publish import tensors
 from hubft.run import outputs, parent, teacher
 from hubft.run.data import Data, read
 from hubft.run.parent import Parent
-from hubft.tasks.task import Task
+from hubft.tasks.task import Task, fits
 from hubft.train import recipe
 from hubft.train.lessons import Teacher
 
@@ -122,14 +122,14 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     base = digest.of_tensors(loaded.model.state_dict())
     loaded = replace(loaded, base=replace(loaded.base, sha256=digest.of_state(base)))
     continued = started.continued(job, data.task) if started else None
-    _trained(job, bool(continued))
+    _trained(job, bool(continued) or not job.head.outputs)
     job, before = continued or job, loaded.model.state_dict()
     draws.seed("head", job.recipe.seed)
     loaded = adapt(pm, job, loaded)
     if continued and started:
         loaded.model.load_state_dict(before)
         data = replace(data, task=data.task.after(outputs.unfold(loaded, started.manifest.task)))
-    _rehearse(pm, job, loaded, data.task)
+    data = replace(data, task=_rehearse(pm, job, loaded, data.task))
     scratch = Scratch()
     training = kind.views(data.source, data.task, data.train, loaded.inputs, job.recipe, scratch)
     validation = kind.views(data.source, data.task, data.val, loaded.inputs, scratch=scratch)
@@ -147,8 +147,8 @@ def _trained(job: Job, headed: bool) -> None:
     check(learns, "epochs", job.recipe.epochs, *wanted)
 
 
-def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded, task: Task) -> None:
-    """Find out in a second what would otherwise fail after the training."""
+def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded, task: Task) -> Task:
+    """Find out in a second what would otherwise fail after the training; return the task of this model."""
     recipe.optimizer(loaded, job.recipe)
     for progress in (0.0, 1.0):
         pm.hook.freeze(loaded=loaded, train=job.recipe.train, progress=progress)
@@ -161,9 +161,11 @@ def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded, task: Task) ->
             shape = tuple(loaded.forward(loaded.model, blank).shape)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise JobError(f"{job.reference} does not take {loaded.inputs}: {reason(error)}") from error
-    if shape != (2, job.head.outputs):
-        raise FamilyError(f"{job.reference} gives outputs {shape} for 2 {kind.word}s, not (2, {job.head.outputs})")
+    if shape[:1] != (2,) or not fits(task, shape[1:]):
+        wanted = ", ".join("any" if one < 0 else str(one) for one in (2, *task.shape))
+        raise FamilyError(f"{job.reference} gives outputs {shape} for 2 {kind.word}s, not ({wanted})")
     outputs.check(loaded, task, blank)
+    return task.sized(shape[1:])
 
 
 def _versions(families: Iterable[str]) -> dict[str, str]:

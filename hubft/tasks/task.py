@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
+from hubft.tasks.answers import Answers
 from hubft.tasks.columns import Column, Table
 
 if TYPE_CHECKING:
@@ -15,10 +16,15 @@ if TYPE_CHECKING:
     from hubft.tasks.losses import Loss
     from hubft.tasks.metrics import Metrics
 
-__all__ = ["Column", "Table", "Task"]
+__all__ = ["Column", "Table", "Task", "fits"]
 
 
-class Task(Protocol):
+def fits(task: Task, shape: Sequence[int]) -> bool:
+    """Tell whether what a model gives for a sample has the shape that a task reads."""
+    return len(shape) == len(task.shape) and all(ours in (-1, its) for ours, its in zip(task.shape, shape, strict=True))
+
+
+class Task(Answers, Protocol):
     """What labels mean: a frozen dataclass of JSON types, which a package states as its `task`.
 
     What computes imports torch when it is called: data is read, and refused, before torch is imported.
@@ -39,18 +45,29 @@ class Task(Protocol):
     """What `--loss` may be, the first by default."""
     options: ClassVar[tuple[str, ...]] = ()
     """Which of `smoothing`, `class_weights` and a teacher's `temperature` have a meaning."""
+    writes: ClassVar[bool] = False
+    """Whether a model answers by writing token after token (`hubft.share.writing`), not by its outputs alone."""
 
     # ---- what it is ----
 
     @property
     def outputs(self) -> int:
-        """How many numbers the head gives."""
+        """How many numbers the head gives; 0 where a model keeps its own head, whatever that gives."""
         ...
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the outputs, in order: each once, and each can be shown."""
         ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of what a model gives for a sample; -1 where any number will do."""
+        return (self.outputs,)
+
+    def sized(self, shape: Sequence[int]) -> Self:
+        """Return the task of a model that gives this shape for a sample."""
+        return self
 
     @property
     def tunes(self) -> bool:
@@ -163,6 +180,14 @@ class Task(Protocol):
 
     # ---- measuring ----
 
+    def kept(self, outputs: Any, targets: Any) -> Any:
+        """Return what evaluation keeps of what a model gave for a batch, a row a sample: what `score`, `measure`,
+        `errors` and `decode` take as `outputs`.
+
+        It is all of it, unless that is too much to hold for all samples at once.
+        """
+        return outputs
+
     def score(self, outputs: Tensor, targets: Any) -> Metrics:
         """Return loss and headline alone, for an epoch: takes no longer than the pass did.
 
@@ -214,44 +239,3 @@ class Task(Protocol):
         :param parent: the task of that package, `unfolded`: of the same kind and the same names.
         """
         return self
-
-    # ---- predicting ----
-
-    def shares(self, outputs: Tensor) -> Tensor:
-        """Return what stands for outputs outside: probabilities, or numbers in the user's unit; `[n, outputs]`.
-
-        Tensor operations alone: a file that is exported may hold them.
-        """
-        return outputs
-
-    def agreement(self, outputs: Tensor, others: Tensor) -> Tensor:
-        """Return how far two models say the same of each sample, float32 `[n]`, 1 where they do."""
-        return (1 - (self.shares(outputs) - self.shares(others)).abs().amax(1)).clamp(min=0)
-
-    def decode(self, outputs: Tensor) -> list[dict[str, Any]]:
-        """Return what `predict` says of each row of outputs float32 `[n, outputs]`, JSON types."""
-        ...
-
-    def state(self, target: Any) -> dict[str, Any]:
-        """Return an encoded target in the words of `decode`, for a table of predictions."""
-        ...
-
-    def words(self, said: Mapping[str, Any], top: int) -> str:
-        """Return what `decode` said of a sample as a line for people.
-
-        :param top: how many classes to name at most, where they have an order.
-        """
-        ...
-
-    def cells(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
-        """Return what `decode` said of a sample as the cells of a table: column -> text or number, the same columns
-        for every sample."""
-        ...
-
-    def shortened(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
-        """Return what `decode` said with so many names at most."""
-        return dict(said)
-
-    def verdict(self, true: Mapping[str, Any], said: Mapping[str, Any], error: float) -> dict[str, Any]:
-        """Return a labelled sample as a row of a table: what it is, what it was taken for, how wrong that is."""
-        return {**true, **{f"predicted_{name}": cell for name, cell in self.cells(said, 1).items()}, "error": error}

@@ -14,11 +14,11 @@ from torch import nn
 
 from hubft.base.errors import FamilyError, JobError, Option, reason
 from hubft.families.build import ASKED
-from hubft.inputs import Images, Inputs, Text
+from hubft.inputs import Documents, Images, Inputs, Text
 from hubft.publish.manifest import PREPROCESSOR
 from hubft.text import tokenizer
 from hubft.text.tokenizer import Carried
-from hubft_transformers import models
+from hubft_transformers import language, models
 
 LENGTHS = ("max_position_embeddings", "n_positions", "max_sequence_length")
 LENGTH = 2**20  # tokens, of a model that says no limit: a run takes as many as its texts need
@@ -37,19 +37,19 @@ def of(reference: str, folder: Path, kind: str) -> Carried | Images:
     :param kind: of the inputs.
     :raises FamilyError: it does not say it, or what is not supported.
     """
-    return tokenizer.of(folder, reference) if kind == Text.kind else _images(reference, folder)
+    return _images(reference, folder) if kind == Images.kind else tokenizer.of(folder, reference)
 
 
 def unknown(model: Any, kind: str) -> Carried | Images:
     """Return what stands for the inputs of a model whose package states them."""
-    if kind == Text.kind:
+    if kind != Images.kind:
         return Carried("", LENGTH, None)
     side = getattr(model.config, "image_size", None)
     side = side if type(side) is int else SIDE
     return Images((side, side), side)
 
 
-def fitted(reference: str, model: Any, carried: Carried | Images) -> Inputs:
+def fitted(reference: str, model: Any, carried: Carried | Images, kind: str) -> Inputs:
     """Return the inputs of a model; one of texts gets the token that fills up, if it has none.
 
     :raises FamilyError: neither it nor its tokenizer has one.
@@ -61,7 +61,8 @@ def fitted(reference: str, model: Any, carried: Carried | Images) -> Inputs:
         config.pad_token_id = carried.padding if carried.padding is not None else config.eos_token_id
     if config.pad_token_id is None and carried.text:
         raise FamilyError(f"{reference}: neither its config nor its tokenizer has a token that fills up short texts")
-    return Text(carried.text, min(carried.most, _positions(model)), config.pad_token_id or 0)
+    text = Text(carried.text, min(carried.most, _positions(model)), config.pad_token_id or 0)
+    return language.documents(reference, model, carried, text) if kind == Documents.kind else text
 
 
 def _positions(model: Any) -> int:

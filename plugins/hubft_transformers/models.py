@@ -37,6 +37,8 @@ class Use:
     """What it is, in messages."""
     types: Mapping[str, str]
     """Types of models, as a config.json names them, that have such a class."""
+    own: bool = False
+    """Whether its head is that of its checkpoint; else it has an output for each label."""
 
 
 CLASSIFIERS = (
@@ -53,7 +55,10 @@ CLASSIFIERS = (
         known.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
     ),
 )
-USES: Mapping[str, tuple[Use, ...]] = {}
+LANGUAGE = Use(
+    "AutoModelForCausalLM", "documents", "a language model", known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, own=True
+)
+USES: Mapping[str, tuple[Use, ...]] = {"generation": (LANGUAGE,)}
 """Kind of a task -> its uses, the first that knows the type of a model is taken; classes and numbers of any other."""
 
 
@@ -133,10 +138,12 @@ def filled(reference: str, stated: Mapping[str, Any], use: Use, folder: Path) ->
             output_loading_info=True,
         )
     layer = head(model, use, reference)
-    if more := sorted(name for name in told["missing_keys"] if not under(name, layer)):
+    missing = sorted(told["missing_keys"])
+    if more := missing if use.own else [name for name in missing if not under(name, layer)]:
+        beside = "" if use.own else f", beside the head {layer}"
         raise FamilyError(
-            f"{reference}: its weights lack {listed(more)}, beside the head {layer}: these would start as noise; take "
-            "weights that were saved with them"
+            f"{reference}: its weights lack {listed(more)}{beside}: these would start as noise; take weights that were "
+            "saved with them"
         )
     return model
 
@@ -166,7 +173,10 @@ def _quiet() -> Iterator[None]:
 
 def head(model: Any, use: Use, reference: str) -> str:
     """Return the name of the layer that has an output for each label: of two models with other numbers of labels, it
-    alone has other shapes."""
+    alone has other shapes. Of a language model, of the one that has an output for each token."""
+    if use.own:
+        layer = model.get_output_embeddings()
+        return str(next(name for name, module in model.named_modules() if module is layer))
     config = model.config.to_dict()
     for key in ("id2label", "label2id", *HERE, *FOREIGN):
         config.pop(key, None)
@@ -178,9 +188,13 @@ def head(model: Any, use: Use, reference: str) -> str:
     return str(names.pop())
 
 
-def stated(model: Any) -> dict[str, Any]:
-    """Return the config.json by which transformers builds this model; its labels are for the core to fill in."""
+def stated(model: Any, labelled: bool = True) -> dict[str, Any]:
+    """Return the config.json by which transformers builds this model.
+
+    :param labelled: whether it has labels, which are for the core to fill in.
+    """
     config = {name: value for name, value in model.config.to_dict().items() if name not in (*FOREIGN, "_name_or_path")}
     config |= {"architectures": [type(model).__name__], "dtype": "float32"}
-    config |= {"id2label": {}, "label2id": {}, "problem_type": None}
+    labels: dict[str, Any] = {"id2label": {}, "label2id": {}, "problem_type": None}
+    config = {name: value for name, value in config.items() if name not in labels} | (labels if labelled else {})
     return dict(json.loads(json.dumps(config)))

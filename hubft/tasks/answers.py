@@ -1,0 +1,52 @@
+"""What a task says of a model's outputs: to people, in tables, and beside those of another model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Answers(Protocol):
+    """The part of a task that reads outputs."""
+
+    def shares(self, outputs: Tensor) -> Tensor:
+        """Return what stands for outputs outside: probabilities, or numbers in the user's unit; `[n, outputs]`.
+
+        Tensor operations alone: a file that is exported may hold them.
+        """
+        return outputs
+
+    def agreement(self, outputs: Tensor, others: Tensor) -> Tensor:
+        """Return how far two models say the same of each sample, float32 `[n]`, 1 where they do."""
+        return (1 - (self.shares(outputs) - self.shares(others)).abs().amax(1)).clamp(min=0)
+
+    def decode(self, outputs: Tensor) -> list[dict[str, Any]]:
+        """Return what `predict` says of each row of outputs float32 `[n, outputs]`, JSON types."""
+        ...
+
+    def state(self, target: Any) -> dict[str, Any]:
+        """Return an encoded target in the words of `decode`, for a table of predictions."""
+        ...
+
+    def words(self, said: Mapping[str, Any], top: int) -> str:
+        """Return what `decode` said of a sample as a line for people.
+
+        :param top: how many classes to name at most, where they have an order.
+        """
+        ...
+
+    def cells(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
+        """Return what `decode` said of a sample as the cells of a table: column -> text or number, the same columns
+        for every sample."""
+        ...
+
+    def shortened(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
+        """Return what `decode` said with so many names at most."""
+        return dict(said)
+
+    def verdict(self, true: Mapping[str, Any], said: Mapping[str, Any], error: float) -> dict[str, Any]:
+        """Return a labelled sample as a row of a table: what it is, what it was taken for, how wrong that is."""
+        return {**true, **{f"predicted_{name}": cell for name, cell in self.cells(said, 1).items()}, "error": error}
