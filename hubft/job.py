@@ -124,6 +124,8 @@ class Compute:
     """Gigabytes of disk for features of frozen stages, over all runs; 0 computes them anew in every epoch."""
     checkpoint_every: int = 0
     """Steps between checkpoints; 0 writes one after an epoch, a second apart at the least, and at the end."""
+    recompute: bool = False
+    """Compute activations again in the backward pass instead of keeping them: a step takes longer, and less memory."""
 
     def __post_init__(self) -> None:
         settle(self)

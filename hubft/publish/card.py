@@ -93,9 +93,21 @@ def _summary(manifest: Manifest) -> Iterator[str]:
     if before := stated.of(measured.get("uncompressed")):
         words = stated.in_words(before.headline, before.head, many)
         yield f"Before compression with {inert(job.compress)}: {words}.\n"
+    yield from _grown(manifest)
     yield from _taught(manifest)
     if manifest.picture:
         yield f"![{manifest.task.caption}]({manifest.picture})\n"
+
+
+def _grown(manifest: Manifest) -> Iterator[str]:
+    """Yield what the model reached before it was trained, where that was measured."""
+    facts, many = _mapping(manifest.metrics.get("before")), f"{modality.of(manifest.inputs).word}s"
+    found, difference = stated.of(facts.get("metrics")), stated.one_of("difference", facts.get("difference"))
+    if found and difference:
+        yield (
+            f"Before training: {stated.in_words(found.headline, found.head, many)}. On the same {many} the difference "
+            f"is {stated.in_words('difference', difference, many)}.\n"
+        )
 
 
 def _taught(manifest: Manifest) -> Iterator[str]:

@@ -31,7 +31,7 @@ from hubft.run import outputs, parent, teacher
 from hubft.run.data import Data, read
 from hubft.run.parent import Parent
 from hubft.tasks.task import Task, fits
-from hubft.train import recipe
+from hubft.train import memory, recipe
 from hubft.train.lessons import Teacher
 
 
@@ -148,7 +148,10 @@ def _trained(job: Job, headed: bool) -> None:
 
 
 def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded, task: Task) -> Task:
-    """Find out in a second what would otherwise fail after the training; return the task of this model."""
+    """Find out in a second what would otherwise fail after the training; return the task of this model, which is ready
+    to be trained."""
+    if job.compute.recompute:
+        memory.recompute(loaded.model, job.reference)
     recipe.optimizer(loaded, job.recipe)
     for progress in (0.0, 1.0):
         pm.hook.freeze(loaded=loaded, train=job.recipe.train, progress=progress)

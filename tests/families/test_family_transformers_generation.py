@@ -17,7 +17,7 @@ from commands import Hubft
 from hubft import HubftError, Job, engine
 from hubft.base.errors import Stopped
 from hubft.families.plugins import ROOT
-from hubft.job import Recipe
+from hubft.job import Compute, Recipe
 from hubft.publish import manifest as manifests
 from hubft.run import training
 from hubft.run.prepare import prepare
@@ -69,6 +69,16 @@ def test_it_learns_what_follows(made: Made) -> None:
         "row 61": "its completion is empty",
         "row 62": "its completion is empty",
     }
+
+
+def test_the_model_before_its_training_stands_beside_it(made: Made) -> None:
+    before = made.result.before
+    assert before and before.metrics.head.value > 3 > made.result.metrics.head.value
+    change = made.result.metrics.head.value - before.metrics.head.value
+    assert before.difference.value == pytest.approx(change) and (before.difference.high or 0) < 0
+    found = json.loads((made.result.run.report / "results.json").read_text())["before"]
+    assert found["metrics"]["perplexity"]["value"] == before.metrics.head.value
+    assert f"Before training: {before.metrics.head.value:.3f}" in (made.package / "README.md").read_text()
 
 
 def test_what_is_measured_as_exact_is_what_greedy_writing_gives(made: Made) -> None:
@@ -141,6 +151,12 @@ def test_predict_on_the_command_line(made: Made, hubft: Hubft) -> None:
         assert ran.code == 2 and said in ran.err
 
 
+def test_what_hubft_does_not_export_is_refused_in_a_line(made: Made, hubft: Hubft) -> None:
+    for form, said in (("gguf", "convert_hf_to_gguf.py PACKAGE"), ("onnx", "this one takes documents of")):
+        ran = hubft("export", made.package, "--format", form)
+        assert ran.code == 2 and said in ran.err, ran
+
+
 def test_evaluate_on_the_command_line(made: Made, hubft: Hubft, tmp_path: Path) -> None:
     fresh = language.table(tmp_path / "more.jsonl", 20)
     found = json.loads(hubft("evaluate", made.package, fresh, "--json").out)
@@ -171,7 +187,7 @@ class _Kill:
         pass
 
 
-def test_resume_is_bit_exact(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_and_recompute_are_bit_exact(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = replace(RECIPE, epochs=2)
     whole = engine.finetune(job(made, recipe=recipe, output=tmp_path / "whole"))
     fit = training.loop.fit
@@ -188,8 +204,12 @@ def test_resume_is_bit_exact(made: Made, tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(Stopped):
             engine.finetune(job(made, recipe=recipe, output=tmp_path / "cut"))
     again = engine.resume(tmp_path / "cut")
-    files = [(run.package / "model.safetensors").read_bytes() for run in (whole.run, again.run)]
-    assert files[0] == files[1]
+    saving = job(made, recipe=recipe, compute=Compute(recompute=True), output=tmp_path / "saving")
+    runs = (whole.run, again.run, engine.finetune(saving).run)
+    files = [(run.package / "model.safetensors").read_bytes() for run in runs]
+    assert files[0] == files[1] == files[2]
+    model: Any = prepare(saving).loaded.model
+    assert model.is_activation_checkpointing
 
 
 def test_messages_are_learned_by_the_chat_template(tmp_path: Path) -> None:
