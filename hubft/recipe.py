@@ -47,7 +47,7 @@ class Recipe:
     accumulate: int = 1
     """Parts in which the gradient of a batch is computed, one after the other, to save memory."""
     optimizer: str = "adamw"
-    """adamw, sgd (Nesterov momentum 0.9), or any other optimizer of timm by its name."""
+    """adamw, sgd (Nesterov momentum 0.9), adamw8bit of bitsandbytes, or any other optimizer of timm by its name."""
     lr: float = 0.0
     """Peak learning rate of the head; 0 chooses it by how many held-out training images the probe gets wrong."""
     body_lr: float = 1.0
