@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hubft import methods
 from hubft.base.errors import JobError, Option
 from hubft.data import asked
 from hubft.data.asked import Asked
@@ -47,6 +48,9 @@ class Language(Texts):
             if (value := getattr(job.head, name)) != getattr(Head(), name):
                 why = ": a language model keeps its own head; leave it out"
                 raise JobError(Option(name), f" {value}{why}")
+        if any(method.name == "prune" for method in methods.parse(job.compress)):
+            why = ": torch-pruning does not follow the layers of language models; leave prune out"
+            raise JobError(Option("compress"), f" {job.compress}{why}")
         job = super().settled(job)
         return replace(job, recipe=replace(job.recipe, probe=False, lr=recipe.lr or RATE))
 

@@ -291,6 +291,7 @@ def test_options_without_a_meaning_are_refused(made: Made) -> None:
     for options, said in (
         ({"recipe": replace(RECIPE, smoothing=0.1)}, "--smoothing"),
         ({"recipe": replace(RECIPE, augment="light")}, "--augment light: documents are not augmented"),
+        ({"compress": "prune:0.5"}, "--compress prune:0.5: torch-pruning does not follow"),
         ({"size": 65}, "--size 65: the model takes documents of 64 tokens at most"),
     ):
         with pytest.raises(HubftError) as caught:
