@@ -82,6 +82,7 @@ def test_intervals_are_over_documents() -> None:
     few = numpy.array([[2.0, 1.0, 0.0], [0.5, 1.0, 1.0], [1.5, 1.0, 1.0], [3.0, 1.0, 0.0]])
     one, other = generated.measure(few), generated.measure(few * 100)
     assert (one.head.low, one.head.high) == (other.head.low, other.head.high) and one.head.n == 4
+    assert one.head.low is not None and one.head.high is not None and one.head.low < one.head.value < one.head.high
     assert "exact_match" in one.values and "exact_match" not in other.values  # these are long
 
 
