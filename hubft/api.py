@@ -30,8 +30,9 @@ from hubft.options import Options
 from hubft.run.beside import Beside
 from hubft.run.folder import Run
 from hubft.share import inference
-from hubft.share.inference import Answer, Evaluation
+from hubft.share.inference import Evaluation
 from hubft.share.load import load
+from hubft.share.opened import Answer
 from hubft.tasks.metrics import Metrics, title
 
 __all__ = ["Answer", "Evaluation", "Options", "Result", "distill", "evaluate", "finetune", "load", "predict", "resume"]

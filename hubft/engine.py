@@ -18,6 +18,7 @@ from hubft.families import plugins
 from hubft.job import PACKAGE, Adapting, Job
 from hubft.run import (
     adapting,
+    before,
     beside,
     compressing,
     examples,
@@ -132,6 +133,7 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
     prepared, plan = settle(prepared, run, console)
     with prepared.runtime.using_threads():
         teacher = teaching.measured(prepared, console) if prepared.teacher else None
+        untrained = before.measured(prepared)
         prepared, outcome, proof = _fit(prepared, run, plan, console)
         loss = prepared.data.task.score(*outcome).loss
         problem = "" if plan.probe else diverged(prepared, run.history(), loss)
@@ -144,7 +146,9 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
         model = prepared.loaded.model
         tested = task.measure(*training.outcome(prepared, model, testing(prepared))) if prepared.data.test else None
         compared = beside.compared(prepared, teacher, done.outcome, without) if teacher else None
-    result = Result(run, metrics, done.uncompressed if done.held != "none" else None, tested, done.steps, compared)
+        grown = before.compared(prepared, untrained, done.outcome)
+    held = done.uncompressed if done.held != "none" else None
+    result = Result(run, metrics, held, tested, done.steps, compared, grown)
     results = left.results(prepared, result, plan, seconds)
     pictures = report.write(run.report, run.history(), task, results, metrics)
     examples.draw(prepared, done.outcome, run.report)

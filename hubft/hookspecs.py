@@ -122,8 +122,8 @@ class Loaded:
     without hubft; JSON types. Empty where it has no such format, or could not build this head. Where one of the keys
     `label_names`, `id2label`, `label2id` and `problem_type` is there, the core puts in what the task says."""
     files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Further JSON files that the library reads beside `config`, by name: `preprocessor_config.json` and
-    `tokenizer_config.json`."""
+    """Further JSON files that the library reads beside `config`, by name: `preprocessor_config.json`,
+    `tokenizer_config.json` and `generation_config.json`."""
     forward: Forward = call
     """The one way in which the core calls the model, `forward(model, inputs)`: in training, evaluation, self-test and
     prediction. For a model that takes its inputs by keyword, or gives more than the outputs. It must find all it needs
@@ -174,7 +174,8 @@ def load(name: str, pretrained: bool, config: Mapping[str, Any], task: str) -> L
 def adapt_head(loaded: Loaded, head: Head, task: Head) -> Loaded:  # type: ignore[empty-body]
     """Return `loaded` with a fresh head that gives `head.outputs` numbers; all other tensors keep their bits.
 
-    :param head: `outputs`, `hidden` (widths of hidden layers) and `dropout` (probability before each Linear).
+    :param head: `outputs`, `hidden` (widths of hidden layers) and `dropout` (probability before each Linear). Without
+        outputs the model's own head stays as it is.
     :param task: the same, by the name that it had in version 1.1 of these hooks.
 
     Default: the `Linear` at `loaded.head` becomes a fresh `Linear`, or an MLP, of the same input width; an

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import ClassVar, Protocol, Self
 
@@ -11,6 +11,7 @@ from hubft.base.errors import FamilyError, JobError, Option
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 CROPS = ("center", "squash", "border")
+LONGEST = 2**18  # characters of a chat template
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,36 @@ class Text:
         if size > self.length:
             raise JobError(Option("size"), f" {size}: the model takes {self}")
         return replace(self, length=size)
+
+
+@dataclass(frozen=True)
+class Documents(Text):
+    """How a document becomes inputs of a model that continues it: as `Text`, but nothing is put behind a prompt.
+
+    A document is cut to `length` from its beginning, so that what is to be continued stays.
+    """
+
+    kind: ClassVar[str] = "documents"
+
+    ends: tuple[int, ...] = ()
+    """Numbers of the tokens behind which nothing follows; the first is put behind what is learned."""
+    template: str = ""
+    """Jinja of the chat template, as transformers reads it; empty where the tokenizer has none."""
+    special: dict[str, str] = field(default_factory=dict)
+    """What a template calls the special tokens -> their text: `bos_token`, `eos_token`."""
+    chat: bool = False
+    """Whether a prompt is a message, put in the template."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not all(type(end) is int and 0 <= end < 2**31 for end in self.ends):
+            raise FamilyError(f"documents: ends {self.ends!r} must be numbers of tokens")
+        if len(self.template) > LONGEST:
+            raise FamilyError(f"documents: a chat template of {len(self.template):,} characters")
+
+    def __str__(self) -> str:
+        """Return what it is for a message: `documents of 128 tokens at most`."""
+        return f"documents of {self.length:,} tokens at most"
 
 
 def images(inputs: Inputs) -> Images:

@@ -41,7 +41,7 @@ class Head:
     dropout: float = 0.0
     """Dropout before each Linear of the head, a probability."""
     outputs: int = 0
-    """How many outputs; taken from the classes of the data."""
+    """How many outputs; taken from the classes of the data, and 0 where the model keeps its own head."""
     pool: Literal["auto", "token", "patches", "both"] = "auto"
     """What a head is put on where the model has none: its class token, the mean of its patches, or both side by side;
     auto: the features that it gives, of tokens the class token, of a feature map the mean."""
@@ -83,7 +83,8 @@ class Labels(Columns):
     """Which columns of a table hold what, and what they mean."""
 
     task: str = "auto"
-    """What labels mean: classification, multilabel, regression, several; auto is found from the data and shown."""
+    """What labels mean: classification, multilabel, regression, several; or generation, the text that follows; auto is
+    found from the data and shown."""
     separator: str = ""
     """Between the labels of one cell, as , or ; or |; found, where every label recurs."""
     empty: Literal["", "none", "unlabelled"] = ""
@@ -114,6 +115,8 @@ class Compute:
     """Gigabytes of disk for features of frozen stages, over all runs; 0 computes them anew in every epoch."""
     checkpoint_every: int = 0
     """Steps between checkpoints; 0 writes one after an epoch, a second apart at the least, and at the end."""
+    recompute: bool = False
+    """Compute activations again in the backward pass instead of keeping them: a step takes longer, and less memory."""
 
     def __post_init__(self) -> None:
         settle(self)

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from hubft.job import Recipe
     from hubft.machine.runtime import Runtime
 
-KINDS = {"images": "hubft.images.modality", "text": "hubft.text.modality"}
+KINDS = {
+    "images": "hubft.images.modality",
+    "text": "hubft.text.modality",
+    "documents": "hubft.text.language",
+}
 """Kind of inputs -> the module whose `MODALITY` reads it."""
 
 

@@ -66,6 +66,7 @@ class Options(TypedDict, total=False):
     workers: int
     cache: float
     checkpoint_every: int
+    recompute: bool
     teacher: str
     temperature: float
     imitation: float

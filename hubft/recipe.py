@@ -50,7 +50,7 @@ class Recipe:
     """Tokens of texts that are computed at once, at most, those that fill up among them: a batch of more is computed in
     parts, as with --accumulate; 0 is 16,384, as many as 32 texts of 512."""
     optimizer: str = "adamw"
-    """adamw, sgd (Nesterov momentum 0.9), or any other optimizer of timm by its name."""
+    """adamw, sgd (Nesterov momentum 0.9), adamw8bit of bitsandbytes, or any other optimizer of timm by its name."""
     lr: float = 0.0
     """Peak learning rate of the head; 0 chooses it by how many held-out training images the probe gets wrong."""
     body_lr: float | None = None

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hubft import hookimpl
-from hubft.compress import structure
+from hubft.compress import structure, ties
 from hubft.families import plugins
 from hubft.families.build import adapt, build, load_base
 from hubft.families.stages import under
@@ -58,5 +58,7 @@ def adapt_head(loaded: Loaded, head: Head) -> Loaded:
     state, known = original.model.state_dict(), loaded.model.state_dict()
     last = original.stages[list(original.stages)[-1]]
     state.update({n: known[n] for n in state if n in known and not any(under(n, prefix) for prefix in last)})
+    tied = ties.found(original.model)
     original.model.load_state_dict(state, assign=True)
+    ties.again(original.model, tied)
     return adapt(pm, job, replace(original, preprocess=loaded.preprocess, base=loaded.base))

@@ -42,7 +42,7 @@ EVERY_FIELD = Job(
         seed=5,
     ),
     adapting=Adapting("lora", 4, 16, "last:2,type:Linear", True, True, True),
-    compute=Compute("cpu", "bf16", "channels_last", "on", 3, 2, 1.5, 50),
+    compute=Compute("cpu", "bf16", "channels_last", "on", 3, 2, 1.5, 50, True),
     teaching=Teaching("runs/teacher", 3.0, 0.7, 0.1, False),
     size=64,
     holdout=0.3,

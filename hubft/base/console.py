@@ -57,6 +57,11 @@ class Console:
         else:
             print(text)
 
+    def piece(self, text: str) -> None:
+        """Print a part of a text at once; what steers a terminal is shown as escapes, but for new lines and tabs."""
+        shown = "".join(c if c in "\n\t" else visible(c) for c in text)
+        print(shown, end="", flush=True)
+
     def counted(self, things: Iterable[T], total: int, what: str) -> Iterator[T]:
         """Yield the things; where that takes long, and a terminal is there, under a bar of how many are done."""
         with self.counting(what, total, SOON) as done:

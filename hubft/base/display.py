@@ -111,3 +111,8 @@ def _seen(character: str) -> bool:
 def _units(character: str) -> str:
     code = character.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{code[i : i + 4]}" for i in range(0, len(code), 4))
+
+
+def called(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return those of some names that are known ones, whatever their case and the blanks around them."""
+    return [name for name in names if name.strip().lower() in known]

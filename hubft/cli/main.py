@@ -201,6 +201,8 @@ def _conclude(result: Result, console: Console) -> None:
         print_metrics(console, result.test, "the same on the test part, measured once", word)
     if result.beside:
         print_beside(console, result.metrics, result.beside)
+    if result.before:
+        console.say(f"before   {result.before}")
     console.say(f"report   {result.run.report}")
     console.say(f"package  {result.run.package}")
     console.say(f"try      {lines.predict(str(result.run.folder), word.upper(), lines.foreign(manifest))}")

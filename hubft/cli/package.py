@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,10 +18,10 @@ from hubft.cli.options import Trust
 from hubft.families import plugins
 from hubft.job import Columns, Job
 from hubft.recipe import Recipe
+from hubft.writing import Writing
 
 if TYPE_CHECKING:
     from hubft.data.asked import Asked
-    from hubft.share.inference import Answer
     from hubft.share.opened import Opened
 
 
@@ -82,6 +81,7 @@ Second = Annotated[str, Parameter(help=SECOND)]
 def predict(
     package: str,
     inputs: Annotated[list[str], Parameter(negative=())],
+    writing: Annotated[Writing | None, Parameter(name="*")] = None,
     *,
     top: int | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
@@ -92,7 +92,7 @@ def predict(
     draw: Path | None = None,
     trust: Trust = False,
 ) -> None:
-    """Name what is in INPUTS, images or texts; exit code 1 where some of them could not be read.
+    """Name what is in INPUTS, images or texts, or write on behind prompts; exit code 1 where some could not be read.
 
     Parameters
     ----------
@@ -119,8 +119,7 @@ def predict(
     with printing.answers_to(console := Console(), output, as_json, as_csv) as (form, write):
         found = opening.opened(package, trust)
         its = its or _asked_of(found.manifest.inputs.kind, inputs, columns)
-        answers = console.counted(_answers(found, its, draw), len(its.inputs), its.word)
-        failed = printing.print_answers(console, answers, found.manifest.task, form, top, its, write)
+        failed = _answered(console, found, its, writing, (form, top, write), draw)
     if failed:
         raise Incomplete(f"{failed:,} of {len(its.inputs):,} {its.word}s have no answer; the reason stands by each")
 
@@ -139,11 +138,29 @@ def _asked_of(kind: str, inputs: list[str], columns: Columns) -> Asked:
     return modality.named(kind).asked(inputs, columns)
 
 
-def _answers(found: Opened, its: Asked, draw: Path | None) -> Iterator[Answer]:
+def _answered(
+    console: Console,
+    found: Opened,
+    its: Asked,
+    writing: Writing | None,
+    shown: tuple[str, int | None, printing.Write],
+    draw: Path | None,
+) -> int:
+    """Print what a model answers; return how many have no answer.
+
+    :param draw: new folder of the pictures with what was found in them.
+    """
     from hubft.share import drawing, inference
 
-    said = inference.answers(found, its.inputs)
-    return drawing.drawn(said, its.inputs, found.manifest, draw) if draw else said
+    (form, top, write), task = shown, found.manifest.task
+    check(top is None or not task.writes, "top", top, "left out: a model that writes ranks no names")
+    if task.writes and form == "text":
+        tell = printing.teller(console, len(its.inputs) > 1)
+        return printing.print_written(console, inference.answers(found, its.inputs, writing, tell), its)
+    said = inference.answers(found, its.inputs, writing)
+    said = drawing.drawn(said, its.inputs, found.manifest, draw) if draw else said
+    answers = console.counted(said, len(its.inputs), its.word)
+    return printing.print_answers(console, answers, task, form, top, its, write)
 
 
 def show(source: str, *, train: str = Recipe.train, size: int = Job.size, trust: Trust = False) -> None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from hubft.data.asked import Asked
     from hubft.publish.package import Package
     from hubft.run.beside import Beside
-    from hubft.share.inference import Answer, Evaluation, Outcome
+    from hubft.share.inference import Evaluation, Outcome
+    from hubft.share.opened import Answer
     from hubft.tasks.metrics import Metrics
     from hubft.tasks.task import Task
 
@@ -77,8 +78,41 @@ def print_answers(
     return failed
 
 
+def print_written(console: Console, answers: Iterable[Answer], asked: Asked) -> int:
+    """End the text behind each prompt, which was printed as it was written. Return how many have none."""
+    failed = 0
+    for answer in answers:
+        failed += bool(answer.error)
+        if answer.error:
+            console.warn(f"{answer.image}: {answer.error}")
+        else:
+            console.piece("\n")
+    for note in asked.notes:
+        console.warn(f"hubft: {note}")
+    return failed
+
+
+def teller(console: Console, several: bool) -> Callable[[str, str], None]:
+    """Return what prints pieces of what is written.
+
+    :param several: whether there is more than one prompt: then each is named first.
+    """
+    last = ""
+
+    def tell(name: str, piece: str) -> None:
+        nonlocal last
+        if several and name != last:
+            console.piece(visible(name, 4000) + "\n")
+        last = name
+        console.piece(piece)
+
+    return tell
+
+
 def _heads(task: Task, top: int) -> list[str]:
     """Return the columns of a table of answers."""
+    if task.writes:
+        return ["written", "tokens", "ended"]
     import torch
 
     return list(task.cells(task.decode(torch.zeros(1, *(max(0, number) for number in task.shape)))[0], top))
@@ -192,16 +226,16 @@ def print_facts(console: Console, package: Package) -> None:
     from hubft.publish.package import MANIFEST
 
     manifest = package.manifest
-    job, base, delta = manifest.job, manifest.base, manifest.delta
+    job, base, delta, names = manifest.job, manifest.base, manifest.delta, manifest.task.names
     size = sum(file.size for file in manifest.files.values()) + (package.folder / MANIFEST).stat().st_size
     hidden = "".join(f"{width} hidden, " for width in job.head.hidden)
     part = "an adapter" if job.adapting.apart else "delta"
     kind = "full" if delta is None else f"{part}: {len(delta):,} tensors are those of the base"
     merged = {"merged": manifest.settled["adapter"]} if job.adapting.merge and "adapter" in manifest.settled else {}
     facts = {
-        "head": f"{hidden}{job.head.outputs:,} outputs",
+        "head": f"{hidden}{job.head.outputs:,} outputs" if job.head.outputs else "the model's own",
         "task": manifest.task.kind,
-        f"{manifest.task.word} names": f"{len(manifest.task.names):,}: {listed(manifest.task.names)}",
+        **({f"{manifest.task.word} names": f"{len(names):,}: {listed(names)}"} if names else {}),
         "measured": measured.headline(manifest.metrics) or "not measured",
         "size": f"{size / 1e6:,.2f} MB",
         "weights": f"{kind}; compress {job.compress}",

@@ -34,6 +34,8 @@ class Input(NamedTuple):
     place: str
     source: Source | None = None
     """What opens the place; without one, it is the path of a file."""
+    table: bool = False
+    """Whether it is a row of one."""
 
     def open(self) -> Path | BytesIO:
         """Return the file, or its bytes.
@@ -105,10 +107,11 @@ def pictures(paths: str | Path | Iterable[str | Path], columns: Columns | None =
     return Asked(inputs, notes)
 
 
-def texts(given: str | Path | Iterable[str | Path], columns: Columns | None = None) -> Asked:
+def texts(given: str | Path | Iterable[str | Path], columns: Columns | None = None, kind: str = KIND) -> Asked:
     """Return texts as they are given, tables replaced by the texts in their rows, any other file by the text in it.
 
     :param columns: of a table, those with the texts; found, where one column alone holds such.
+    :param kind: of the inputs that tables hold.
     :raises DataError: a table that is not there, or holds none; a folder.
     """
     inputs: list[Input] = []
@@ -116,7 +119,7 @@ def texts(given: str | Path | Iterable[str | Path], columns: Columns | None = No
     for one in map(str, [given] if isinstance(given, str | Path) else given):
         path = Path(one)
         if _is_table(one):
-            _add_rows(one, columns, KIND, inputs, notes)
+            _add_rows(one, columns, kind, inputs, notes)
         elif urls.there(path) and path.is_dir():
             raise DataError(f"{one!r} is a folder: give a text, a file with one, or a table")
         elif urls.there(path):
@@ -138,7 +141,7 @@ def _is_table(given: str) -> bool:
 def _add_rows(given: str, columns: Columns | None, kind: str, inputs: list[Input], notes: list[str]) -> None:
     rows = reading.inputs(given, columns or Columns(), kind)
     notes += [*rows.notes, *(f"{where}: {reason}" for where, reason in rows.left_out.items())]
-    inputs += [Input(row.place, row.place, rows.source) for its in rows.parts.values() for row in its]
+    inputs += [Input(row.place, row.place, rows.source, True) for its in rows.parts.values() for row in its]
 
 
 def _nothing(given: Sequence[Path], missing: Sequence[Path]) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 from hubft.base.display import listed, quoted
 from hubft.base.errors import DataError, Option
-from hubft.data import columns
+from hubft.data import columns, documents, freetext
 from hubft.data.columns import Chosen
-from hubft.data.freetext import PAIR, Texts
+from hubft.data.freetext import Texts
 from hubft.data.rows import PARTS, Row, Rows, Source
 from hubft.data.sheet import Book, Sheet, cell, kind
 from hubft.data.source import Folder, below
@@ -64,7 +64,7 @@ def _files(book: Book, chosen: Chosen, root: Path) -> Source:
 
 def _read(chosen: Chosen) -> list[str]:
     """Return the columns of which cells are read: labels, then split, group and path, where there are such."""
-    others = (chosen.split, chosen.group, "" if chosen.packed else chosen.input, chosen.pair)
+    others = (chosen.split, chosen.group, *(() if chosen.packed else chosen.inputs))
     return [*chosen.target, *filter(None, others)]
 
 
@@ -88,7 +88,6 @@ class _Taking:
         self._values: dict[tuple[Any, ...], tuple[Any, ...]] = {}
 
     def notes(self) -> Iterator[str]:
-        """Yield what a user should know beside the columns."""
         if self.repeated:
             yield f"left out, {self.repeated:,} rows that say again what an earlier row says"
 
@@ -105,11 +104,10 @@ class _Taking:
             said = rest.pop(0) if chosen.split else None
             group = rest.pop(0) if chosen.group else None
             try:
-                own = chosen.packed or chosen.text
-                place = f"{sheet.name}#{number - 1}" if own else self._place(rest[0], sheet)
+                own = f"{sheet.name}#{number - 1}"
+                place = own if chosen.packed or chosen.text else self._place(rest[0], sheet)
                 if chosen.text:
-                    names = filter(None, (chosen.input, chosen.pair))
-                    self.texts[place] = PAIR.join(_text(*one) for one in zip(rest, names, strict=True))
+                    self.texts[place] = _input(rest, chosen)
                 part = self._part(said, f"{where} {number:,}", sheet, place)
                 row = Row(place, self._values_of(cells[:size]), self._group(group), number)
                 self._add(row, part, f"{where} {number:,}")
@@ -139,8 +137,7 @@ class _Taking:
         except (KeyError, TypeError):  # not seen before, or a list
             pass
         column = self.chosen.split
-        value = None if isinstance(said, list | dict) else cell(said)
-        if value is None and not isinstance(said, list | dict):
+        if not isinstance(said, list | dict) and cell(said) is None:
             raise _Leave(f"{quoted(column)} is empty")
         part = columns.part(column, said)
         if not part:
@@ -229,13 +226,14 @@ class _Leave(Exception):
     """Why a row is left out."""
 
 
-def _text(stated: Any, column: str) -> str:
-    """Return the text of a cell, every character of it."""
-    if stated is None or stated == "" or (isinstance(stated, str) and stated.isspace()):
-        raise _Leave(f"{quoted(column)} is empty")
-    if not isinstance(stated, str):
-        raise _Leave(f"{quoted(column)} is no text, but {quoted(str(stated))}")
-    return stated
+def _input(cells: Sequence[Any], chosen: Chosen) -> str:
+    """Return the text of an input, or the two of a pair; of documents, what their cells hold."""
+    try:
+        if chosen.parts:
+            return documents.stated([part for part, _ in chosen.parts], cells, chosen.learned)
+        return freetext.joined(cells, chosen.inputs)
+    except DataError as error:
+        raise _Leave(str(error)) from error
 
 
 def _no_train(book: Book, chosen: Chosen, titles: dict[str, list[str]]) -> str:

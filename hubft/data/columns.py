@@ -5,28 +5,24 @@ Nothing is guessed: where two columns could be it, the refusal lists the columns
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hubft.base.display import listed, quoted
+from hubft.base.display import called, listed, quoted
 from hubft.base.errors import DataError, Option, suggest
-from hubft.data import freetext
-from hubft.data.formats import recognised
+from hubft.data import documents, freetext, pictured
 from hubft.data.rows import Rows
-from hubft.data.sheet import IMAGES, Book, Sheet, kind
-from hubft.data.source import Folder, below
+from hubft.data.sheet import Book, Sheet, kind
 from hubft.job import Labels
 
-INPUTS = ("file_name", "filename", "fname", "image", "path", "filepath", "image_path")
 TARGETS = ("label", "labels", "class", "target", "category", "tags", "boxes")
 SPLITS = ("split", "is_valid", "subset", "partition")
 INDEX = ("", "index", "unnamed: 0", "__index_level_0__")
 """What pandas calls the numbers of the rows: never taken for labels."""
-HEAD, PROBED = 1000, 32  # rows that are looked at; paths of them that are tried
+HEAD = 1000  # rows that are looked at
 YES, NO = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no")
 
 
@@ -43,16 +39,22 @@ class Chosen(NamedTuple):
     """Whether the input column holds the inputs themselves, as texts."""
     pair: str = ""
     """Column with the second text of each input, if there is one."""
+    parts: tuple[tuple[str, str], ...] = ()
+    """Of documents, what columns hold of them, and which."""
+    learned: bool = True
+    """Whether documents hold what is learned."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns of which an input is made."""
+        named = tuple(column for _, column in self.parts) or (self.input, self.pair)
+        return tuple(filter(None, named))
 
     def note(self) -> str:
         """Return it in a line."""
-        roles = {
-            "input": [self.input],
-            "pair": [self.pair],
-            "target": self.target,
-            "split": [self.split],
-            "group": [self.group],
-        }
+        given = {"input": [self.input], "pair": [self.pair], "target": self.target}
+        roles: Any = {part: [column] for part, column in self.parts} or given
+        roles |= {"split": [self.split], "group": [self.group]}
         return "columns: " + ", ".join(f"{role} {listed(names)}" for role, names in roles.items() if any(names))
 
 
@@ -65,10 +67,12 @@ def choose(book: Book, labels: Labels, root: Path, labelled: bool = True) -> Cho
     """
     sheet, cells = _head(book)
     _check_given(book, labels)
+    if book.kind == documents.KIND:
+        return _documents(book, labels, cells, labelled)
     given = {labels.input, labels.pair, *labels.target, labels.split, labels.group}
     free = [name for name in sheet.columns if name not in given]
     text, columns = book.kind == freetext.KIND, {name: cells.get(name, []) for name in free}
-    find = partial(freetext.column, book.path) if text else partial(_input, book, root, sheet.prefix)
+    find = partial(freetext.column, book.path) if text else partial(pictured.column, book, root, sheet.prefix)
     input = labels.input or find(columns)
     if labels.pair and not text:
         raise DataError(Option("pair"), f" {labels.pair}: {book.path!r} is read as images; leave it out")
@@ -76,7 +80,7 @@ def choose(book: Book, labels: Labels, root: Path, labelled: bool = True) -> Cho
         for name in filter(None, (input, labels.pair)):
             freetext.check(book.path, name, cells.get(name, ()), sheet.columns)
     elif input == labels.input and input in cells:
-        _check_paths(book, input, cells[input], root, sheet.prefix)
+        pictured.check(book, input, cells[input], root, sheet.prefix)
     free = [name for name in free if name != input]
     parts = {one.part for one in book.sheets} - {"", "train"}
     split = labels.split or ("" if parts else _split(book, {name: cells[name] for name in free if name in cells}))
@@ -85,25 +89,34 @@ def choose(book: Book, labels: Labels, root: Path, labelled: bool = True) -> Cho
     return Chosen(input, input in sheet.packed, target, split, labels.group, text, labels.pair)
 
 
+def _documents(book: Book, labels: Labels, cells: Mapping[str, Sequence[Any]], labelled: bool) -> Chosen:
+    free = {name: found for name, found in cells.items() if name not in (labels.split, labels.group)}
+    parts = documents.found(book.path, free, labels, labelled)
+    free = {name: free[name] for name in {*free} - {*parts.values()}}
+    split = labels.split or ("" if {one.part for one in book.sheets} - {"", "train"} else _split(book, free))
+    its = tuple(parts.items())
+    return Chosen(its[0][1], False, (), split, labels.group, True, parts=its, learned=labelled)
+
+
 def inputs(book: Book, labels: Labels, root: Path, kinds: Sequence[str]) -> str:
-    """Return the kind of the inputs of a table: of more than one that may be, images where a column holds such.
+    """Return the kind of the inputs of a table: of more than one that may be, documents where its columns are called
+    as theirs are, images where a column holds such.
 
     :param kinds: those that may be.
     """
-    if len(kinds) == 1 or Rows.kind not in kinds:
+    if len(kinds) == 1:
         return kinds[0]
     sheet, cells = _head(book)
+    if documents.KIND in kinds and documents.are({name: cells[name] for name in {*cells} - {*SPLITS}}, labels):
+        return documents.KIND
+    kinds = [one for one in kinds if one != documents.KIND]
+    if Rows.kind not in kinds:
+        return kinds[0]
     names = (labels.input,) if labels.input else tuple(n for n in sheet.columns if n not in labels.target)
     packed = any(name in sheet.packed for name in names)
-    if packed or labels.images or any(_pictured(cells.get(n, ()), root, sheet.prefix) for n in names):
+    if packed or labels.images or any(pictured.are(cells.get(n, ()), root, sheet.prefix) for n in names):
         return Rows.kind
     return next(one for one in kinds if one != Rows.kind)
-
-
-def _pictured(values: Sequence[Any], root: Path, prefix: str) -> bool:
-    """Tell whether a column leads to images, or its texts are called as images are."""
-    few = _spread(_texts(values))
-    return bool(few) and (all(text.lower().endswith(IMAGES) for text in few) or _leads(few, root, prefix))
 
 
 def _head(book: Book) -> tuple[Sheet, dict[str, list[Any]]]:
@@ -140,79 +153,13 @@ def _check_given(book: Book, labels: Labels) -> None:
             )
 
 
-# ---- the input ---------------------------------------------------------------------------------------
-
-
-def _input(book: Book, root: Path, prefix: str, columns: Mapping[str, Sequence[Any]]) -> str:
-    """Return the one column that holds images, or paths of such as are there."""
-    packed = [name for name in columns if name in book.sheets[0].packed and book.source]
-    found = packed + [name for name in columns if _leads(columns[name], root, prefix)]
-    if len(found) > 1:
-        found = _called(found, INPUTS) or found
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise DataError(
-            f"{book.path!r} has more than one column of images, {listed(found)}: say which with ", Option("input"),
-            " COLUMN",
-        )  # fmt: skip
-    likely = [name for name in columns if any(text.lower().endswith(IMAGES) for text in _texts(columns[name]))]
-    if likely:
-        raise _not_there(book, likely[0], next(_texts(columns[likely[0]])), root)
-    raise DataError(
-        f"{book.path!r} has no column with paths of images that are there, or images: it has {listed(columns)}; say "
-        "which it is with ", Option("input"), " COLUMN, and where paths begin with ", Option("images"), " FOLDER",
-    )  # fmt: skip
-
-
-def _check_paths(book: Book, name: str, values: Sequence[Any], root: Path, prefix: str) -> None:
-    """Refuse a column that was given of which no path leads to a file; single ones are told when they are opened."""
-    texts = list(_spread(_texts(values)))
-    for text in texts:
-        with suppress(DataError):
-            Folder(root).open(below(text, root, prefix))
-            return
-    if texts:
-        raise _not_there(book, name, texts[0], root)
-    raise DataError(
-        f"column {quoted(name)} of {book.path!r} holds no paths: say with ", Option("input"), " which column does; it "
-        f"has {listed(book.sheets[0].columns)}",
-    )  # fmt: skip
-
-
-def _not_there(book: Book, name: str, text: str, root: Path) -> DataError:
-    return DataError(
-        f"no image is where column {quoted(name)} of {book.path!r} says, {quoted(text)} below {str(root)!r}: say where "
-        "paths begin with ", Option("images"), " FOLDER",
-    )  # fmt: skip
-
-
-def _leads(values: Sequence[Any], root: Path, prefix: str) -> bool:
-    """Tell whether a text of a column is the path of an image that is there, by a sample of them."""
-    for text in _spread(_texts(values)):
-        with suppress(DataError):
-            if recognised(Folder(root).open(below(text, root, prefix))):
-                return True
-    return False
-
-
-def _texts(values: Sequence[Any]) -> Iterator[str]:
-    return (value for value in values if isinstance(value, str) and value and not value.isspace())
-
-
-def _spread(texts: Iterable[str]) -> list[str]:
-    """Return so many texts as are tried, from the whole of what was read."""
-    texts = list(dict.fromkeys(texts))
-    return texts[:: -(-len(texts) // PROBED)] if texts else []
-
-
 # ---- the others --------------------------------------------------------------------------------------
 
 
 def _split(book: Book, columns: Mapping[str, Sequence[Any]]) -> str:
     """Return the column that is called as a split and names a part in some row, or nothing."""
-    called = [name for name in columns if name.strip().lower() in SPLITS]
-    found = [name for name in called if any(part(name, value) for value in columns[name])]
+    likely = called(list(columns), SPLITS)
+    found = [name for name in likely if any(part(name, value) for value in columns[name])]
     if len(found) > 1:
         raise DataError(
             f"{book.path!r} has more than one column that may be its split, {listed(found)}: say which with ",
@@ -233,7 +180,7 @@ def part(column: str, value: Any) -> str:
 def _target(book: Book, columns: Sequence[str]) -> str:
     """Return the one column that is left, or the one that is called as labels are."""
     left = [name for name in columns if name.strip().lower() not in INDEX]
-    found = left if len(left) == 1 else _called(left, TARGETS)
+    found = left if len(left) == 1 else called(left, TARGETS)
     if len(found) == 1:
         return found[0]
     why = "more than one column that may hold labels" if left else "no column left that may hold labels"
@@ -241,7 +188,3 @@ def _target(book: Book, columns: Sequence[str]) -> str:
         f"{book.path!r} has {why}: it has {listed(book.sheets[0].columns)}; say which with ", Option("target"),
         " COLUMN, once for each",
     )  # fmt: skip
-
-
-def _called(names: Sequence[str], known: Sequence[str]) -> list[str]:
-    return [name for name in names if name.strip().lower() in known]

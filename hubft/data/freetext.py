@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
+from hubft.base import display
 from hubft.base.display import listed, quoted
 from hubft.base.errors import DataError, Option
 
@@ -32,6 +33,19 @@ class Texts:
         return BytesIO(self.texts[place].encode("utf-8", "surrogatepass"))
 
 
+def joined(cells: Sequence[Any], columns: Sequence[str]) -> str:
+    """Return the text of a row, every character of it, or its two texts with PAIR between them.
+
+    :raises DataError: a cell that holds none.
+    """
+    for cell, name in zip(cells, columns, strict=True):
+        if cell is not None and not isinstance(cell, str):
+            raise DataError(f"{quoted(name)} is no text, but {quoted(str(cell))}")
+        if not cell or cell.isspace():
+            raise DataError(f"{quoted(name)} is empty")
+    return PAIR.join(cells)
+
+
 def column(table: str, columns: Mapping[str, Sequence[Any]]) -> str:
     """Return the one column that holds texts: by its cells, or by its name where they do not tell.
 
@@ -40,7 +54,7 @@ def column(table: str, columns: Mapping[str, Sequence[Any]]) -> str:
     :raises DataError: there is none, or more than one.
     """
     held = {name: found for name, cells in columns.items() if (found := _strings(cells))}
-    called = [name for name in held if name.strip().lower() in NAMES]
+    called = display.called(list(held), NAMES)
     found = list(dict.fromkeys([*called, *(name for name, cells in held.items() if _free(cells))]))
     found = called if len(called) == 1 else found
     if len(found) == 1:

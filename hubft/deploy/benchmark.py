@@ -22,7 +22,7 @@ from hubft.base.files import write_bytes, write_json, writing
 from hubft.base.serialize import to_dict
 from hubft.deploy import candidates, footprint, latency, verdict
 from hubft.deploy.candidates import Candidate, Made, Maker
-from hubft.deploy.export import opening, samples
+from hubft.deploy.export import exportable, opening, samples
 from hubft.deploy.export.samples import Samples
 from hubft.deploy.verdict import BATCHES, Row
 from hubft.job import Compute
@@ -87,6 +87,7 @@ def compare(source: str, data: str, asked: Asked, trust: bool = False, console: 
     """
     console = console or Console(quiet=True)
     path, opened = _opened(source, trust)
+    exportable.require_answers(opened.manifest)
     task = opened.manifest.task
     wanted = candidates.parse(asked.against, opened.family)
     candidates.check(wanted, task, trust)

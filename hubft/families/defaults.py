@@ -22,6 +22,8 @@ Layer = Callable[[int, int], Any]
 
 @hookimpl
 def adapt_head(loaded: Loaded, head: Head) -> Loaded:
+    if not head.outputs:
+        return loaded
     old = loaded.model.get_submodule(loaded.head)
     if isinstance(old, nn.Identity):  # the model gives features
         width = pooling.put(loaded, head)

@@ -123,8 +123,8 @@ class _Search:
 
     def _compute(self, setting: Setting, workers: int) -> Compute:
         chosen = setting.compute(self.bench.device)
-        kept = {"cache": self.fixed.cache, "checkpoint_every": self.fixed.checkpoint_every}
-        return replace(chosen, workers=workers, **kept)  # type: ignore[arg-type]
+        kept = {name: getattr(self.fixed, name) for name in ("cache", "checkpoint_every", "recompute")}
+        return replace(chosen, workers=workers, **kept)
 
     def _first_passes(self) -> float:
         """Return the seconds that the first passes predict for the run. Where the user left the memory format open

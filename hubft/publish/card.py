@@ -22,7 +22,7 @@ from hubft.publish.markdown import code, inert, table
 from hubft.tasks.metrics import Measured, title
 
 ROWS = 200  # classes that are listed; more are in hubft.json
-TITLED = ("accuracy", "recall", "precision", "f1", "average_precision", "mean_average_precision", "r2")
+TITLED = ("accuracy", "recall", "precision", "f1", "average_precision", "mean_average_precision", "r2", "perplexity")
 """Metrics whose names are ours in every package; others may be made of the name of somebody's column."""
 NAMED = 8  # classes that the first sentence names
 
@@ -79,7 +79,8 @@ def _summary(manifest: Manifest) -> Iterator[str]:
     yield f"# {inert(job.reference)} fine-tuned on {inert(job.data)}\n"
     first = ", ".join(inert(name) for name in names[:NAMED])
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    yield f"{manifest.task.claim().format(one=kind.one, many=many)}: {first}{more}.\n"
+    named = f": {first}{more}" if names else ""
+    yield f"{manifest.task.claim().format(one=kind.one, many=many)}{named}.\n"
     if found := stated.of(measured):
         name = inert(title(found.headline)) if found.headline not in TITLED else title(found.headline)
         name = name[0].upper() + name[1:]
@@ -92,9 +93,21 @@ def _summary(manifest: Manifest) -> Iterator[str]:
     if before := stated.of(measured.get("uncompressed")):
         words = stated.in_words(before.headline, before.head, many)
         yield f"Before compression with {inert(job.compress)}: {words}.\n"
+    yield from _grown(manifest)
     yield from _taught(manifest)
     if manifest.picture:
         yield f"![{manifest.task.caption}]({manifest.picture})\n"
+
+
+def _grown(manifest: Manifest) -> Iterator[str]:
+    """Yield what the model reached before it was trained, where that was measured."""
+    facts, many = _mapping(manifest.metrics.get("before")), f"{modality.of(manifest.inputs).word}s"
+    found, difference = stated.of(facts.get("metrics")), stated.one_of("difference", facts.get("difference"))
+    if found and difference:
+        yield (
+            f"Before training: {stated.in_words(found.headline, found.head, many)}. On the same {many} the difference "
+            f"is {stated.in_words('difference', difference, many)}.\n"
+        )
 
 
 def _taught(manifest: Manifest) -> Iterator[str]:
@@ -150,6 +163,8 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 def _outputs(manifest: Manifest) -> Iterator[str]:
     task, many = manifest.task, f"{modality.of(manifest.inputs).word}s"
+    if not task.names:
+        return
     known = stated.listed(manifest.metrics, len(task.names))
     yield "## Outputs\n"
     rows = zip(range(ROWS), task.names, *known.values(), strict=False)

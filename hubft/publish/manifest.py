@@ -33,7 +33,8 @@ SELFTEST = "selftest.safetensors"
 CARD = "README.md"
 PICTURE = "picture.png"
 CONFIG, PREPROCESSOR, TOKENIZER_CONFIG = "config.json", "preprocessor_config.json", "tokenizer_config.json"
-BESIDE = (PREPROCESSOR, TOKENIZER_CONFIG)
+GENERATION = "generation_config.json"
+BESIDE = (PREPROCESSOR, TOKENIZER_CONFIG, GENERATION)
 """What the library of a family may read beside CONFIG."""
 ROLES = {
     WEIGHTS: "weights",

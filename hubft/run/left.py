@@ -15,6 +15,7 @@ from hubft.hookspecs import Loaded
 from hubft.publish import package, selftest, tensors
 from hubft.publish.package import Package
 from hubft.run import compressing
+from hubft.run.before import Before
 from hubft.run.beside import Beside
 from hubft.run.folder import Run
 from hubft.run.plan import Plan
@@ -35,6 +36,8 @@ class Result:
     """What each method of `--compress` came to, those that were left out too."""
     beside: Beside | None = None
     """Its teacher and the same model without it, where there was a teacher."""
+    before: Before | None = None
+    """The model before it was trained, where it could answer already."""
 
 
 def results(prepared: Prepared, result: Result, plan: Plan, seconds: float) -> dict[str, Any]:
@@ -47,6 +50,7 @@ def results(prepared: Prepared, result: Result, plan: Plan, seconds: float) -> d
         "compression": [step.plain() for step in result.steps],
         "beside": result.beside and result.beside.plain(),
         "adapter": prepared.folded and prepared.folded.record,
+        "before": result.before and result.before.plain(),
         "probe": plan.probed,
         "seconds": seconds,
         "quarantined": dict(prepared.data.quarantined),
@@ -72,6 +76,7 @@ def package_of(
     frozen = {} if done.tuned else proof
     others = {"uncompressed": result.uncompressed, "test": result.test}
     beside = {"beside": result.beside.plain(public=True)} if result.beside else {}
+    beside |= {"before": result.before.plain(public=True)} if result.before else {}
     task = prepared.data.task
     manifest = package.Manifest(
         job=prepared.job,

@@ -34,7 +34,7 @@ from hubft.run.adapting import Folded
 from hubft.run.data import Data, read
 from hubft.run.parent import Parent
 from hubft.tasks.task import Task, fits
-from hubft.train import recipe
+from hubft.train import memory, recipe
 from hubft.train.lessons import Teacher
 
 
@@ -131,14 +131,14 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     base = digest.of_tensors(loaded.model.state_dict())
     loaded = replace(loaded, base=replace(loaded.base, sha256=digest.of_state(base)))
     continued = started.continued(job, data.task) if started else None
-    _trained(job, bool(continued))
+    _trained(job, bool(continued) or not job.head.outputs)
     job, before = continued or job, loaded.model.state_dict()
     draws.seed("head", job.recipe.seed)
     loaded = adapt(pm, job, loaded)
     if continued and started:
         loaded.model.load_state_dict(before)
         data = replace(data, task=data.task.after(outputs.unfold(loaded, started.manifest.task)))
-    _rehearse(pm, job, loaded, data.task)
+    data = replace(data, task=_rehearse(pm, job, loaded, data.task))
     job, adapted = adapting.given(pm, job, loaded)
     scratch = Scratch()
     training = kind.views(data.source, data.task, data.train, loaded.inputs, job.recipe, scratch)
@@ -156,8 +156,11 @@ def _trained(job: Job, headed: bool) -> None:
     check(learns, "epochs", job.recipe.epochs, *wanted)
 
 
-def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded, task: Task) -> None:
-    """Find out in a second what would otherwise fail after the training."""
+def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded, task: Task) -> Task:
+    """Find out in a second what would otherwise fail after the training; return the task of this model, which is ready
+    to be trained."""
+    if job.compute.recompute:
+        memory.recompute(loaded.model, job.reference)
     recipe.optimizer(loaded, job.recipe)
     for progress in (0.0, 1.0):
         pm.hook.freeze(loaded=loaded, train=job.recipe.train, progress=progress)
@@ -177,6 +180,7 @@ def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded, task: Task) ->
             "take a model that is made for it"
         )
     outputs.check(loaded, task, blank)
+    return task.sized(shape[1:])
 
 
 def _versions(references: Iterable[str], adapted: Adapted | None) -> dict[str, str]:

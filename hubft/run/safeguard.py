@@ -98,7 +98,7 @@ def _fit(prepared: Prepared) -> tuple[float, float]:
     """Return the plain loss on training images, and how wrong they are on average, as evaluation would have it."""
     images, task = few(prepared, IMAGES, prepared.exact), prepared.data.task
     outputs, targets = loop.evaluate(prepared.pm, prepared.loaded, task, images, prepared.exact)
-    loss = task.criterion()(outputs, targets).item()
+    loss = task.score(outputs, targets).loss
     return loss, 1.0 if outputs.isnan().any() else task.errors(outputs, targets).mean().item()
 
 

@@ -11,7 +11,7 @@ from hubft.base.errors import JobError
 from hubft.base.files import marked, write_bytes
 from hubft.data.asked import Input
 from hubft.publish.manifest import Manifest
-from hubft.share.inference import Answer
+from hubft.share.opened import Answer
 
 SUFFIX = ".jpg"
 

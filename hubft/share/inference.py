@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hubft import modality
 from hubft.base.console import Console
-from hubft.base.errors import DataError, PackageError
+from hubft.base.errors import DataError, JobError, Option, PackageError
 from hubft.data import seen
 from hubft.data.asked import Input
 from hubft.data.rows import Source
@@ -28,10 +28,12 @@ from hubft.machine.runtime import Runtime, cores
 from hubft.modality import Modality, Sample
 from hubft.publish.manifest import Manifest
 from hubft.run.data import labelled
-from hubft.share.opened import Opened
+from hubft.share.opened import Answer, Opened
+from hubft.share.writing import Tell, untold, written
 from hubft.tasks.metrics import Metrics
 from hubft.tasks.task import Task
 from hubft.train import loader, loop
+from hubft.writing import Writing
 
 BATCH = 32  # images; evaluation holds no gradients, so any machine that trains can do more
 READERS = 8  # threads at most
@@ -68,17 +70,6 @@ class Evaluation:
     """What a user should know of how the data was taken."""
     word: str = "image"
     """What a sample is called."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a package says of one image."""
-
-    image: str
-    said: Mapping[str, Any]
-    """As `Task.decode` gives it; empty where there is an error."""
-    error: str = ""
-    """Why there is no answer: the file cannot be read, or the model gives no numbers for it."""
 
 
 def evaluate(
@@ -145,11 +136,24 @@ def predict(
     return answers(opened, modality.of(opened.manifest.inputs).asked(images, columns).inputs)
 
 
-def answers(opened: Opened, inputs: Iterable[Input]) -> Iterator[Answer]:
+def answers(
+    opened: Opened, inputs: Iterable[Input], how: Writing | None = None, tell: Tell = untold
+) -> Iterator[Answer]:
     """Return the answers for inputs that `Modality.asked` gave, in order, as they are made.
 
     What cannot be read has an answer that says why, and the others go on. At most `2 * BATCH` images are held.
+
+    :param how: a model writes that does so.
+    :param tell: gets each piece of what it writes.
+    :raises JobError: `how` to write is said to a model that does not.
     """
+    if opened.manifest.task.writes:
+        return written(opened, inputs, how or Writing(), tell)
+    if how is not None and how != Writing():
+        options = [name for name in vars(how) if getattr(how, name) != getattr(Writing, name)]
+        raise JobError(
+            Option(options[0]), f": a model of the kind {opened.manifest.task.kind} does not write; leave it out"
+        )
     return _answers(opened.loaded, opened.manifest, inputs)
 
 

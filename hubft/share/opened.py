@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import pluggy
 
@@ -31,3 +32,14 @@ class Opened:
     def hooks(self) -> pluggy.PluginManager:
         """Return a fresh manager of its hooks."""
         return plugins.manager(self.family) if self.family else plugins.core()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a package says of one image."""
+
+    image: str
+    said: Mapping[str, Any]
+    """As `Task.decode` gives it; empty where there is an error."""
+    error: str = ""
+    """Why there is no answer: the file cannot be read, or the model gives no numbers for it."""

@@ -29,6 +29,8 @@ def kind(columns: Sequence[Column], labels: Labels) -> tuple[str, str]:
 
 
 def _found(columns: Sequence[Column], labels: Labels) -> tuple[str, str]:
+    if not columns:  # what is learned is in the inputs
+        return "generation", ""
     if len(columns) == 1:
         said = bool(labels.separator or labels.empty)
         return ("multilabel", "") if said else _of_one(columns[0])
@@ -43,6 +45,8 @@ def _found(columns: Sequence[Column], labels: Labels) -> tuple[str, str]:
 
 
 def _check(found: str, columns: Sequence[Column], labels: Labels) -> None:
+    if not columns and found != "generation":
+        raise DataError(f"--task {found} learns labels, and no column of them is there: name one with --target")
     named = f"{len(columns)} columns are named, {listed([column.name for column in columns], 4)}"
     if found in ("classification", "boxes") and len(columns) > 1:
         raise DataError(f"--task {found} takes one --target, and {named}: --task several gives each a head of its own")
@@ -52,7 +56,8 @@ def _check(found: str, columns: Sequence[Column], labels: Labels) -> None:
             "or leave out --task"
         )
     option = "--separator" if labels.separator else "--empty" if labels.empty else ""
-    if option and (found in ("classification", "regression", "boxes") or (found == "multilabel" and len(columns) > 1)):
+    single = found in ("classification", "regression", "boxes", "generation")
+    if option and (single or (found == "multilabel" and len(columns) > 1)):
         raise DataError(f"{option} is for one column with several labels a cell, and here the task is {found}")
     said = labels.separator
     if found == "several" and not any(said in cell for column in columns for cell in cells.texts(column) or [""]):

@@ -12,6 +12,7 @@ from hubft.tasks.task import Task
 
 KINDS = {
     "classification": "Classification",
+    "generation": "Generation",
     "multilabel": "Multilabel",
     "regression": "Regression",
     "several": "Several",

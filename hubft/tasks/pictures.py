@@ -36,6 +36,20 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure
     return figure
 
 
+def histogram(values: Sequence[float], what: str, of: str) -> Figure:
+    """Return how often values lie where, each counted once.
+
+    :param what: they are, with their unit.
+    :param of: they are of, in the plural.
+    """
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.hist(values, bins="auto" if len(values) > 1 else 1)
+    axes.set(xlabel=what, ylabel=of)
+    axes.grid(axis="y", alpha=0.3)
+    return figure
+
+
 def bars(found: Sequence[Mapping[str, Any] | None], labels: Sequence[str], support: Sequence[int]) -> Figure:
     """Return the average precision of each label as a bar, with its interval: the first MAX_CELLS.
 

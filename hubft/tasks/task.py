@@ -50,12 +50,14 @@ class Task(Answers, Protocol):
     located: ClassVar[bool] = False
     """Whether targets and answers say where in a sample something is: then its views move targets along, and answers
     are brought back (`placed`). Such a target is a tuple of (class, x0, y0, x1, y1, ...), in pixels of the sample."""
+    writes: ClassVar[bool] = False
+    """Whether a model answers by writing token after token (`hubft.share.writing`), not by its outputs alone."""
 
     # ---- what it is ----
 
     @property
     def outputs(self) -> int:
-        """How many numbers the head gives."""
+        """How many numbers the head gives; 0 where a model keeps its own head, whatever that gives."""
         ...
 
     @property
@@ -67,6 +69,10 @@ class Task(Answers, Protocol):
     def shape(self) -> tuple[int, ...]:
         """Of what a model gives for a sample; -1 where any number will do."""
         return (self.outputs,)
+
+    def sized(self, shape: Sequence[int]) -> Self:
+        """Return the task of a model that gives this shape for a sample."""
+        return self
 
     @property
     def tunes(self) -> bool:
@@ -178,6 +184,14 @@ class Task(Answers, Protocol):
         ...
 
     # ---- measuring ----
+
+    def kept(self, outputs: Any, targets: Any) -> Any:
+        """Return what evaluation keeps of what a model gave for a batch, a row a sample: what `score`, `measure`,
+        `errors` and `decode` take as `outputs`.
+
+        It is all of it, unless that is too much to hold for all samples at once.
+        """
+        return outputs
 
     def score(self, outputs: Tensor, targets: Any) -> Metrics:
         """Return loss and headline alone, for an epoch: takes no longer than the pass did.

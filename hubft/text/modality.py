@@ -206,7 +206,8 @@ class Texts:
 
     def lines(self, inputs: Text) -> Iterator[str]:
         types = ', "token_type_ids": torch.tensor([found.type_ids])' if inputs.typed else ""
-        yield from ("import torch", "", f"text = {json.dumps(TWO if inputs.pair else ONE)}", "", "")
+        shown = TWO if inputs.pair else self.example(inputs)
+        yield from ("import torch", "", f"text = {json.dumps(shown)}", "", "")
         yield from ("def encode(tokenizer, text):", '    """Return the inputs of a model for one text, or pair."""')
         yield f"    found = tokenizer.encode({'*' if inputs.pair else ''}text)"
         yield "    ids = torch.tensor([found.ids])"

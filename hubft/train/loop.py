@@ -195,7 +195,7 @@ def begin_epoch(pm: pluggy.PluginManager, state: State, recipe: Recipe, progress
     """
     names = pm.hook.freeze(loaded=state.loaded, train=recipe.train, progress=progress)
     known = {name for name, _ in state.model.named_parameters()}
-    if not names or not set(names) <= known:
+    if (not names and recipe.epochs) or not set(names) <= known:
         unknown = sorted(set(names or ()) - known)[:3]
         raise FamilyError(f"the hook `freeze` must name parameters to train; got {unknown or 'none'} it does not have")
     stages.set_trainable(state.model, frozenset(names))
@@ -225,8 +225,8 @@ def evaluate(
     runtime: Runtime,
     feed: Feed = nullcontext,
 ) -> tuple[Tensor, Any]:
-    """Return (outputs float32 `[n, outputs]`, targets as the task collates them) on the CPU, in fp32 and eval mode, in
-    the order of the samples.
+    """Return (outputs, targets as the task collates them) on the CPU, in fp32 and eval mode, in the order of the
+    samples: float32 `[n, outputs]`, or what the task keeps of them (`Task.kept`).
 
     The loss of the hook is the task's plain one here, whatever the model was trained with.
     """
@@ -237,6 +237,7 @@ def evaluate(
         inputs, targets = runtime.to_device(batch)
         with feed(inputs) as seen:
             result = pm.hook.train_step(model=model, batch=(seen, targets), criterion=criterion, forward=forward)
-        found.append((each(result["outputs"], lambda tensor: tensor.float().cpu()), batch[1]))
+        kept = task.kept(result["outputs"], targets)
+        found.append((each(kept, lambda tensor: tensor.float().cpu()), batch[1]))
     outputs, targets = zip(*loader.restored(batches, found), strict=True)
     return concat(outputs), concat(targets)

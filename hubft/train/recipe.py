@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hubft.base.distributions import missing
 from hubft.base.errors import JobError, Option, suggest
 from hubft.families import stages
 from hubft.hookspecs import Loaded
@@ -18,6 +20,9 @@ from hubft.job import Recipe
 
 BODY_LR, LAYER_DECAY = 1.0, 0.8
 """Of a recipe that leaves them open."""
+EIGHT, LIBRARY = "adamw8bit", "bitsandbytes"
+"""AdamW that keeps its two averages in 8 bits (Dettmers et al. 2022, https://arxiv.org/abs/2110.02861), of weights of
+4096 numbers or more: a quarter of the memory; and who has it. timm makes it with CUDA alone."""
 
 
 def check_optimizer(name: str) -> None:
@@ -28,6 +33,10 @@ def check_optimizer(name: str) -> None:
     """
     if name in ("adamw", "sgd"):
         return  # no need of timm
+    if name == EIGHT:
+        if importlib.util.find_spec(LIBRARY) is None:
+            raise JobError(Option("optimizer"), f" {name} " + missing(LIBRARY, f"pip install {LIBRARY}"))
+        return
     import timm.optim
 
     known = [str(one) for one in timm.optim.list_optimizers()]
@@ -94,6 +103,11 @@ def optimizer(loaded: Loaded, recipe: Recipe) -> torch.optim.Optimizer:
         return torch.optim.AdamW(groups, lr=recipe.lr, fused=fused)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9, nesterov=True, fused=fused)
+    if recipe.optimizer == EIGHT:
+        import bitsandbytes  # not at the top: it takes seconds, and no extra of hubft brings it
+
+        eight: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(groups, lr=recipe.lr)
+        return eight
     import timm.optim
 
     made: torch.optim.Optimizer = timm.optim.create_optimizer_v2(groups, opt=recipe.optimizer, lr=recipe.lr)

@@ -1,4 +1,5 @@
-"""The family `transformers`: classifiers of texts and images, and detectors, from the Hugging Face Hub or a folder.
+"""The family `transformers`: classifiers of texts and images, detectors and language models, of the Hugging Face Hub or
+of a folder.
 
     transformers:owner/name, transformers:owner/name@REVISION
     transformers:/path/to/folder
@@ -9,7 +10,7 @@ else, and no code of a repository is run.
 
 The model is that of the Auto class that its task and the kind of its inputs need (`models.use`). Where its checkpoint
 has no head, as of a model that was trained to fill gaps or to embed, the head is a fresh one; anything else that a
-checkpoint lacks is refused.
+checkpoint lacks is refused. A language model keeps its own head.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from hubft.inputs import Images, Text
 from hubft.job import Head
 from hubft.publish.manifest import PREPROCESSOR
 from hubft.text.tokenizer import Carried
-from hubft_transformers import detection, files, inputs, models
+from hubft_transformers import detection, files, inputs, language, models
 from hubft_transformers.models import Use
 
-hubft_family = {"api": (1, 4), "takes": ("text", "images"), "libraries": ("transformers", "tokenizers")}
-USES: Mapping[str, tuple[Use, ...]] = {"boxes": (detection.USE,)}
+hubft_family = {"api": (1, 4), "takes": ("text", "images", "documents"), "libraries": ("transformers", "tokenizers")}
+USES: Mapping[str, tuple[Use, ...]] = {"boxes": (detection.USE,), "generation": (language.USE,)}
 """Kind of a task -> what its models are; those of any other are classifiers."""
 
 
@@ -46,8 +47,11 @@ def load(name: str, pretrained: bool, config: Mapping[str, Any], task: str) -> L
     reference = f"transformers:{name}"
     uses = USES.get(task, models.CLASSIFIERS)
     if config and not pretrained:  # of a package, which brings its own inputs
-        use = models.use(reference, config, uses)
-        model = models.built(reference, config, use)
+        stated = {name: value for name, value in config.items() if name != language.HABITS}
+        use = models.use(reference, stated, uses)
+        model = models.built(reference, stated, use)
+        if use is language.USE:
+            language.inhabited(reference, model, config.get(language.HABITS) or {})
         return _loaded(model, use, Base(reference, config=dict(config)), inputs.unknown(model, use.takes))
     found = files.found(name, pretrained)
     stated = files.stated(reference, found.folder)
@@ -57,6 +61,9 @@ def load(name: str, pretrained: bool, config: Mapping[str, Any], task: str) -> L
     model = build(reference, stated, use)
     if pretrained and isinstance(carried, Images):
         inputs.require_size(model, reference, carried)
+    if pretrained and use.own:
+        language.require_causal(reference, model)
+        stated |= {language.HABITS: language.habits(model)}
     base = Base(found.reference, found.revision, files.license(found.folder), hub=found.hub, config=stated)
     return _loaded(model, use, base, carried)
 
@@ -64,7 +71,7 @@ def load(name: str, pretrained: bool, config: Mapping[str, Any], task: str) -> L
 def _loaded(model: Any, use: Use, base: Base, carried: Carried | Images) -> Loaded:
     heads = models.heads(model, use, base.reference)
     stages = structure.stages(model, structure.blocks(model, heads), heads)
-    takes = inputs.fitted(base.reference, model, carried)
+    takes = inputs.fitted(base.reference, model, carried, use.takes)
     if isinstance(takes, Text):  # of decoders a token may come from the tokenizer, and a package is built without one
         base = replace(base, config={**base.config, "pad_token_id": takes.padding})
     return Loaded(model, heads[-1], stages, takes, base, forward=use.forward)
@@ -72,7 +79,9 @@ def _loaded(model: Any, use: Use, base: Base, carried: Carried | Images) -> Load
 
 @hookimpl
 def adapt_head(loaded: Loaded, head: Head) -> Loaded:
-    """Give the model a fresh last layer, and have its config say so."""
+    """Give the model a fresh last layer, and have its config say so; a language model keeps its own."""
+    if not head.outputs:
+        return language.published(loaded)
     model: Any = loaded.model
     if loaded.forward is detection.detections:
         return _published(detection.adapted(loaded, head))

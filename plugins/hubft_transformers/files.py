@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard, snapshot_download
 from hubft.base.errors import FamilyError, reason
 from hubft.base.network import PATIENCE
 from hubft.publish import hub
-from hubft.publish.manifest import PREPROCESSOR
+from hubft.publish.manifest import GENERATION, PREPROCESSOR
 from hubft.text import tokenizer
 
 CONFIG, CARD = "config.json", "README.md"
@@ -41,7 +41,8 @@ def found(name: str, pretrained: bool) -> Found:
     repository, _, revision = name.partition("@")
     if not hub.REPOSITORY.fullmatch(repository):
         raise FamilyError(f"transformers:{name}: write transformers:owner/name, or transformers:/path/to/folder")
-    wanted = [CONFIG, *tokenizer.FILES, PREPROCESSOR, CARD, *(("model*.safetensors", WEIGHTS[1]) if pretrained else ())]
+    wanted = [CONFIG, *tokenizer.FILES, PREPROCESSOR, GENERATION, CARD]
+    wanted += ["model*.safetensors", WEIGHTS[1]] if pretrained else []
     at = revision or None
     try:
         folder = Path(snapshot_download(repository, revision=at, allow_patterns=wanted, etag_timeout=PATIENCE))

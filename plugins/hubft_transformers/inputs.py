@@ -15,11 +15,11 @@ from torch import nn
 
 from hubft.base.errors import FamilyError, JobError, Option, reason
 from hubft.families.build import ASKED
-from hubft.inputs import Images, Inputs, Text
+from hubft.inputs import Documents, Images, Inputs, Text
 from hubft.publish.manifest import PREPROCESSOR, TOKENIZER_CONFIG
 from hubft.text import tokenizer, tokens
 from hubft.text.tokenizer import Carried
-from hubft_transformers import models
+from hubft_transformers import language, models
 from hubft_transformers.models import Use
 
 LENGTHS = ("max_position_embeddings", "n_positions", "max_sequence_length")
@@ -39,21 +39,21 @@ def of(reference: str, folder: Path, use: Use) -> Carried | Images:
 
     :raises FamilyError: it does not say it, or what is not supported.
     """
-    if use.takes == Text.kind:
+    if use.takes != Images.kind:
         return tokenizer.of(folder, reference)
     return _images(reference, folder, whole=use not in models.CLASSIFIERS)
 
 
 def unknown(model: Any, kind: str) -> Carried | Images:
     """Return what stands for the inputs of a model whose package states them."""
-    if kind == Text.kind:
+    if kind != Images.kind:
         return Carried("", LENGTH, None)
     side = getattr(model.config, "image_size", None)
     side = side if type(side) is int else SIDE
     return Images((side, side), side)
 
 
-def fitted(reference: str, model: Any, carried: Carried | Images) -> Inputs:
+def fitted(reference: str, model: Any, carried: Carried | Images, kind: str) -> Inputs:
     """Return the inputs of a model; one of texts gets the token that fills up, if it has none.
 
     :raises FamilyError: neither it nor its tokenizer has one.
@@ -68,7 +68,8 @@ def fitted(reference: str, model: Any, carried: Carried | Images) -> Inputs:
     types = (
         getattr(config, "type_vocab_size", 0) > 1 and "token_type_ids" in inspect.signature(model.forward).parameters
     )
-    return Text(carried.text, min(carried.most, _positions(model)), config.pad_token_id or 0, types)
+    text = Text(carried.text, min(carried.most, _positions(model)), config.pad_token_id or 0, types)
+    return language.documents(reference, model, carried, text) if kind == Documents.kind else text
 
 
 def _positions(model: Any) -> int:

@@ -42,6 +42,8 @@ class Use:
     """Types of models, as a config.json names them, that have such a class."""
     forward: Forward
     """How it is called."""
+    own: bool = False
+    """Whether its head is that of its checkpoint, with an output for each token; else it has one for each label."""
 
 
 def logits(model: nn.Module, inputs: Any) -> Tensor:
@@ -145,12 +147,13 @@ def filled(reference: str, stated: Mapping[str, Any], use: Use, folder: Path) ->
             local_files_only=True,
             output_loading_info=True,
         )
-    its = heads(model, use, reference)
+    its = [] if use.own else heads(model, use, reference)
     fresh = {*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])}
     if more := sorted(name for name in fresh if not any(under(name, one) for one in its)):
+        beside = f", beside the head {', '.join(its)}" if its else ""
         raise FamilyError(
-            f"{reference}: its weights lack {listed(more)}, beside the head {', '.join(its)}: these would start as "
-            "noise; take weights that were saved with them"
+            f"{reference}: its weights lack {listed(more)}{beside}: these would start as noise; take weights that were "
+            "saved with them"
         )
     return model
 
@@ -182,10 +185,14 @@ def heads(model: Any, use: Use, reference: str) -> list[str]:
     """Return the modules that make the outputs, that which has one for each label last.
 
     Of a classifier they are those with parameters that are no part of the base model, as RoBERTa's `classifier.dense`
-    and `classifier.out_proj`; of any other model what `labelled` gives.
+    and `classifier.out_proj`; of a model with a head of its own, the layer with an output for each token; of any other
+    what `labelled` gives.
 
     :raises FamilyError: no layer has an output for each label, or of a classifier more than one.
     """
+    if use.own:
+        layer = model.get_output_embeddings()
+        return [next(name for name, module in model.named_modules() if module is layer)]
     layers = labelled(model, use, reference)
     if use not in CLASSIFIERS:
         return layers
@@ -221,9 +228,13 @@ def architecture(model: Any) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name not in (*LABELS, *HERE, *FOREIGN)}
 
 
-def stated(model: Any) -> dict[str, Any]:
-    """Return the config.json by which transformers builds this model; its labels are for the core to fill in."""
+def stated(model: Any, labelled: bool = True) -> dict[str, Any]:
+    """Return the config.json by which transformers builds this model.
+
+    :param labelled: whether it has labels, which are for the core to fill in.
+    """
     config = {name: value for name, value in model.config.to_dict().items() if name not in (*FOREIGN, "_name_or_path")}
     config |= {"architectures": [type(model).__name__], "dtype": "float32"}
-    config |= {"id2label": {}, "label2id": {}, "problem_type": None}
+    labels: dict[str, Any] = {"id2label": {}, "label2id": {}, "problem_type": None}
+    config = {name: value for name, value in config.items() if name not in labels} | (labels if labelled else {})
     return dict(json.loads(json.dumps(config)))

@@ -154,6 +154,18 @@ class Exportable:
         }
 
 
+def require_answers(manifest: Manifest) -> None:
+    """Refuse a package whose model does not answer in one pass.
+
+    :raises ExportError: it writes token after token.
+    """
+    if manifest.task.writes:
+        raise ExportError(
+            f"models that write are neither exported nor benchmarked here, and this one takes {manifest.inputs}: "
+            "transformers reads its package as it is, and llama.cpp's convert_hf_to_gguf.py PACKAGE converts it"
+        )
+
+
 def of(opened: Opened, pixels: bool = False) -> Exportable:
     """Return what can be exported of a model.
 
@@ -162,6 +174,7 @@ def of(opened: Opened, pixels: bool = False) -> Exportable:
     :param pixels: with the preprocessing behind the resize, and the task's probabilities.
     """
     loaded, manifest = opened.loaded, opened.manifest
+    require_answers(manifest)
     kind, inputs = modality.of(loaded.inputs), loaded.inputs
     if pixels and not isinstance(inputs, Images):
         raise ExportError(Option("with_preprocess"), f" is for models of images, and this one takes {inputs}")

@@ -28,6 +28,11 @@ FORMATS = {
     "litert": "hubft.deploy.export.litert",
 }
 """Format -> the module whose `FORMAT` writes it. A new format is a file, its runner, and a line here."""
+ELSEWHERE = {
+    "gguf": "it is written by llama.cpp: `python convert_hf_to_gguf.py PACKAGE` takes the full package of a language "
+    "model as it is, a folder of transformers",
+}
+"""What hubft does not write -> who does."""
 
 SYSTEMS = {"darwin": "macOS"}  # `sys.platform` -> in words
 RUNNERS = Path(__file__).with_name("runners")
@@ -117,6 +122,8 @@ def named(name: str) -> Format:
 
     :raises JobError: there is none.
     """
+    if name in ELSEWHERE:
+        raise JobError(Option("format"), f" {name}: {ELSEWHERE[name]}")
     if name not in FORMATS:
         raise JobError(Option("format"), f" {name!r}: known formats are {', '.join(FORMATS)}.{suggest(name, FORMATS)}")
     found: Format = importlib.import_module(FORMATS[name]).FORMAT

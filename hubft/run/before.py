@@ -1,0 +1,54 @@
+"""What a model answered before it was trained, where it keeps its own head and so could answer already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hubft.run import training
+from hubft.run.prepare import Prepared
+from hubft.run.training import Outcome
+from hubft.tasks.metrics import Measured, Metrics, number, title
+from hubft.tasks.paired import difference
+
+
+@dataclass(frozen=True)
+class Before:
+    """The untrained model on the validation samples."""
+
+    metrics: Metrics
+    difference: Measured
+    """Of the trained model's headline to its own, on the same samples (`paired.difference`)."""
+
+    def plain(self, public: bool = False) -> dict[str, Any]:
+        """Return it as JSON types.
+
+        :param public: without what is of single samples, for a package.
+        """
+        metrics: Mapping[str, Any] = self.metrics.public() if public else self.metrics.plain()
+        return {"metrics": metrics, "difference": asdict(self.difference)}
+
+    def __str__(self) -> str:
+        """Return it in a sentence."""
+        change, low, high = self.difference.value, self.difference.low or 0.0, self.difference.high or 0.0
+        tells = "" if low > 0 or high < 0 else ", which does not tell it from nothing"
+        return (
+            f"the model had {title(self.metrics.headline)} {self.metrics.head}; the paired difference is "
+            f"{'+' if change > 0 else ''}{number(change)}, 95 % interval {number(low)} to {number(high)}{tells}"
+        )
+
+
+def measured(prepared: Prepared) -> Outcome | None:
+    """Return what the model gives for the validation samples before it is trained; None where its head is new."""
+    if prepared.job.head.outputs:
+        return None
+    return training.outcome(prepared, prepared.exact.place(prepared.loaded.model))
+
+
+def compared(prepared: Prepared, before: Outcome | None, after: Outcome) -> Before | None:
+    """Return what `measured` gave beside what the trained model gives."""
+    if before is None:
+        return None
+    task = prepared.data.task
+    return Before(task.measure(*before), difference(task, after[0], *before))
