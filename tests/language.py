@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import pytest
+from extras import needs
 
 from hubft.inputs import Documents
 
@@ -45,7 +45,7 @@ def table(path: Path, number: int = 48, form: str = "prompt", more: tuple[object
 
 def tokenizer() -> object:
     """Return a tokenizer of characters, with special tokens."""
-    tokenizers = pytest.importorskip("tokenizers")
+    tokenizers = needs("tokenizers", "transformers")
     letters = [*SPECIAL, *"abcdefghijklmnopqrstuvwxyz :."]
     made = tokenizers.Tokenizer(
         tokenizers.models.WordLevel({letter: i for i, letter in enumerate(letters)}, unk_token="<unk>")
@@ -69,7 +69,7 @@ def model(folder: Path, tied: bool = True, template: bool = True, **facts: objec
 
 @functools.cache
 def _trained(tied: bool) -> Path:
-    transformers = pytest.importorskip("transformers", reason="the extra transformers is not installed")
+    transformers = needs("transformers", "transformers")
     import torch
 
     made = tokenizer()

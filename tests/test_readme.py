@@ -9,10 +9,15 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import detectors
+import language
 import numpy
 import pictures
 import pytest
+import scenes
+import texts
 from environments import Environment, announced
+from extras import needs
 from loopback import github, hub
 from loopback.stranger import ROOT, checkout
 from PIL import ExifTags, Image
@@ -23,7 +28,7 @@ from hubft.testing import check_family
 
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in FILES}
-STORIES = ("fine-tune", "labels", "deploy", "publish", "families")
+STORIES = ("fine-tune", "labels", "text", "boxes", "adapters", "deploy", "publish", "families")
 HERE = {'pip install -e ".[dev]" && hubft demo', 'pip install -e ".[dev]"'}  # what runs this test, and test_demo
 COMMIT = 40 * "a"
 
@@ -49,7 +54,13 @@ def test_no_command_is_left_out() -> None:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[dict[str, str]]:
+def models() -> Iterator[hub.Hub]:
+    with hub.serving(hub.Hub()) as served:
+        yield served
+
+
+@pytest.fixture
+def world(tmp_path: Path, models: hub.Hub) -> Iterator[dict[str, str]]:
     """The environment of a user who has a folder of flowers, and a token: hubs are on the loopback."""
     flowers = pictures.folder(tmp_path / "flowers", classes=("daisy", "tulip"), train=4, val=2)
     (tmp_path / "more_flowers").symlink_to(flowers / "val")
@@ -58,7 +69,7 @@ def world(tmp_path: Path) -> Iterator[dict[str, str]]:
     table(tmp_path)
     Image.radial_gradient("L").resize((600, 300)).convert("CMYK").save(tmp_path / "rose.jpg", exif=turned)
     served = github.GitHub("OWNER/REPOSITORY", {"main": COMMIT}, {}, {COMMIT: checkout()})
-    with hub.serving(hub.Hub()) as models, github.serving(served, tmp_path):
+    with github.serving(served, tmp_path):
         lite0 = plugins.manager("pip").hook.load(name="efficientnet_lite0", pretrained=True, config={}, task="").model
         models.put("timm/tf_efficientnet_lite0.in1k", {"model.safetensors": save(lite0.state_dict())})
         mine = {
@@ -128,9 +139,45 @@ def test_labels_and_tables(tmp_path: Path, world: dict[str, str]) -> None:
     assert len([line for line in printed.splitlines() if line.startswith("photos/")]) == 30
 
 
+def given(models: hub.Hub, name: str, folder: Path) -> None:
+    """Have a hub serve the files of a folder."""
+    models.put(name, {path.name: path.read_bytes() for path in folder.iterdir()})
+
+
+def test_texts_and_language_models(tmp_path: Path, world: dict[str, str], models: hub.Hub) -> None:
+    """Tiny models, by the names of real ones."""
+    given(models, "sentence-transformers/all-MiniLM-L6-v2", texts.model(tmp_path / "bert"))
+    given(models, "HuggingFaceTB/SmolLM2-135M", language.model(tmp_path / "llama"))
+    texts.table(tmp_path / "reviews.csv")
+    language.table(tmp_path / "questions.jsonl")
+    for line in commands("text"):
+        printed = shell(line + " --epochs 2" * line.startswith("hubft finetune"), tmp_path, world)
+        assert printed
+    again = shell(commands("text")[-1], tmp_path, world)
+    assert printed == again, "drawn by its seed"
+
+
+def test_boxes(tmp_path: Path, world: dict[str, str], models: hub.Hub) -> None:
+    needs("faster_coco_eval", "detection")
+    given(models, "PekingU/rtdetr_v2_r18vd", detectors.transformer(tmp_path / "detector", "rt_detr_v2"))
+    made = scenes.made(0, 24)
+    scenes.voc_roboflow(tmp_path / "shelves", {"train": made[:18], "val": made[18:]})
+    for line in commands("boxes"):
+        shell(line + " --epochs 2" * line.startswith("hubft finetune"), tmp_path, world)
+    assert len(list((tmp_path / "found").glob("*.*g"))) == 6
+
+
+def test_adapters(tmp_path: Path, world: dict[str, str]) -> None:
+    needs("peft", "peft")
+    for line in commands("adapters"):
+        shell(line + " --epochs 1" * line.startswith("hubft finetune"), tmp_path, world)
+    adapted, merged = (tmp_path / "runs" / name / "package" for name in ("adapted", "merged"))
+    assert (adapted / "adapter_config.json").is_file() and (merged / "model.safetensors").is_file()
+
+
 def test_deploy(tmp_path: Path, world: dict[str, str]) -> None:
     for module in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(module, reason="the extra is not installed: pip install 'hubft[onnx]'")
+        needs(module, "onnx")
     for line in commands("deploy"):
         printed = shell(line, tmp_path, world)
     assert "without" in printed

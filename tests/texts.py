@@ -5,7 +5,7 @@ import json
 import random
 from pathlib import Path
 
-import pytest
+from extras import needs
 
 NOUNS = ("film", "book", "song", "meal", "room")
 WORDS = {"good": ("lovely", "great", "warm", "bright"), "bad": ("dull", "cold", "awful", "grey")}
@@ -36,8 +36,8 @@ def model(folder: Path, kind: str = "bert", **config: object) -> Path:
 
     :param kind: `model_type` of its config.
     """
-    transformers = pytest.importorskip("transformers", reason="the extra transformers is not installed")
-    tokenizers = pytest.importorskip("tokenizers")
+    transformers = needs("transformers", "transformers")
+    tokenizers = needs("tokenizers", "transformers")
     import torch
 
     known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", *NOUNS, *WORDS["good"], *WORDS["bad"]]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hubft.base.distributions import missing
+from hubft.base.distributions import installs, missing
 from hubft.base.errors import JobError, Option, suggest
 from hubft.families import stages
 from hubft.hookspecs import Loaded
@@ -35,7 +35,7 @@ def check_optimizer(name: str) -> None:
         return  # no need of timm
     if name == EIGHT:
         if importlib.util.find_spec(LIBRARY) is None:
-            raise JobError(Option("optimizer"), f" {name} " + missing(LIBRARY, f"pip install {LIBRARY}"))
+            raise JobError(Option("optimizer"), f" {name} " + missing(LIBRARY, installs(LIBRARY)))
         return
     import timm.optim
 
@@ -104,7 +104,7 @@ def optimizer(loaded: Loaded, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9, nesterov=True, fused=fused)
     if recipe.optimizer == EIGHT:
-        import bitsandbytes  # not at the top: it takes seconds, and no extra of hubft brings it
+        import bitsandbytes  # not at the top: it takes seconds
 
         eight: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(groups, lr=recipe.lr)
         return eight

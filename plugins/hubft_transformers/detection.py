@@ -5,7 +5,6 @@ Boxes are in pixels of the model's input, as `hubft.tasks.boxes.Boxes` has them;
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,14 +14,12 @@ from torchvision.ops import box_convert
 from transformers.models.auto import modeling_auto as known
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES as PROCESSORS
 
-from hubft.base.distributions import installs, missing
-from hubft.base.errors import FamilyError, JobError, Option
+from hubft.base.errors import JobError, Option
 from hubft.hookspecs import Loaded
 from hubft.job import Head
 from hubft_transformers import models
 from hubft_transformers.models import Use
 
-EXTRA = "detection"
 TYPES = {
     kind: name
     for kind, name in known.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES.items()
@@ -71,15 +68,6 @@ def losses(model: nn.Module, inputs: Tensor, targets: Sequence[Mapping[str, Tens
         labels.append({"class_labels": its["labels"][single], "boxes": boxes})
     said = model(pixel_values=inputs, labels=labels)
     return {name: value.detach() for name, value in said.loss_dict.items()} | {"loss": said.loss}
-
-
-def require(reference: str) -> None:
-    """Check that what the losses match boxes by is here.
-
-    :raises FamilyError: scipy is not installed.
-    """
-    if importlib.util.find_spec("scipy") is None:
-        raise FamilyError(f"{reference}: a detector {missing('scipy', installs(EXTRA))}")
 
 
 def adapted(loaded: Loaded, head: Head) -> Loaded:

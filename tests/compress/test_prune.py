@@ -12,6 +12,7 @@ import pictures
 import pytest
 import torch
 from environments import installed
+from extras import needs
 from runs import job, killed
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from hubft.publish import package
 from hubft.run import tuning
 from hubft.share import load
 
-pytest.importorskip("torch_pruning", reason="the extra is not installed: pip install 'hubft[prune]'")
+needs("torch_pruning", "prune")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -11,6 +11,7 @@ import pictures
 import pytest
 import torch
 from commands import Hubft
+from extras import needs
 from runs import heard, job
 from torch import Tensor, nn
 from torch.nn import functional
@@ -25,7 +26,7 @@ from hubft.families.build import build, compressed
 from hubft.publish import package
 from hubft.share import load
 
-pytest.importorskip("torch_pruning", reason="the extra is not installed: pip install 'hubft[prune]'")
+needs("torch_pruning", "prune")
 ROOT = plugins.ROOT
 
 

@@ -14,6 +14,7 @@ import torch
 import torch._inductor.config
 from commands import Hubft
 from environments import installed
+from extras import needs
 from runs import heard, job
 from torch import nn
 
@@ -26,7 +27,7 @@ from hubft.families.plugins import ROOT
 from hubft.publish import package, tensors
 from hubft.share import load
 
-pytest.importorskip("torchao", reason="the extra is not installed: pip install 'hubft[torchao]'")
+needs("torchao", "torchao")
 
 METHODS = ("torchao:int8wo", "torchao:int8dq")
 LAYERS = ["block.1", "block.3", "head"]
@@ -108,7 +109,7 @@ def test_dynamic_rounds_what_comes_in_and_weight_only_does_not(tmp_path: Path) -
 
 
 def test_a_run_measures_the_kernels_and_goes_on_in_a_chain(insects: Path, tmp_path: Path) -> None:
-    pytest.importorskip("torch_pruning", reason="the extra is not installed: pip install 'hubft[prune]'")
+    needs("torch_pruning", "prune")
     chain = "prune:0.5,torchao:int8dq"
     result, console = heard(asked(insects, tmp_path / "run", chain, max_drop=100.0, recipe={"epochs": 4}))
     first, second = result.steps

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from extras import needs
 from pictures import fill, noise
 from PIL import Image
 
@@ -17,7 +18,7 @@ from hubft.data import table
 from hubft.data.rows import Rows
 from hubft.job import Labels
 
-datasets = pytest.importorskip("datasets", reason="the extra is not installed: pip install 'hubft[datasets]'")
+datasets = needs("datasets", "datasets")
 
 
 @pytest.fixture(autouse=True)

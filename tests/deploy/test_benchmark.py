@@ -8,6 +8,7 @@ import packages
 import pictures
 import pytest
 from commands import Hubft
+from extras import needs
 from PIL import Image
 
 from hubft import engine
@@ -17,8 +18,8 @@ from hubft.deploy.export import samples
 from hubft.run.folder import Run
 from hubft.share import inference, load
 
-onnx = pytest.importorskip("onnx", reason="the extra is not installed: pip install 'hubft[onnx]'")
-pytest.importorskip("onnxruntime", reason="the extra is not installed: pip install 'hubft[onnx]'")
+onnx = needs("onnx", "onnx")
+needs("onnxruntime", "onnx")
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "schema2"
 

@@ -15,6 +15,7 @@ import pictures
 import pytest
 import torch
 from commands import Hubft
+from extras import needs
 from safetensors.numpy import load_file
 
 import hubft as module
@@ -25,9 +26,9 @@ from hubft.deploy.export.export import SELFTEST
 from hubft.job import Job
 from hubft.share import load
 
-onnx = pytest.importorskip("onnx", reason="the extra is not installed: pip install 'hubft[onnx]'")
-onnxruntime = pytest.importorskip("onnxruntime", reason="the extra is not installed: pip install 'hubft[onnx]'")
-pytest.importorskip("onnxscript", reason="the extra is not installed: pip install 'hubft[onnx]'")
+onnx = needs("onnx", "onnx")
+onnxruntime = needs("onnxruntime", "onnx")
+needs("onnxscript", "onnx")
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "schema2"
 

@@ -15,6 +15,7 @@ import pictures
 import pytest
 import torch
 from commands import Hubft
+from extras import NOT_INSTALLED, needs
 from safetensors.numpy import load_file
 from torch import Tensor
 
@@ -31,7 +32,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <finalize:pytest.PytestUnraisableExceptionWarning"
 )
 GOLDEN = Path(__file__).parents[1] / "golden" / "schema2"
-SKIPPED = "the extra is not installed: pip install 'hubft[{}]'"
 
 
 def there(name: str, *also: str) -> Any:
@@ -39,7 +39,7 @@ def there(name: str, *also: str) -> Any:
     form = formats.named(name)
     needed = (*form.writers, *form.runtime, *also)
     missing = [one for one in needed if not formats.importlib.util.find_spec(one)]
-    return pytest.param(name, marks=pytest.mark.skipif(bool(missing), reason=SKIPPED.format(form.extra)))
+    return pytest.param(name, marks=pytest.mark.skipif(bool(missing), reason=NOT_INSTALLED.format(form.extra)))
 
 
 FORMATS = [there("onnx"), there("openvino"), there("pt2"), there("torchscript"), there("executorch")]
@@ -319,7 +319,7 @@ def test_a_disk_that_is_full_inside_a_library_is_told_as_such(name: str, package
 
 
 def test_int8_without_images_asks_for_them(hubft: Hubft, package: Path, tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime", reason=SKIPPED.format("onnx"))
+    needs("onnxruntime", "onnx")
     ran = hubft("export", package, "--format", "onnx", "--precision", "int8")
     assert ran.code == 2 and "--precision int8 needs data to calibrate on and to judge by: give --data" in ran.err
     (tmp_path / "empty" / "train").mkdir(parents=True)
@@ -330,7 +330,7 @@ def test_int8_without_images_asks_for_them(hubft: Hubft, package: Path, tmp_path
 
 
 def test_pt2_in_int8_is_read_by_pytorch_alone(package: Path, images: Path, tmp_path: Path) -> None:
-    pytest.importorskip("torchao", reason=SKIPPED.format("torchao"))
+    needs("torchao", "torchao")
     made = export.export(package, asked("pt2", tmp_path, precision="int8", data=str(images), max_drop=60.0))
     assert made.about.batch == 0
     code = (
@@ -350,7 +350,7 @@ def test_pt2_in_int8_is_read_by_pytorch_alone(package: Path, images: Path, tmp_p
 
 def test_pt2_in_int8_of_a_model_with_shared_activations_is_refused(hubft: Hubft, images: Path, tmp_path: Path) -> None:
     """A block of torchvision's ResNet calls one ReLU twice."""
-    pytest.importorskip("torchao", reason=SKIPPED.format("torchao"))
+    needs("torchao", "torchao")
     asked_for = Job("torchvision:resnet18", "d", head=Head(outputs=3), size=32)
     packages.write(tmp_path / "p", asked_for, pretrained=False)
     ran = hubft("export", "p", "--format", "pt2", "--precision", "int8", "--data", images)
@@ -373,7 +373,7 @@ def test_code_is_run_on_request_alone(name: str, hubft: Hubft, package: Path, im
 
 
 def test_openvino_of_fp32_is_proved_as_the_machine_computes_too(package: Path, tmp_path: Path) -> None:
-    openvino = pytest.importorskip("openvino", reason=SKIPPED.format("openvino"))
+    openvino = needs("openvino", "openvino")
     made = export.export(package, asked("openvino", tmp_path))
     bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     assert made.proof.exact < 1e-5 and made.about.exact
@@ -386,7 +386,7 @@ def test_openvino_of_fp32_is_proved_as_the_machine_computes_too(package: Path, t
 def test_a_file_of_bf16_without_images_is_judged_by_the_self_test(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("openvino", reason=SKIPPED.format("openvino"))
+    needs("openvino", "openvino")
     made = export.export(package, asked("openvino", tmp_path, precision="bf16"))
     assert not made.about.exact and (tmp_path / "a.bin").stat().st_size < 14_000
     monkeypatch.setattr(proof, "REDUCED", 1e-9)
@@ -397,7 +397,7 @@ def test_a_file_of_bf16_without_images_is_judged_by_the_self_test(
 
 
 def test_tensorrt_is_handed_onnx_and_the_line_that_builds_the_engine(hubft: Hubft, package: Path, images: Path) -> None:
-    pytest.importorskip("onnxruntime", reason=SKIPPED.format("onnx"))
+    needs("onnxruntime", "onnx")
     ran = hubft("export", package, "--format", "tensorrt")
     assert ran.code == 0 and "trtexec --onnx=flowers.trt.onnx --saveEngine=flowers.engine " in ran.out
     assert "--minShapes=images:1x3x32x32 --optShapes=images:8x3x32x32 --maxShapes=images:32x3x32x32" in ran.out
@@ -445,7 +445,7 @@ def test_core_ml_in_int8_needs_no_images_and_is_smaller(
 def test_core_ml_in_int8_of_small_tensors_alone_is_refused(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    coreml = pytest.importorskip("coremltools.optimize.coreml", reason=SKIPPED.format("coreml"))
+    coreml = needs("coremltools.optimize.coreml", "coreml")
     monkeypatch.setattr(coreml, "get_weights_metadata", lambda *_, **__: {})
     with pytest.raises(ExportError, match=r"no tensor of its weights has more than 2,048 numbers"):
         export.export(package, asked("coreml", tmp_path, precision="int8"))

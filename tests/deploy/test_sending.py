@@ -10,6 +10,7 @@ import numpy
 import packages
 import pictures
 import pytest
+from extras import needs
 from loopback.hub import Hub, serving
 from safetensors.numpy import load
 from terminal import TOKEN, Terminal
@@ -20,7 +21,7 @@ from hubft.job import Recipe
 from hubft.publish import exports
 
 for module, extra in (("onnx", "onnx"), ("onnxscript", "onnx"), ("onnxruntime", "onnx"), ("openvino", "openvino")):
-    pytest.importorskip(module, reason=f"the extra is not installed: pip install 'hubft[{extra}]'")
+    needs(module, extra)
 
 ONNX = {"onnx/hubft_exports.json", "onnx/model.onnx", f"onnx/model.onnx{SELFTEST}"}
 OPENVINO = {

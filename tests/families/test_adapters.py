@@ -18,6 +18,7 @@ import texts
 import torch
 import toy_family
 from commands import Hubft
+from extras import needs
 from loopback.hub import Hub, serving
 from runs import Heard, job, killed
 from safetensors.torch import load_file
@@ -38,7 +39,7 @@ from hubft.run import adapting
 from hubft.share import load
 from hubft.train import loop
 
-peft = pytest.importorskip("peft", reason="the extra is not installed: pip install 'hubft[peft]'")
+peft = needs("peft", "peft")
 
 LORA = Adapting("lora", rank=4)
 
@@ -169,7 +170,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> str:
-    pytest.importorskip("transformers", reason="the extra transformers is not installed")
+    needs("transformers", "transformers")
     return f"transformers:{texts.model(tmp_path_factory.mktemp('text') / 'tiny', initializer_range=0.2)}"
 
 

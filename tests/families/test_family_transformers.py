@@ -15,6 +15,7 @@ import pytest
 import texts
 import torch
 from commands import Hubft
+from extras import needs
 
 from hubft import HubftError, Job, engine
 from hubft.base.errors import FamilyError, JobError
@@ -26,7 +27,7 @@ from hubft.job import Head, Recipe
 from hubft.publish import manifest as manifests
 from hubft.share import inference, load
 
-transformers = pytest.importorskip("transformers", reason="the extra transformers is not installed")
+transformers = needs("transformers", "transformers")
 RECIPE = Recipe(epochs=8, batch_size=16, lr=3e-3)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import detectors as made
 import pytest
 import torch
+from extras import needs
 from runs import killed
 
 from hubft import Job, engine
@@ -21,67 +22,11 @@ from hubft.families.plugins import ROOT
 from hubft.job import Compute, Head, Recipe
 from hubft.share import load
 
-transformers = pytest.importorskip("transformers", reason="the extra transformers is not installed")
-pytest.importorskip("faster_coco_eval", reason="the extra is not installed: pip install 'hubft[detection]'")
-pytest.importorskip("scipy", reason="the extra is not installed: pip install 'hubft[detection]'")
+transformers = needs("transformers", "transformers")
+needs("faster_coco_eval", "detection")
 
 KINDS = ("detr", "deformable_detr", "yolos", "rt_detr_v2", "d_fine")
 SOFT = ("detr", "yolos")  # have "no object" as a class
-
-
-def config(kind: str) -> Any:
-    """Return the config of a tiny detector of ten classes."""
-    small = {"embedding_size": 8, "hidden_sizes": [8, 16, 24, 32], "depths": [1] * 4, "layer_type": "basic"}
-    sides = {
-        "encoder_attention_heads": 2,
-        "decoder_attention_heads": 2,
-        "encoder_ffn_dim": 32,
-        "decoder_ffn_dim": 32,
-        "decoder_layers": 2,
-        "d_model": 32,
-        "num_queries": 12,
-        "num_labels": 10,
-    }
-    if kind == "yolos":
-        its = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-        image = {"image_size": [64, 64], "patch_size": 16, "num_detection_tokens": 12}
-        return transformers.YolosConfig(**its, **image, num_labels=10)
-    levels = ["stage4"] if kind == "detr" else ["stage2", "stage3", "stage4"]
-    if kind in ("detr", "deformable_detr"):
-        backbone = transformers.ResNetConfig(**small, out_features=levels)
-        chosen = transformers.DetrConfig if kind == "detr" else transformers.DeformableDetrConfig
-        more = {} if kind == "detr" else {"num_feature_levels": 3}
-        return chosen(backbone_config=backbone, use_timm_backbone=False, encoder_layers=1, **sides, **more)
-    inside = {"encoder_hidden_dim": 32, "decoder_in_channels": [32] * 3, "num_denoising": 4}
-    if kind == "rt_detr_v2":
-        backbone = transformers.RTDetrResNetConfig(**small, out_features=levels)
-        return transformers.RTDetrV2Config(
-            backbone_config=backbone, encoder_in_channels=[16, 24, 32], **inside, **sides
-        )
-    made = transformers.HGNetV2Config(
-        stem_channels=[3, 8, 8],
-        stage_in_channels=[8, 16, 24, 32],
-        stage_mid_channels=[8] * 4,
-        stage_out_channels=[16, 24, 32, 40],
-        stage_num_blocks=[1] * 4,
-        stage_numb_of_layers=[1] * 4,
-        hidden_sizes=[16, 24, 32, 40],
-        depths=[1] * 4,
-        out_features=levels,
-    )
-    return transformers.DFineConfig(backbone_config=made, encoder_in_channels=[24, 32, 40], **inside, **sides)
-
-
-def folder(place: Path, kind: str) -> Path:
-    torch.manual_seed(0)
-    model = transformers.AutoModelForObjectDetection.from_config(config(kind))
-    model.save_pretrained(place)
-    shortest = {"shortest_edge": 60, "longest_edge": 100}
-    name = "YolosImageProcessor" if kind == "yolos" else "DetrImageProcessor"
-    sizes = {"height": 64, "width": 64} if kind in ("rt_detr_v2", "d_fine") else shortest
-    name = "RTDetrImageProcessor" if kind in ("rt_detr_v2", "d_fine") else name
-    (place / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": name, "size": sizes}))
-    return place
 
 
 def loaded(place: Path, **options: Any) -> Any:
@@ -91,7 +36,7 @@ def loaded(place: Path, **options: Any) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_says_the_class_is_fresh_and_all_else_is_kept(tmp_path: Path, kind: str) -> None:
-    found = loaded(folder(tmp_path, kind))
+    found = loaded(made.transformer(tmp_path, kind))
     assert found.images.size == (64, 64)
     assert found.images.crop == ("squash" if kind in ("rt_detr_v2", "d_fine") else "border")
     before = {name: tensor.clone() for name, tensor in found.model.state_dict().items()}
@@ -116,7 +61,7 @@ def test_what_says_the_class_is_fresh_and_all_else_is_kept(tmp_path: Path, kind:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_boxes_are_those_that_the_processor_gives(tmp_path: Path, kind: str) -> None:
-    found = loaded(folder(tmp_path, kind))
+    found = loaded(made.transformer(tmp_path, kind))
     processor = transformers.AutoImageProcessor.from_pretrained(tmp_path)
     pixels, model = torch.randn(2, 3, 64, 64), found.model.eval()
     with torch.no_grad():
@@ -142,7 +87,7 @@ def job(model: Path, table: Path, output: Path, **compute: Any) -> Job:
 @pytest.fixture(scope="module", params=["detr", "rt_detr_v2"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, engine.Result]:
     place = tmp_path_factory.mktemp("detector")
-    model, table = folder(place / "model", request.param), made.table(place / "scenes", 24)
+    model, table = made.transformer(place / "model", request.param), made.table(place / "scenes", 24)
     return model, table, engine.finetune(job(model, table, place / "run"))
 
 
@@ -187,7 +132,7 @@ def test_a_run_that_was_killed_ends_with_the_same_bits(
 
 
 def test_what_has_no_meaning_is_refused_in_a_line(tmp_path: Path) -> None:
-    place = folder(tmp_path / "detr", "detr")
+    place = made.transformer(tmp_path / "detr", "detr")
     found = loaded(place)
     with pytest.raises(JobError) as caught:
         build.adapt(
@@ -202,7 +147,7 @@ def test_what_has_no_meaning_is_refused_in_a_line(tmp_path: Path) -> None:
 
 
 def test_nested_configs_are_looked_into(tmp_path: Path) -> None:
-    place = folder(tmp_path, "detr")
+    place = made.transformer(tmp_path, "detr")
     stated = json.loads((place / "config.json").read_text())
     for change, said in (
         ({"num_hidden_layers": 10**6}, "num_hidden_layers of 1,000,000"),

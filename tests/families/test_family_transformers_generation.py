@@ -13,6 +13,7 @@ import language
 import pytest
 import torch
 from commands import Hubft
+from extras import needs
 
 from hubft import HubftError, Job, engine
 from hubft.base.errors import Stopped
@@ -24,7 +25,7 @@ from hubft.run.prepare import prepare
 from hubft.share import inference, load
 from hubft.writing import Writing
 
-pytest.importorskip("transformers", reason="the extra transformers is not installed")
+needs("transformers", "transformers")
 RECIPE = Recipe(epochs=12, batch_size=8, lr=1e-2, layer_decay=1.0)
 
 

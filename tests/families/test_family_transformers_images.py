@@ -10,6 +10,7 @@ import pictures
 import pytest
 import texts
 import torch
+from extras import needs
 
 from hubft import Job, engine
 from hubft.base.errors import FamilyError, JobError
@@ -19,7 +20,7 @@ from hubft.families.plugins import ROOT
 from hubft.job import Recipe
 from hubft.share import load
 
-transformers = pytest.importorskip("transformers", reason="the extra transformers is not installed")
+transformers = needs("transformers", "transformers")
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 
 

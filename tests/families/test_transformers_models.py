@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import texts
 import torch
+from extras import needs
 from safetensors.torch import load_file, save_file
 
 from hubft import Job, engine
@@ -18,7 +19,7 @@ from hubft.publish import manifest as manifests
 from hubft.share import load
 from hubft.text.modality import MODALITY
 
-transformers = pytest.importorskip("transformers", reason="the extra transformers is not installed")
+transformers = needs("transformers", "transformers")
 RECIPE = Recipe(epochs=2, batch_size=16, lr=3e-3)
 FAST = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
 HEADS = {

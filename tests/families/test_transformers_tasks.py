@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import texts
 from commands import Hubft
+from extras import needs
 
 from hubft import Job, engine
 from hubft.base.errors import HubftError
@@ -19,7 +20,7 @@ from hubft.families.plugins import ROOT
 from hubft.job import Labels, Recipe
 from hubft.share import inference, load
 
-transformers = pytest.importorskip("transformers", reason="the extra transformers is not installed")
+transformers = needs("transformers", "transformers")
 RECIPE = Recipe(epochs=4, batch_size=16, lr=3e-3)
 
 

@@ -12,6 +12,7 @@ import pytest
 import scenes
 import torch
 from commands import Hubft, hubft
+from extras import needs
 from PIL import Image
 from runs import heard
 
@@ -21,7 +22,7 @@ from hubft.run import data
 from hubft.tasks.boxes import Boxes
 from hubft.tasks.paired import difference
 
-pytest.importorskip("faster_coco_eval", reason="the extra is not installed: pip install 'hubft[detection]'")
+needs("faster_coco_eval", "detection")
 __all__ = ["hubft"]
 MADE = scenes.made(5, 24, most=4, least=2)
 PARTS = {"train": MADE[:16], "val": MADE[16:]}

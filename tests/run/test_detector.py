@@ -10,6 +10,7 @@ from typing import Any
 import detectors as made
 import pytest
 import torch
+from extras import needs
 from runs import heard, killed
 
 import hubft
@@ -23,7 +24,7 @@ from hubft.publish import manifest as manifests
 from hubft.share import inference, load
 from hubft.tasks.boxes import Boxes
 
-pytest.importorskip("faster_coco_eval", reason="the extra is not installed: pip install 'hubft[detection]'")
+needs("faster_coco_eval", "detection")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -97,7 +98,7 @@ def test_it_is_exported_with_its_boxes_and_proved(
     result: tuple[engine.Result, list[str]], table: Path, tmp_path: Path
 ) -> None:
     for module in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(module, reason="the extra is not installed: pip install 'hubft[onnx]'")
+        needs(module, "onnx")
     package = result[0].run.package
     found = export.export(package, Asked("onnx", output=str(tmp_path / "a.onnx")))
     assert found.about.batch == 0, "batches of any size"

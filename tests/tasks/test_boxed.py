@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy
 import pytest
+from extras import needs
 
 from hubft.base.errors import JobError
 from hubft.tasks import boxed, matched, pictures
 from hubft.tasks.matched import IOUS, Boxes, Precision, Said, Truth
 from hubft.tasks.metrics import read
 
-pytest.importorskip("faster_coco_eval", reason="the extra is not installed: pip install 'hubft[detection]'")
+needs("faster_coco_eval", "detection")
 NAMES = ("a", "b", "c", "d")
 
 

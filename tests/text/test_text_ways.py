@@ -9,6 +9,7 @@ import pytest
 import texts
 import torch
 from commands import Hubft
+from extras import NOT_INSTALLED, needs
 from safetensors.numpy import load_file
 
 import hubft as module
@@ -20,7 +21,7 @@ from hubft.deploy.export.export import SELFTEST
 from hubft.job import Recipe
 from hubft.share import load
 
-transformers = pytest.importorskip("transformers", reason="the extra transformers is not installed")
+transformers = needs("transformers", "transformers")
 RECIPE = Recipe(epochs=6, batch_size=16, lr=3e-3)
 ASKED = ("the lovely film", "a dull / grey book 😀", "the film", "the dull book song meal room film book song great")
 
@@ -49,7 +50,7 @@ def package(made: engine.Result) -> Path:
 def there(name: str) -> Any:
     form = formats.named(name)
     missing = [one for one in (*form.writers, *form.runtime) if not formats.importlib.util.find_spec(one)]
-    reason = f"the extra is not installed: pip install 'hubft[{form.extra}]'"
+    reason = NOT_INSTALLED.format(form.extra)
     return pytest.param(name, marks=pytest.mark.skipif(bool(missing), reason=reason))
 
 
@@ -135,7 +136,7 @@ def test_it_is_compressed(how: str, made: engine.Result, data: Path, tmp_path: P
 
 
 def test_what_cannot_be_pruned_is_refused_before_the_training(model: Path, data: Path, tmp_path: Path) -> None:
-    pytest.importorskip("torch_pruning", reason="the extra prune is not installed")
+    needs("torch_pruning", "prune")
     with pytest.raises(HubftError, match=r"cannot be pruned by Torch-Pruning.*int8 makes any model smaller"):
         fit(model, data, tmp_path / "run", compress="prune:0.5")
     assert not (tmp_path / "run").exists()

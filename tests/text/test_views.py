@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import texts
 import torch
+from extras import needs
 from safetensors.torch import load_file
 
 from hubft import Job, engine
@@ -22,7 +23,7 @@ from hubft.text import samples, views
 from hubft.text.views import Views
 from hubft.train import loader
 
-tokenizers = pytest.importorskip("tokenizers", reason="the extra transformers is not installed")
+tokenizers = needs("tokenizers", "transformers")
 RUNTIME = Runtime(Compute(device="cpu", workers=0))
 TASK = Classification(texts.LABELS)
 

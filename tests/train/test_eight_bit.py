@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from extras import needs
 from torch import nn
 
 from hubft.base.errors import JobError
@@ -41,7 +42,7 @@ def train(state: loop.State, steps: range) -> list[torch.Tensor]:
 
 @pytest.mark.filterwarnings("ignore")  # of bitsandbytes, which looks for kernels
 def test_its_memory_is_in_8_bits_and_goes_on_with_the_same_bits(tmp_path: Path) -> None:
-    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    needs("bitsandbytes", "bitsandbytes")
     whole = started()
     first = [parameter.detach().clone() for parameter in whole.model.parameters()]
     wanted = train(whole, range(6))
@@ -59,5 +60,7 @@ def test_its_memory_is_in_8_bits_and_goes_on_with_the_same_bits(tmp_path: Path) 
 
 def test_without_its_library_it_is_refused_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(JobError, match="needs bitsandbytes, which is not installed: pip install bitsandbytes"):
+    with pytest.raises(
+        JobError, match="needs bitsandbytes, which is not installed: pip install 'hubft\\[bitsandbytes\\]'"
+    ):
         recipe.check_optimizer(recipe.EIGHT)
