@@ -46,7 +46,9 @@ def solve(prepared: Prepared, console: Console) -> Solved | None:
     held = cut if isinstance(cut, str) else features(prepared, cut, prepared.validation, prepared.exact)
     if isinstance(cut, str) or isinstance(known, str) or isinstance(held, str):
         reason = known if isinstance(known, str) else held
-        start = "goes on from that of the package" if prepared.continued else "starts at zero"
+        head = prepared.loaded.model.get_submodule(prepared.loaded.head)
+        fresh = "is drawn" if any(bool(one.any()) for one in head.parameters()) else "starts at zero"
+        start = "goes on from that of the package" if prepared.continued else fresh
         console.say(f"note: the head {start}, no probe is solved: {reason}")
         return None
     rows = runtime.to_device(known.views[0].take(torch.arange(len(data.train)))).float()

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision.ops import box_convert
-from transformers.models.auto import modeling_auto as known
-from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES as PROCESSORS
+from transformers.models.auto import modeling_auto
 
 from hubft.base.errors import JobError, Option
+from hubft.base.quiet import quiet
 from hubft.hookspecs import Loaded
 from hubft.job import Head
 from hubft_transformers import models
@@ -22,7 +22,7 @@ from hubft_transformers.models import Use
 
 TYPES = {
     kind: name
-    for kind, name in known.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES.items()
+    for kind, name in modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES.items()
     if not kind.startswith("pp_")  # of documents: these have no losses
 }
 OTHERWISE = (
@@ -93,7 +93,9 @@ def processor(model: Any, size: tuple[int, int], whole: bool) -> dict[str, Any]:
     :param size: height and width of its inputs.
     :param whole: pictures keep their proportions, and are filled up.
     """
-    named = PROCESSORS.get(model.config.model_type) or {}
+    with quiet():  # it imports what logs, and no other model needs it
+        from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES as known
+    named = known.get(model.config.model_type) or {}
     height, width = size
     sizes = {"size": {"height": height, "width": width}, "do_pad": False}
     if whole:

@@ -14,6 +14,7 @@ import transformers
 from torch import nn
 
 from hubft.base.errors import FamilyError, JobError, Option, reason
+from hubft.base.quiet import quiet
 from hubft.families.build import ASKED
 from hubft.inputs import Documents, Images, Inputs, Text
 from hubft.publish.manifest import PREPROCESSOR, TOKENIZER_CONFIG
@@ -88,7 +89,8 @@ def _images(reference: str, folder: Path, whole: bool) -> Images:
         raise FamilyError(f"{reference} has no {PREPROCESSOR}, which says how an image becomes its input")
     try:
         json.loads((folder / PREPROCESSOR).read_text(encoding="utf-8"))["image_processor_type"]
-        processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+        with quiet():
+            processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
         stated: dict[str, Any] = processor.to_dict()
         return _stated(stated, whole)
     except FamilyError as error:

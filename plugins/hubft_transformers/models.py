@@ -18,6 +18,7 @@ from transformers.models.auto import modeling_auto as known
 from hubft.base import draws
 from hubft.base.display import listed
 from hubft.base.errors import FamilyError, reason, suggest
+from hubft.base.quiet import quiet
 from hubft.families.stages import under
 from hubft.hookspecs import Forward
 from hubft_transformers.files import HERE, WEIGHTS
@@ -168,13 +169,15 @@ def _explained(reference: str, use: Use) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Have transformers print no report and no bar: what it would say is asked for, and told as an error."""
+    """Have transformers and what it imports say nothing, and show no bar: what counts is asked for, and told as an
+    error."""
     log = transformers.logging
     level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
     log.disable_progress_bar()
     try:
-        yield
+        with quiet():
+            yield
     finally:
         log.set_verbosity(level)
         if bars:
