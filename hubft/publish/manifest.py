@@ -241,7 +241,7 @@ def _check_files(manifest: Manifest) -> None:
     ):
         raise PackageError(
             f"files {sorted(files)[:9]} must be {', '.join((manifest.weights, SELFTEST, CARD, *own.values()))}, and at "
-            f"most {PICTURE}, {CONFIG} and what its library reads beside that more, each with its role"
+            f"most {PICTURE}, {CONFIG} and what its library reads beside that, each with its role"
         )
 
 

@@ -369,8 +369,8 @@ def test_a_manifest_that_names_another_file_is_refused(full: Path, name: str) ->
     packages.rewrite(full, lambda data: data["files"].update({name: data["files"]["README.md"]}))
     with pytest.raises(
         PackageError,
-        match=r"files \[.*\] must be model\.safetensors, selftest\.safetensors, README\.md, and at most picture\.png "
-        r"and config\.json more, each with its role",
+        match=r"files \[.*\] must be model\.safetensors, selftest\.safetensors, README\.md, and at most picture\.png, "
+        r"config\.json and what its library reads beside that, each with its role",
     ):
         package.read(full)
 
