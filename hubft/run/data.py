@@ -68,7 +68,7 @@ class Data:
         return {"classes": list(self.task.names), **self.fingerprint()}
 
 
-def read(job: Job, names: Sequence[str] | None = None) -> Data:
+def read(job: Job, names: Sequence[str] | None = None, kinds: Sequence[str] = ()) -> Data:
     """Return a job's data, split into training and validation, and its test part if it has one.
 
     Parts that the data states are taken as they are. Where there is none to validate on, training samples are held
@@ -76,10 +76,11 @@ def read(job: Job, names: Sequence[str] | None = None) -> Data:
 
     :param names: of outputs, whose order is taken where the data has the same names; without them, those of the
         packages that the job builds on.
+    :param kinds: of inputs that may be meant; without them, those that the job's model may take.
     :raises DataError: no such data, columns or labels that no task can be made of, nothing to train or to validate
         on, more than a tenth of the rows unusable.
     """
-    rows = reading.to_train(str(job.data), job.labels, _kinds(job))
+    rows = reading.to_train(str(job.data), job.labels, kinds or _kinds(job))
     word = modality.named(rows.kind).word
     task, told = _task(rows, job.labels, _orders(job) if names is None else [tuple(names)])
     quarantined = {**rows.left_out, **rows.within}

@@ -130,7 +130,7 @@ def read(manifest: Manifest, source: str, pixels: bool, max_drop: float) -> Samp
     :raises DataError: no usable samples, or labels that are not those of the package.
     """
     known = manifest.task.names
-    found = run_data.read(replace(manifest.job, data=source), known)
+    found = run_data.read(replace(manifest.job, data=source), known, (manifest.inputs.kind,))
     there = found.task.names
     if found.task.kind != manifest.task.kind or known != there:
         raise DataError(
