@@ -47,7 +47,7 @@ class Use:
 
 
 def logits(model: nn.Module, inputs: Any) -> Tensor:
-    """Return what a classifier gives, `[batch, outputs]`.
+    """Return what a classifier gives, `[batch, outputs]`; of words `[batch, tokens, outputs]`.
 
     :param inputs: of texts `input_ids` and `attention_mask`; of images float32 `[batch, 3, height, width]`.
     """
@@ -71,6 +71,14 @@ CLASSIFIERS = (
         known.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
         logits,
     ),
+)
+
+TAGGER = Use(
+    "AutoModelForTokenClassification",
+    "words",
+    "a model that tags words",
+    known.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+    logits,
 )
 
 
