@@ -17,6 +17,7 @@ from extras import needs
 
 from hubft import HubftError, Job, engine
 from hubft.base.errors import Stopped
+from hubft.deploy.export import exportable
 from hubft.families.plugins import ROOT
 from hubft.inputs import Words
 from hubft.job import Compute, Recipe
@@ -131,6 +132,14 @@ def test_it_is_exported_and_the_file_says_the_same(made: Made, hubft: Hubft, tmp
     assert ran.code == 0, ran
     both = [json.loads(hubft("predict", one, TEXT, "--json").out) for one in (made.package, tmp_path / "a.onnx")]
     assert both[0]["tags"] == both[1]["tags"] and len(both[1]["spans"]) == 2
+
+
+def test_a_format_of_one_size_is_refused_in_a_line(made: Made) -> None:
+    found = exportable.of(load.opened(load.package(made.package)))
+    assert len({tuple(one.shape) for one in found.answers}) == 1
+    with pytest.raises(HubftError, match="this model gives outputs for each token of one: take onnx, openvino or pt2"):
+        found.about("litert", "fp32", 1)
+    assert not found.about("onnx", "fp32", 0).whole
 
 
 class _Kill:
