@@ -42,6 +42,6 @@ def _sentences(path: Path, name: str) -> Iterator[tuple[list[str], list[str]]]:
             if cells and cells[0] != DOCUMENT:
                 words.append(cells[0])
                 tags += cells[-1:] if len(cells) > 1 else []
-            elif words and not cells:
+            elif words:
                 yield words, tags
                 words, tags = [], []

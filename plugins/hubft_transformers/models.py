@@ -192,9 +192,9 @@ def _quiet() -> Iterator[None]:
 def heads(model: Any, use: Use, reference: str) -> list[str]:
     """Return the modules that make the outputs, that which has one for each label last.
 
-    Of a classifier they are those with parameters that are no part of the base model, as RoBERTa's `classifier.dense`
-    and `classifier.out_proj`; of a model with a head of its own, the layer with an output for each token; of any other
-    what `labelled` gives.
+    Of a classifier, of words too, they are those with parameters that are no part of the base model, as RoBERTa's
+    `classifier.dense` and `classifier.out_proj`; of a model with a head of its own, the layer with an output for each
+    token; of any other what `labelled` gives.
 
     :raises FamilyError: no layer has an output for each label, or of a classifier more than one.
     """
@@ -202,7 +202,7 @@ def heads(model: Any, use: Use, reference: str) -> list[str]:
         layer = model.get_output_embeddings()
         return [next(name for name, module in model.named_modules() if module is layer)]
     layers = labelled(model, use, reference)
-    if use not in CLASSIFIERS:
+    if use not in (*CLASSIFIERS, TAGGER):
         return layers
     if len(layers) > 1:
         raise FamilyError(f"{reference}: its head is not one layer, but {', '.join(layers)}")

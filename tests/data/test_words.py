@@ -95,12 +95,12 @@ def test_of_what_is_asked_about_the_words_alone_are_read(tmp_path: Path) -> None
 def test_a_word_a_line_is_read_as_conll_has_it(tmp_path: Path) -> None:
     text = (
         "-DOCSTART- -X- O O\n\nAnna NNP B-NP B-PER\r\nsings VB O O\n\n\n  \n"
-        "New York\tB-LOC\n\nlost\nwhole O\n\n" + "x O\n"
+        "New York\tB-LOC\n\nlost\nwhole O\n\n" + "x O\n-DOCSTART- O\ny O\n"
     )
     (tmp_path / "a.conll").write_text(text, encoding="utf-8", newline="")
     found = reading.to_train(str(tmp_path / "a.conll"), Labels(), KINDS)
-    assert found.kind == "words" and words(found) == [["Anna", "sings"], ["New York"], ["x"]]
-    assert [row.values[0] for row in found.parts["train"]] == [["B-PER", "O"], ["B-LOC"], ["O"]]
+    assert found.kind == "words" and words(found) == [["Anna", "sings"], ["New York"], ["x"], ["y"]]
+    assert [row.values[0] for row in found.parts["train"]] == [["B-PER", "O"], ["B-LOC"], ["O"], ["O"]]
     assert found.left_out == {"row 3": "it has 2 words and 1 tags"}
     asked = reading.inputs(str(tmp_path / "a.conll"), Columns(), "words")
     assert words(asked)[2] == ["lost", "whole"] and not asked.left_out

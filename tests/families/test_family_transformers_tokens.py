@@ -199,6 +199,24 @@ def test_a_word_has_its_tag_at_its_first_token(made: Made, tmp_path: Path) -> No
     assert f"{views.lost:,} of " in told and "training words have none and are not learned" in told
 
 
+@pytest.mark.parametrize(
+    ("kind", "heads", "facts"),
+    [
+        ("distilbert", ["classifier"], {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 2}),
+        ("modernbert", ["head.dense", "head.norm", "classifier"], {"cls_token_id": 2, "sep_token_id": 3}),
+    ],
+)
+def test_a_head_of_more_layers_starts_fresh(
+    made: Made, tmp_path: Path, kind: str, heads: list[str], facts: dict[str, Any]
+) -> None:
+    model = texts.model(tmp_path / "other", kind, pad_token_id=0, **facts)
+    recipe = replace(RECIPE, epochs=1)
+    found = engine.finetune(Job(f"transformers:{model}", made.data, recipe=recipe, output=tmp_path / "run"))
+    prepared = prepare(Job(f"transformers:{model}", made.data, recipe=recipe, output=tmp_path / "none"))
+    assert prepared.loaded.stages["head"] == tuple(heads)
+    assert load.load(found.run.package, prove=True) is not None
+
+
 def test_tokens_of_bytes_begin_a_word_with_a_blank() -> None:
     tokenizers = needs("tokenizers", "transformers")
     made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"?": 0, "a": 1, "\u0120a": 2}, unk_token="?"))
