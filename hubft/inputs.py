@@ -155,7 +155,7 @@ class Text:
         names = ("input_ids", "attention_mask", *(("token_type_ids",) if self.typed else ()))
         return dict.fromkeys(names, (Free("tokens", self.length),))
 
-    def at_size(self, size: int) -> Text:
+    def at_size(self, size: int) -> Self:
         if size > self.length:
             raise JobError(Option("size"), f" {size}: the model takes {self}")
         return replace(self, length=size)
@@ -189,6 +189,17 @@ class Documents(Text):
     def __str__(self) -> str:
         """Return what it is for a message: `documents of 128 tokens at most`."""
         return f"documents of {self.length:,} tokens at most"
+
+
+@dataclass(frozen=True)
+class Words(Text):
+    """How the words of a sentence become inputs: as `Text`, each word tokenised by itself."""
+
+    kind: ClassVar[str] = "words"
+
+    def __str__(self) -> str:
+        """Return what it is for a message: `words of 128 tokens at most`."""
+        return f"words of {self.length:,} tokens at most"
 
 
 def images(inputs: Inputs) -> Images:

@@ -32,6 +32,7 @@ KINDS = {
     "images": "hubft.images.modality",
     "text": "hubft.text.modality",
     "documents": "hubft.text.language",
+    "words": "hubft.text.sentences",
 }
 """Kind of inputs -> the module whose `MODALITY` reads it."""
 

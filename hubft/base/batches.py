@@ -12,6 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+EMPTY = torch.finfo(torch.float32).min
+"""What fills up float32 where a sample has less than others: no model gives it, and it is finite."""
 
 
 def count(tree: Any) -> int:
@@ -81,6 +85,14 @@ def concat(trees: Sequence[Any]) -> Any:
     if isinstance(first, tuple):
         return _sequence(first, [concat(parts) for parts in zip(*trees, strict=True)])
     return first
+
+
+def stacked(samples: Any) -> Any:
+    """Return a list of tensors, one a sample, `[length, sizes...]` each, as one tensor `[n, longest, sizes...]`, filled
+    up with EMPTY; anything else as it is."""
+    if not isinstance(samples, list):
+        return samples
+    return pad_sequence(samples, batch_first=True, padding_value=EMPTY)
 
 
 def each(tree: Any, function: Callable[[Any], Any], kind: type = Tensor) -> Any:

@@ -153,7 +153,8 @@ def _answered(
     from hubft.share import drawing, inference
 
     (form, top, write), task = shown, found.manifest.task
-    check(top is None or not task.writes, "top", top, "left out: a model that writes ranks no names")
+    why = f"left out: {'a model that writes' if task.writes else f'a model of the kind {task.kind}'} ranks no names"
+    check(top is None or task.ranks, "top", top, why)
     if task.writes and form == "text":
         tell = printing.teller(console, len(its.inputs) > 1)
         return printing.print_written(console, inference.answers(found, its.inputs, writing, tell), its)

@@ -8,7 +8,7 @@ from typing import Any
 
 from hubft.base.display import listed, quoted
 from hubft.base.errors import DataError, Option
-from hubft.data import columns, documents, freetext
+from hubft.data import columns, documents, freetext, words
 from hubft.data.columns import Chosen
 from hubft.data.freetext import Texts
 from hubft.data.rows import PARTS, Row, Rows, Source
@@ -45,6 +45,7 @@ def rows(book: Book, labels: Labels, root: Path, labelled: bool = True) -> Rows:
     names = {name: book.names[name] for name in chosen.target if name in book.names}
     notes = (*book.notes, chosen.note(), *taking.notes())
     titles = {part: _title(said) for part, said in taking.titles.items()}
+    task = words.TASK if book.kind == words.KIND else Rows.task
     return Rows(
         source,
         chosen.target,
@@ -55,6 +56,7 @@ def rows(book: Book, labels: Labels, root: Path, labelled: bool = True) -> Rows:
         kind=book.kind,
         name=book.path,
         titles=titles,
+        task=task,
     )
 
 
@@ -107,7 +109,7 @@ class _Taking:
                 own = f"{sheet.name}#{number - 1}"
                 place = own if chosen.packed or chosen.text else self._place(rest[0], sheet)
                 if chosen.text:
-                    self.texts[place] = _input(rest, chosen)
+                    self.texts[place] = _input(rest, chosen, cells[:size])
                 part = self._part(said, f"{where} {number:,}", sheet, place)
                 row = Row(place, self._values_of(cells[:size]), self._group(group), number)
                 self._add(row, part, f"{where} {number:,}")
@@ -226,9 +228,11 @@ class _Leave(Exception):
     """Why a row is left out."""
 
 
-def _input(cells: Sequence[Any], chosen: Chosen) -> str:
-    """Return the text of an input, or the two of a pair; of documents, what their cells hold."""
+def _input(cells: Sequence[Any], chosen: Chosen, targets: Sequence[Any]) -> str:
+    """Return the text of an input, or the two of a pair; of documents and of words, what their cells hold."""
     try:
+        if chosen.parts and chosen.parts[0][0] == words.WORDS:
+            return words.stated(cells[0], targets)
         if chosen.parts:
             return documents.stated([part for part, _ in chosen.parts], cells, chosen.learned)
         return freetext.joined(cells, chosen.inputs)

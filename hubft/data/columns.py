@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from hubft.base.display import called, listed, quoted
 from hubft.base.errors import DataError, Option, suggest
-from hubft.data import documents, freetext, pictured
+from hubft.data import documents, freetext, pictured, words
 from hubft.data.rows import Rows
 from hubft.data.sheet import Book, Sheet, kind
 from hubft.job import Labels
@@ -40,7 +40,7 @@ class Chosen(NamedTuple):
     pair: str = ""
     """Column with the second text of each input, if there is one."""
     parts: tuple[tuple[str, str], ...] = ()
-    """Of documents, what columns hold of them, and which."""
+    """Of documents and sentences of words, what columns hold of them, and which."""
     learned: bool = True
     """Whether documents hold what is learned."""
 
@@ -53,7 +53,7 @@ class Chosen(NamedTuple):
     def note(self) -> str:
         """Return it in a line."""
         given = {"input": [self.input], "pair": [self.pair], "target": self.target}
-        roles: Any = {part: [column] for part, column in self.parts} or given
+        roles: Any = {part: [column] for part, column in self.parts} | {"tags": self.target} if self.parts else given
         roles |= {"split": [self.split], "group": [self.group]}
         return "columns: " + ", ".join(f"{role} {listed(names)}" for role, names in roles.items() if any(names))
 
@@ -69,6 +69,8 @@ def choose(book: Book, labels: Labels, root: Path, labelled: bool = True) -> Cho
     _check_given(book, labels)
     if book.kind == documents.KIND:
         return _documents(book, labels, cells, labelled)
+    if book.kind == words.KIND:
+        return _words(book, labels, cells, labelled)
     given = {labels.input, labels.pair, *labels.target, labels.split, labels.group}
     free = [name for name in sheet.columns if name not in given]
     text, columns = book.kind == freetext.KIND, {name: cells.get(name, []) for name in free}
@@ -98,9 +100,18 @@ def _documents(book: Book, labels: Labels, cells: Mapping[str, Sequence[Any]], l
     return Chosen(its[0][1], False, (), split, labels.group, True, parts=its, learned=labelled)
 
 
+def _words(book: Book, labels: Labels, cells: Mapping[str, Sequence[Any]], labelled: bool) -> Chosen:
+    free = {name: found for name, found in cells.items() if name not in (labels.split, labels.group)}
+    its, tags = words.found(book.path, free, labels, labelled)
+    free = {name: free[name] for name in {*free} - {its, tags}}
+    split = labels.split or ("" if {one.part for one in book.sheets} - {"", "train"} else _split(book, free))
+    target = (tags,) if tags else ()
+    return Chosen(its, False, target, split, labels.group, True, parts=((words.WORDS, its),))
+
+
 def inputs(book: Book, labels: Labels, root: Path, kinds: Sequence[str]) -> str:
-    """Return the kind of the inputs of a table: of more than one that may be, documents where its columns are called
-    as theirs are, images where a column holds such.
+    """Return the kind of the inputs of a table: of more than one that may be, documents or words where its columns are
+    called as theirs are, images where a column holds such.
 
     :param kinds: those that may be.
     """
@@ -109,7 +120,9 @@ def inputs(book: Book, labels: Labels, root: Path, kinds: Sequence[str]) -> str:
     sheet, cells = _head(book)
     if documents.KIND in kinds and documents.are({name: cells[name] for name in {*cells} - {*SPLITS}}, labels):
         return documents.KIND
-    kinds = [one for one in kinds if one != documents.KIND]
+    if words.KIND in kinds and words.are(cells, labels):
+        return words.KIND
+    kinds = [one for one in kinds if one not in (documents.KIND, words.KIND)]
     if Rows.kind not in kinds:
         return kinds[0]
     names = (labels.input,) if labels.input else tuple(n for n in sheet.columns if n not in labels.target)

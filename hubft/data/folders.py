@@ -9,12 +9,12 @@ from pathlib import Path
 
 from hubft.base.display import listed
 from hubft.base.errors import DataError
-from hubft.data import text
+from hubft.data import conll, text
 from hubft.data.sheet import kind
 
 TEXT = (*text.DELIMITERS, *text.LINES, ".json")
 PARQUET = ".parquet"
-SUFFIXES = (*TEXT, PARQUET)
+SUFFIXES = (*TEXT, PARQUET, conll.SUFFIX)
 """Of the files that are tables."""
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 NAMED = "file_name"

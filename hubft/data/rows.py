@@ -62,6 +62,8 @@ class Rows:
     """What all of it is called, for messages."""
     titles: Mapping[str, str] = field(default_factory=dict)
     """What a part is called where it lies, for messages: `data/valid`, `split == 'dev'`."""
+    task: str = "auto"
+    """What its labels mean, where that is known by what they are labels of; else it is found from them."""
 
     def title(self, part: str) -> str:
         """Return what a part is called where it lies; all of it, where it has no parts."""

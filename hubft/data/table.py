@@ -14,7 +14,7 @@ from typing import Any
 from hubft.base import files, urls
 from hubft.base.display import listed
 from hubft.base.errors import DataError, Option
-from hubft.data import assemble, columns, folders, text
+from hubft.data import assemble, columns, conll, folders, text
 from hubft.data.rows import Rows
 from hubft.data.sheet import Book, Sheet, part_of
 from hubft.job import Labels
@@ -124,6 +124,8 @@ def _among(path: Path, folder: Path) -> Sheet:
 def _sheet(path: Path, name: str) -> Sheet:
     if path.suffix.lower() == folders.PARQUET:
         return _shards(name, path.parents[name.count("/")], [path], parts=False).sheets[0]
+    if path.suffix.lower() == conll.SUFFIX:
+        return conll.sheet(path, name)
     return (text.delimited if path.suffix.lower() in text.DELIMITERS else text.json_lines)(path, name)
 
 

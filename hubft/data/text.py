@@ -67,7 +67,7 @@ def refuse_foreign(path: Path, name: str, wanted: str) -> None:
 
 
 @contextmanager
-def _opened(path: Path, name: str) -> Iterator[IO[str]]:
+def opened(path: Path, name: str) -> Iterator[IO[str]]:
     """Give a file as text, in UTF-8 with a mark at its beginning or without.
 
     :raises DataError: it has bytes that are no UTF-8; names the line.
@@ -100,7 +100,7 @@ def delimited(path: Path, name: str, part: str = "", prefix: str = "") -> Sheet:
     :raises DataError: no header, or names that repeat.
     """
     refuse_foreign(path, name, "a CSV file")
-    with _opened(path, name) as file:
+    with opened(path, name) as file:
         line = file.readline()
         between = next((sign for sign in DELIMITERS[path.suffix.lower()] if sign in line), ",")
         file.seek(0)
@@ -115,7 +115,7 @@ def delimited(path: Path, name: str, part: str = "", prefix: str = "") -> Sheet:
 
     def rows(columns: Sequence[str]) -> Iterator[Sequence[str]]:
         places = [header.index(column) for column in columns]
-        with _opened(path, name) as file:
+        with opened(path, name) as file:
             records = _records(file, name, between)
             next(records)
             for number, record in enumerate(records, 1):
@@ -175,7 +175,7 @@ def json_lines(path: Path, name: str, part: str = "", prefix: str = "") -> Sheet
 
 
 def _objects(path: Path, name: str) -> Iterator[Mapping[str, Any]]:
-    with _opened(path, name) as file:
+    with opened(path, name) as file:
         start = next((line.lstrip() for line in file if line.strip()), "")
         file.seek(0)
         if start.startswith("["):

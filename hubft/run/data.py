@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +192,7 @@ def _task(rows: Rows, labels: Labels, orders: Sequence[tuple[str, ...]]) -> tupl
             notes += [f"{len(missing):,} names of {name!r} are in no row: {listed(missing)}"] if missing else []
             names = tuple(one for one in names if one in there)
         columns.append(Column(name, values, names))
+    labels = replace(labels, task=rows.task) if labels.task == "auto" else labels
     task, note = settle.fit(columns, labels)
     order = next((its for its in orders if sorted(its) == sorted(task.names)), task.names)
     if order != task.names:

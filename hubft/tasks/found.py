@@ -48,7 +48,7 @@ def _check(found: str, columns: Sequence[Column], labels: Labels) -> None:
     if not columns and found != "generation":
         raise DataError(f"--task {found} learns labels, and no column of them is there: name one with --target")
     named = f"{len(columns)} columns are named, {listed([column.name for column in columns], 4)}"
-    if found in ("classification", "boxes") and len(columns) > 1:
+    if found in ("classification", "boxes", "tokens") and len(columns) > 1:
         raise DataError(f"--task {found} takes one --target, and {named}: --task several gives each a head of its own")
     if found == "several" and len(columns) == 1:
         raise DataError(
@@ -56,7 +56,7 @@ def _check(found: str, columns: Sequence[Column], labels: Labels) -> None:
             "or leave out --task"
         )
     option = "--separator" if labels.separator else "--empty" if labels.empty else ""
-    single = found in ("classification", "regression", "boxes", "generation")
+    single = found in ("classification", "regression", "boxes", "generation", "tokens")
     if option and (single or (found == "multilabel" and len(columns) > 1)):
         raise DataError(f"{option} is for one column with several labels a cell, and here the task is {found}")
     said = labels.separator

@@ -37,6 +37,7 @@ class Generation(Task):
     caption: ClassVar[str] = "Loss per token of held-out documents"
     losses: ClassVar[tuple[str, ...]] = ("cross-entropy",)
     writes: ClassVar[bool] = True
+    ranks: ClassVar[bool] = False
 
     vocabulary: int = 0
     """How many tokens the model knows."""

@@ -17,6 +17,7 @@ KINDS = {
     "regression": "Regression",
     "several": "Several",
     "boxes": "Boxes",
+    "tokens": "Tokens",
 }
 """Kind of a task -> its class, in the file of that name. A new task is a file and a line here."""
 

@@ -15,6 +15,7 @@ TITLES = {
     "auroc": "AUROC",
     "average_precision": "average precision",
     "mean_average_precision": "mean average precision",
+    "f1": "F1",
     "f1_macro": "macro F1",
     "f1_micro": "micro F1",
     "f1_samples": "sample F1",

@@ -50,10 +50,16 @@ def histogram(values: Sequence[float], what: str, of: str) -> Figure:
     return figure
 
 
-def bars(found: Sequence[Mapping[str, Any] | None], labels: Sequence[str], support: Sequence[int]) -> Figure:
-    """Return the average precision of each label as a bar, with its interval: the first MAX_CELLS.
+def bars(
+    found: Sequence[Mapping[str, Any] | None],
+    labels: Sequence[str],
+    support: Sequence[int],
+    what: str = "average precision",
+) -> Figure:
+    """Return a number of each label, from 0 to 1, as a bar, with its interval: the first MAX_CELLS.
 
     :param support: samples that have the label, shown beside its name.
+    :param what: the number is.
     """
     shown = list(zip(found, labels, support, strict=True))[:MAX_CELLS]
     figure = Figure(figsize=(6.4, 1.2 + 0.26 * len(shown)), layout="constrained")
@@ -65,7 +71,7 @@ def bars(found: Sequence[Mapping[str, Any] | None], labels: Sequence[str], suppo
                 axes.plot((one["low"], one["high"]), (place, place), color="black", linewidth=1)
     names = [f"{visible(label, 24)} ({count:,})" for _, label, count in shown]
     axes.set_yticks(range(len(shown)), names, parse_math=False)
-    axes.set(xlim=(0, 1), ylim=(len(shown) - 0.5, -0.5), xlabel="average precision, and its 95 % interval")
+    axes.set(xlim=(0, 1), ylim=(len(shown) - 0.5, -0.5), xlabel=f"{what}, and its 95 % interval")
     return figure
 
 

@@ -50,6 +50,8 @@ class Task(Answers, Protocol):
     located: ClassVar[bool] = False
     """Whether targets and answers say where in a sample something is: then its views move targets along, and answers
     are brought back (`placed`). Such a target is a tuple of (class, x0, y0, x1, y1, ...), in pixels of the sample."""
+    ranks: ClassVar[bool] = True
+    """Whether an answer names the likeliest of its names, of which `--top` are shown."""
     writes: ClassVar[bool] = False
     """Whether a model answers by writing token after token (`hubft.share.writing`), not by its outputs alone."""
 
@@ -189,7 +191,8 @@ class Task(Answers, Protocol):
         """Return what evaluation keeps of what a model gave for a batch, a row a sample: what `score`, `measure`,
         `errors` and `decode` take as `outputs`.
 
-        It is all of it, unless that is too much to hold for all samples at once.
+        It is all of it, unless that is too much to hold for all samples at once. Where samples differ in how much, it
+        is a list with a tensor a sample; together they are filled up with `hubft.base.batches.EMPTY`.
         """
         return outputs
 

@@ -198,6 +198,9 @@ class Texts:
     becomes: ClassVar[str] = "A loaded model has its tokenizer, of the library `tokenizers`, as `model.preprocess`:"
     call: ClassVar[tuple[str, ...]] = ("inputs = encode(model.preprocess, text)", "logits = model(**inputs).logits")
 
+    encodes: ClassVar[str] = "text"
+    """What the tokenizer is given of a `text`, as Python."""
+
     def example(self, inputs: Text) -> str:
         return f" {freetext.TYPED} ".join(TWO) if inputs.pair else ONE
 
@@ -209,7 +212,7 @@ class Texts:
         shown = TWO if inputs.pair else self.example(inputs)
         yield from ("import torch", "", f"text = {json.dumps(shown)}", "", "")
         yield from ("def encode(tokenizer, text):", '    """Return the inputs of a model for one text, or pair."""')
-        yield f"    found = tokenizer.encode({'*' if inputs.pair else ''}text)"
+        yield f"    found = tokenizer.encode({'*' if inputs.pair else ''}{self.encodes})"
         yield "    ids = torch.tensor([found.ids])"
         yield f'    return {{"input_ids": ids, "attention_mask": torch.ones_like(ids){types}}}'
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from hubft.base.distributions import installs, missing
 from hubft.base.errors import FamilyError
 from hubft.data import freetext
-from hubft.inputs import Text
+from hubft.inputs import Text, Words
 
 EXTRA = "transformers"
 IDS = numpy.int32  # vocabularies have less than 2**31 tokens
@@ -59,9 +60,25 @@ def row(encoding: Any, inputs: Text) -> NDArray[numpy.int32]:
     return numpy.asarray([encoding.ids, encoding.type_ids] if both else encoding.ids, IDS)
 
 
-def lengths(texts: Sequence[str], inputs: Text) -> NDArray[numpy.int64]:
-    """Return how many tokens each text would have if none were cut, special tokens among them."""
+def spaced(tokenizer: str) -> str:
+    """Return a tokenizer.json that tells a word by itself from the rest of one: one of bytes, as RoBERTa's, has a
+    blank in front of a word, which it adds where it is asked to.
+
+    :param tokenizer: its text.
+    """
+    made = json.loads(tokenizer)
+    front = made.get("pre_tokenizer") or {}
+    steps = [one for one in (front, *front.get("pretokenizers", ())) if one.get("add_prefix_space") is False]
+    for one in steps:
+        one["add_prefix_space"] = True
+    return json.dumps(made, ensure_ascii=False) if steps else tokenizer
+
+
+def lengths(texts: Sequence[Any], inputs: Text) -> NDArray[numpy.int64]:
+    """Return how many tokens each text, or list of words, would have if none were cut, special tokens among them."""
+    words = isinstance(inputs, Words)
     whole = tokenizer(inputs)
     whole.no_truncation()
-    its = [given(text, inputs) for text in texts]
-    return numpy.asarray([len(encoding.ids) for encoding in whole.encode_batch_fast(its)], numpy.int64)
+    its = texts if words else [given(text, inputs) for text in texts]
+    found = whole.encode_batch_fast(its, is_pretokenized=words)
+    return numpy.asarray([len(encoding.ids) for encoding in found], numpy.int64)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hubft import modality
 from hubft.base import draws
-from hubft.base.batches import concat, count, each
+from hubft.base.batches import concat, count, each, stacked
 from hubft.base.errors import FamilyError
 from hubft.families import stages
 from hubft.hookspecs import Batch, Loaded
@@ -226,7 +226,7 @@ def evaluate(
     feed: Feed = nullcontext,
 ) -> tuple[Tensor, Any]:
     """Return (outputs, targets as the task collates them) on the CPU, in fp32 and eval mode, in the order of the
-    samples: float32 `[n, outputs]`, or what the task keeps of them (`Task.kept`).
+    samples: float32 `[n, outputs]`, or what the task keeps of them (`Task.kept`); of a list one tensor, filled up.
 
     The loss of the hook is the task's plain one here, whatever the model was trained with.
     """
@@ -240,4 +240,4 @@ def evaluate(
         kept = task.kept(result["outputs"], targets)
         found.append((each(kept, lambda tensor: tensor.float().cpu()), batch[1]))
     outputs, targets = zip(*loader.restored(batches, found), strict=True)
-    return concat(outputs), concat(targets)
+    return stacked(concat(outputs)), concat(targets)

@@ -33,8 +33,16 @@ from hubft.text.tokenizer import Carried
 from hubft_transformers import detection, files, inputs, language, models
 from hubft_transformers.models import Use
 
-hubft_family = {"api": (1, 4), "takes": ("text", "images", "documents"), "libraries": ("transformers", "tokenizers")}
-USES: Mapping[str, tuple[Use, ...]] = {"boxes": (detection.USE,), "generation": (language.USE,)}
+hubft_family = {
+    "api": (1, 4),
+    "takes": ("text", "images", "documents", "words"),
+    "libraries": ("transformers", "tokenizers"),
+}
+USES: Mapping[str, tuple[Use, ...]] = {
+    "boxes": (detection.USE,),
+    "generation": (language.USE,),
+    "tokens": (models.TAGGER,),
+}
 """Kind of a task -> what its models are; those of any other are classifiers."""
 
 

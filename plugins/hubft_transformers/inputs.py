@@ -16,7 +16,7 @@ from torch import nn
 from hubft.base.errors import FamilyError, JobError, Option, reason
 from hubft.base.quiet import quiet
 from hubft.families.build import ASKED
-from hubft.inputs import Documents, Images, Inputs, Text
+from hubft.inputs import Documents, Images, Inputs, Text, Words
 from hubft.publish.manifest import PREPROCESSOR, TOKENIZER_CONFIG
 from hubft.text import tokenizer, tokens
 from hubft.text.tokenizer import Carried
@@ -70,6 +70,8 @@ def fitted(reference: str, model: Any, carried: Carried | Images, kind: str) -> 
         getattr(config, "type_vocab_size", 0) > 1 and "token_type_ids" in inspect.signature(model.forward).parameters
     )
     text = Text(carried.text, min(carried.most, _positions(model)), config.pad_token_id or 0, types)
+    if kind == Words.kind:
+        return Words(text.tokenizer, text.length, text.padding, types)
     return language.documents(reference, model, carried, text) if kind == Documents.kind else text
 
 

@@ -48,7 +48,7 @@ class Use:
 
 
 def logits(model: nn.Module, inputs: Any) -> Tensor:
-    """Return what a classifier gives, `[batch, outputs]`.
+    """Return what a classifier gives, `[batch, outputs]`; of words `[batch, tokens, outputs]`.
 
     :param inputs: of texts `input_ids` and `attention_mask`; of images float32 `[batch, 3, height, width]`.
     """
@@ -72,6 +72,14 @@ CLASSIFIERS = (
         known.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
         logits,
     ),
+)
+
+TAGGER = Use(
+    "AutoModelForTokenClassification",
+    "words",
+    "a model that tags words",
+    known.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+    logits,
 )
 
 
@@ -187,9 +195,9 @@ def _quiet() -> Iterator[None]:
 def heads(model: Any, use: Use, reference: str) -> list[str]:
     """Return the modules that make the outputs, that which has one for each label last.
 
-    Of a classifier they are those with parameters that are no part of the base model, as RoBERTa's `classifier.dense`
-    and `classifier.out_proj`; of a model with a head of its own, the layer with an output for each token; of any other
-    what `labelled` gives.
+    Of a classifier, of words too, they are those with parameters that are no part of the base model, as RoBERTa's
+    `classifier.dense` and `classifier.out_proj`; of a model with a head of its own, the layer with an output for each
+    token; of any other what `labelled` gives.
 
     :raises FamilyError: no layer has an output for each label, or of a classifier more than one.
     """
@@ -197,7 +205,7 @@ def heads(model: Any, use: Use, reference: str) -> list[str]:
         layer = model.get_output_embeddings()
         return [next(name for name, module in model.named_modules() if module is layer)]
     layers = labelled(model, use, reference)
-    if use not in CLASSIFIERS:
+    if use not in (*CLASSIFIERS, TAGGER):
         return layers
     if len(layers) > 1:
         raise FamilyError(f"{reference}: its head is not one layer, but {', '.join(layers)}")

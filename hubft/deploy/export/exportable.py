@@ -138,7 +138,13 @@ class Exportable:
 
         :param name: of its format.
         :param way: how its precision was reached, which is the first word of it.
+        :raises ExportError: inputs would be filled up in it, and the model answers for what fills up.
         """
+        if batch and self.free and -1 in self.manifest.task.shape:
+            raise ExportError(
+                f"a file of the format {name} takes inputs of one size, and this model gives outputs for each token of "
+                "one: take onnx, openvino or pt2"
+            )
         precision = way.partition(" ")[0].rstrip(",")
         return About(name, precision, way, batch, self.pixels, exact, bool(batch) and self.free)
 
