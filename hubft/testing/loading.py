@@ -10,7 +10,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hubft import modality
-from hubft.base.batches import concat
 from hubft.base.errors import HubftError
 from hubft.families import plugins
 from hubft.families.build import unfilled
@@ -100,7 +99,7 @@ def preprocess_fits_the_model(subject: Subject) -> None:
         two = torch.stack([one, one.flip(2)])
     else:
         example = next(iter(kind.examples(loaded.inputs).values()))
-        two = concat([kind.of_example(loaded.inputs, example)] * 2)
+        two = kind.together([kind.of_example(loaded.inputs, example)] * 2, loaded.inputs)
     outputs = compute(loaded, two)
     expect(isinstance(outputs, Tensor), f"the model gives a {type(outputs).__name__}, not a tensor")
     expect(outputs.ndim == 2 and len(outputs) == 2, f"two {kind.word}s give {list(outputs.shape)}, not [2, outputs]")
