@@ -18,6 +18,7 @@ class Options(TypedDict, total=False):
     split: str
     group: str
     images: str
+    pair: str
     task: str
     separator: str
     empty: Literal["", "none", "unlabelled"]
@@ -30,6 +31,7 @@ class Options(TypedDict, total=False):
     budget: str
     batch_size: int
     accumulate: int
+    tokens: int
     optimizer: str
     lr: float
     body_lr: float | None

@@ -228,7 +228,7 @@ def test_a_model_that_gives_no_numbers_has_errors_and_not_nan(overflowing: Path,
         assert "nan" not in ran.out.lower() and "2 of 2 images have no answer" in ran.err
     data = pictures.folder(tmp_path / "data", packages.CLASSES, 1, 1)
     ran = in_folder(tmp_path, "evaluate", overflowing, data, "--json", "--predictions", "p.csv")
-    assert (ran.code, ran.out) == (2, "") and "not finite for 3 of 3 images, as for" in ran.err
+    assert (ran.code, ran.out) == (2, "") and "not finite for 3 of 3 samples, as for" in ran.err
     assert not list(tmp_path.glob("*p.csv"))
 
 
