@@ -176,7 +176,7 @@ def test_a_delta_holds_what_differs_from_its_parent_and_needs_those_very_bytes(
     engine.finetune(further(first, insects, more, package="delta", recipe=recipe))
     assert load_file(more / "package" / "delta.safetensors").keys() == HEAD
     assert load.load(more, prove=True) is not None
-    with pytest.raises(PackageError, match=r"a delta over a package of this machine.* push that package first"):
+    with pytest.raises(PackageError, match=r"it lies over a package of this machine.* push that package first"):
         transfer._check_publishable(manifest(more))
     engine.finetune(replace(job(insects, tmp_path / "new", recipe={"train": "all", "lr": 0.01})))
     shutil.rmtree(first / "package")
