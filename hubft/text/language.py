@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hubft import methods
 from hubft.base.errors import JobError, Option
-from hubft.data import asked
 from hubft.data.asked import Asked
 from hubft.data.documents import Prompts
 from hubft.data.rows import Source
 from hubft.inputs import Documents, Text
-from hubft.job import Columns, Head, Job, Recipe
+from hubft.job import Columns, Job, Recipe
 from hubft.tasks.task import Task
+from hubft.text import unprobed
 from hubft.text.modality import Texts
 from hubft.text.samples import Sample
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hubft.base.store import Scratch
-
-RATE = 5e-5  # peak learning rate where none is asked for, that of transformers' Trainer: there is no probe to tell one
 
 PROMPT = "A prompt of yours"  # as cards show one
 
@@ -41,25 +39,16 @@ class Language(Texts):
     equal: ClassVar[str] = "characters"
 
     def settled(self, job: Job) -> Job:
-        recipe = job.recipe
-        if recipe.augment not in ("auto", "none"):
-            raise JobError(Option("augment"), f" {recipe.augment}: documents are not augmented; leave it out")
-        if recipe.sampler != Recipe.sampler:
-            raise JobError(Option("sampler"), f" {recipe.sampler}: documents have no classes; leave it out")
-        for name in ("hidden", "dropout"):
-            if (value := getattr(job.head, name)) != getattr(Head(), name):
-                why = ": a language model keeps its own head; leave it out"
-                raise JobError(Option(name), f" {value}{why}")
+        own = "a language model keeps its own head"
+        whys = {"augment": "documents are not augmented", "sampler": "documents have no classes"}
+        unprobed.refuse(job, {**whys, "hidden": own, "dropout": own})
         if any(method.name == "prune" for method in methods.parse(job.compress)):
             why = ": torch-pruning does not follow the layers of language models; leave prune out"
             raise JobError(Option("compress"), f" {job.compress}{why}")
-        job = super().settled(job)
-        return replace(job, recipe=replace(job.recipe, probe=False, lr=recipe.lr or RATE))
+        return unprobed.settled(super().settled(job))
 
     def asked(self, given: str | Path | Iterable[str | Path], columns: Columns | None = None) -> Asked:
-        found = asked.texts(given, columns, self.kind)
-        stated = [one if one.table else one._replace(source=Prompts(one.source)) for one in found.inputs]
-        return found._replace(inputs=stated, word=self.word)
+        return unprobed.typed(given, columns, self.kind, self.word, Prompts)
 
     def fitted(self, inputs: Text, its: Sequence[Sample], job: Job) -> Documents:
         from hubft.text import documents

@@ -9,15 +9,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hubft.base.errors import JobError, Option, PackageError
-from hubft.data import asked
+from hubft.base.errors import PackageError
 from hubft.data.asked import Asked
 from hubft.data.rows import Row, Source
 from hubft.data.words import WORDS, Typed
 from hubft.inputs import Text, Words
-from hubft.job import Columns, Head, Job, Recipe
+from hubft.job import Columns, Job, Recipe
 from hubft.tasks.task import Task
-from hubft.text import samples
+from hubft.text import samples, unprobed
 from hubft.text.modality import Texts
 from hubft.text.samples import Sample
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from hubft.base.store import Scratch
 
-RATE = 5e-5  # peak learning rate where none is asked for, that of transformers' Trainer: there is no probe to tell one
 SENTENCE = "Anna lives in Paris"  # as cards show one
 TESTED = 16  # tokens of an example, of each the same: so their outputs have one shape
 ATTEMPTS = 6  # to make an example so long, by saying it again
@@ -43,21 +41,13 @@ class Sentences(Texts):
     equal: ClassVar[str] = "words"
 
     def settled(self, job: Job) -> Job:
-        recipe = job.recipe
-        if recipe.augment not in ("auto", "none"):
-            raise JobError(Option("augment"), f" {recipe.augment}: words with tags are not augmented; leave it out")
-        if recipe.sampler != Recipe.sampler:
-            raise JobError(Option("sampler"), f" {recipe.sampler}: a sentence has more than one tag; leave it out")
-        for name in ("hidden", "dropout"):
-            if (value := getattr(job.head, name)) != getattr(Head(), name):
-                raise JobError(Option(name), f" {value}: the head of a model that tags is one layer; leave it out")
-        job = super().settled(job)
-        return replace(job, recipe=replace(job.recipe, probe=False, lr=recipe.lr or RATE))
+        own = "the head of a model that tags is one layer"
+        whys = {"augment": "words with tags are not augmented", "sampler": "a sentence has more than one tag"}
+        unprobed.refuse(job, {**whys, "hidden": own, "dropout": own})
+        return unprobed.settled(super().settled(job))
 
     def asked(self, given: str | Path | Iterable[str | Path], columns: Columns | None = None) -> Asked:
-        found = asked.texts(given, columns, self.kind)
-        stated = [one if one.table else one._replace(source=Typed(one.source)) for one in found.inputs]
-        return found._replace(inputs=stated, word=self.word)
+        return unprobed.typed(given, columns, self.kind, self.word, Typed)
 
     def examine(self, source: Source, rows: Sequence[Row], targets: Sequence[Any]) -> list[Sample | str]:
         return [_whole(proof) for proof in samples.examine(source, rows, targets)]

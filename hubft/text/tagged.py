@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy
@@ -42,10 +43,16 @@ class Frame(NamedTuple):
     """First character and the one behind the last of each word: in its text, else in its words with blanks between."""
 
 
+@lru_cache(maxsize=2)  # at the full length, and at that of a self-test
+def _tokenizer(inputs: Words) -> Any:
+    """Return a tokenizer that nobody changes: it takes long to read, and each sentence that is asked about needs it."""
+    return tokens.tokenizer(inputs)
+
+
 def encoded(sentences: Sequence[str], inputs: Words) -> list[Sentence]:
     """Return sentences, as `hubft.data.words` states them, as the model takes them."""
     its = [json.loads(sentence)[WORDS] for sentence in sentences]
-    return [_sentence(one) for one in tokens.tokenizer(inputs).encode_batch(its, is_pretokenized=True)]
+    return [_sentence(one) for one in _tokenizer(inputs).encode_batch(its, is_pretokenized=True)]
 
 
 def _sentence(encoding: Any) -> Sentence:
