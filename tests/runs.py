@@ -9,8 +9,10 @@ import pytest
 
 from hubft import Job, engine, hookimpl
 from hubft.base.console import Console
+from hubft.base.errors import Stopped
 from hubft.families import plugins
 from hubft.job import Compute, Recipe
+from hubft.run import training
 from hubft.run.folder import Run
 from hubft.train import loop
 
@@ -78,5 +80,35 @@ def killed(asked: Job, step: int, monkeypatch: pytest.MonkeyPatch) -> Run:
     with monkeypatch.context() as patch:
         patch.setattr(loop, "fit", dying)
         with pytest.raises(Killed):
+            engine.finetune(asked)
+    return Run(Path(asked.output))
+
+
+class Stop:
+    """Stops a run when it is told a signal, as SIGTERM does."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __enter__(self) -> "Stop":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def stopped(asked: Job, step: int, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a run that was told to stop, as SIGTERM does, at this training step, and recorded it."""
+    real, stop = loop.fit, Stop()
+
+    def stopping(*its: Any, **options: Any) -> Iterator[loop.Step]:
+        for done in real(*its, **options):
+            stop.signal = 15 if done.number == step else 0
+            yield done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "fit", stopping)
+        patch.setattr(training, "StopRequest", lambda: stop)
+        with pytest.raises(Stopped):
             engine.finetune(asked)
     return Run(Path(asked.output))

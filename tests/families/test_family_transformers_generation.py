@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,12 @@ import pytest
 import torch
 from commands import Hubft
 from extras import needs
+from runs import stopped
 
 from hubft import HubftError, Job, engine
-from hubft.base.errors import Stopped
 from hubft.families.plugins import ROOT
 from hubft.job import Compute, Recipe
 from hubft.publish import manifest as manifests
-from hubft.run import training
 from hubft.run.prepare import prepare
 from hubft.share import inference, load
 from hubft.writing import Writing
@@ -177,35 +175,10 @@ def test_a_run_goes_on_from_a_package(made: Made, tmp_path: Path) -> None:
     assert manifests.read(found.run.package / "hubft.json").base.architecture == "transformers:tiny"
 
 
-class _Kill:
-    """Stops a run after so many steps, as SIGTERM does."""
-
-    def __init__(self, steps: int) -> None:
-        self.left, self.signal = steps, 0
-
-    def __enter__(self) -> "_Kill":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
 def test_resume_and_recompute_are_bit_exact(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = replace(RECIPE, epochs=2)
     whole = engine.finetune(job(made, recipe=recipe, output=tmp_path / "whole"))
-    fit = training.loop.fit
-    stop = _Kill(9)
-
-    def stopping(*args: Any, **options: Any) -> Iterator[Any]:
-        for step in fit(*args, **options):
-            stop.signal = 15 if step.number == stop.left else 0
-            yield step
-
-    with monkeypatch.context() as patched:
-        patched.setattr(training.loop, "fit", stopping)
-        patched.setattr(training, "StopRequest", lambda: stop)
-        with pytest.raises(Stopped):
-            engine.finetune(job(made, recipe=recipe, output=tmp_path / "cut"))
+    stopped(job(made, recipe=recipe, output=tmp_path / "cut"), 9, monkeypatch)
     again = engine.resume(tmp_path / "cut")
     saving = job(made, recipe=recipe, compute=Compute(recompute=True), output=tmp_path / "saving")
     runs = (whole.run, again.run, engine.finetune(saving).run)

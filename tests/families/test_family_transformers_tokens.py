@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,14 @@ import sentences
 import texts
 from commands import Hubft
 from extras import needs
+from runs import stopped
 
 from hubft import HubftError, Job, engine
-from hubft.base.errors import Stopped
 from hubft.deploy.export import exportable
 from hubft.families.plugins import ROOT
 from hubft.inputs import Words
 from hubft.job import Compute, Recipe
 from hubft.publish import manifest as manifests
-from hubft.run import training
 from hubft.run.prepare import prepare
 from hubft.share import inference, load
 from hubft.text import tokens
@@ -142,35 +140,10 @@ def test_a_format_of_one_size_is_refused_in_a_line(made: Made) -> None:
     assert not found.about("onnx", "fp32", 0).whole
 
 
-class _Kill:
-    """Stops a run after so many steps, as SIGTERM does."""
-
-    def __init__(self, steps: int) -> None:
-        self.left, self.signal = steps, 0
-
-    def __enter__(self) -> "_Kill":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
 def test_resume_is_bit_exact(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = replace(RECIPE, epochs=2)
     whole = engine.finetune(job(made, recipe=recipe, output=tmp_path / "whole"))
-    fit = training.loop.fit
-    stop = _Kill(21)
-
-    def stopping(*args: Any, **options: Any) -> Iterator[Any]:
-        for step in fit(*args, **options):
-            stop.signal = 15 if step.number == stop.left else 0
-            yield step
-
-    with monkeypatch.context() as patched:
-        patched.setattr(training.loop, "fit", stopping)
-        patched.setattr(training, "StopRequest", lambda: stop)
-        with pytest.raises(Stopped):
-            engine.finetune(job(made, recipe=recipe, output=tmp_path / "cut"))
+    stopped(job(made, recipe=recipe, output=tmp_path / "cut"), 21, monkeypatch)
     again = engine.resume(tmp_path / "cut")
     files = [(run.package / "model.safetensors").read_bytes() for run in (whole.run, again.run)]
     assert files[0] == files[1]
