@@ -17,7 +17,7 @@ from hubft.job import SMALLEST, Job
 
 LARGEST = 512  # pixels up to which a size is looked for in place of one that does not do
 STARVED = "a single pixel is left of them where "
-PATIENCE = 10.0  # seconds that the search may take
+PATIENCE = 10.0  # seconds that the search may take: it changes a message, never what is refused
 
 
 def check(loaded: Loaded, job: Job) -> None:
@@ -29,13 +29,10 @@ def check(loaded: Loaded, job: Job) -> None:
     why = _problem(loaded, job.size) if job.size else ""
     if not why:
         return
+    if why.startswith(STARVED) and _problem(loaded, LARGEST).startswith(STARVED):
+        return  # whatever the size: so it was trained
     nearest = _nearest(loaded, job.size)
-    if nearest:
-        cure = f"the nearest size that it can use is {nearest}"
-    elif why.startswith(STARVED):  # whatever the size: so it was trained
-        return
-    else:
-        cure = "0 is its own size"
+    cure = f"the nearest size that it can use is {nearest}" if nearest else "0 is its own size"
     raise JobError(Option("size"), f" {job.size}: {job.reference} cannot use images of that size: {why}; {cure}")
 
 
@@ -55,10 +52,11 @@ def _problem(loaded: Loaded, size: int) -> str:
     starved: list[str] = []
     try:
         with torch.no_grad(), _watched(loaded.model, starved):
-            loaded.forward(loaded.model, torch.zeros(2, 3, size, size))
+            found = loaded.forward(loaded.model, torch.zeros(2, 3, size, size))
     except (RuntimeError, AssertionError, ValueError) as error:
         return " ".join(str(error).split())[:300] or type(error).__name__
-    return f"{STARVED}{starved[0]} halves what it gets" if starved else ""
+    several = found.dim() > 2  # boxes: a detector reads larger maps too
+    return f"{STARVED}{starved[0]} halves what it gets" if starved and not several else ""
 
 
 @contextmanager

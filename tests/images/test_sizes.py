@@ -10,6 +10,7 @@ from torchvision import models
 
 from hubft import Base, Job, Loaded, Preprocess, engine
 from hubft.base.errors import JobError
+from hubft.families import plugins
 from hubft.images import sizes
 from hubft.job import Compute, Recipe
 
@@ -71,6 +72,19 @@ def test_models_of_torchvision_have_a_least_size(name: str, least: int) -> None:
         sizes.check(loaded(model), Job(f"torchvision:{name}", "d", size=size))
     with pytest.raises(JobError, match=f"the nearest size that it can use is {least}$"):
         sizes.check(loaded(model), Job(f"torchvision:{name}", "d", size=least - 1))
+
+
+def test_what_is_refused_does_not_depend_on_the_time_that_a_machine_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizes, "PATIENCE", -1.0)
+    with pytest.raises(JobError, match=r"halves what it gets; 0 is its own size$"):
+        sizes.check(loaded(halving(5)), Job("toy:net", "d", size=8))
+
+
+def test_a_detector_reads_larger_maps_than_its_last() -> None:
+    load = plugins.manager("torchvision").hook.load
+    ssd = load(name="ssdlite320_mobilenet_v3_large", pretrained=False, config={}, task="boxes")
+    ssd.model.eval()
+    sizes.check(ssd, Job("torchvision:ssdlite320_mobilenet_v3_large", "d", size=64))
 
 
 def test_a_run_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
