@@ -42,9 +42,10 @@ class Head:
     """Dropout before each Linear of the head, a probability."""
     outputs: int = 0
     """How many outputs; taken from the classes of the data, and 0 where the model keeps its own head."""
-    pool: Literal["auto", "token", "patches", "both"] = "auto"
+    pool: Literal["auto", "own", "token", "patches", "both"] = "auto"
     """What a head is put on where the model has none: its class token, the mean of its patches, or both side by side;
-    auto: the features that it gives, of tokens the class token, of a feature map the mean."""
+    own: the features that it gives, of tokens the class token, of a feature map the mean; auto: the same, and of a text
+    encoder that was trained to give the mean of its tokens, that mean."""
 
     def __post_init__(self) -> None:
         settle(self)

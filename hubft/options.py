@@ -24,7 +24,7 @@ class Options(TypedDict, total=False):
     empty: Literal["", "none", "unlabelled"]
     hidden: Sequence[int]
     dropout: float
-    pool: Literal["auto", "token", "patches", "both"]
+    pool: Literal["auto", "own", "token", "patches", "both"]
     train: str
     probe: bool
     epochs: int

@@ -16,7 +16,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from hubft.base.errors import FamilyError, JobError, Option, PackageError
 from hubft.compress import structure
-from hubft.families import plugins, stages
+from hubft.families import plugins, pooling, stages
 from hubft.hookspecs import Batch, Compressed, Loaded, Tune
 from hubft.job import PACKAGE, Head, Job
 
@@ -72,7 +72,7 @@ def adapt(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> Loaded:
     :raises JobError: `--pool`, for a model that has a head.
     """
     headless = isinstance(loaded.model.get_submodule(loaded.head), nn.Identity)
-    if job.head.pool != "auto" and not headless and job.family != PACKAGE:  # of a package, its base tells
+    if job.head.pool not in pooling.OWN and not headless and job.family != PACKAGE:  # of a package, its base tells
         raise JobError(
             Option("pool"),
             f" {job.head.pool}: {job.reference} has a head of its own, {loaded.head!r}, and what that is put on is "

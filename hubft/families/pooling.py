@@ -16,6 +16,7 @@ from hubft.hookspecs import Loaded
 from hubft.job import Head
 
 BODY, POOL, HEAD = "body", "pool", "head"
+OWN = ("auto", "own")  # values of `Head.pool` for what a model gives
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def put(loaded: Loaded, asked: Head) -> int:
     :raises FamilyError: the model does not give that.
     """
     seen = heads.run(loaded.model, loaded.images.size, watched=loaded.head)
-    if isinstance(seen.given, Tensor) and seen.given.ndim == 2 and asked.pool == "auto":
+    if isinstance(seen.given, Tensor) and seen.given.ndim == 2 and asked.pool in OWN:
         return seen.given.shape[1]
     views = features(seen.given, seen.positions)
     wanted = wanted_of(asked.pool, views)
@@ -151,7 +152,7 @@ def _inside(loaded: Loaded, given: Tensor) -> dict[str, View]:
 
 def wanted_of(pool: str, views: Iterable[str] = ()) -> list[str]:
     """Return which vectors a head is put on for a value of `Head.pool`, where a model has these."""
-    if pool == "auto":
+    if pool in OWN:
         return ["token"] if "token" in views else ["patches"]
     return ["token", "patches"] if pool == "both" else [pool]
 

@@ -33,7 +33,7 @@ def put(loaded: Loaded, pool: str) -> tuple[int, nn.Module | None]:
         given = _set(loaded, pool)
         if given is not None:
             return given, None
-    if pool != "auto":
+    if pool not in pooling.OWN:
         return _unpooled(loaded, pool)
     given_now = _given(loaded).given
     if not isinstance(given_now, Tensor) or given_now.ndim != 2:

@@ -45,6 +45,12 @@ class Folded:
         return {"adapter": structure.words([self.record])[0]}
 
 
+def apart(job: Job) -> Job:
+    """Return a job with adapters that are packaged alone as one on the base as its own library builds it."""
+    own = job.adapting.apart and job.head.pool == "auto"
+    return replace(job, head=replace(job.head, pool="own")) if own else job
+
+
 def given(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> tuple[Job, Adapted | None]:
     """Return the job and the adapters that the model has now, where its job asks for them.
 

@@ -110,7 +110,7 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     """
     job.adapting.check_alone()
     started = parent.of(job)
-    job = started.settled(job) if started else job
+    job = adapting.apart(started.settled(job) if started else job)
     _trained(job, bool(started))
     teaches = teacher.named(job)
     job = teacher.settled(job, teaches) if teaches else job

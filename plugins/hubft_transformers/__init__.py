@@ -30,7 +30,7 @@ from hubft.inputs import Images, Text
 from hubft.job import Head
 from hubft.publish.manifest import PREPROCESSOR
 from hubft.text.tokenizer import Carried
-from hubft_transformers import detection, files, inputs, language, models
+from hubft_transformers import detection, files, inputs, language, models, pooled
 from hubft_transformers.models import Use
 
 hubft_family = {
@@ -55,12 +55,13 @@ def load(name: str, pretrained: bool, config: Mapping[str, Any], task: str) -> L
     reference = f"transformers:{name}"
     uses = USES.get(task, models.CLASSIFIERS)
     if config and not pretrained:  # of a package, which brings its own inputs
-        stated = {name: value for name, value in config.items() if name != language.HABITS}
+        stated = {name: value for name, value in config.items() if name not in (language.HABITS, pooled.POOLING)}
         use = models.use(reference, stated, uses)
         model = models.built(reference, stated, use)
         if use is language.USE:
             language.inhabited(reference, model, config.get(language.HABITS) or {})
-        return _loaded(model, use, Base(reference, config=dict(config)), inputs.unknown(model, use.takes))
+        kept = {name: value for name, value in config.items() if name != pooled.POOLING}
+        return _loaded(model, use, Base(reference, config=kept), inputs.unknown(model, use.takes))
     found = files.found(name, pretrained)
     stated = files.stated(reference, found.folder)
     use = models.use(reference, stated, uses)
@@ -72,6 +73,8 @@ def load(name: str, pretrained: bool, config: Mapping[str, Any], task: str) -> L
     if pretrained and use.own:
         language.require_causal(reference, model)
         stated |= {language.HABITS: language.habits(model)}
+    if use is models.CLASSIFIERS[0]:
+        stated |= pooled.stated(found.folder)
     base = Base(found.reference, found.revision, files.license(found.folder), hub=found.hub, config=stated)
     return _loaded(model, use, base, carried)
 
@@ -93,6 +96,7 @@ def adapt_head(loaded: Loaded, head: Head) -> Loaded:
     model: Any = loaded.model
     if loaded.forward is detection.detections:
         return _published(detection.adapted(loaded, head))
+    loaded = pooled.pooled(loaded, head.pool)
     biased = getattr(model.get_submodule(loaded.head), "bias", None) is not None
     adapted = defaults.adapt_head(loaded, head)
     model.num_labels = model.config.num_labels = head.outputs

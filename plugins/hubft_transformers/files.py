@@ -14,6 +14,7 @@ from hubft.base.network import PATIENCE
 from hubft.publish import hub
 from hubft.publish.manifest import GENERATION, PREPROCESSOR
 from hubft.text import tokenizer
+from hubft_transformers import pooled
 
 CONFIG, CARD = "config.json", "README.md"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -41,7 +42,7 @@ def found(name: str, pretrained: bool) -> Found:
     repository, _, revision = name.partition("@")
     if not hub.REPOSITORY.fullmatch(repository):
         raise FamilyError(f"transformers:{name}: write transformers:owner/name, or transformers:/path/to/folder")
-    wanted = [CONFIG, *tokenizer.FILES, PREPROCESSOR, GENERATION, CARD]
+    wanted = [CONFIG, *tokenizer.FILES, PREPROCESSOR, GENERATION, pooled.FILE, CARD]
     wanted += ["model*.safetensors", WEIGHTS[1]] if pretrained else []
     at = revision or None
     try:
