@@ -175,8 +175,8 @@ class Modality(Protocol):
         as many more as its memory asks for, each with its share of the samples. They may be less filled up."""
 
     def other(self, batch: Any, inputs: Inputs) -> Any:
-        """Return a batch on the device, as `ready` made it, in another form in which the same samples may come: of
-        other shapes, as other neighbours would give it. None where there is no other."""
+        """Return a batch on the device, as `ready` made it, in another form in which as many samples may come: of other
+        shapes, as other neighbours would give it. None where there is no other."""
 
     def whole(self, batch: Any, inputs: Inputs) -> Any:
         """Return a batch at its largest sizes, filled up so that no answer changes: for what takes these alone."""

@@ -79,9 +79,9 @@ class Bench:
         """Return by how much a setting misses the results in fp32, and whether it `agrees`."""
         if setting.kind not in self.wanted:
             plain = replace(setting, precision="fp32", memory_format="contiguous", compile=False)
-            self.wanted[setting.kind] = self._ready(plain)()
+            self.wanted[setting.kind] = self._ready(plain, compared=True)()
         features, loss, gradient = self.wanted[setting.kind]
-        found, its_loss, its_gradient = self._ready(setting)()
+        found, its_loss, its_gradient = self._ready(setting, compared=True)()
         if setting.kind == "forward":
             error = float((found - features).norm() / (features - features.mean(0)).norm())
             return {"error": error, "agrees": error <= FEATURES}
@@ -89,14 +89,20 @@ class Bench:
         cosine = float(torch.nn.functional.cosine_similarity(gradient, its_gradient, 0))
         return {"loss_error": missed, "cosine": cosine, "agrees": missed <= LOSS and cosine >= COSINE}
 
-    def _ready(self, setting: Setting) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
-        """Return a pass on a copy of the model: (features, loss, gradient), on the CPU in fp32."""
+    def _ready(self, setting: Setting, compared: bool = False) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
+        """Return a pass on a copy of the model: (features, loss, gradient), on the CPU in fp32.
+
+        :param compared: with another's, so that nothing may be dropped at random, which takes its time in a step.
+        """
         runtime = Runtime(setting.compute(self.device))
         model = runtime.place(copy.deepcopy(self.loaded.model))
         batch = runtime.to_device(self.batch)
         called, features = runtime.compiled(model), _head_input(model, self.loaded.head)
         step = setting.kind == "step"
-        _norms_only(model) if step else model.eval()
+        if not step:
+            model.eval()
+        else:
+            _norms_only(model) if compared else stages.train_mode(model)
 
         def once() -> tuple[Tensor, Tensor, Tensor]:
             draws.seed("measure")

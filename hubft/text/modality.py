@@ -119,7 +119,9 @@ class Texts:
     def other(self, batch: Batch, inputs: Text) -> Batch:
         from hubft.text.views import longer
 
-        return longer(batch, inputs.padding, 1)
+        if batch["input_ids"].shape[1] < inputs.length:
+            return longer(batch, inputs.padding, 1)
+        return {name: tensor[:, :-1] for name, tensor in batch.items()}  # of shapes alone, as a batch of shorter texts
 
     def whole(self, batch: Batch, inputs: Text) -> Batch:
         from hubft.text.views import longer

@@ -282,6 +282,21 @@ def test_a_worker_that_the_user_asked_for_has_its_core(monkeypatch: pytest.Monke
     assert (choice.compute.threads, choice.compute.workers) == (1, 1)
 
 
+class Dropping(nn.Dropout):
+    """Takes its time for what it drops."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.training:
+            time.sleep(NAP)
+        return super().forward(features)
+
+
+def test_a_step_is_timed_with_what_it_drops() -> None:
+    _, rows = choose(toy(Dropping(0.5)))
+    step, forward = (rows[kind, "fp32", "contiguous"]["milliseconds_per_image"] for kind in ("step", "forward"))
+    assert step > 1000 * NAP / 8 > forward
+
+
 def test_decoding_is_timed_as_the_run_will_do_it() -> None:
     """The first epoch decodes, the others find the pixels in memory."""
     naps = iter([0.08, 0.0])

@@ -150,6 +150,12 @@ def test_the_frozen_part_stays_and_the_package_is_whole(train: str, model: Path,
     assert torch.equal(proved["bert.embeddings.word_embeddings.weight"], base["embeddings.word_embeddings.weight"])
 
 
+def test_texts_may_be_as_long_as_the_model_takes(data: Path, tmp_path: Path) -> None:
+    short = texts.model(tmp_path / "short", max_position_embeddings=4)
+    result = fit(short, data, tmp_path / "run", recipe={"train": "last:1"})
+    assert load.package(result.run.package).manifest.inputs.length == 4  # type: ignore[union-attr]
+
+
 def test_a_package_of_texts_teaches(made: engine.Result, model: Path, data: Path, tmp_path: Path) -> None:
     job = Job(f"transformers:{model}", data, recipe=replace(RECIPE, epochs=1), output=tmp_path / "student")
     result = engine.finetune(job.taught_by(str(made.run.folder)))
