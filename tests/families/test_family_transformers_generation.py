@@ -133,6 +133,13 @@ def test_it_loads_by_torch_hub_and_by_transformers_to_the_same_bits(made: Made, 
     assert ran.stdout.splitlines()[-1:] == [f"the same: {written(made.package, 'the cat:')[0]}"], ran.stderr[-2000:]
 
 
+def test_the_lines_of_the_card_write_what_predict_writes(made: Made) -> None:
+    said, found = written(made.package, "the cat:")[0], language.by_card(made.package, "the cat:", made.model)
+    assert list(found) == ["pipeline(", "torch.hub.load(", "hubft.load("]
+    assert found["torch.hub.load("].startswith(said) and found["hubft.load("].startswith(said)
+    assert found["pipeline("].startswith("the cat:")  # by its own settings, as a penalty of repetitions
+
+
 def test_predict_on_the_command_line(made: Made, hubft: Hubft) -> None:
     ran = hubft("predict", made.result.run.folder, "the cat:", "--max-tokens", 12)
     assert ran.out == written(made.package, "the cat:")[0] + "\n"
@@ -197,6 +204,10 @@ def test_messages_are_learned_by_the_chat_template(tmp_path: Path) -> None:
     prompts = dict(language.pairs(12))
     said = written(found.run.package, *prompts)
     assert sum(one == other for one, other in zip(prompts.values(), said, strict=True)) > 6
+    by_card = language.by_card(found.run.package, "cat:", model)
+    (question, answer), own = by_card.pop("pipeline("), written(found.run.package, "cat:")[0]
+    assert question == {"role": "user", "content": "cat:"} and answer == {"role": "assistant", "content": own}
+    assert own and by_card == {"torch.hub.load(": own, "hubft.load(": own}
 
 
 def test_plain_texts_are_learned_whole(tmp_path: Path) -> None:
