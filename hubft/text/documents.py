@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hubft.base.errors import DataError, FamilyError, JobError
 from hubft.data.documents import COMPLETION, MESSAGES, PROMPT, TEXT
 from hubft.inputs import Documents
-from hubft.text import chat, tokens
+from hubft.text import chat, choices, tokens
 from hubft.text.length import MOST, STEP
 from hubft.text.samples import Sample
 
@@ -126,6 +126,16 @@ def marked(samples: Sequence[Sample], inputs: Documents) -> tuple[list[Marked], 
     return found, cut
 
 
+def chosen(samples: Sequence[Sample], inputs: Documents) -> list[list[Marked]]:
+    """Return of each document what it would be with each of the answers that it might have had, too: none where it has
+    no choice, or where one of these is longer than the input."""
+    encoder, found = Encoder(inputs), []
+    for sample in samples:
+        its = [encoder.marked(other) for other in choices.others(sample.text, inputs.choices)]
+        found.append(its if all(len(one.ids) <= inputs.length for one in its) else [])
+    return found
+
+
 def _one(encoder: Encoder, sample: Sample) -> Marked:
     try:
         return encoder.marked(sample.text)
@@ -150,7 +160,8 @@ def fitted(inputs: Documents, samples: Sequence[Sample]) -> Documents:
         ends = dict.fromkeys((*inputs.ends[:1], *(() if stop is None else (stop,)), *inputs.ends[1:]))
         inputs = replace(inputs, ends=tuple(ends))
     longest = max(len(_one(encoder, sample).ids) for sample in samples)
-    return replace(inputs, length=min(inputs.length, MOST, -(-longest // STEP) * STEP))
+    among = choices.shared(sample.text for sample in samples)
+    return replace(inputs, length=min(inputs.length, MOST, -(-longest // STEP) * STEP), choices=among)
 
 
 def prompt(content: bytes, inputs: Documents) -> list[int]:

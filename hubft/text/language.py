@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hubft import methods
 from hubft.adapting import FASTER
+from hubft.base.display import listed
 from hubft.base.errors import JobError, Option
 from hubft.data.asked import Asked
 from hubft.data.documents import Prompts
@@ -92,6 +93,8 @@ class Language(Texts):
         whole = cut if training.cut else "all documents are whole"
         yield f"tokens   {length:,} at most, {whole}; --size sets it"
         yield f"learned  {training.learned:,} of {training.tokens:,} training tokens"
+        if among := training.inputs.choices:
+            yield f"choices  {listed(among)} recur as answers: it is measured which is the likeliest"
 
     def views(
         self,
@@ -105,7 +108,7 @@ class Language(Texts):
         from hubft.text.continued import Continued
 
         assert isinstance(inputs, Documents)
-        return Continued(task, its, inputs)
+        return Continued(task, its, inputs, measured=recipe is None)
 
     def examples(self, inputs: Text) -> Mapping[str, Tensor]:
         found = super().examples(inputs)

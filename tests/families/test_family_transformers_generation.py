@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,35 @@ def test_what_is_measured_as_exact_is_what_greedy_writing_gives(made: Made) -> N
     said = inference.evaluate(opened, language.table(made.data.parent / "again.jsonl", 24)).outcomes
     exact = [prompts[prompt] == text for prompt, text in found.items()]
     assert exact == [one.said["exact"] for one in said] and sum(exact) > 12
+
+
+def test_the_choice_is_the_answer_that_the_model_finds_the_likeliest(made: Made, tmp_path: Path) -> None:
+    """As anybody would compute it with transformers, a document and an answer at a time; also of a package that learned
+    little."""
+    stated = manifests.read(made.package / "hubft.json").inputs
+    assert isinstance(stated, language.Documents) and stated.choices == tuple(sorted(language.WORDS))
+    assert made.result.metrics.values["choice_accuracy"].value > 0.6
+    recipe = replace(RECIPE, epochs=1, lr=1e-3)
+    found = engine.finetune(job(made, recipe=recipe, output=tmp_path / "little"))
+    opened, pairs = load.opened(load.package(found.run.package)), language.pairs(24)
+    said = inference.evaluate(opened, language.table(tmp_path / "again.jsonl", 24))
+    model: Any = load.load(found.run.package)
+    wanted = [max(language.WORDS, key=partial(likely, model, prompt)) == word for prompt, word in pairs]
+    assert [one.said["chosen"] for one in said.outcomes] == wanted and 0 < sum(wanted) < len(wanted)
+    assert said.metrics.values["choice_accuracy"].value == sum(wanted) / len(wanted)
+    before = found.before
+    assert before and before.further["choice_accuracy"].value == pytest.approx(
+        found.metrics.values["choice_accuracy"].value - before.metrics.values["choice_accuracy"].value
+    )
+    assert "Its choice accuracy was" in (found.run.package / "README.md").read_text()
+
+
+@torch.no_grad()
+def likely(model: Any, prompt: str, answer: str) -> float:
+    front, behind = (model.preprocess.encode(prompt).ids, model.preprocess.encode(answer).ids[1:])
+    ids = torch.tensor([[*front, *behind, 2]])
+    shares = model(input_ids=ids).logits[0, :-1].log_softmax(1)
+    return float(shares.gather(1, ids[0, 1:, None])[len(front) - 1 :].sum())
 
 
 def test_drawn_texts_are_those_of_their_seed(made: Made) -> None:
