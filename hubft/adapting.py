@@ -11,6 +11,9 @@ from hubft.base.errors import JobError, Option
 from hubft.base.serialize import settle
 
 NONE = "none"
+FASTER = 10.0
+"""What LoRA learns best at is about ten times the rate of full fine-tuning, whatever the rank (Schulman et al. 2025,
+https://thinkingmachines.ai/blog/lora/)."""
 HIGHEST = 4096
 """Rank at the most: no layer in use has a smaller side that is longer."""
 
@@ -20,7 +23,7 @@ class Adapting:
     """What trains beside the weights of the base, which then stay as they are."""
 
     adapter: Literal["none", "lora"] = "none"
-    """lora: two small matrices train beside each layer, and the head in full; the package holds these alone, over
+    """lora: two small matrices train beside each layer, and a new head in full; the package holds these alone, over
     its base. Needs hubft[peft]."""
     rank: int = 8
     """The smaller side of these matrices."""
@@ -41,7 +44,7 @@ class Adapting:
         check_bounds("alpha", self.alpha, 0, 2**20)
         for rule in rules.parse(self.adapter_layers, "adapter_layers"):
             if rule.kind in ("head", "norms") or rule.start:
-                why = "the head trains in full, norms have no matrix, and an adapter trains from the start on"
+                why = "a new head trains in full, norms have no matrix, and an adapter trains from the start on"
                 raise JobError(
                     Option("adapter_layers"), f" {self.adapter_layers!r}: {why}: leave head, norms and @ out"
                 )

@@ -12,6 +12,7 @@ from hubft.base.errors import FamilyError, JobError, Option
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 CROPS = ("center", "squash", "border")
 LONGEST = 2**18  # characters of a chat template
+CHOICES = 26  # answers to choose among, at most
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,8 @@ class Documents(Text):
     """What a template calls the special tokens -> their text: `bos_token`, `eos_token`."""
     chat: bool = False
     """Whether a prompt is a message, put in the template."""
+    choices: tuple[str, ...] = ()
+    """Answers of which each document has one, where there are few: among them the likeliest is looked for."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -185,6 +188,8 @@ class Documents(Text):
             raise FamilyError(f"documents: ends {self.ends!r} must be numbers of tokens")
         if len(self.template) > LONGEST:
             raise FamilyError(f"documents: a chat template of {len(self.template):,} characters")
+        if len(self.choices) > CHOICES:
+            raise FamilyError(f"documents: {len(self.choices):,} answers to choose among")
 
     def __str__(self) -> str:
         """Return what it is for a message: `documents of 128 tokens at most`."""

@@ -2,16 +2,30 @@
 
 import functools
 import json
+import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 from extras import needs
+from markdown_it import MarkdownIt
 
+from hubft.families.plugins import ROOT
 from hubft.inputs import Documents
+from hubft.publish import lines, loading
+from hubft.text.language import PROMPT
 
 __all__ = ["Documents", "model", "pairs", "table"]
 
+WAYS = {
+    "pipeline(": "said[0]['generated_text']",
+    "torch.hub.load(": "model.preprocess.decode(written)",
+    "hubft.load(": "model.preprocess.decode(written)",
+    "PeftModel": "type(model).__name__",
+}
+"""What marks a block of a card that loads a model, and what it came to."""
 WORDS = ("red", "blue", "green", "cat", "dog", "bird")
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<|user|>", "<|bot|>", "<|end|>")
 TEMPLATE = (
@@ -65,6 +79,32 @@ def model(folder: Path, tied: bool = True, template: bool = True, **facts: objec
     stated |= {"chat_template": TEMPLATE} if template else {}
     (folder / "tokenizer_config.json").write_text(json.dumps({k: v for k, v in stated.items() if v is not None}))
     return folder
+
+
+def by_card(package: Path, prompt: str, base: Path) -> dict[str, str]:
+    """Return what is written behind a prompt by the blocks of Python on a package's card, by how they load the model;
+    of peft what it makes. They run in their order, in a process of their own.
+
+    :param base: folder that an adapter goes onto.
+    """
+    blocks = [t.content for t in MarkdownIt().parse((package / "README.md").read_text()) if t.info == "python"]
+    code = ["import json", "found = {}"]
+    for block in blocks:
+        for stands, there in (
+            (loading.HERE, package),
+            (lines.PLACE, ROOT),
+            ("path/to/the/base", base),
+            (PROMPT, prompt),
+        ):
+            block = block.replace(stands, str(there))
+        way, what = next(((way, what) for way, what in WAYS.items() if way in block), ("", "None"))
+        code += [re.sub("^ask\\(", "said = ask(", block, flags=re.MULTILINE), f"found[{way!r}] = {what}"]
+    code.append("print(json.dumps(found))")
+    ran = subprocess.run([sys.executable, "-c", "\n".join(code)], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    found = json.loads(ran.stdout.splitlines()[-1])
+    del found[""]
+    return dict(found)
 
 
 @functools.cache

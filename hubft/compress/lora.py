@@ -11,8 +11,10 @@ the head in peft's own two files, over the base, and a record:
      "layers": ["blocks.0.attn.qkv", "blocks.0.attn.proj"], "head": ["head"],
      "trained": [19970, 5526338]}
 
-`trained` counts the parameters that trained, of all. Whoever loads the package folds the adapter into the weights, by
-the operations with which peft does it and to the same bits: the model is plain, and peft is not needed.
+`head` names the modules that trained in full; it is empty where the head is the base's own and stayed as it was, as
+that of a language model. `trained` counts the parameters that trained, of all. Whoever loads the package folds the
+adapter into the weights, by the operations with which peft does it and to the same bits: the model is plain, and peft
+is not needed.
 """
 
 from __future__ import annotations
@@ -51,8 +53,8 @@ def check(record: Mapping[str, Any]) -> None:
         raise PackageError("rslora and dora of an adapter are true or false")
     for key in ("layers", "head"):
         names = record[key]
-        listed = isinstance(names, list | tuple) and bool(names) and all(isinstance(name, str) for name in names)
-        if not listed or len(set(names)) < len(names):
+        listed = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+        if not listed or len(set(names)) < len(names) or (key == "layers" and not names):
             raise PackageError(f"{key} of an adapter is a list of names, each once")
     numbers = record["trained"]
     if not isinstance(numbers, list | tuple) or len(numbers) != 2 or not all(type(n) is int and n > 0 for n in numbers):
@@ -63,8 +65,9 @@ def words(record: Mapping[str, Any]) -> str:
     """Return how much an adapter is, in words."""
     trained, whole = record["trained"]
     kind = "".join(f", {name}" for name, key in (("rsLoRA", "rslora"), ("DoRA", "dora")) if record[key])
+    head = "with the head " if record["head"] else ""
     return (
-        f"rank {record['rank']}, alpha {record['alpha']}{kind}, on {len(record['layers']):,} layers; with the head "
+        f"rank {record['rank']}, alpha {record['alpha']}{kind}, on {len(record['layers']):,} layers; {head}"
         f"{trained:,} parameters trained, {trained / whole:.2%} of all"
     )
 

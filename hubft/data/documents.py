@@ -1,7 +1,8 @@
 """Documents that a language model continues, in columns of a table: prompts with completions, messages, or texts.
 
 A document is one text of JSON on its way: `{"prompt": ..., "completion": ...}`, `{"messages": [{"role": ...,
-"content": ...}, ...]}` or `{"text": ...}`; what a model is asked about has no completion.
+"content": ...}, ...]}` or `{"text": ...}`; what a model is asked about has no completion. With `choices`, a list of
+texts, one of them is its answer: its completion, or the last of its messages.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from hubft import inputs
 from hubft.base.display import listed, quoted
 from hubft.base.errors import DataError, Option
 from hubft.data import freetext
@@ -21,9 +23,9 @@ from hubft.job import Labels
 
 KIND = "documents"
 TASK = "generation"
-PROMPT, COMPLETION, MESSAGES, TEXT = "prompt", "completion", "messages", "text"
+PROMPT, COMPLETION, MESSAGES, TEXT, CHOICES = "prompt", "completion", "messages", "text", "choices"
 ANSWERING = "assistant"  # the role whose messages are learned
-HEAD = 20  # cells by which a column of messages is known
+HEAD = 20  # cells by which a column of messages, or of choices, is known
 
 
 def are(columns: Mapping[str, Sequence[Any]], labels: Labels) -> bool:
@@ -40,13 +42,20 @@ def are(columns: Mapping[str, Sequence[Any]], labels: Labels) -> bool:
 
 
 def found(table: str, columns: Mapping[str, Sequence[Any]], labels: Labels, learned: bool) -> dict[str, str]:
-    """Return which columns hold what of a document: `prompt` and `completion`, `messages`, or `text` -> its column.
+    """Return which columns hold what of a document: `prompt` and `completion`, `messages`, or `text` -> its column; and
+    `choices`, where a column of that name holds lists of texts beside what is learned of a prompt or of messages.
 
     :param table: what it is called in messages.
     :param columns: those of the table -> cells from its beginning.
     :param learned: whether completions are wanted; else prompts are.
     :raises DataError: it cannot be told.
     """
+    parts = _found(table, columns, labels, learned)
+    chosen = learned and TEXT not in parts and CHOICES not in parts.values() and _choosing(columns.get(CHOICES, ()))
+    return parts | ({CHOICES: CHOICES} if chosen else {})
+
+
+def _found(table: str, columns: Mapping[str, Sequence[Any]], labels: Labels, learned: bool) -> dict[str, str]:
     if len(labels.target) > 1:
         raise DataError(Option("target"), f" {listed(labels.target)}: a document has one completion")
     if labels.target and labels.input:
@@ -72,6 +81,18 @@ def _chats(cells: Sequence[Any]) -> bool:
     return bool(there) and all(isinstance(cell, list) and isinstance(cell[0], Mapping) for cell in there)
 
 
+def _choosing(cells: Sequence[Any]) -> bool:
+    there = [cell for cell in cells[:HEAD] if cell]
+    return bool(there) and all(isinstance(cell, list) and all(isinstance(one, str) for one in cell) for cell in there)
+
+
+def answer(document: Mapping[str, Any]) -> str | None:
+    """Return what a document says in the end, which is learned; None where that is no answer."""
+    messages = document.get(MESSAGES) or [{"role": ANSWERING, "content": document.get(COMPLETION)}]
+    said = messages[-1]["content"] if messages[-1]["role"] == ANSWERING else None
+    return None if said is None else str(said)
+
+
 def stated(parts: Sequence[str], cells: Sequence[Any], learned: bool) -> str:
     """Return the document in some cells as JSON.
 
@@ -80,8 +101,11 @@ def stated(parts: Sequence[str], cells: Sequence[Any], learned: bool) -> str:
     :raises DataError: it is none; says why, as the reason for which its row is left out.
     """
     document = dict(zip(parts, cells, strict=True))
+    choices = document.pop(CHOICES, None)
     for part, cell in document.items():
         document[part] = _messages(cell, learned) if part == MESSAGES else _text(part, cell)
+    if choices is not None:
+        document[CHOICES] = _choices(choices, answer(document))
     return json.dumps(document, ensure_ascii=False)
 
 
@@ -92,6 +116,18 @@ def _text(part: str, cell: Any) -> str:
     if part != PROMPT and (not cell or cell.isspace()):
         raise DataError(f"its {part} is empty")
     return cell
+
+
+def _choices(cell: Any, said: str | None) -> list[str]:
+    """Return texts of which one is the answer, blanks around them aside."""
+    if not isinstance(cell, list) or not all(isinstance(one, str) and one.strip() for one in cell):
+        raise DataError("its choices are no list of texts")
+    cores = [one.strip() for one in cell]
+    if len(set(cores)) < len(cores) or not 2 <= len(cores) <= inputs.CHOICES:
+        raise DataError(f"its {len(cores)} choices are not 2 to {inputs.CHOICES} texts that differ")
+    if said is None or said.strip() not in cores:
+        raise DataError(f"its answer {quoted(said or '')} is none of its choices: {listed(cell)}")
+    return list(cell)
 
 
 def _messages(cell: Any, learned: bool) -> list[dict[str, str]]:

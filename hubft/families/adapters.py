@@ -1,7 +1,9 @@
 """Adapters while they train: which layers get one, peft's own layers in their places, and plain ones again.
 
 The model stays the class of its library. peft puts its layer where a layer was, and the old one into it, as
-`base_layer`; the head is left as it is, and trains in full.
+`base_layer`; a new head is left as it is, and trains in full. A head that is the base's own, as that of a language
+model, is neither adapted nor trained: peft's `all-linear` leaves it out as well, and in full it would be most of a
+package.
 """
 
 from __future__ import annotations
@@ -57,10 +59,11 @@ class Adapted:
         return any(under(name, head) for head in self.record["head"])
 
 
-def give(loaded: Loaded, asked: Adapting, inputs: Any) -> Adapted:
+def give(loaded: Loaded, asked: Adapting, inputs: Any, own: bool = False) -> Adapted:
     """Return what is known of the adapters that the layers of a model have now.
 
     :param inputs: any that the model takes.
+    :param own: the head is the base's own: of a model that says which token follows.
     :raises JobError: peft is not installed, or layers are asked for that can have none.
     """
     try:
@@ -68,7 +71,7 @@ def give(loaded: Loaded, asked: Adapting, inputs: Any) -> Adapted:
             import peft  # not at the top: it is an extra
     except ImportError as error:
         raise JobError(Option("adapter"), f" {asked.adapter} {missing('peft', installs('peft'))}") from error
-    heads = _heads(loaded)
+    heads = [] if own else _heads(loaded)
     reasons = _reasons(loaded, heads, inputs)
     layers = _chosen(loaded, asked.adapter_layers, reasons)
     names = [name for name, _ in loaded.model.named_modules()]
@@ -77,7 +80,8 @@ def give(loaded: Loaded, asked: Adapting, inputs: Any) -> Adapted:
         r=asked.rank,
         lora_alpha=asked.scale,
         target_modules=_targets(layers, names),
-        modules_to_save=heads,
+        modules_to_save=heads or None,
+        task_type=peft.TaskType.CAUSAL_LM if own else None,
         use_rslora=asked.rslora,
         use_dora=asked.dora,
     )
@@ -138,6 +142,7 @@ def _reasons(loaded: Loaded, heads: list[str], inputs: Any) -> dict[str, str]:
     model, tied = loaded.model, ties.found(loaded.model)
     shared = {name.rpartition(".")[0] for pair in tied.items() for name in pair}
     shares = [prefix for its in loaded.stages.values() for prefix in its]
+    kept = () if heads else loaded.stages[list(loaded.stages)[-1]]
     called = _called(loaded, inputs)
     found = {}
     for name, module in model.named_modules():
@@ -146,6 +151,8 @@ def _reasons(loaded: Loaded, heads: list[str], inputs: Any) -> dict[str, str]:
             continue
         if name in shared:
             found[name] = "its weight is that of another layer, too"
+        elif any(under(name, head) for head in kept):
+            found[name] = "the head of the base, which stays as it is"
         elif any(re.match(rf"(^|.*\.){head}($|\..*)", name) for head in heads):
             found[name] = "peft would take it for the head, by its name"
         elif any(under(prefix, name) and prefix != name for prefix in shares):

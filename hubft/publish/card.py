@@ -22,7 +22,8 @@ from hubft.publish.markdown import code, inert, table
 from hubft.tasks.metrics import Measured, title
 
 ROWS = 200  # classes that are listed; more are in hubft.json
-TITLED = ("accuracy", "recall", "precision", "f1", "average_precision", "mean_average_precision", "r2", "perplexity")
+TITLED = ("accuracy", "recall", "precision", "f1", "average_precision", "mean_average_precision", "r2", "perplexity",
+          *stated.WHOLE)  # fmt: skip
 """Metrics whose names are ours in every package; others may be made of the name of somebody's column."""
 NAMED = 8  # classes that the first sentence names
 
@@ -108,6 +109,11 @@ def _grown(manifest: Manifest) -> Iterator[str]:
             f"Before training: {stated.in_words(found.headline, found.head, many)}. On the same {many} the difference "
             f"is {stated.in_words('difference', difference, many)}.\n"
         )
+    further = _mapping(facts.get("further"))
+    for name in (one for one in TITLED if found and one in found.values and one in further):
+        if found and (change := stated.one_of("difference", further[name])):
+            words = stated.in_words(name, found.values[name], many)
+            yield f"Its {title(name)} was {words}; the difference is {stated.in_words('difference', change, many)}.\n"
 
 
 def _taught(manifest: Manifest) -> Iterator[str]:

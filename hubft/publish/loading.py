@@ -103,6 +103,14 @@ def _transformers(manifest: Manifest, hub: str) -> Iterator[str]:
     )
 
 
+AUTO = {
+    "text-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "image-classification": "AutoModelForImageClassification",
+    "object-detection": "AutoModelForObjectDetection",
+    "text-generation": "AutoModelForCausalLM",
+}
+"""Class by which transformers builds the base of an adapter, by the pipeline of its task."""
 LIBRARIES = {"timm": _timm, lines.TRANSFORMERS: _transformers}
 """How a library loads a package with config.json in its format."""
 
@@ -111,24 +119,30 @@ def _peft(manifest: Manifest, name: str) -> Iterator[str]:
     """Yield how peft puts the adapter on the base."""
     base, outputs, library = manifest.base, manifest.job.head.outputs, lines.family(manifest)
     called, own = json.dumps(base.hub or "path/to/the/base"), json.dumps(base.reference.partition(":")[2])
+    word = modality.of(manifest.inputs).word
+    asked = (manifest.task.pipeline.format(word=word), f"{word}-classification")  # numbers have none of their own
+    auto = next((AUTO[pipeline] for pipeline in asked if pipeline in AUTO), "AutoModel")
+    headed = f", num_labels={outputs}" if outputs else ""
     made = {
         "timm": (
             "import timm",
             f"timm.create_model({own}, pretrained=True, num_classes={outputs})",
         ),
         lines.TRANSFORMERS: (
-            "from transformers import AutoModelForSequenceClassification",
-            f"AutoModelForSequenceClassification.from_pretrained({called}, num_labels={outputs})",
+            f"from transformers import {auto}",
+            f"{auto}.from_pretrained({called}{headed})",
         ),
     }
     plain = not (manifest.job.head.hidden or manifest.job.head.dropout or base.below)
     imported, line = made.get(library, ("", "")) if plain else ("", "")
-    yield "With peft alone, on the base with a head for these outputs; the adapter stays apart there:\n"
+    head = f" with a head of {outputs} outputs" if outputs else ""
+    on = "the base with a head for these outputs" if outputs else "the base"
+    yield f"With peft alone, on {on}; the adapter stays apart there:\n"
     yield from code(
         *((imported,) if imported else ()),
         "from peft import PeftModel",
         "",
-        f"base = {line or f'...  # {json.dumps(base.reference)} with a head of {outputs} outputs'}",
+        f"base = {line or f'...  # {json.dumps(base.reference)}{head}'}",
         f"model = PeftModel.from_pretrained(base, {json.dumps(name)}).eval()",
     )
 

@@ -8,7 +8,8 @@ from typing import Any, TypeGuard
 
 from hubft.tasks.metrics import Measured, Metrics, number, title
 
-SHARES = ("accuracy", "balanced_accuracy", "top_5", "recall", "precision", "token_accuracy", "exact_match")
+WHOLE = ("exact_match", "choice_accuracy")  # of documents
+SHARES = ("accuracy", "balanced_accuracy", "top_5", "recall", "precision", "token_accuracy", *WHOLE)
 """What is stated in percent."""
 MOST = 200  # numbers that a package can state
 

@@ -10,6 +10,7 @@ import pluggy
 from torch import Tensor, nn
 
 from hubft import modality
+from hubft.adapting import FASTER
 from hubft.base import draws
 from hubft.base.errors import JobError, Option
 from hubft.compress import lora, structure
@@ -20,9 +21,8 @@ from hubft.job import Job, Recipe
 from hubft.train import norms
 
 PLUGIN = "adapter"  # name of what holds all but the adapters and the head
-BODY_LR, LAYER_DECAY = 10.0, 1.0
-"""Of a recipe that leaves them open: what LoRA learns best at is about ten times the rate of full fine-tuning, whatever
-the rank (Schulman et al. 2025, https://thinkingmachines.ai/blog/lora/), and no layer has to be kept near its base."""
+LAYER_DECAY = 1.0
+"""Of a recipe that leaves it open: no layer has to be kept near its base."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def given(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> tuple[Job, Adap
     if not job.adapting.on:
         return job, None
     draws.seed("adapter", job.recipe.seed)
-    adapted = adapters.give(loaded, job.adapting, modality.of(loaded.inputs).blank(loaded.inputs, 2))
+    blank, own = modality.of(loaded.inputs).blank(loaded.inputs, 2), not job.head.outputs
+    adapted = adapters.give(loaded, job.adapting, blank, own)
     pm.register(adapted, name=PLUGIN)
     live = pm.hook.freeze(loaded=loaded, train=job.recipe.train, progress=1.0)
     if not live & adapted.live:
@@ -85,9 +86,10 @@ def _laid_out(job: Job, adapted: Adapted) -> Job:
     return replace(job, compute=replace(job.compute, memory_format="contiguous"))
 
 
-def rates(recipe: Recipe) -> Recipe:
-    """Return a recipe with the rates of adapters where it leaves them open."""
-    last = BODY_LR if recipe.body_lr is None else recipe.body_lr
+def rates(recipe: Recipe, adapted: Adapted) -> Recipe:
+    """Return a recipe with the rates of adapters where it leaves them open: FASTER times that of a head which trains
+    beside them; without one, that of the recipe."""
+    last = (FASTER if adapted.record["head"] else 1.0) if recipe.body_lr is None else recipe.body_lr
     decay = LAYER_DECAY if recipe.layer_decay is None else recipe.layer_decay
     return replace(recipe, body_lr=last, layer_decay=decay)
 

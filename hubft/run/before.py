@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hubft.run import training
 from hubft.run.prepare import Prepared
 from hubft.run.training import Outcome
 from hubft.tasks.metrics import Measured, Metrics, number, title
-from hubft.tasks.paired import difference
+from hubft.tasks.paired import difference, further
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class Before:
     metrics: Metrics
     difference: Measured
     """Of the trained model's headline to its own, on the same samples (`paired.difference`)."""
+    further: Mapping[str, Measured]
+    """The same of other numbers, by name (`paired.further`)."""
 
     def plain(self, public: bool = False) -> dict[str, Any]:
         """Return it as JSON types.
@@ -27,16 +29,24 @@ class Before:
         :param public: without what is of single samples, for a package.
         """
         metrics: Mapping[str, Any] = self.metrics.public() if public else self.metrics.plain()
-        return {"metrics": metrics, "difference": asdict(self.difference)}
+        further = {name: asdict(one) for name, one in self.further.items()}
+        return {"metrics": metrics, "difference": asdict(self.difference), "further": further}
 
     def __str__(self) -> str:
         """Return it in a sentence."""
-        change, low, high = self.difference.value, self.difference.low or 0.0, self.difference.high or 0.0
-        tells = "" if low > 0 or high < 0 else ", which does not tell it from nothing"
-        return (
-            f"the model had {title(self.metrics.headline)} {self.metrics.head}; the paired difference is "
-            f"{'+' if change > 0 else ''}{number(change)}, 95 % interval {number(low)} to {number(high)}{tells}"
-        )
+        name, its = self.metrics.headline, self.metrics.values
+        told = [f"the model had {title(name)} {self.metrics.head}; the paired difference is {_told(self.difference)}"]
+        told += [
+            f"its {title(name)} was {its[name]}, and the difference is {_told(one)}"
+            for name, one in self.further.items()
+        ]
+        return "; ".join(told)
+
+
+def _told(difference: Measured) -> str:
+    change, low, high = difference.value, difference.low or 0.0, difference.high or 0.0
+    tells = "" if low > 0 or high < 0 else ", which does not tell it from nothing"
+    return f"{'+' if change > 0 else ''}{number(change)}, 95 % interval {number(low)} to {number(high)}{tells}"
 
 
 def measured(prepared: Prepared) -> Outcome | None:
@@ -51,4 +61,6 @@ def compared(prepared: Prepared, before: Outcome | None, after: Outcome) -> Befo
     if before is None:
         return None
     task = prepared.data.task
-    return Before(task.measure(*before), difference(task, after[0], *before))
+    found, changes = task.measure(*before), further(task, after[0], *before)
+    counted = {name: replace(one, n=found.values[name].n) for name, one in changes.items()}
+    return Before(found, difference(task, after[0], *before), counted)

@@ -157,4 +157,4 @@ def _recipe(
     if not recipe.lr:
         steps = loader.steps_per_epoch(len(data.train), recipe.batch_size) * recipe.epochs
         recipe = replace(recipe, lr=learning_rate(found, len(data.train), steps))
-    return adapting.rates(recipe) if prepared.adapted else recipe
+    return adapting.rates(recipe, prepared.adapted) if prepared.adapted else recipe

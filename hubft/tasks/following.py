@@ -11,14 +11,24 @@ from torch.nn.utils.rnn import pad_sequence
 
 from hubft.tasks.losses import MISSING, Loss
 
-KEPT = ("loss", "tokens", "hits")
-"""Of a document: the sum of the losses of its learned tokens in nats, how many there are, and how many of them are the
-likeliest by the model."""
+KEPT = ("loss", "tokens", "hits", "chosen")
+"""Of a document: the sum of the losses of its learned tokens in nats, how many there are, how many of them are the
+likeliest by the model; and 1 where of all its choices the right one is the likeliest, 0 where another is, and UNASKED
+where it has none.
+
+The likeliest choice is the one whose tokens have the largest sum of log-likelihoods, the end behind it among them. That
+is the `acc` of https://github.com/EleutherAI/lm-evaluation-harness (lm_eval/api/task.py), which leaves the end out. Its
+`acc_norm` divides the sum by the characters of the choice; that is not done here, for the end is learned with each
+choice and makes it a whole answer.
+"""
+UNASKED = -1.0
 
 
 def padded(followed: Sequence[Tensor], length: int = 0) -> Tensor:
-    """Return what follows in some documents, int64 `[tokens]` each, as `[n, longest]`, at least so long."""
-    found = pad_sequence(list(followed), batch_first=True, padding_value=MISSING)
+    """Return what follows in some documents, int64 `[tokens]` each, or `[choices, tokens]` of one that has such, as
+    `[rows, longest]`, at least so long."""
+    rows = [row for one in followed for row in (one if one.ndim > 1 else (one,))]
+    found = pad_sequence(rows, batch_first=True, padding_value=MISSING)
     return functional.pad(found, (0, max(0, length - found.shape[1])), value=MISSING)
 
 
@@ -52,7 +62,10 @@ class Following(Loss):
 
 
 def kept(outputs: Tensor, targets: Sequence[Tensor]) -> Tensor:
-    """Return what `KEPT` names of each document, float32 `[n, 3]`; the parameters are those of `Following`."""
+    """Return what `KEPT` names of each document, float32 `[n, 4]`; the parameters are those of `Following`.
+
+    :param outputs: of a document with choices a row for each, the right one first.
+    """
     followed = padded(targets, outputs.shape[1])
     there = followed != MISSING
     logits, wanted = outputs[there].float(), followed[there]
@@ -65,4 +78,9 @@ def kept(outputs: Tensor, targets: Sequence[Tensor]) -> Tensor:
         1,
     )
     rows = there.nonzero()[:, 0]
-    return each.new_zeros(len(followed), len(KEPT)).index_add(0, rows, each)
+    summed = each.new_zeros(len(followed), 3).index_add(0, rows, each)
+    asked = [len(one) if one.ndim > 1 else 1 for one in targets]
+    of = [its[:, 0] for its in summed.split(asked)]
+    chosen = [(its[0] < its[1:].min()).float() if len(its) > 1 else its.new_tensor(UNASKED) for its in of]
+    first = torch.tensor([0, *asked[:-1]], device=summed.device).cumsum(0)
+    return torch.cat([summed[first], torch.stack(chosen)[:, None]], 1)

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from hubft.job import Labels, Recipe
     from hubft.tasks.losses import Loss
-    from hubft.tasks.metrics import Metrics
+    from hubft.tasks.metrics import Metrics, Statistic
 
 
 @dataclass(frozen=True)
 class Generation(Task):
     """Documents that go on: what is learned of each, its own tokens say, so that a row has no label beside it.
 
-    A model gives logits `[n, tokens, vocabulary]` by its own head. Of a batch evaluation keeps `[n, 3]`
+    A model gives logits `[n, tokens, vocabulary]` by its own head. Of a batch evaluation keeps `[n, 4]`
     (`hubft.tasks.following.KEPT`), which is what `outputs` are wherever something is measured; targets are a list of
     what follows each token, int64 `[tokens]` a document.
     """
@@ -122,6 +122,11 @@ class Generation(Task):
 
         return generated.measure(outputs.double().numpy())
 
+    def further(self, outputs: Tensor, targets: Any) -> Mapping[str, Statistic]:
+        from hubft.tasks import generated
+
+        return generated.further(outputs.double().numpy())
+
     def figures(self, metrics: Metrics) -> Mapping[str, Figure]:
         from hubft.tasks import pictures
 
@@ -137,8 +142,9 @@ class Generation(Task):
                 "loss_per_token": loss / max(1.0, tokens),
                 "token_accuracy": hits / max(1.0, tokens),
                 "exact": bool(hits == tokens),
+                "chosen": None if chosen < 0 else bool(chosen),
             }
-            for loss, tokens, hits in outputs.double().tolist()
+            for loss, tokens, hits, chosen in outputs.double().tolist()
         ]
 
     def state(self, target: Any) -> dict[str, Any]:

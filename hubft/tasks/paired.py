@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hubft.base.batches import count, take
-from hubft.tasks.metrics import Measured, bootstrap
+from hubft.tasks.metrics import Measured, Statistic, bootstrap
 from hubft.tasks.task import Task
 
 
@@ -38,6 +38,16 @@ def difference(task: Task, outputs: Tensor, others: Tensor, targets: Any, other_
     n = count(outputs)
     better = task.score(outputs, targets).head.better
     return bootstrap(resampled, n, better=better)
+
+
+def further(task: Task, outputs: Tensor, others: Tensor, targets: Any) -> dict[str, Measured]:
+    """Return the same of the other numbers in which models are compared (`Task.further`), by name."""
+    new, old = task.further(outputs, targets), task.further(others, targets)
+
+    def apart(name: str) -> Statistic:
+        return lambda counts: new[name](counts) - old[name](counts)
+
+    return {name: bootstrap(apart(name), count(outputs)) for name in new if name in old}
 
 
 def lost(change: Measured, before: Measured) -> float:

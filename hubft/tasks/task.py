@@ -213,6 +213,11 @@ class Task(Answers, Protocol):
         """Return all that can be measured, with intervals."""
         ...
 
+    def further(self, outputs: Tensor, targets: Any) -> Mapping[str, Statistic]:
+        """Return by name what gives the other numbers of `measure` in which models are compared beside the headline:
+        shares of samples, of which more is better."""
+        return {}
+
     def no_better(self, metrics: Metrics, targets: Any) -> str:
         """Return in a sentence that one answer for all would do as well, or nothing.
 

@@ -54,7 +54,7 @@ def answers(messages: Messages, inputs: Documents) -> tuple[str, list[tuple[int,
         before, upto = rendered(messages[:place], inputs, asking=True), rendered(messages[: place + 1], inputs)
         if not (upto.startswith(before) and whole.startswith(upto)):
             raise DataError(
-                "the chat template shows earlier messages otherwise when later ones come: keep one answer in a document"
+                "the chat template shows earlier messages otherwise when later ones come, so that no answer has a place"
             )
         found.append((len(before), len(upto)))
     return whole, found

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy
 from numpy.typing import NDArray
 
-from hubft.base.errors import DataError, FamilyError, JobError
+from hubft.base.errors import DataError, FamilyError, JobError, Option
 from hubft.data.documents import COMPLETION, MESSAGES, PROMPT, TEXT
 from hubft.inputs import Documents
-from hubft.text import chat, tokens
+from hubft.text import chat, choices, tokens
 from hubft.text.length import MOST, STEP
 from hubft.text.samples import Sample
 
@@ -117,13 +117,24 @@ def marked(samples: Sequence[Sample], inputs: Documents) -> tuple[list[Marked], 
             bare = TEXT in json.loads(sample.text)
             if one.answer >= inputs.length and not bare:
                 raise JobError(
-                    f"{sample.place}: its completion has {one.answer:,} tokens, and the model takes {inputs}, the "
-                    "prompt among them: shorten it, or take a model with a longer context"
-                )
+                    f"{sample.place}: its completion has {one.answer:,} tokens, and the model is to take {inputs}, the "
+                    "prompt among them: shorten it, train with a longer ", Option("size"), ", as far as the model has "
+                    "positions, or take a model with a longer context",
+                )  # fmt: skip
             kept = slice(None, inputs.length) if bare else slice(-inputs.length, None)
             one = Marked(one.ids[kept], one.learned[kept])
         found.append(one)
     return found, cut
+
+
+def chosen(samples: Sequence[Sample], inputs: Documents) -> list[list[Marked]]:
+    """Return of each document what it would be with each of the answers that it might have had, too: none where it has
+    no choice, or where one of these is longer than the input."""
+    encoder, found = Encoder(inputs), []
+    for sample in samples:
+        its = [encoder.marked(other) for other in choices.others(sample.text, inputs.choices)]
+        found.append(its if all(len(one.ids) <= inputs.length for one in its) else [])
+    return found
 
 
 def _one(encoder: Encoder, sample: Sample) -> Marked:
@@ -146,11 +157,13 @@ def fitted(inputs: Documents, samples: Sequence[Sample]) -> Documents:
         try:
             stop = chat.stop(inputs, encoder.tokenizer)
         except DataError as error:
-            raise JobError(f"the chat template of the model cannot be used: {error}") from error
+            cure = "mend chat_template.jinja beside the model, or give columns prompt and completion"
+            raise JobError(f"{error}; {cure}") from error
         ends = dict.fromkeys((*inputs.ends[:1], *(() if stop is None else (stop,)), *inputs.ends[1:]))
         inputs = replace(inputs, ends=tuple(ends))
     longest = max(len(_one(encoder, sample).ids) for sample in samples)
-    return replace(inputs, length=min(inputs.length, MOST, -(-longest // STEP) * STEP))
+    among = choices.shared(sample.text for sample in samples)
+    return replace(inputs, length=min(inputs.length, MOST, -(-longest // STEP) * STEP), choices=among)
 
 
 def prompt(content: bytes, inputs: Documents) -> list[int]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hubft import methods
+from hubft.adapting import FASTER
+from hubft.base.display import listed
 from hubft.base.errors import JobError, Option
 from hubft.data.asked import Asked
 from hubft.data.documents import Prompts
@@ -26,6 +28,33 @@ if TYPE_CHECKING:
     from hubft.base.store import Scratch
 
 PROMPT = "A prompt of yours"  # as cards show one
+PLAIN = (
+    "import torch",
+    "",
+    f'text = "{PROMPT}"',
+    "",
+    "",
+    "def encode(model, text):",
+    '    """Return the inputs of a model for one prompt."""',
+    "    ids = torch.tensor([model.preprocess.encode(text).ids])",
+    '    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}',
+)
+"""How a card encodes a prompt."""
+CHATTING = (
+    "from transformers import PreTrainedTokenizerFast",
+    "",
+    f'text = "{PROMPT}"',
+    "",
+    "",
+    "def encode(model, text):",
+    '    """Return the inputs of a model for one prompt, put in its chat template."""',
+    '    template, special = (model.hubft["preprocess"][name] for name in ("template", "special"))',
+    "    tokenizer = PreTrainedTokenizerFast(tokenizer_object=model.preprocess, chat_template=template, **special)",
+    '    messages = [{"role": "user", "content": text}]',
+    '    how = {"add_generation_prompt": True, "return_dict": True, "return_tensors": "pt"}',
+    "    return tokenizer.apply_chat_template(messages, **how)",
+)
+"""How it does for a model of chats."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +74,8 @@ class Language(Texts):
         if any(method.name == "prune" for method in methods.parse(job.compress)):
             why = ": torch-pruning does not follow the layers of language models; leave prune out"
             raise JobError(Option("compress"), f" {job.compress}{why}")
-        return unprobed.settled(super().settled(job))
+        rate = unprobed.RATE * (FASTER if job.adapting.on else 1.0)  # no head trains beside the adapters
+        return unprobed.settled(super().settled(job), rate)
 
     def asked(self, given: str | Path | Iterable[str | Path], columns: Columns | None = None) -> Asked:
         return unprobed.typed(given, columns, self.kind, self.word, Prompts)
@@ -63,6 +93,8 @@ class Language(Texts):
         whole = cut if training.cut else "all documents are whole"
         yield f"tokens   {length:,} at most, {whole}; --size sets it"
         yield f"learned  {training.learned:,} of {training.tokens:,} training tokens"
+        if among := training.inputs.choices:
+            yield f"choices  {listed(among)} recur as answers: it is measured which is the likeliest"
 
     def views(
         self,
@@ -76,7 +108,7 @@ class Language(Texts):
         from hubft.text.continued import Continued
 
         assert isinstance(inputs, Documents)
-        return Continued(task, its, inputs)
+        return Continued(task, its, inputs, measured=recipe is None)
 
     def examples(self, inputs: Text) -> Mapping[str, Tensor]:
         found = super().examples(inputs)
@@ -96,6 +128,11 @@ class Language(Texts):
 
         return read
 
+    def transform(self, inputs: Text) -> Any:
+        made = super().transform(inputs)
+        made.no_truncation()  # of a prompt the end is what goes on
+        return made
+
     def together(self, its: Sequence[Tensor], inputs: Text) -> Any:
         """Return documents as a batch of which the outputs of the last token are wanted: it tells of all others."""
         return {**super().together(its, inputs), "logits_to_keep": 1}
@@ -103,13 +140,19 @@ class Language(Texts):
     def example(self, inputs: Text) -> str:
         return PROMPT
 
-    def piped(self, inputs: Text) -> str:
-        return PROMPT
+    def piped(self, inputs: Text) -> Any:
+        assert isinstance(inputs, Documents)
+        return [{"role": "user", "content": PROMPT}] if inputs.chat else PROMPT
 
     call: ClassVar[tuple[str, ...]] = (
-        "inputs = encode(model.preprocess, text)",
-        "written = model.generate(**inputs, max_new_tokens=64)[0].tolist()",
+        "inputs = encode(model, text)",
+        'written = model.generate(**inputs, eos_token_id=model.hubft["preprocess"]["ends"], max_new_tokens=64)[0]',
+        'written = written[inputs["input_ids"].shape[1] :].tolist()',
     )
+
+    def lines(self, inputs: Text) -> Iterator[str]:
+        assert isinstance(inputs, Documents)
+        yield from (CHATTING if inputs.chat else PLAIN)
 
 
 MODALITY = Language()

@@ -30,9 +30,9 @@ def refuse(job: Job, whys: Mapping[str, str]) -> None:
             raise JobError(Option(name), f" {value}: {whys[name]}; leave it out")
 
 
-def settled(job: Job) -> Job:
-    """Return a job that solves no probe, with a learning rate."""
-    return replace(job, recipe=replace(job.recipe, probe=False, lr=job.recipe.lr or RATE))
+def settled(job: Job, rate: float = RATE) -> Job:
+    """Return a job that solves no probe, with a learning rate: this one where it asks for none."""
+    return replace(job, recipe=replace(job.recipe, probe=False, lr=job.recipe.lr or rate))
 
 
 def typed(

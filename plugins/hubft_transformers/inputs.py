@@ -63,9 +63,13 @@ def fitted(reference: str, model: Any, carried: Carried | Images, kind: str) -> 
         return carried
     config = model.config
     if config.pad_token_id is None:
-        config.pad_token_id = carried.padding if carried.padding is not None else config.eos_token_id
+        its = (carried.padding, config.eos_token_id, carried.end)
+        config.pad_token_id = next((number for number in its if number is not None), None)
     if config.pad_token_id is None and carried.text:
-        raise FamilyError(f"{reference}: neither its config nor its tokenizer has a token that fills up short texts")
+        raise FamilyError(
+            f"{reference}: neither its config nor its tokenizer has a token that fills up short texts: set pad_token "
+            "in its tokenizer_config.json"
+        )
     types = (
         getattr(config, "type_vocab_size", 0) > 1 and "token_type_ids" in inspect.signature(model.forward).parameters
     )

@@ -61,7 +61,8 @@ def documents(reference: str, model: Any, carried: Carried, text: Text) -> Docum
         if carried.size > rows:
             raise FamilyError(
                 f"{reference}: its tokenizer has {carried.size:,} tokens, and the model knows {rows:,}: take the "
-                "tokenizer that the model was trained with, or resize its embeddings first"
+                "tokenizer that the model was trained with, or give it more rows first: "
+                f"model.resize_token_embeddings({carried.size})"
             )
         if beyond := [end for end in ends if end >= rows]:
             raise FamilyError(f"{reference}: its end token {beyond[0]:,} is none of its {rows:,} tokens")

@@ -111,7 +111,8 @@ def _config(reference: str, stated: Mapping[str, Any]) -> Any:
         raise FamilyError(f"{reference}: transformers {version} knows no models of type {kind!r}.{near}")
     _require_bounds(reference, stated)
     try:
-        return types[kind].from_dict(dict(stated))
+        with _quiet():
+            return types[kind].from_dict(dict(stated))
     except Exception as error:  # whatever a class says of values that are none
         raise FamilyError(f"{reference}: its config cannot be used: {reason(error)}") from error
 

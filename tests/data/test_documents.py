@@ -64,6 +64,27 @@ def test_what_is_none_is_left_out_with_its_reason(tmp_path: Path) -> None:
     assert found.left_out == {"row 2": "its prompt is no text, but '1'"}
 
 
+def test_choices_stand_beside_their_documents(tmp_path: Path) -> None:
+    rows = [{"prompt": "a", "completion": " b", "choices": ["b", "c"]}, {"prompt": "a", "completion": " d"}]
+    found = read(tmp_path / "a.jsonl", rows)
+    assert documents(found) == [rows[0], {"prompt": "a", "completion": " d"}]
+    assert "choices 'choices'" in found.notes[0]
+    chats = read(tmp_path / "b.jsonl", [{"messages": CHAT, "choices": ["b", "c"]}])
+    assert documents(chats)[0]["choices"] == ["b", "c"]
+    assert documents(read(tmp_path / "c.jsonl", [{"text": "a b", "choices": ["b"]}], task="generation")) == [
+        {"text": "a b"}
+    ]
+    assert "choices" not in documents(read(tmp_path / "d.jsonl", [{"prompt": "a", "completion": "b", "choices": 3}]))[0]
+    bad: list[Any] = [["b"], ["b", " b "], ["c", "d"], ["b", " "], ["c", 1]]
+    rows = [rows[0], *({"prompt": "a", "completion": "b", "choices": one} for one in bad[:4])]
+    assert read(tmp_path / "e.jsonl", rows).left_out == {
+        "row 2": "its 1 choices are not 2 to 26 texts that differ",
+        "row 3": "its 2 choices are not 2 to 26 texts that differ",
+        "row 4": "its answer 'b' is none of its choices: 'c', 'd'",
+        "row 5": "its choices are no list of texts",
+    }
+
+
 @pytest.mark.parametrize(
     ("labels", "said"),
     [

@@ -316,7 +316,7 @@ def test_a_package_of_an_adapter_is_fine_tuned_further(toy: engine.Result, insec
     [
         ("--rank 4", "--rank says how an adapter is made: write --adapter lora, or leave it out"),
         ("--adapter lora --rank 0", "--rank 0: must be in 1..4096"),
-        ("--adapter lora --adapter-layers head", "the head trains in full"),
+        ("--adapter lora --adapter-layers head", "a new head trains in full"),
         ("--adapter lora --adapter-layers stem@0.5", "an adapter trains from the start on"),
         ("--adapter lora --adapter-layers nowhere:x", "--adapter-layers: 'nowhere:x' is no rule"),
         ("--adapter lora --train head", "--train 'head': no adapter would train with it"),
@@ -463,8 +463,8 @@ def test_rates_of_adapters_are_those_of_adapters(insects: Path, tmp_path: Path) 
     found = engine.finetune(asked("toy:small", insects, tmp_path / "run")).run
     settled = json.loads(found.plan_file.read_text())["job"]["recipe"]
     assert (settled["body_lr"], settled["layer_decay"]) == (10.0, 1.0)
-    given = adapting.rates(Recipe(body_lr=2.0, layer_decay=0.5))
-    assert (given.body_lr, given.layer_decay) == (2.0, 0.5)
+    kept = adapting.rates(Recipe(body_lr=2.0, layer_decay=0.5), given("toy:small", LORA)[1])
+    assert (kept.body_lr, kept.layer_decay) == (2.0, 0.5)
     stated = load.package(found.package).manifest.job.recipe
     assert stated.body_lr is None and stated.layer_decay is None
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,35 @@ def test_what_is_measured_as_exact_is_what_greedy_writing_gives(made: Made) -> N
     assert exact == [one.said["exact"] for one in said] and sum(exact) > 12
 
 
+def test_the_choice_is_the_answer_that_the_model_finds_the_likeliest(made: Made, tmp_path: Path) -> None:
+    """As anybody would compute it with transformers, a document and an answer at a time; also of a package that learned
+    little."""
+    stated = manifests.read(made.package / "hubft.json").inputs
+    assert isinstance(stated, language.Documents) and stated.choices == tuple(sorted(language.WORDS))
+    assert made.result.metrics.values["choice_accuracy"].value > 0.6
+    recipe = replace(RECIPE, epochs=1, lr=1e-3)
+    found = engine.finetune(job(made, recipe=recipe, output=tmp_path / "little"))
+    opened, pairs = load.opened(load.package(found.run.package)), language.pairs(24)
+    said = inference.evaluate(opened, language.table(tmp_path / "again.jsonl", 24))
+    model: Any = load.load(found.run.package)
+    wanted = [max(language.WORDS, key=partial(likely, model, prompt)) == word for prompt, word in pairs]
+    assert [one.said["chosen"] for one in said.outcomes] == wanted and 0 < sum(wanted) < len(wanted)
+    assert said.metrics.values["choice_accuracy"].value == sum(wanted) / len(wanted)
+    before = found.before
+    assert before and before.further["choice_accuracy"].value == pytest.approx(
+        found.metrics.values["choice_accuracy"].value - before.metrics.values["choice_accuracy"].value
+    )
+    assert "Its choice accuracy was" in (found.run.package / "README.md").read_text()
+
+
+@torch.no_grad()
+def likely(model: Any, prompt: str, answer: str) -> float:
+    front, behind = (model.preprocess.encode(prompt).ids, model.preprocess.encode(answer).ids[1:])
+    ids = torch.tensor([[*front, *behind, 2]])
+    shares = model(input_ids=ids).logits[0, :-1].log_softmax(1)
+    return float(shares.gather(1, ids[0, 1:, None])[len(front) - 1 :].sum())
+
+
 def test_drawn_texts_are_those_of_their_seed(made: Made) -> None:
     first, second = (written(made.package, "the cat:", temperature=3.0, seed=seed) for seed in (1, 2))
     assert first == written(made.package, "the cat:", temperature=3.0, seed=1) != second
@@ -131,6 +161,13 @@ def test_it_loads_by_torch_hub_and_by_transformers_to_the_same_bits(made: Made, 
     code = ASK.format(root=str(ROOT), package=str(moved), text="the cat:")
     ran = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert ran.stdout.splitlines()[-1:] == [f"the same: {written(made.package, 'the cat:')[0]}"], ran.stderr[-2000:]
+
+
+def test_the_lines_of_the_card_write_what_predict_writes(made: Made) -> None:
+    said, found = written(made.package, "the cat:")[0], language.by_card(made.package, "the cat:", made.model)
+    assert list(found) == ["pipeline(", "torch.hub.load(", "hubft.load("]
+    assert found["torch.hub.load("].startswith(said) and found["hubft.load("].startswith(said)
+    assert found["pipeline("].startswith("the cat:")  # by its own settings, as a penalty of repetitions
 
 
 def test_predict_on_the_command_line(made: Made, hubft: Hubft) -> None:
@@ -197,6 +234,10 @@ def test_messages_are_learned_by_the_chat_template(tmp_path: Path) -> None:
     prompts = dict(language.pairs(12))
     said = written(found.run.package, *prompts)
     assert sum(one == other for one, other in zip(prompts.values(), said, strict=True)) > 6
+    by_card = language.by_card(found.run.package, "cat:", model)
+    (question, answer), own = by_card.pop("pipeline("), written(found.run.package, "cat:")[0]
+    assert question == {"role": "user", "content": "cat:"} and answer == {"role": "assistant", "content": own}
+    assert own and by_card == {"torch.hub.load(": own, "hubft.load(": own}
 
 
 def test_plain_texts_are_learned_whole(tmp_path: Path) -> None:
@@ -207,43 +248,92 @@ def test_plain_texts_are_learned_whole(tmp_path: Path) -> None:
     assert torch.equal(ids[1:].long(), following[:-1]) and ids[0] == 1 and ids[-1] == 2 and following[-1] == -100
 
 
+ENDLESS = {"eos_token": None}
+
+
 @pytest.mark.parametrize(
     ("change", "form", "said"),
     [
-        ({"eos_token": None}, "prompt", "names the token that ends a text"),
-        ({"template": False}, "messages", "has no chat template, and the data holds messages"),
-        ({"chat_template": "{{ raise_exception('no') }}"}, "messages", "the chat template .* no"),
+        (
+            ENDLESS,
+            "prompt",
+            "names the token that ends a text, so that what is written would never end: set eos_token in",
+        ),
+        (
+            {**ENDLESS, "pad_token": None},
+            "text",
+            "has a token that fills up short texts: set pad_token in its tokenizer_",
+        ),
+        (
+            {"template": False},
+            "messages",
+            "has no chat template, and the data holds messages: take a model that was made",
+        ),
+        ({"chat_template": "{{ raise_exception('no') }}"}, "messages", "TemplateError: no; mend chat_template.jinja"),
+        ({"chat_template": "{% if %}"}, "messages", "TemplateSyntaxError: Expected an expression"),
+        (
+            {"chat_template": "{% for m in messages|reverse %}{{ m.content }}{% endfor %}"},
+            "messages",
+            "when later ones",
+        ),
     ],
 )
 def test_a_tokenizer_that_lacks_something_is_refused_in_a_line(
-    tmp_path: Path, change: dict[str, Any], form: str, said: str
+    tmp_path: Path, hubft: Hubft, change: dict[str, Any], form: str, said: str
 ) -> None:
-    template = change.pop("template", True)
-    model = language.model(tmp_path / "tiny", template=template and "chat_template" not in change, **change)
+    template = change.get("template", "chat_template" not in change)
+    more = {name: one for name, one in change.items() if name != "template"}
+    model = language.model(tmp_path / "tiny", template=template, **more)
     if "eos_token" in change:
+        gone = {"eos_token_id": None} | ({"pad_token_id": None} if "pad_token" in change else {})
         for name in ("config.json", "generation_config.json"):
             stated = json.loads((model / name).read_text())
-            (model / name).write_text(json.dumps({**stated, "eos_token_id": None}))
+            (model / name).write_text(json.dumps({**stated, **gone}))
     data = language.table(tmp_path / "data.jsonl", 40, form)
-    with pytest.raises(HubftError, match=said):
-        engine.finetune(Job(f"transformers:{model}", data, recipe=RECIPE, output=tmp_path / "run"))
-    assert not (tmp_path / "run").exists()
+    refused(hubft, model, data, said)
 
 
-def test_a_vocabulary_that_is_not_the_models_is_refused(tmp_path: Path) -> None:
+def refused(hubft: Hubft, model: Path, data: Path, said: str) -> None:
+    """A run on the command line that ends with one line, and nothing is there."""
+    output = data.parent / "run"
+    ran = hubft("finetune", f"transformers:{model}", data, "--output", output)
+    assert ran.code == 2 and said in ran.err and len(ran.err.splitlines()) == 1, ran
+    assert not output.exists()
+
+
+def test_a_vocabulary_that_is_not_the_models_is_refused(tmp_path: Path, hubft: Hubft) -> None:
     model = language.model(tmp_path / "tiny")
     made = json.loads((model / "tokenizer.json").read_text())
     made["model"]["vocab"]["!"] = 99
     (model / "tokenizer.json").write_text(json.dumps(made))
-    with pytest.raises(HubftError, match="its tokenizer has 100 tokens, and the model knows 36"):
-        prepare(Job(f"transformers:{model}", language.table(tmp_path / "data.jsonl"), output=tmp_path / "run"))
+    data, said = (
+        language.table(tmp_path / "data.jsonl"),
+        "its tokenizer has 100 tokens, and the model knows 36: take the",
+    )
+    refused(hubft, model, data, said)
 
 
-def test_a_completion_longer_than_the_context_is_refused_and_a_long_prompt_cut(tmp_path: Path) -> None:
+def test_an_end_that_is_no_token_is_refused(tmp_path: Path, hubft: Hubft) -> None:
+    model = language.model(tmp_path / "tiny")
+    for name in ("config.json", "generation_config.json"):
+        stated = json.loads((model / name).read_text())
+        (model / name).write_text(json.dumps({**stated, "eos_token_id": 77}))
+    refused(hubft, model, language.table(tmp_path / "data.jsonl"), "its end token 77 is none of its 36 tokens")
+
+
+def test_without_a_token_that_fills_up_the_end_does(tmp_path: Path) -> None:
+    model = language.model(tmp_path / "tiny", pad_token=None)
+    stated = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**stated, "pad_token_id": None, "eos_token_id": None}))
+    prepared = prepare(Job(f"transformers:{model}", language.table(tmp_path / "data.jsonl"), output=tmp_path / "run"))
+    inputs: Any = prepared.loaded.inputs
+    assert inputs.padding == 2 == inputs.ends[0]
+
+
+def test_a_completion_longer_than_the_context_is_refused_and_a_long_prompt_cut(tmp_path: Path, hubft: Hubft) -> None:
     model = language.model(tmp_path / "tiny")
     data = language.table(tmp_path / "data.jsonl", more=({"prompt": "a", "completion": "b" * 90},))
-    with pytest.raises(HubftError, match=r"#48: its completion has 91 tokens, and the model takes documents of 64"):
-        prepare(Job(f"transformers:{model}", data, output=tmp_path / "run"))
+    refused(hubft, model, data, "#48: its completion has 91 tokens, and the model is to take documents of 64 tokens at")
     data = language.table(tmp_path / "data.jsonl", more=({"prompt": "a" * 90, "completion": "cat"},) * 8)
     views = prepare(Job(f"transformers:{model}", data, output=tmp_path / "run")).training
     assert views.cut and max(views.costs()) == 64
