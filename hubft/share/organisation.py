@@ -76,7 +76,7 @@ def summary(manifest: Manifest) -> str:
 def verify(names: Sequence[str], file: Path, trust: bool = False) -> Iterator[Verdict]:
     """Yield a verdict on each of these entries, of all if none is named: fetched, built, and proved by its self-test.
 
-    :param trust: also prove the fine-tunes of torch.hub repositories, which runs those repositories' code.
+    :param trust: also prove what is built by code of repositories, which runs that code.
     """
     for name in names or catalogue.names(file):
         try:
