@@ -68,7 +68,7 @@ def summary(manifest: Manifest) -> str:
     names = manifest.task.names
     shown = [visible(name, 24) for name in names[:5]]
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    reached = visible(measured.headline(manifest.metrics), 200)
+    reached = visible(measured.headline(manifest), 200)
     what = f"{manifest.job.reference} fine-tuned on {visible(str(manifest.job.data))}: {', '.join(shown)}{more}."
     return f"{what} {reached[0].upper()}{reached[1:]}." if reached else what
 

@@ -132,7 +132,7 @@ def _copied(package: Package, folder: Path) -> Package:
 
 
 def _message(manifest: Manifest) -> str:
-    reached = measured.headline(manifest.metrics)
+    reached = measured.headline(manifest)
     what = f"{manifest.job.reference} fine-tuned on {manifest.job.data}"
     return visible(f"{what}: {reached}" if reached else what, 200)
 

@@ -23,7 +23,7 @@ from hubft.families import plugins, stages
 from hubft.families.build import build, load_base, unfilled
 from hubft.families.plugins import ROOT
 from hubft.inputs import Text
-from hubft.job import Head, Recipe
+from hubft.job import Compute, Head, Recipe
 from hubft.publish import manifest as manifests
 from hubft.share import inference, load
 
@@ -245,6 +245,8 @@ def test_a_file_that_is_missing_is_named(made: Made, missing: str) -> None:
     [
         ({"size": 33}, "--size 33: the model takes texts of 32 tokens at most"),
         ({"white": 255}, "--white 255: texts have no grey"),
+        ({"compute": Compute(memory_format="channels_last")}, "--memory-format channels_last: texts have no channels"),
+        ({"recipe": Recipe(head_weights=("good=2",))}, "--head-weights good=2: it has no meaning for classification"),
         ({"recipe": Recipe(views=7)}, "--views 7: every view of a text is the same one"),
     ],
 )
