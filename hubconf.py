@@ -65,7 +65,7 @@ def finetuned(source: str, revision: str | None = None, trust: bool = False) -> 
 
     source: folder of a package, or owner/name or owner/name@revision on the Hugging Face Hub.
     revision: branch, tag or commit there; a commit of 40 digits pins every byte.
-    trust: also load the fine-tune of a torch.hub repository, which runs that repository's code.
+    trust: also load what is built by code of a repository, which runs that code.
     """
     model: nn.Module = _loader().load(source, revision=revision, trust=trust)
     return model
@@ -76,7 +76,7 @@ _ARGUMENTS = """
         with random weights.
     num_classes: the base, not the fine-tune, with a fresh head for that many classes, to be trained.
     weights: another fine-tune of the same base: folder of a package, or owner/name@revision on the Hugging Face Hub.
-    trust: also load what is made from another torch.hub repository, which runs that repository's code.
+    trust: also load what is built by code of another repository, which runs that code.
 
     `model.hubft` and `model.preprocess` are as in `finetuned`.
 """

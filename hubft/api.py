@@ -121,7 +121,8 @@ def finetune(
 
     :param reference: pretrained model, as family:name.
     :param data: folder of class folders, table, or `datasets:owner/name`.
-    :param trust: also start from a package that is the fine-tune of a torch.hub repository, which runs its code.
+    :param trust: also start from a model of transformers with code of its own, or from a package that is built by code
+        of a repository, which runs that code.
     :param quiet: print nothing.
     :param options: fields of `Job` and of its parts, by the names of the command line: `hubft finetune --help`
         describes them all.

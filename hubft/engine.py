@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hubft.base.console import Console
 from hubft.base.errors import Diverged, Option
 from hubft.base.files import writing
 from hubft.families import plugins
+from hubft.families.trust import trusting
 from hubft.job import PACKAGE, Adapting, Job
 from hubft.run import (
     adapting,
@@ -49,7 +51,8 @@ def finetune(job: Job, console: Console | None = None, data: Data | None = None,
     """Return a finished run: trained, measured, reported, packaged.
 
     :param data: of the job, where it was read already.
-    :param trust: also start from a package that is the fine-tune of a torch.hub repository, which runs its code.
+    :param trust: also start from a model of transformers with code of its own, or from a package that is built by code
+        of a repository, which runs that code.
     :raises HubftError: bad input, before anything is written; a run that must not go on.
     :raises Diverged: training left a model that is worse than none; the run is there, without a package.
     :raises Stopped: SIGTERM or Ctrl-C; a checkpoint was written.
@@ -60,7 +63,7 @@ def finetune(job: Job, console: Console | None = None, data: Data | None = None,
         with writing(Path(job.output or "runs"), "nothing was written; make room, or name another --output"):
             prepared = _prepared(job, data, trust)
             compressing.rehearse(prepared, console)
-            run = Run.create(prepared.job, prepared.data.facts())
+            run = Run.create(prepared.job, prepared.facts())
         return _run(prepared, run, console)
 
 
@@ -84,7 +87,7 @@ def resume(
     data = data or resuming.data(run, job)
     with draws.preserved():
         with writing(run.folder, f"make room, or mend that, and type it again: {run.resumed_by()}"):
-            prepared = _prepared(job, data, trust=True)  # given when the run was begun
+            prepared = _prepared(job, data, trust=True, code=run.code())  # given when the run was begun
             if job != run.job():
                 run.write_job(job)
         return _run(prepared, run, console or Console(quiet=True))
@@ -105,7 +108,7 @@ def compress(
     :param data: that it was trained on; what a method trains again, it trains on its training part.
     :param method: as `--compress` takes it: `int8`, `prune:0.5,int8`.
     :param output: the new run's folder.
-    :param trust: also load what is made from a torch.hub repository, which runs its code.
+    :param trust: also load what is built by code of a repository, which runs that code.
     """
     own = parent.named(package).manifest.job
     recipe = replace(own.recipe, epochs=0, probe=False, budget="")
@@ -114,9 +117,13 @@ def compress(
     return finetune(plain, console, trust=trust)
 
 
-def _prepared(job: Job, data: Data | None, trust: bool) -> Prepared:
-    """Return what a run needs, its teacher too, if it has one."""
-    prepared = prepare(job, data, trust)
+def _prepared(job: Job, data: Data | None, trust: bool, code: Mapping[str, str] | None = None) -> Prepared:
+    """Return what a run needs, its teacher too, if it has one.
+
+    :param code: sha256 by name of the files of foreign code that may run; those that are there, if None.
+    """
+    with trusting(trust, code):
+        prepared = prepare(job, data, trust)
     name = prepared.job.teaching.teacher
     return teaching.joined(prepared, load.filled(load.package(name), trust)) if name else prepared
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from hubft.job import Head
 
 PROJECT = "hubft"
+CODE = "foreign_code"
+"""Key of `Base.config` with what `Base.code` gives."""
 API = (1, 4)
 """Of the hooks, major and minor: a new argument or field raises the minor, a removed one the major."""
 
@@ -89,6 +91,14 @@ class Base:
     config: dict[str, Any] = field(default_factory=dict)
     """What the family builds the architecture by, JSON types, where the name in `reference` does not say it: of a
     folder, or of a repository that anyone may change. The hook `load` gets it back, from a package too."""
+
+    @property
+    def code(self) -> Mapping[str, str]:
+        """sha256 by name of the files of code that build the model, where that is neither its family's nor its
+        library's: they are part of its source and never of a package, and run only on request
+        (`hubft.families.trust`). A family states them in `config`, under the key `CODE`."""
+        stated = self.config.get(CODE)
+        return stated if isinstance(stated, dict) else {}
 
     @property
     def architecture(self) -> str:

@@ -16,6 +16,7 @@ from hubft.compress import structure, ties
 from hubft.families import plugins
 from hubft.families.build import adapt, build, load_base
 from hubft.families.stages import under
+from hubft.families.trust import TRUST, trusting
 from hubft.hookspecs import Loaded
 from hubft.job import Head, Job
 from hubft.publish import hub
@@ -36,10 +37,12 @@ def load(name: str, pretrained: bool) -> Loaded:
     found = parent.named(name)
     job = found.manifest.built
     its = found.manifest
-    loaded = build(plugins.manager(job.family), job, False, its.base.config, its.task.kind)
+    trust = TRUST.get().given
+    with trusting(trust, its.base.code):
+        loaded = build(plugins.manager(job.family), job, False, its.base.config, its.task.kind)
     loaded = structure.build(loaded, its.structure)
     if pretrained:
-        loaded.model.load_state_dict(plain(hub.package(name), trust=True).model.state_dict())
+        loaded.model.load_state_dict(plain(hub.package(name), trust).model.state_dict())
     return replace(loaded, preprocess=its.inputs, base=found.base())
 
 
@@ -53,7 +56,8 @@ def adapt_head(loaded: Loaded, head: Head) -> Loaded:
     pm = plugins.manager(job.family)
     size = loaded.inputs.side
     its = parent.named(loaded.base.reference.partition(":")[2]).manifest
-    original = load_base(pm, replace(job, size=size), False, loaded.base.config, its.task.kind)
+    with trusting(TRUST.get().given, its.base.code):
+        original = load_base(pm, replace(job, size=size), False, loaded.base.config, its.task.kind)
     original = structure.build(original, its.structure)
     state, known = original.model.state_dict(), loaded.model.state_dict()
     last = original.stages[list(original.stages)[-1]]

@@ -6,11 +6,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-# Loading the fine-tune of a torch.hub repository runs that repository's code, and some exported files are code: only on
-# request.
+# Loading the fine-tune of a torch.hub repository runs that repository's code, a model may have code beside its weights,
+# and some exported files are code: only on request.
 Trust = Annotated[
     bool,
-    Parameter(negative=(), help="Run the code of torch.hub repositories that were fine-tuned, and of exported files."),
+    Parameter(
+        negative=(),
+        help="Run code that is neither hubft's nor a library's: beside the weights of a model of transformers, of "
+        "torch.hub repositories that were fine-tuned, and of exported files.",
+    ),
 ]
 
 Private = Annotated[

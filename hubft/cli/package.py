@@ -177,6 +177,7 @@ def show(source: str, *, train: str = Recipe.train, size: int = Job.size, trust:
         Side of the images that a reference is looked at with, pixels; 0 is the model's own.
     """
     from hubft.families import build, stages
+    from hubft.families.trust import trusting
     from hubft.share import load
 
     console = Console()
@@ -185,7 +186,8 @@ def show(source: str, *, train: str = Recipe.train, size: int = Job.size, trust:
         job = Job(source, "-", size=size)
         plugins.find(job.family, typed=True)
         pm = build.family_of(job, trust, typed=True)
-        loaded = build.unfilled(lambda: build.load_base(pm, job, pretrained=False))
+        with trusting(trust):
+            loaded = build.unfilled(lambda: build.load_base(pm, job, pretrained=False))
     else:
         package = load.package(source)
         job, loaded = package.manifest.job, load.architecture(package, trust)

@@ -236,7 +236,7 @@ def print_facts(console: Console, package: Package) -> None:
         "head": f"{hidden}{job.head.outputs:,} outputs" if job.head.outputs else "the model's own",
         "task": manifest.task.kind,
         **({f"{manifest.task.word} names": f"{len(names):,}: {listed(names)}"} if names else {}),
-        "measured": measured.headline(manifest.metrics) or "not measured",
+        "measured": measured.headline(manifest) or "not measured",
         "size": f"{size / 1e6:,.2f} MB",
         "weights": f"{kind}; compress {job.compress}",
         **({"changed": "; ".join(done)} if (done := structure.words(manifest.structure)) else {}),

@@ -94,7 +94,7 @@ def pull(source: str, *, output: Path | None = None, trust: Trust = False) -> No
     pulled = transfer.pull(source, output=output, trust=trust)
     manifest = pulled.package.manifest
     console = Console()
-    reached = measured.headline(manifest.metrics)
+    reached = measured.headline(manifest)
     what = f"{manifest.job.reference} {manifest.task.summary()}"
     console.say(f"pulled   {what}, {reached}" if reached else f"pulled   {what}")
     console.say(f"proved   logits of the self-test differ by {pulled.difference:.2g}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hubft.base.display import listed
 from hubft.base.errors import DataError, Option
-from hubft.data import annotated, detection, folder, layout, table
+from hubft.data import annotated, detection, documents, folder, layout, table, words
 from hubft.data.rows import Rows
 from hubft.job import Columns, Labels
 
@@ -38,6 +38,7 @@ def to_train(data: str, labels: Labels, kinds: Sequence[str] = (Rows.kind,)) -> 
     :param kinds: of the inputs that are looked for.
     :raises DataError: there is no such data, or it cannot be told what in it is what.
     """
+    _refuse_task(labels, kinds)
     if detection.is_one(data):
         return _boxes(data, labels, kinds)
     if table.is_table(data):
@@ -103,6 +104,14 @@ def _refuse_folder(data: str, kinds: Sequence[str]) -> None:
     """Refuse a folder of classes where its files cannot be the inputs."""
     if Rows.kind not in kinds and Path(data).exists():
         raise DataError(f"{data!r} is a folder of class folders, which hold images; of {kinds[0]}, give a table")
+
+
+def _refuse_task(labels: Labels, kinds: Sequence[str]) -> None:
+    """Refuse a task that has inputs of its own where the model takes others."""
+    for one in (words, documents):
+        if labels.task == one.TASK and one.KIND not in kinds:
+            why = f" {one.TASK} needs a model of {one.KIND}, as those of the family transformers, and this one takes "
+            raise DataError(Option("task"), f"{why}{' or '.join(kinds)}: take another model, or another task")
 
 
 def _refuse_columns(data: str, labels: Labels, what: str = "is a folder of class folders") -> None:

@@ -17,6 +17,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from hubft.base.errors import FamilyError, JobError, Option, PackageError
 from hubft.compress import structure
 from hubft.families import plugins, pooling, stages
+from hubft.families.trust import untrusted
 from hubft.hookspecs import Batch, Compressed, Loaded, Tune
 from hubft.job import PACKAGE, Head, Job
 
@@ -133,10 +134,7 @@ def family_of(job: Job, trust: bool, typed: bool = False) -> pluggy.PluginManage
     for reference, named in ((job.reference, typed), (stood_on, False)):
         family = reference.partition(":")[0]
         if family and plugins.declared(pm, family).foreign_code and not (trust or named):
-            raise PackageError(
-                f"loading this package runs the code of {reference}, which is no part of it; if you trust that "
-                "code, load with trust=True, or --trust"
-            )
+            raise untrusted(reference)
     return pm
 
 

@@ -28,7 +28,7 @@ def library(manifest: Manifest) -> str:
 
 def foreign(manifest: Manifest) -> bool:
     """Return whether loading a package runs code that is part neither of it nor of a library: it asks for trust."""
-    return plugins.foreign_code(family(manifest))
+    return bool(manifest.base.code) or plugins.foreign_code(family(manifest))
 
 
 def install() -> str:

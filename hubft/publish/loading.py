@@ -72,9 +72,10 @@ def _needed(manifest: Manifest) -> Iterator[str]:
     if needed := structure.needs(manifest.structure):
         yield f"That takes `pip install {' '.join(needed)}`.\n"
     if lines.foreign(manifest):
+        files = f" ({', '.join(inert(name) for name in base.code)})" if base.code else ""
         yield (
-            f"Loading it runs the code of {inert(base.architecture)}, which is no part of this package: whoever loads "
-            "it says by `trust=True`, on the command line by `--trust`, that they trust that code.\n"
+            f"Loading it runs the code of {inert(base.architecture)}{files}, which is no part of this package: whoever "
+            "loads it says by `trust=True`, on the command line by `--trust`, that they trust that code.\n"
         )
 
 

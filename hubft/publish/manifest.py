@@ -211,9 +211,9 @@ def _check(manifest: Manifest) -> None:
     if (structure.form(manifest.structure) is not None) != manifest.job.adapting.apart:
         raise PackageError("structure has an adapter alone in a package, and job.adapting says otherwise")
     _check_files(manifest)
-    for sha256 in (*(file.sha256 for file in files.values()), *(manifest.delta or {}).values()):
-        if not re.fullmatch(r"[0-9a-f]{64}", sha256):
-            raise PackageError(f"{sha256[:80]!r} is no sha256")
+    for sha256 in (*(file.sha256 for file in files.values()), *(manifest.delta or {}).values(), *base.code.values()):
+        if not re.fullmatch(r"[0-9a-f]{64}", str(sha256)):
+            raise PackageError(f"{str(sha256)[:80]!r} is no sha256")
     for reference in (base.reference, *base.same_as, *base.below):
         Reference.parse(reference)
     further = Reference.parse(base.reference).family == PACKAGE

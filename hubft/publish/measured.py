@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
+from hubft import modality
+from hubft.publish.manifest import Manifest
 from hubft.tasks.metrics import Measured, Metrics, number, title
 
 WHOLE = ("exact_match", "choice_accuracy")  # of documents
@@ -50,8 +52,11 @@ def _finite(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300  # False for NaN
 
 
-def in_words(name: str, measured: Measured, what: str = "images") -> str:
-    """Return `93.1 % (95 % interval 90.2 to 95.3 %, 420 images)`, or numbers where it is no share."""
+def in_words(name: str, measured: Measured, what: str) -> str:
+    """Return `93.1 % (95 % interval 90.2 to 95.3 %, 420 images)`, or numbers where it is no share.
+
+    :param what: was measured, in the plural.
+    """
     value, low, high = measured.value, measured.low, measured.high
     share = name in SHARES and 0 <= value <= 1
     shown = f"{100 * value:.1f} %" if share else number(value)
@@ -61,10 +66,10 @@ def in_words(name: str, measured: Measured, what: str = "images") -> str:
     return f"{shown} (95 % interval {interval}, {measured.n} {what})"
 
 
-def headline(data: object) -> str:
-    """Return `accuracy 93.1 % (95 % interval ...)`, or nothing where none is stated."""
-    metrics = of(data)
-    return f"{title(metrics.headline)} {in_words(metrics.headline, metrics.head)}" if metrics else ""
+def headline(manifest: Manifest) -> str:
+    """Return `accuracy 93.1 % (95 % interval ...)` of a package, or nothing where it states none."""
+    metrics, many = of(manifest.metrics), f"{modality.of(manifest.inputs).word}s"
+    return f"{title(metrics.headline)} {in_words(metrics.headline, metrics.head, many)}" if metrics else ""
 
 
 def listed(details: Mapping[str, Any], names: int) -> dict[str, list[Measured | None]]:

@@ -126,7 +126,8 @@ def _filled(
 def _published(manifest: Manifest, delta: dict[str, str] | None) -> Manifest:
     """Return the manifest without paths of this machine, but for that of a base which a delta needs."""
     base, job = manifest.base, manifest.job.published()
-    bare = partial(unplaced, of=Reference.parse(base.architecture).family if base.config else PACKAGE)
+    unneeded = base.config and not base.code  # the folder of the pretrained model
+    bare = partial(unplaced, of=Reference.parse(base.architecture).family if unneeded else PACKAGE)
     reference = base.reference if delta is not None else bare(base.reference)
     base = replace(base, reference=reference, below=tuple(map(bare, base.below)))
     job = job if delta is not None else replace(job, reference=bare(job.reference))

@@ -106,6 +106,10 @@ class Run:
             return {}
         return facts
 
+    def code(self) -> dict[str, str]:
+        """Return the sha256 by name of the files of foreign code that it began with."""
+        return dict(self.facts().get("code", {}))
+
     def resumed_by(self, *options: str) -> str:
         """Return the command that goes on with the run."""
         return f"hubft finetune --resume {shlex.join([str(self.folder), *options])}"

@@ -75,6 +75,11 @@ class Prepared:
         """What the package that the run starts from says of its own training images."""
         return (self.parent.manifest.data.get("train") or {}) if self.parent else None
 
+    def facts(self) -> dict[str, Any]:
+        """Return what a run notes of what it began with, JSON types: of its data, and of foreign code that builds its
+        model."""
+        return {**self.data.facts(), **({"code": dict(code)} if (code := self.loaded.base.code) else {})}
+
     @property
     def structure(self) -> tuple[dict[str, Any], ...]:
         """Records of all that the package will differ in from its reference, but for what compression does."""
@@ -106,7 +111,7 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     """Return what the job's run needs; reads data and weights, and writes nothing.
 
     :param data: of the job, where it was read already.
-    :param trust: also start from the fine-tune of a torch.hub repository, which runs that repository's code.
+    :param trust: also start from a package that is built by code of a repository, which runs that code.
     """
     job.adapting.check_alone()
     started = parent.of(job)

@@ -19,6 +19,7 @@ from hubft.base.errors import BaseMismatch, FamilyError, HubftError, PackageErro
 from hubft.base.serialize import to_dict
 from hubft.compress import structure, ties
 from hubft.families.build import adapt, build, family_of, load_base, unfilled
+from hubft.families.trust import trusting
 from hubft.hookspecs import Loaded
 from hubft.inputs import Inputs
 from hubft.job import PACKAGE, Job
@@ -41,7 +42,7 @@ def load(source: str | Path, *, revision: str | None = None, prove: bool = False
     :param revision: branch, tag or commit; a commit of 40 digits pins every byte, and once cached it is
         loaded without any request.
     :param prove: run the package's self-test as well (a few forward passes).
-    :param trust: also load the fine-tune of a torch.hub repository, which runs that repository's code.
+    :param trust: also load what is built by code of a repository (`hub`, `transformers`), which runs that code.
     :raises PackageError: not found, incomplete, altered, or not fitting its model.
     :raises BaseMismatch: a delta whose base has other bytes here.
     :raises FamilyError: the model's family, or its library, is not installed.
@@ -118,7 +119,8 @@ def architecture(package: Package, trust: bool = False) -> Loaded:
     job = package.manifest.built  # by what the run's own reference came to mean
     pm, config = family_of(job, trust), package.manifest.base.config
     task = package.manifest.task.kind
-    return unfilled(lambda: structure.build(build(pm, job, False, config, task), package.manifest.structure))
+    with trusting(trust, package.manifest.base.code):
+        return unfilled(lambda: structure.build(build(pm, job, False, config, task), package.manifest.structure))
 
 
 def proved(package: Package, trust: bool = False) -> tuple[nn.Module, float]:
@@ -154,7 +156,7 @@ def entry(
         the base's architecture with random weights.
     :param num_classes: the base, not the fine-tune, with a fresh head for that many classes.
     :param weights: another fine-tune of the same base: a folder, or `owner/name@revision` on the Hub.
-    :param trust: also load what is made from a torch.hub repository, which runs that repository's code.
+    :param trust: also load what is built by code of a repository, which runs that code.
     :raises HubftError: an unknown entry, arguments that contradict each other, weights that cannot be had.
     """
     reference = catalogues.find(name, catalogue).reference
@@ -173,7 +175,8 @@ def _base(job: Job, pretrained: bool, classes: int | None, trust: bool) -> nn.Mo
     if classes is not None and classes < 1:
         raise HubftError(f"num_classes={classes}: must be at least 1")
     pm = family_of(job, trust)
-    loaded = load_base(pm, job, pretrained)
+    with trusting(trust):
+        loaded = load_base(pm, job, pretrained)
     if classes is not None:
         loaded = adapt(pm, job.with_outputs(classes), loaded)
     facts: dict[str, object] = {"task": None, "classes": [], "metrics": {}, "base": to_dict(loaded.base)}
@@ -219,7 +222,8 @@ def _check_parent(manifest: Manifest, reference: str) -> None:
 
 def _verified(manifest: Manifest, reference: str, trust: bool) -> dict[str, Tensor]:
     job, wanted = replace(manifest.job, reference=reference), manifest.delta or {}
-    state = load_base(family_of(job, trust), job, pretrained=True, task=manifest.task.kind).model.state_dict()
+    with trusting(trust, manifest.base.code):
+        state = load_base(family_of(job, trust), job, pretrained=True, task=manifest.task.kind).model.state_dict()
     for name, sha256 in wanted.items():
         if name not in state or digest.of_tensor(state[name]) != sha256:
             raise BaseMismatch(

@@ -68,7 +68,7 @@ def summary(manifest: Manifest) -> str:
     names = manifest.task.names
     shown = [visible(name, 24) for name in names[:5]]
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    reached = visible(measured.headline(manifest.metrics), 200)
+    reached = visible(measured.headline(manifest), 200)
     what = f"{manifest.job.reference} fine-tuned on {visible(str(manifest.job.data))}: {', '.join(shown)}{more}."
     return f"{what} {reached[0].upper()}{reached[1:]}." if reached else what
 
@@ -76,7 +76,7 @@ def summary(manifest: Manifest) -> str:
 def verify(names: Sequence[str], file: Path, trust: bool = False) -> Iterator[Verdict]:
     """Yield a verdict on each of these entries, of all if none is named: fetched, built, and proved by its self-test.
 
-    :param trust: also prove the fine-tunes of torch.hub repositories, which runs those repositories' code.
+    :param trust: also prove what is built by code of repositories, which runs that code.
     """
     for name in names or catalogue.names(file):
         try:

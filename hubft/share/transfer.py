@@ -107,7 +107,7 @@ def pull(source: str, *, output: Path | None = None, trust: bool = False) -> Pul
     """Return a package of the Hub, `owner/name` or `owner/name@revision`: in its cache, verified, and proved.
 
     :param output: a folder that gets a copy of it; it must not exist.
-    :param trust: also prove the fine-tune of a torch.hub repository, which runs that repository's code.
+    :param trust: also prove what is built by code of a repository, which runs that code.
     :raises PackageError: altered, or its self-test fails; or `output` exists.
     :raises HubError: there is no such repository or revision, or it cannot be reached.
     """
@@ -132,7 +132,7 @@ def _copied(package: Package, folder: Path) -> Package:
 
 
 def _message(manifest: Manifest) -> str:
-    reached = measured.headline(manifest.metrics)
+    reached = measured.headline(manifest)
     what = f"{manifest.job.reference} fine-tuned on {manifest.job.data}"
     return visible(f"{what}: {reached}" if reached else what, 200)
 

@@ -141,7 +141,7 @@ class Boxes(Task):
         from hubft.tasks import boxloss, losses, matched
 
         if recipe is not None:
-            losses.chosen(recipe.loss, self.losses, self.kind)
+            losses.chosen(recipe, self.losses, self.kind)
             losses.refuse(recipe, self.kind, "smoothing", "class_weights")
             matched.require()
         return boxloss.Missed()

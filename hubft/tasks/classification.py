@@ -103,7 +103,7 @@ class Classification(Task):
 
         if recipe is None:
             return losses.CrossEntropy()
-        focus = 2.0 if losses.chosen(recipe.loss, self.losses, self.kind) == "focal" else 0.0
+        focus = 2.0 if losses.chosen(recipe, self.losses, self.kind) == "focal" else 0.0
         weight = losses.class_weights(recipe.class_weights, self.classes, self.counts)
         return losses.CrossEntropy(weight, recipe.smoothing, focus)
 

@@ -139,6 +139,7 @@ def _own(recipe: Recipe, name: str, task: Task) -> Recipe:
         loss=recipe.loss if recipe.loss in task.losses else "auto",
         smoothing=recipe.smoothing if "smoothing" in task.options else 0.0,
         class_weights=weights if "class_weights" in task.options else (),
+        head_weights=(),
     )
 
 

@@ -177,11 +177,13 @@ def asymmetric(outputs: Tensor, targets: Tensor) -> Tensor:
     return -(targets * (1 - logs.exp()) * logs + (1 - targets) * shares**4 * torch.log1p(-shares))
 
 
-def chosen(asked: str, known: Sequence[str], kind: str) -> str:
+def chosen(recipe: Recipe, known: Sequence[str], kind: str) -> str:
     """Return the loss of a task: the one that was asked for, or the first that is known.
 
-    :raises JobError: it is none of those of this task.
+    :raises JobError: it is none of those of this task; weights are given to heads, of which there is one.
     """
+    refuse(recipe, kind, "head_weights")
+    asked = recipe.loss
     if asked == "auto":
         return known[0]
     if asked not in known:
@@ -225,5 +227,6 @@ def refuse(recipe: Recipe, kind: str, *fields: str) -> None:
     :raises JobError: one of these fields is not as it is by default.
     """
     for field in fields:
-        if getattr(recipe, field) != getattr(Recipe(), field):
-            raise JobError(Option(field), f" {getattr(recipe, field)!r}: it has no meaning for {kind}; leave it out")
+        if (value := getattr(recipe, field)) != getattr(Recipe(), field):
+            shown = " ".join(value) if isinstance(value, tuple) else value
+            raise JobError(Option(field), f" {shown}: it has no meaning for {kind}; leave it out")

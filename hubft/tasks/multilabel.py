@@ -155,7 +155,7 @@ class Multilabel(Task):
             return losses.Masked(losses.binary())
         losses.refuse(recipe, self.kind, "smoothing")
         weight = losses.class_weights(recipe.class_weights, self.classes, self.counts)
-        if losses.chosen(recipe.loss, self.losses, self.kind) == "asymmetric":
+        if losses.chosen(recipe, self.losses, self.kind) == "asymmetric":
             return losses.Masked(losses.asymmetric, weight)
         positives, known = torch.tensor(self.counts or [1]).clamp(min=1), torch.tensor(self.known or [2])
         ratio = ((known - positives) / positives).clamp(min=0).sqrt().clamp(1, MOST)

@@ -120,7 +120,7 @@ class Regression(Task):
         name = self.losses[0]
         if recipe is not None:
             losses.refuse(recipe, self.kind, "smoothing", "class_weights")
-            name = losses.chosen(recipe.loss, self.losses, self.kind)
+            name = losses.chosen(recipe, self.losses, self.kind)
         each = {"mse": losses.mse, "l1": losses.l1, "huber": losses.huber}[name]
         return losses.Scaled(each, *self._units, self.standardised)
 

@@ -111,7 +111,7 @@ class Tokens(Task):
 
         if recipe is not None:
             losses.refuse(recipe, self.kind, "smoothing", "class_weights")
-            losses.chosen(recipe.loss, self.losses, self.kind)
+            losses.chosen(recipe, self.losses, self.kind)
         return following.Following()
 
     def kept(self, outputs: Tensor, targets: Any) -> list[Tensor]:

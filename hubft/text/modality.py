@@ -49,6 +49,8 @@ class Texts:
             raise JobError(Option("views"), f" {recipe.views}: {why}", Option("augment"), " light")
         if job.white:
             raise JobError(Option("white"), f" {job.white}: texts have no grey; leave it out")
+        if job.compute.memory_format == "channels_last":
+            raise JobError(Option("memory_format"), " channels_last: texts have no channels; leave it out")
         return replace(job, recipe=replace(recipe, augment=augment))
 
     def asked(self, given: str | Path | Iterable[str | Path], columns: Columns | None = None) -> Asked:

@@ -6,7 +6,7 @@ of a folder.
 
 A folder holds what `save_pretrained` of a model and of its tokenizer or image processor write: config.json,
 model.safetensors, and tokenizer.json or preprocessor_config.json. Weights are read as safetensors and from nowhere
-else, and no code of a repository is run.
+else. Code that lies beside them runs on request alone (`foreign.py`).
 
 The model is that of the Auto class that its task and the kind of its inputs need (`models.use`). Where its checkpoint
 has no head, as of a model that was trained to fill gaps or to embed, the head is a fresh one; anything else that a
@@ -25,12 +25,12 @@ from torch import Tensor, nn
 
 from hubft import hookimpl
 from hubft.families import defaults, structure
-from hubft.hookspecs import Base, Batch, Forward, Loaded
+from hubft.hookspecs import CODE, Base, Batch, Forward, Loaded
 from hubft.inputs import Images, Text
 from hubft.job import Head
 from hubft.publish.manifest import PREPROCESSOR
 from hubft.text.tokenizer import Carried
-from hubft_transformers import detection, files, inputs, language, models, pooled
+from hubft_transformers import configs, detection, files, foreign, inputs, language, models, pooled
 from hubft_transformers.models import Use
 
 hubft_family = {
@@ -55,16 +55,17 @@ def load(name: str, pretrained: bool, config: Mapping[str, Any], task: str) -> L
     reference = f"transformers:{name}"
     uses = USES.get(task, models.CLASSIFIERS)
     if config and not pretrained:  # of a package, which brings its own inputs
-        stated = {name: value for name, value in config.items() if name not in (language.HABITS, pooled.POOLING)}
-        use = models.use(reference, stated, uses)
+        ours = (language.HABITS, pooled.POOLING, CODE)
+        stated = {name: value for name, value in config.items() if name not in ours}
+        use, _ = _use(reference, name, stated, uses)
         model = models.built(reference, stated, use)
-        if use is language.USE:
+        if use.own:
             language.inhabited(reference, model, config.get(language.HABITS) or {})
         kept = {name: value for name, value in config.items() if name != pooled.POOLING}
         return _loaded(model, use, Base(reference, config=kept), inputs.unknown(model, use.takes))
     found = files.found(name, pretrained)
     stated = files.stated(reference, found.folder)
-    use = models.use(reference, stated, uses)
+    use, code = _use(reference, found.reference.partition(":")[2], stated, uses)
     carried = inputs.of(reference, found.folder, use)
     build = partial(models.filled, folder=found.folder) if pretrained else models.built
     model = build(reference, stated, use)
@@ -75,8 +76,16 @@ def load(name: str, pretrained: bool, config: Mapping[str, Any], task: str) -> L
         stated |= {language.HABITS: language.habits(model)}
     if use is models.CLASSIFIERS[0]:
         stated |= pooled.stated(found.folder)
+    stated |= {CODE: code} if code else {}
     base = Base(found.reference, found.revision, files.license(found.folder), hub=found.hub, config=stated)
     return _loaded(model, use, base, carried)
+
+
+def _use(reference: str, name: str, stated: Mapping[str, Any], uses: tuple[Use, ...]) -> tuple[Use, Mapping[str, str]]:
+    """Return what a model is for, and the sha256 by name of the files of its own code, where it has some."""
+    if stated.get(configs.MAP):
+        return foreign.use(reference, name, stated, uses)
+    return models.use(reference, stated, uses), {}
 
 
 def _loaded(model: Any, use: Use, base: Base, carried: Carried | Images) -> Loaded:
@@ -90,7 +99,15 @@ def _loaded(model: Any, use: Use, base: Base, carried: Carried | Images) -> Load
 
 @hookimpl
 def adapt_head(loaded: Loaded, head: Head) -> Loaded:
-    """Give the model a fresh last layer, and have its config say so; a language model keeps its own."""
+    """Give the model a fresh last layer, and have its config say so; a language model keeps its own.
+
+    Where the model has code of its own, a package is nothing that transformers could load: it holds none of it.
+    """
+    adapted = _adapted(loaded, head)
+    return replace(adapted, config={}, files={}) if loaded.base.code else adapted
+
+
+def _adapted(loaded: Loaded, head: Head) -> Loaded:
     if not head.outputs:
         return language.published(loaded)
     model: Any = loaded.model

@@ -80,7 +80,7 @@ def adapted(loaded: Loaded, head: Head) -> Loaded:
         if value := getattr(head, name):
             raise JobError(Option(name), f" {value}: the head of a detector is its own; leave it out")
     model: Any = loaded.model
-    fresh = models.built(loaded.base.reference, models.architecture(model), USE, head.outputs)
+    fresh = models.again(model, USE, loaded.base.reference, head.outputs)
     for name in models.labelled(model, USE, loaded.base.reference, every=True):
         model.set_submodule(name, fresh.get_submodule(name))
     model.config.num_labels = head.outputs

@@ -32,8 +32,11 @@ class Found:
     hub: str = ""
 
 
-def found(name: str, pretrained: bool) -> Found:
-    """Return the folder of a name, downloaded if need be."""
+def found(name: str, pretrained: bool, code: bool = False) -> Found:
+    """Return the folder of a name, downloaded if need be.
+
+    :param code: also what lies there of code.
+    """
     path = Path(name).expanduser()
     if path.is_absolute() or name.startswith("."):
         if not path.is_dir():
@@ -44,6 +47,7 @@ def found(name: str, pretrained: bool) -> Found:
         raise FamilyError(f"transformers:{name}: write transformers:owner/name, or transformers:/path/to/folder")
     wanted = [CONFIG, *tokenizer.FILES, PREPROCESSOR, GENERATION, pooled.FILE, CARD]
     wanted += ["model*.safetensors", WEIGHTS[1]] if pretrained else []
+    wanted += ["*.py"] if code else []
     at = revision or None
     try:
         folder = Path(snapshot_download(repository, revision=at, allow_patterns=wanted, etag_timeout=PATIENCE))

@@ -96,7 +96,8 @@ def _images(reference: str, folder: Path, whole: bool) -> Images:
     try:
         json.loads((folder / PREPROCESSOR).read_text(encoding="utf-8"))["image_processor_type"]
         with quiet():
-            processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+            known = transformers.AutoImageProcessor
+            processor = known.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         stated: dict[str, Any] = processor.to_dict()
         return _stated(stated, whole)
     except FamilyError as error:

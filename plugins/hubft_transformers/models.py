@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,20 @@ from transformers.models.auto import modeling_auto as known
 
 from hubft.base import draws
 from hubft.base.display import listed
-from hubft.base.errors import FamilyError, reason, suggest
-from hubft.base.quiet import quiet
+from hubft.base.errors import FamilyError, reason
 from hubft.families.stages import under
 from hubft.hookspecs import Forward
+from hubft_transformers import configs
 from hubft_transformers.files import HERE, WEIGHTS
 
-FOREIGN = ("auto_map", "attn_implementation", "_attn_implementation", "experts_implementation", "quantization_config")
-"""Keys of a config.json by which transformers would run or fetch code that is not its own, or change the layers."""
-LABELS = ("id2label", "label2id")
-DEEPEST, LARGEST = 1024, 2**24  # blocks of a stranger's config, and any other whole number in it
+
+@dataclass(frozen=True)
+class Brought:
+    """The classes of a model whose code lies beside its weights."""
+
+    model: Any
+    config: Any = None
+    """None where it is transformers' own."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Use:
     """How it is called."""
     own: bool = False
     """Whether its head is that of its checkpoint, with an output for each token; else it has one for each label."""
+    brought: Brought | None = field(default=None, compare=False)
+    """What builds it in place of transformers' own classes."""
 
 
 def logits(model: nn.Module, inputs: Any) -> Tensor:
@@ -90,7 +96,7 @@ def use(reference: str, stated: Mapping[str, Any], uses: Sequence[Use]) -> Use:
     :param uses: of which the first is taken that has models of this type.
     :raises FamilyError: transformers has no such models, or none of the type for this task.
     """
-    kind = type(_config(reference, stated)).model_type
+    kind = type(configs.native(reference, stated)).model_type
     found = next((one for one in uses if kind in one.types), None)
     if found is None:
         wanted = " nor ".join(one.title for one in uses)
@@ -99,45 +105,30 @@ def use(reference: str, stated: Mapping[str, Any], uses: Sequence[Use]) -> Use:
     return found
 
 
-def _config(reference: str, stated: Mapping[str, Any]) -> Any:
-    """Return a config of a class that is transformers' own.
-
-    :raises FamilyError: of a kind that it does not have, that asks for other code, or of sizes that nobody builds.
-    """
-    kind, types = stated.get("model_type"), transformers.CONFIG_MAPPING
-    if not isinstance(kind, str) or kind not in types:
-        near = suggest(str(kind), list(types.keys()))
-        version = transformers.__version__
-        raise FamilyError(f"{reference}: transformers {version} knows no models of type {kind!r}.{near}")
-    _require_bounds(reference, stated)
-    try:
-        with _quiet():
-            return types[kind].from_dict(dict(stated))
-    except Exception as error:  # whatever a class says of values that are none
-        raise FamilyError(f"{reference}: its config cannot be used: {reason(error)}") from error
+def _config(reference: str, stated: Mapping[str, Any], use: Use) -> Any:
+    """Return the config of a model."""
+    if not use.brought:
+        return configs.native(reference, stated)
+    stated = {name: value for name, value in stated.items() if name != configs.MAP}
+    kind = use.brought.config
+    return configs.read(reference, stated, kind) if kind else configs.native(reference, stated)
 
 
-def _require_bounds(reference: str, stated: Mapping[str, Any]) -> None:
-    """Refuse what asks for other code, or for sizes that nobody builds, in a config or in one inside it."""
-    if foreign := [key for key in FOREIGN if stated.get(key)]:
-        raise FamilyError(f"{reference}: its config asks for {foreign[0]}, which hubft does not follow")
-    for key, value in stated.items():
-        if type(value) is int and abs(value) > (DEEPEST if "layers" in key else LARGEST):
-            raise FamilyError(f"{reference}: {key} of {value:,} in its config")
-        if isinstance(value, Mapping) and key not in LABELS:
-            _require_bounds(reference, value)
-
-
-def built(reference: str, stated: Mapping[str, Any], use: Use, labels: int = 0) -> Any:
-    """Return the model with the values of its constructor.
-
-    :param labels: of another number than the config says.
-    """
-    config = _config(reference, stated)
-    if labels:
-        config.num_labels = labels
-    with _quiet(), _explained(reference, use):
+def built(reference: str, stated: Mapping[str, Any], use: Use) -> Any:
+    """Return the model with the values of its constructor."""
+    config = _config(reference, stated, use)
+    with configs.silent(), _explained(reference, use):
+        if use.brought:
+            return use.brought.model._from_config(config, dtype=torch.float32)
         return getattr(transformers, use.auto).from_config(config, dtype=torch.float32)
+
+
+def again(model: Any, use: Use, reference: str, labels: int) -> Any:
+    """Return a model of the same class and config, of another number of labels, with the values of its constructor."""
+    config = configs.read(reference, architecture(model), type(model.config))
+    config.num_labels = labels
+    with configs.silent(), _explained(reference, use):
+        return type(model)._from_config(config, dtype=torch.float32)
 
 
 def filled(reference: str, stated: Mapping[str, Any], use: Use, folder: Path) -> Any:
@@ -147,11 +138,12 @@ def filled(reference: str, stated: Mapping[str, Any], use: Use, folder: Path) ->
     """
     if not any((folder / file).is_file() for file in WEIGHTS):
         raise FamilyError(f"{reference} has no {WEIGHTS[0]}, and hubft reads no pickles")
-    with _quiet(), _explained(reference, use), draws.preserved():
+    with configs.silent(), _explained(reference, use), draws.preserved():
         draws.seed("fresh", use.auto)  # what a checkpoint lacks of the head starts with the same values each time
-        model, told = getattr(transformers, use.auto).from_pretrained(
+        builder = use.brought.model if use.brought else getattr(transformers, use.auto)
+        model, told = builder.from_pretrained(
             folder,
-            config=_config(reference, stated),
+            config=_config(reference, stated, use),
             dtype=torch.float32,
             use_safetensors=True,
             local_files_only=True,
@@ -170,27 +162,12 @@ def filled(reference: str, stated: Mapping[str, Any], use: Use, folder: Path) ->
 
 @contextmanager
 def _explained(reference: str, use: Use) -> Iterator[None]:
+    usual = (OSError, ValueError, RuntimeError, KeyError, AttributeError, ImportError, SafetensorError)
+    kinds = (Exception,) if use.brought else usual
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, ImportError, SafetensorError) as error:
+    except kinds as error:
         raise FamilyError(f"{reference} cannot be loaded as {use.title}: {reason(error)}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Have transformers and what it imports say nothing, and show no bar: what counts is asked for, and told as an
-    error."""
-    log = transformers.logging
-    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        with quiet():
-            yield
-    finally:
-        log.set_verbosity(level)
-        if bars:
-            log.enable_progress_bar()
 
 
 def heads(model: Any, use: Use, reference: str) -> list[str]:
@@ -224,9 +201,9 @@ def labelled(model: Any, use: Use, reference: str, every: bool = False) -> list[
     :param every: also the further names of layers that share their parameters.
     :raises FamilyError: there are none.
     """
-    config = architecture(model)
     with torch.device("meta"):
-        both = [built(reference, config, use, labels).named_parameters(remove_duplicate=not every) for labels in (2, 3)]
+        pair = [again(model, use, reference, labels) for labels in (2, 3)]
+    both = [one.named_parameters(remove_duplicate=not every) for one in pair]
     two, three = ({name: parameter.shape for name, parameter in its} for its in both)
     names = list(dict.fromkeys(name.rpartition(".")[0] for name, shape in two.items() if three[name] != shape))
     if not names:
@@ -237,7 +214,7 @@ def labelled(model: Any, use: Use, reference: str, every: bool = False) -> list[
 def architecture(model: Any) -> dict[str, Any]:
     """Return the config by which transformers builds a model, without its labels."""
     config = model.config.to_dict()
-    return {name: value for name, value in config.items() if name not in (*LABELS, *HERE, *FOREIGN)}
+    return {name: value for name, value in config.items() if name not in (*configs.LABELS, *HERE, *configs.FOREIGN)}
 
 
 def stated(model: Any, labelled: bool = True) -> dict[str, Any]:
@@ -245,7 +222,8 @@ def stated(model: Any, labelled: bool = True) -> dict[str, Any]:
 
     :param labelled: whether it has labels, which are for the core to fill in.
     """
-    config = {name: value for name, value in model.config.to_dict().items() if name not in (*FOREIGN, "_name_or_path")}
+    left_out = (*configs.FOREIGN, "_name_or_path")
+    config = {name: value for name, value in model.config.to_dict().items() if name not in left_out}
     config |= {"architectures": [type(model).__name__], "dtype": "float32"}
     labels: dict[str, Any] = {"id2label": {}, "label2id": {}, "problem_type": None}
     config = {name: value for name, value in config.items() if name not in labels} | (labels if labelled else {})

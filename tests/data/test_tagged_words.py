@@ -78,6 +78,15 @@ def test_parquet_names_the_tags_of_its_numbers(tmp_path: Path) -> None:
     assert found.names == {"ner_tags": ("O", "B-PER")} and found.parts["train"][0].values == (["B-PER", "O"],)
 
 
+@pytest.mark.parametrize(("task", "inputs"), [("tokens", "words"), ("generation", "documents")])
+@pytest.mark.parametrize("data", ["a.jsonl", "."])
+def test_a_model_of_other_inputs_is_what_is_named(tmp_path: Path, task: str, inputs: str, data: str) -> None:
+    read(tmp_path / "a.jsonl", [ROW] * 2)
+    said = f"task {task} needs a model of {inputs}, .* family transformers, and this one takes images or text: take"
+    with pytest.raises(DataError, match=said):
+        reading.to_train(str(tmp_path / data), Labels(task=task), ("images", "text"))
+
+
 def test_of_what_is_asked_about_the_words_alone_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"sentence": ["Anna", "sings"]}) + "\n" + json.dumps({"sentence": []}))

@@ -23,7 +23,7 @@ from hubft.families import plugins, stages
 from hubft.families.build import build, load_base, unfilled
 from hubft.families.plugins import ROOT
 from hubft.inputs import Text
-from hubft.job import Head, Recipe
+from hubft.job import Compute, Head, Recipe
 from hubft.publish import manifest as manifests
 from hubft.share import inference, load
 
@@ -124,7 +124,10 @@ def test_it_proves_itself_and_a_package_with_another_tokenizer_does_not_load(mad
     [
         (lambda data: data["files"].pop("tokenizer.json"), r"files .* must be .*tokenizer\.json"),
         (lambda data: data["inputs"].update(length=0), "length 0 must be a whole number from 1 on"),
-        (lambda data: data["base"]["config"].update(auto_map={"AutoModel": "own.Model"}), "asks for auto_map"),
+        (
+            lambda data: data["base"]["config"].update(auto_map={"AutoModel": "own.M"}),
+            "this package runs the code of",
+        ),
         (lambda data: data["base"]["config"].update(num_hidden_layers=10**9), "num_hidden_layers of 1,000,000,000"),
         (
             lambda data: data["base"].update(config={}),
@@ -214,7 +217,8 @@ def changed(model: Path, **facts: Any) -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        ({"auto_map": {"AutoModel": "own.Model"}}, "its config asks for auto_map"),
+        ({"auto_map": {"AutoModel": "own.Model"}}, "brings code of its own, 'own.py', which runs"),
+        ({"text_config": {"auto_map": {"AutoModel": "own.Model"}}}, "its config asks for auto_map"),
         ({"quantization_config": {"quant_method": "own"}}, "its config asks for quantization_config"),
         ({"attn_implementation": "somebody/kernel"}, "its config asks for attn_implementation"),
         ({"model_type": "berd"}, "knows no models of type 'berd'.*bert"),
@@ -241,6 +245,8 @@ def test_a_file_that_is_missing_is_named(made: Made, missing: str) -> None:
     [
         ({"size": 33}, "--size 33: the model takes texts of 32 tokens at most"),
         ({"white": 255}, "--white 255: texts have no grey"),
+        ({"compute": Compute(memory_format="channels_last")}, "--memory-format channels_last: texts have no channels"),
+        ({"recipe": Recipe(head_weights=("good=2",))}, "--head-weights good=2: it has no meaning for classification"),
         ({"recipe": Recipe(views=7)}, "--views 7: every view of a text is the same one"),
     ],
 )

@@ -19,7 +19,7 @@ from hubft import HubftError, Job, engine
 from hubft.deploy.export import exportable
 from hubft.families.plugins import ROOT
 from hubft.inputs import Words
-from hubft.job import Compute, Recipe
+from hubft.job import Compute, Recipe, Teaching
 from hubft.publish import manifest as manifests
 from hubft.run.prepare import prepare
 from hubft.share import inference, load
@@ -203,6 +203,9 @@ def test_tokens_of_bytes_begin_a_word_with_a_blank() -> None:
 def test_options_without_a_meaning_are_refused(made: Made) -> None:
     for options, said in (
         ({"recipe": replace(RECIPE, smoothing=0.1)}, "--smoothing"),
+        ({"recipe": replace(RECIPE, class_weights=("O=0.1",))}, "--class-weights O=0.1: it has no meaning for tokens"),
+        ({"recipe": replace(RECIPE, head_weights=("uncertainty",))}, "--head-weights uncertainty: it has no meaning"),
+        ({"teaching": Teaching(teacher=str(made.run.folder))}, "a model of the kind tokens cannot be distilled"),
         ({"recipe": replace(RECIPE, augment="light")}, "--augment light: words with tags are not augmented"),
         ({"recipe": replace(RECIPE, sampler="balanced")}, "--sampler balanced: a sentence has more than one tag"),
         ({"size": 65}, "--size 65: the model takes words of 32 tokens at most"),

@@ -119,7 +119,7 @@ def test_what_was_not_measured_is_not_stated(wrong: object) -> None:
     text = card.text(stated)
     assert "model-index" not in parsed(text) and "ccuracy" not in text and "recall" not in text
     assert "Before" not in text and "On test" not in text and "| 0 | `ant` |\n" in text
-    assert measured.headline(stated.metrics) == ""
+    assert measured.headline(stated) == ""
     some = manifest(metrics={"accuracy": wrong, "recall": [packages.ACCURACY["accuracy"], wrong, wrong]})
     assert card.text(some).count("not measured") == 2
 

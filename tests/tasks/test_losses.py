@@ -196,6 +196,8 @@ def test_uncertainty_gives_each_head_one_over_its_loss_as_its_weight() -> None:
         (TAGS, {"smoothing": 0.1}, "smoothing 0.1: it has no meaning for multilabel; leave it out"),
         (TAGS, {"class_weights": ("be=2",)}, "'be' is none of 'ant', 'bee', 'cat'."),
         (NUMBERS, {"class_weights": ("balanced",)}, "it has no meaning for regression; leave it out"),
+        (NUMBERS, {"head_weights": ("price=2",)}, "head_weights price=2: it has no meaning for regression; leave it"),
+        (COLOURS, {"head_weights": ("uncertainty",)}, "it has no meaning for classification; leave it out"),
         (NUMBERS, {"loss": "hubber"}, "the losses of regression are mse, l1, huber. Did you mean 'huber'?"),
         (HEADS, {"loss": "mae"}, "the losses of these heads are cross-entropy, focal, bce, asymmetric, mse, l1, hub"),
         (HEADS, {"head_weights": ("color=2",)}, "head_weights: 'color' is none of 'colour', 'tags', 'price'."),

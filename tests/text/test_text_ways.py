@@ -18,7 +18,7 @@ from hubft.base.errors import ExportError
 from hubft.deploy.export import export, formats, running
 from hubft.deploy.export.asked import Asked
 from hubft.deploy.export.export import SELFTEST
-from hubft.job import Recipe
+from hubft.job import Compute, Head, Recipe, Teaching
 from hubft.share import load
 
 transformers = needs("transformers", "transformers")
@@ -154,6 +154,45 @@ def test_texts_may_be_as_long_as_the_model_takes(data: Path, tmp_path: Path) -> 
     short = texts.model(tmp_path / "short", max_position_embeddings=4)
     result = fit(short, data, tmp_path / "run", recipe={"train": "last:1"})
     assert load.package(result.run.package).manifest.inputs.length == 4  # type: ignore[union-attr]
+
+
+WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "layer-wise": ({"layer_decay": 0.5, "body_lr": 0.2, "stage_lr": ("stem=0.0001",)}, {}),
+    "thawing": ({"train": "head,bert.encoder.layer.1@0.3,match:attention@0.6"}, {}),
+    "balance": ({"class_weights": ("good=1.5",), "loss": "focal", "sampler": "balanced", "smoothing": 0.05}, {}),
+    "state": ({"averaging": 0.0, "keep": "best", "patience": 2}, {}),
+    "optimizer": ({"optimizer": "sgd", "schedule": "one-cycle", "l1": 1e-6, "clip": 0.0}, {}),
+    "head": ({}, {"head": Head(hidden=(16,), dropout=0.1)}),
+    "memory": ({"accumulate": 3}, {"compute": Compute(recompute=True, precision="bf16", cache=0.0)}),
+    "delta": ({"train": "last:1"}, {"package": "delta"}),
+    "dropped": ({"augment": "light", "train": "head", "views": 2}, {}),
+}
+"""What is asked for -> of the recipe, and beside it."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_ends_in_a_package_that_proves_itself(way: str, model: Path, data: Path, tmp_path: Path) -> None:
+    recipe, options = WAYS[way]
+    package = fit(model, data, tmp_path / "run", recipe=recipe, **options).run.package
+    load.load(package, prove=True)
+    stated = json.loads((package / "hubft.json").read_text())["job"]["recipe"]
+    assert {name: stated[name] for name in recipe} == {
+        name: list(one) if isinstance(one, tuple) else one for name, one in recipe.items()
+    }
+
+
+def test_features_of_a_teacher_are_learned(made: engine.Result, model: Path, data: Path, tmp_path: Path) -> None:
+    teaching = Teaching(teacher=str(made.run.folder), hints=1.0, baseline=False)
+    package = fit(model, data, tmp_path / "run", teaching=teaching).run.package
+    load.load(package, prove=True)
+    assert json.loads((package / "hubft.json").read_text())["job"]["teaching"]["hints"] == 1.0
+
+
+def test_it_is_computed_in_int8_by_torchao(made: engine.Result, data: Path, tmp_path: Path) -> None:
+    needs("torchao", "torchao")
+    result = engine.compress(str(made.run.folder), str(data), "torchao:int8dq", tmp_path / "small")
+    assert result.metrics.head.value > 0.6
+    load.load(result.run.package, prove=True)
 
 
 def test_a_package_of_texts_teaches(made: engine.Result, model: Path, data: Path, tmp_path: Path) -> None:
