@@ -78,6 +78,9 @@ def give(loaded: Loaded, asked: Adapting, inputs: Any, device: torch.device = CP
     heads = _heads(loaded)
     reasons = _reasons(loaded, heads, inputs)
     layers = _chosen(loaded, asked.adapter_layers, reasons)
+    full = max(lora.full_rank(loaded.model.get_parameter(f"{name}.weight")) for name in layers)
+    if asked.rank > full:
+        raise JobError(Option("rank"), f" {asked.rank}: no weight that it is for has a rank above {full}: 8 is usual")
     names = [name for name, _ in loaded.model.named_modules()]
     whole = sum(p.numel() for p in loaded.model.parameters())
     config = peft.LoraConfig(
