@@ -35,6 +35,9 @@ class Adapting:
     """Divide by the square root of the rank, which keeps high ranks learning (rsLoRA)."""
     dora: bool = False
     """Train the length of each row of a weight apart from its direction (DoRA); slower."""
+    quantize_base: Literal["none", "int8", "nf4"] = "none"
+    """Keep the Linear layers of the base in 8 or 4 bits while adapters train over them (QLoRA), for less memory. Needs
+    hubft[bitsandbytes]."""
     merge: bool = False
     """Fold the adapter into the weights: the package is one of a plain model."""
 
@@ -68,6 +71,11 @@ class Adapting:
     def apart(self) -> bool:
         """Whether the adapter is packaged alone, over its base."""
         return self.on and not self.merge
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the base is in few bits while it trains."""
+        return self.quantize_base != NONE
 
     @property
     def scale(self) -> int:

@@ -19,7 +19,6 @@ from hubft.families import plugins
 from hubft.families.trust import trusting
 from hubft.job import PACKAGE, Adapting, Job
 from hubft.run import (
-    adapting,
     before,
     beside,
     compressing,
@@ -32,6 +31,7 @@ from hubft.run import (
     teaching,
     training,
     tuning,
+    unquantized,
 )
 from hubft.run.data import Data
 from hubft.run.folder import Run
@@ -217,9 +217,7 @@ def _fit(
         console.say(f"kept     epoch {epoch} of {job.recipe.epochs}, chosen on the validation part")
         proof, outcome = frozen.same(model, proof), None
     if prepared.adapted:
-        folded = adapting.folded(prepared.pm, model, prepared.adapted)
-        prepared, proof = replace(prepared, folded=folded), adapting.proof(proof, folded, job.adapting.apart)
-        outcome = None
+        prepared, proof, outcome = unquantized.folded(prepared, proof, outcome, console)
     outcome = outcome or training.outcome(prepared, model)
     if not math.isfinite(prepared.data.task.score(*outcome).loss):
         raise Diverged("training diverged: the model gives no finite numbers; no package was made: try a lower --lr")

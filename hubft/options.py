@@ -59,6 +59,7 @@ class Options(TypedDict, total=False):
     adapter_layers: str
     rslora: bool
     dora: bool
+    quantize_base: Literal["none", "int8", "nf4"]
     merge: bool
     device: str
     precision: Literal["auto", "fp32", "bf16", "fp16"]

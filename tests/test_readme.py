@@ -167,8 +167,11 @@ def test_boxes(tmp_path: Path, world: dict[str, str], models: hub.Hub) -> None:
     assert len(list((tmp_path / "found").glob("*.*g"))) == 6
 
 
-def test_adapters(tmp_path: Path, world: dict[str, str]) -> None:
+def test_adapters(tmp_path: Path, world: dict[str, str], models: hub.Hub) -> None:
     needs("peft", "peft")
+    needs("bitsandbytes", "bitsandbytes")
+    given(models, "sentence-transformers/all-MiniLM-L6-v2", texts.model(tmp_path / "bert"))
+    texts.table(tmp_path / "reviews.csv")
     for line in commands("adapters"):
         shell(line + " --epochs 1" * line.startswith("hubft finetune"), tmp_path, world)
     adapted, merged = (tmp_path / "runs" / name / "package" for name in ("adapted", "merged"))

@@ -87,6 +87,11 @@ def shapes(record: Mapping[str, Any], weight: Tensor) -> dict[str, tuple[int, ..
     return found
 
 
+def full_rank(weight: Tensor) -> int:
+    """Return the largest rank that what is added to a weight can have: no adapter of a higher one says more."""
+    return min(weight.shape[0], math.prod(weight.shape[1:]))
+
+
 def folded(record: Mapping[str, Any], weight: Tensor, beside: Mapping[str, Tensor]) -> Tensor:
     """Return a layer's weight with its adapter in it: float32, on the CPU.
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -23,12 +24,15 @@ from hubft.base.distributions import installs, missing
 from hubft.base.errors import JobError, Option
 from hubft.base.quiet import quiet
 from hubft.compress import lora, ties
-from hubft.families import stages
+from hubft.families import quantized, stages
+from hubft.families.quantized import Quantized
 from hubft.families.stages import under
 from hubft.hookspecs import Loaded, hookimpl
 from hubft.rules import Rule, parse
 
 NAME = "default"  # by which peft calls an adapter
+CPU = torch.device("cpu")
+NOTHING: Mapping[str, nn.Module] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Adapted:
     """Whether peft computes them in the contiguous memory format alone, as DoRA of convolutions."""
     note: str = ""
     """Which layers have none, and why, in one line."""
+    quantized: Quantized | None = None
+    """The layers of the base that are in few bits, where there are any."""
 
     @hookimpl(wrapper=True)
     def freeze(self) -> Generator[None, frozenset[str], frozenset[str]]:
@@ -59,12 +65,13 @@ class Adapted:
         return any(under(name, head) for head in self.record["head"])
 
 
-def give(loaded: Loaded, asked: Adapting, inputs: Any, own: bool = False) -> Adapted:
-    """Return what is known of the adapters that the layers of a model have now.
+def give(loaded: Loaded, asked: Adapting, inputs: Any, own: bool = False, device: torch.device = CPU) -> Adapted:
+    """Return what is known of the adapters that the layers of a model have now, and of its base in few bits.
 
     :param inputs: any that the model takes.
     :param own: the head is the base's own: of a model that says which token follows.
-    :raises JobError: peft is not installed, or layers are asked for that can have none.
+    :param device: that will train it.
+    :raises JobError: peft or bitsandbytes is not installed, or layers are asked for that can have none.
     """
     try:
         with quiet():  # it tells of libraries that it would like to have
@@ -74,6 +81,9 @@ def give(loaded: Loaded, asked: Adapting, inputs: Any, own: bool = False) -> Ada
     heads = [] if own else _heads(loaded)
     reasons = _reasons(loaded, heads, inputs)
     layers = _chosen(loaded, asked.adapter_layers, reasons)
+    full = max(lora.full_rank(loaded.model.get_parameter(f"{name}.weight")) for name in layers)
+    if asked.rank > full:
+        raise JobError(Option("rank"), f" {asked.rank}: no weight that it is for has a rank above {full}: 8 is usual")
     names = [name for name, _ in loaded.model.named_modules()]
     whole = sum(p.numel() for p in loaded.model.parameters())
     config = peft.LoraConfig(
@@ -87,7 +97,9 @@ def give(loaded: Loaded, asked: Adapting, inputs: Any, own: bool = False) -> Ada
     )
     stated = _stated(config, loaded)
     config.modules_to_save = None  # the head is no copy of a head: it trains where it is
-    with quiet():
+    fit = [name for name, why in reasons.items() if not why]
+    narrow = quantized.give(loaded.model, asked.quantize_base, fit, device) if asked.quantized else None
+    with quiet(), quantized.told(loaded.model, asked.quantize_base):
         peft.inject_adapter_in_model(config, loaded.model, NAME)
     live = frozenset(name for name, p in loaded.model.named_parameters() if p.requires_grad)
     sizes = {name: p.numel() for name, p in loaded.model.named_parameters()}
@@ -96,17 +108,23 @@ def give(loaded: Loaded, asked: Adapting, inputs: Any, own: bool = False) -> Ada
     record = {"kind": lora.KIND, **how, "layers": layers, "head": heads, "trained": [trained, whole]}
     spatial = any(p.ndim > 2 for name, p in loaded.model.named_parameters() if name in live)
     note = _note({name: why for name, why in reasons.items() if why})
-    return Adapted(record, stated, live, contiguous=asked.dora and spatial, note=note)
+    libraries = ("peft", quantized.LIBRARY) if narrow else ("peft",)
+    return Adapted(record, stated, live, libraries, asked.dora and spatial, note, narrow)
 
 
 @torch.no_grad()
-def fold(model: nn.Module, record: Mapping[str, Any]) -> dict[str, Tensor]:
+def fold(model: nn.Module, record: Mapping[str, Any], base: Mapping[str, nn.Module] = NOTHING) -> dict[str, Tensor]:
     """Make the model plain again, in place, its adapters in its weights; return these weights as they were before,
-    with the tensors of the adapters, by their names in a package."""
+    with the tensors of the adapters, by their names in a package.
+
+    :param base: layers that were in few bits, as they are in the base, by name.
+    """
     apart: dict[str, Tensor] = {}
+    for name in base.keys() - set(record["layers"]):
+        model.set_submodule(name, base[name])
     for name in record["layers"]:
         layer: Any = model.get_submodule(name)
-        plain = getattr(layer, stages.ADAPTED)
+        plain: Any = base[name] if name in base else getattr(layer, stages.ADAPTED)
         beside = {lora.A: layer.lora_A[NAME].weight, lora.B: layer.lora_B[NAME].weight}
         if record["dora"]:
             beside[lora.MAGNITUDE] = layer.lora_magnitude_vector[NAME].weight

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pluggy
@@ -16,13 +16,40 @@ from hubft.base.errors import JobError, Option
 from hubft.compress import lora, structure
 from hubft.families import adapters, stages
 from hubft.families.adapters import Adapted
+from hubft.families.quantized import SCALE, Quantized
 from hubft.hookspecs import Loaded
 from hubft.job import Job, Recipe
+from hubft.machine.runtime import find_device
+from hubft.tasks.metrics import Measured, Metrics, number, title
 from hubft.train import norms
 
 PLUGIN = "adapter"  # name of what holds all but the adapters and the head
 LAYER_DECAY = 1.0
 """Of a recipe that leaves it open: no layer has to be kept near its base."""
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """What adapters gave over the base in few bits that they were trained on, beside what they give over the base."""
+
+    quantized: Quantized
+    metrics: Metrics
+    """Of the model as it was trained, on the validation samples."""
+    change: Measured
+    """Of the headline, from there to the model that the package gives, on the same samples (`paired.difference`)."""
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as results.json states it, JSON types."""
+        return {**asdict(self.quantized), "metrics": self.metrics.plain(), "change": asdict(self.change)}
+
+    def __str__(self) -> str:
+        """Return it in a phrase."""
+        change, low, high = self.change.value, self.change.low or 0.0, self.change.high or 0.0
+        return (
+            f"in {self.quantized.how} {title(self.metrics.headline)} was {self.metrics.head}; over the base as it is, "
+            f"as packaged, the paired difference is {'+' if change > 0 else ''}{number(change)}, 95 % interval "
+            f"{number(low)} to {number(high)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -33,6 +60,10 @@ class Folded:
     config: bytes
     tensors: Mapping[str, Tensor]
     """Of the adapters, and the weights without them, by name."""
+    quantized: Quantized | None = None
+    """Which layers of the base were in few bits while it trained."""
+    narrow: Narrow | None = None
+    """What it gave over these, where that was measured."""
 
     @property
     def files(self) -> dict[str, bytes]:
@@ -42,7 +73,8 @@ class Folded:
     @property
     def facts(self) -> dict[str, str]:
         """What a package states of it in words."""
-        return {"adapter": structure.words([self.record])[0]}
+        few = {"quantized base": f"{self.quantized.words}; {self.narrow}"} if self.quantized and self.narrow else {}
+        return {"adapter": structure.words([self.record])[0], **few}
 
 
 def apart(job: Job) -> Job:
@@ -60,7 +92,7 @@ def given(pm: pluggy.PluginManager, job: Job, loaded: Loaded) -> tuple[Job, Adap
         return job, None
     draws.seed("adapter", job.recipe.seed)
     blank, own = modality.of(loaded.inputs).blank(loaded.inputs, 2), not job.head.outputs
-    adapted = adapters.give(loaded, job.adapting, blank, own)
+    adapted = adapters.give(loaded, job.adapting, blank, own, find_device(job.compute.device))
     pm.register(adapted, name=PLUGIN)
     live = pm.hook.freeze(loaded=loaded, train=job.recipe.train, progress=1.0)
     if not live & adapted.live:
@@ -94,23 +126,31 @@ def rates(recipe: Recipe, adapted: Adapted) -> Recipe:
     return replace(recipe, body_lr=last, layer_decay=decay)
 
 
-def folded(pm: pluggy.PluginManager, model: nn.Module, adapted: Adapted) -> Folded:
+def folded(
+    pm: pluggy.PluginManager, model: nn.Module, adapted: Adapted, base: Mapping[str, nn.Module] = adapters.NOTHING
+) -> Folded:
     """Fold the adapters of a run's trained model into its weights, in place, and return what a package needs of them:
-    from now on the model is plain, and all of it may train."""
+    from now on the model is plain, and all of it may train.
+
+    :param base: layers that were in few bits, as they are in the base, by name.
+    """
     pm.unregister(name=PLUGIN)
-    return Folded(adapted.record, adapted.config, adapters.fold(model, adapted.record))
+    return Folded(adapted.record, adapted.config, adapters.fold(model, adapted.record, base), adapted.quantized)
 
 
-def proof(before: Mapping[str, str], its: Folded, apart: bool) -> dict[str, str]:
+def proof(before: Mapping[str, str], its: Folded, apart: bool, base: Mapping[str, str]) -> dict[str, str]:
     """Return the proof of what was frozen, by the names of a plain model.
 
     :param apart: the adapter is packaged alone: else the weights that it was folded into are other ones now.
+    :param base: sha256 of the tensors of the base: a layer that was in few bits is that of the base again.
     """
     layers = {f"{name}.{stages.ADAPTED}.": f"{name}." for name in its.record["layers"]}
+    narrow = its.quantized.layers if its.quantized else ()
     found = {}
     for name, sha256 in before.items():
         inner = next((prefix for prefix in layers if name.startswith(prefix)), "")
         plain = layers[inner] + name.removeprefix(inner) if inner else name
-        if apart or not (inner and plain.endswith(".weight")):
-            found[plain] = sha256
+        layer, _, own = plain.rpartition(".")
+        if (apart or not (inner and own == "weight")) and not (layer in narrow and own == SCALE):
+            found[plain] = base[plain] if layer in narrow else sha256
     return found

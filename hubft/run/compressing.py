@@ -20,7 +20,7 @@ from hubft.families.build import compressed
 from hubft.hookspecs import Batch, Tune
 from hubft.job import Job
 from hubft.publish import tensors
-from hubft.run import training
+from hubft.run import training, unquantized
 from hubft.run.folder import Run
 from hubft.run.prepare import Prepared
 from hubft.run.safeguard import few
@@ -92,7 +92,7 @@ def rehearse(prepared: Prepared, console: Console) -> None:
         table.check_delta(asked)
     loaded = replace(prepared.loaded, model=copy.deepcopy(prepared.loaded.model))
     if prepared.adapted:
-        adapters.fold(loaded.model, prepared.adapted.record)
+        adapters.fold(loaded.model, prepared.adapted.record, unquantized.layers(prepared))
     prepared.exact.place(loaded.model)
     batches = list(few(prepared, TRIED, prepared.exact))
     for method in asked:

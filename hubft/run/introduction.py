@@ -29,6 +29,8 @@ def introduce(prepared: Prepared, run: Run, console: Console) -> None:
         )
     if prepared.adapted:
         console.say(f"adapter  {structure.words([prepared.adapted.record])[0]}")
+        if prepared.adapted.quantized:
+            console.say(f"base     {prepared.adapted.quantized.words}")
         if prepared.adapted.note:
             console.say(f"note: {prepared.adapted.note}")
     for remark in modality.of(prepared.loaded.inputs).remarks(prepared.training):

@@ -50,6 +50,7 @@ def results(prepared: Prepared, result: Result, plan: Plan, seconds: float) -> d
         "compression": [step.plain() for step in result.steps],
         "beside": result.beside and result.beside.plain(),
         "adapter": prepared.folded and prepared.folded.record,
+        "quantized_base": prepared.folded and prepared.folded.narrow and prepared.folded.narrow.plain(),
         "before": result.before and result.before.plain(),
         "probe": plan.probed,
         "seconds": seconds,

@@ -92,7 +92,7 @@ def optimizer(loaded: Loaded, recipe: Recipe) -> torch.optim.Optimizer:
     of, grouped = stages.stage_of(loaded), defaultdict[tuple[float, bool], list[Tensor]](list)
     for stage, rate in rates(loaded, recipe).items():
         for name, parameter in loaded.model.named_parameters():
-            if of[name] == stage:
+            if of[name] == stage and parameter.is_floating_point():  # in integers nothing trains
                 grouped[rate, parameter.ndim > 1].append(parameter)
     groups: list[dict[str, Any]] = [
         {"params": its, "peak_lr": rate, "weight_decay": recipe.weight_decay if decayed else 0.0}

@@ -317,6 +317,8 @@ def test_a_package_of_an_adapter_is_fine_tuned_further(toy: engine.Result, insec
         ("--rank 4", "--rank says how an adapter is made: write --adapter lora, or leave it out"),
         ("--adapter lora --rank 0", "--rank 0: must be in 1..4096"),
         ("--adapter lora --adapter-layers head", "a new head trains in full"),
+        ("--adapter lora --rank 33", "--rank 33: no weight that it is for has a rank above 32: 8 is usual"),
+        ("--adapter lora --adapter-layers match:nowhere", "match:nowhere selects no parameter"),
         ("--adapter lora --adapter-layers stem@0.5", "an adapter trains from the start on"),
         ("--adapter lora --adapter-layers nowhere:x", "--adapter-layers: 'nowhere:x' is no rule"),
         ("--adapter lora --train head", "--train 'head': no adapter would train with it"),
