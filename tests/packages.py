@@ -18,6 +18,7 @@ from hubft.families.build import adapt, compressed, load_base
 from hubft.publish import manifest, package, selftest
 from hubft.run import left
 from hubft.tasks.classification import Classification
+from hubft.tasks.task import Task
 
 CLASSES = ("ant", "bee", "cat")
 ACCURACY = {"accuracy": {"value": 0.9, "low": 0.8, "high": 0.95, "n": 40}}
@@ -34,13 +35,16 @@ def write(
     classes: tuple[str, ...] = CLASSES,
     base: Base | None = None,
     pretrained: bool = True,
+    task: Task | None = None,
 ) -> nn.Module:
     """Return the `trained` model whose package now lies in `folder`: head and BatchNorm statistics have moved.
 
+    :param task: of the package; that of the classes, if none is given.
     :param pretrained: False for a base whose weights are not at hand; it then has random ones.
     """
     pm = plugins.manager(job.family)
-    loaded = load_base(pm, job, pretrained)
+    task = task or Classification(classes)
+    loaded = load_base(pm, job, pretrained, task=task.kind)
     base_digests = digest.of_tensors(loaded.model.state_dict())
     loaded = adapt(pm, job, loaded)
     random = torch.Generator().manual_seed(7)
@@ -53,7 +57,7 @@ def write(
         made = compressed(pm, loaded, method, [(torch.zeros(2, 3, *loaded.preprocess.size), torch.zeros(2))])
         loaded, structure = replace(loaded, model=made.model), (*structure, *made.structure)
     base = base or replace(loaded.base, sha256=digest.of_state(base_digests))
-    facts = package.Manifest(job, Classification(classes), loaded.preprocess, base, ACCURACY, structure=structure)
+    facts = package.Manifest(job, task, loaded.preprocess, base, ACCURACY, structure=structure)
     test = selftest.make(loaded)
     state = structures.state(loaded.model)
     package.write(folder, facts, state, test, base_digests, left.extras(loaded, facts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -54,6 +55,8 @@ class Choice:
     """That a training step takes, an image; 0 where nobody asked by a budget and it was not measured."""
     forward_seconds: float
     """That a forward pass takes, in the same way."""
+    decode_seconds: float
+    """That an image takes to be read, between steps; 0 where other processes do that, or it was not measured."""
     evidence: dict[str, Any]
     """What was measured, as JSON types."""
 
@@ -85,6 +88,7 @@ class _Search:
         self.times: dict[Setting, float] = {}  # seconds an image, of the candidates that were tried
         self.rows: list[dict[str, Any]] = []
         self.notes: list[str] = []
+        self.decode = 0.0
         self.begun = time.perf_counter()
 
     def choice(self) -> Choice:
@@ -114,7 +118,8 @@ class _Search:
             "notes": self.notes,
         }
         chosen = self._compute(step, workers), self._compute(forward, workers)
-        return Choice(*chosen, self._known(step), self._known(forward), evidence)
+        seconds = self._known(step), self._known(forward), 0.0 if workers else self.decode
+        return Choice(*chosen, *seconds, evidence)
 
     def _known(self, setting: Setting) -> float:
         """Return the seconds that an image takes, from what was measured already where it can be."""
@@ -229,19 +234,22 @@ class _Search:
     def _crew(self, best: Setting) -> tuple[int, int]:
         """Return (threads, workers) for a run whose passes compute as the best ones."""
         unit = self._time(replace(best, compile=False)) / self.tried[self.threads]
-        decode = decoding(self.work.decode, count(self.work.batch), max(1, self.job.recipe.epochs))
+        self.decode = decode = decoding(self.work.decode, count(self.work.batch), max(1, self.job.recipe.epochs))
         self.notes.append(f"decoding takes {1000 * decode:.2f} ms a sample")
         passes = {threads: unit * each for threads, each in self.tried.items()}
         return crew(passes, decode, self.fixed.workers, self.bench.device.type == "cpu")
 
     def _compile_pays(self, step: Setting) -> bool:
-        """Tell whether torch.compile shortens the run, its first step counted; tried where half the time would."""
-        plain, compiled = self._time(step) * self.work.steps, replace(step, compile=True)
-        if compiled not in self.timings and plain * SHARE < COMPILING:
+        """Tell whether torch.compile shortens the run, its first step counted; tried where half the time would, unless
+        targets are a list: such have other shapes in every batch."""
+        each, compiled = self._time(step), replace(step, compile=True)
+        plain = min(each * self.work.steps, self.job.recipe.seconds or math.inf)
+        images = plain / each
+        if isinstance(self.work.batch[1], list) or (compiled not in self.timings and plain * SHARE < COMPILING):
             return False
         try:
             each = self._time(compiled)
-            return self._agrees(compiled) and self.timings[compiled].first + each * self.work.steps < plain
+            return self._agrees(compiled) and self.timings[compiled].first + each * images < plain
         except Exception as error:  # the compiler's own, of many kinds; or there is no C++ compiler
             self._fails(compiled, error)
             return False

@@ -24,9 +24,9 @@ from hubft.run import adapting
 from hubft.run.folder import Run
 from hubft.run.phases import PROOF, phases, repeats
 from hubft.run.prepare import Prepared
-from hubft.run.probing import augmentation, learning_rate, solve
+from hubft.run.probing import augmentation, held_by_nothing, learning_rate, solve
 from hubft.tasks import metrics
-from hubft.train import loader, probe
+from hubft.train import loader, loop, norms, probe
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,9 @@ def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Pl
     solved = solve(prepared, console) if prepared.job.recipe.probe else None
     found, probed = (solved.probe, solved.metrics.plain()) if solved else (None, {})
     recipe = replace(prepared.job.recipe, augment=augmentation(prepared, solved))
+    if recipe.epochs and recipe.probe and not solved and _is_blank(prepared):
+        recipe = held_by_nothing(recipe)
+        console.say("note: no norm of the model has seen a batch: nobody trained it, and nothing of it is held back")
     recipe = _recipe(recipe, prepared, found, choice, time.perf_counter() - began)
     plan = Plan(replace(prepared.job, recipe=recipe), choice.forward, found, probed, choice.evidence)
     write_json(run.plan_file, to_dict(plan))
@@ -81,6 +84,10 @@ def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Pl
     untrained = ": the head as it was solved" if solved else ": the model as it is"
     console.say(f"recipe   {recipe.epochs} epochs{trained if recipe.epochs else untrained}")
     return _under(prepared, plan.job), plan
+
+
+def _is_blank(prepared: Prepared) -> bool:
+    return not prepared.adapted and norms.unmeasured(prepared.loaded.model)
 
 
 def _under(prepared: Prepared, job: Job) -> Prepared:
@@ -149,9 +156,10 @@ def _recipe(
     """Return the recipe with its learning rate, and as many epochs as the budget has time for."""
     data = prepared.data
     if recipe.budget and (whole := _whole(prepared)):
-        epoch = (
-            len(data.train) * (choice.step_seconds + _asking(prepared, recipe)) + len(data.val) * choice.forward_seconds
-        )
+        each = choice.step_seconds + choice.decode_seconds + _asking(prepared, recipe)
+        steps = loader.steps_per_epoch(len(data.train), recipe.batch_size)
+        update = loop.updating(prepared.loaded, recipe, prepared.runtime, data.task)
+        epoch = len(data.train) * each + steps * update + len(data.val) * choice.forward_seconds
         fitting = int((recipe.seconds - spent) / epoch * recipe.epochs / whole) if spent < recipe.seconds else 0
         recipe = replace(recipe, epochs=min(recipe.epochs, max(fitting, 0 if found and not prepared.teacher else 1)))
     if not recipe.lr:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from hubft.base import draws
 from hubft.base.console import Console
 from hubft.families import stages
+from hubft.job import Recipe
 from hubft.run.phases import features, find
 from hubft.run.prepare import Prepared
 from hubft.run.training import outcome
@@ -95,6 +96,14 @@ def augmentation(prepared: Prepared, solved: Solved | None) -> Literal["auto", "
             wrong += float(prepared.data.task.errors(outputs.float().cpu(), targets).sum())
         prepared.runtime.place(model)
     return "light" if wrong / min(LOOK, len(order)) <= found.bound(found.error) else "none"
+
+
+def held_by_nothing(recipe: Recipe) -> Recipe:
+    """Return the recipe for a model that nobody trained, where it leaves that open: there is nothing in it to keep, so
+    that its norms train too, and every stage learns at one rate, the largest there is."""
+    train = "all" if recipe.train == Recipe.train else recipe.train
+    decay = 1.0 if recipe.layer_decay is None else recipe.layer_decay
+    return replace(recipe, train=train, layer_decay=decay, lr=recipe.lr or MOST)
 
 
 def learning_rate(found: probe.Probe | None, images: int, steps: int) -> float:

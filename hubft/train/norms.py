@@ -24,6 +24,13 @@ def live(model: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
+def unmeasured(model: nn.Module) -> bool:
+    """Tell whether a model has norms with running statistics of which none has ever seen a batch: nobody trained it."""
+    statistics = [module.state_dict() for module in model.modules() if _measures(module)]
+    fresh = (not its["running_mean"].any() and bool((its["running_var"] == 1).all()) for its in statistics)
+    return bool(statistics) and all(fresh)
+
+
 def _measures(module: nn.Module) -> bool:
     return getattr(module, "running_mean", None) is not None and hasattr(module, "reset_running_stats")
 

@@ -5,7 +5,9 @@ Boxes are in pixels of the model's input, as `hubft.tasks.boxes.Boxes` has them;
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,6 +31,8 @@ OTHERWISE = (
     "RTDetrImageProcessor"  # of types for which transformers names none: their scores are sigmoids, as RT-DETR's
 )
 
+UNCHECKED = "TRANSFORMERS_DISABLE_TORCH_CHECK"  # transformers' own switch
+
 
 def detections(model: Any, inputs: Tensor) -> Tensor:
     """Return the boxes of images `[n, 3, height, width]`, the best first: `[n, k, 6]`, a box for each query.
@@ -37,7 +41,8 @@ def detections(model: Any, inputs: Tensor) -> Tensor:
     gives its best class (https://arxiv.org/abs/2005.12872); where classes are sigmoids, the best pairs of a query and
     a class are given (https://arxiv.org/abs/2010.04159).
     """
-    said = model(pixel_values=inputs)
+    with _unchecked():
+        said = model(pixel_values=inputs)
     boxes, size = said.pred_boxes, inputs.shape[2:]
     most, classes = boxes.shape[1], model.config.num_labels
     if said.logits.shape[2] > classes:
@@ -50,6 +55,21 @@ def detections(model: Any, inputs: Tensor) -> Tensor:
     corners = box_convert(boxes, "cxcywh", "xyxy") * boxes.new_tensor([size[1], size[0], size[1], size[0]])
     corners = corners.gather(1, queries[:, :, None].expand(-1, -1, 4))
     return torch.cat([corners, scores[:, :, None], places[:, :, None].to(corners)], 2)
+
+
+@contextmanager
+def _unchecked() -> Iterator[None]:
+    """Have transformers leave out what it asserts of sizes while a model is exported: no file can hold that."""
+    before = os.environ.get(UNCHECKED)
+    if torch.compiler.is_exporting():
+        os.environ[UNCHECKED] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(UNCHECKED, None)
+        else:
+            os.environ[UNCHECKED] = before
 
 
 USE = Use("AutoModelForObjectDetection", "images", "a detector", TYPES, detections)

@@ -78,11 +78,13 @@ def toy(odd: nn.Module) -> Loaded:
 
 
 def choose(
-    loaded: Loaded, compute: Compute | None = None, decode: Callable[[], object] = list, **work: int
+    loaded: Loaded, compute: Compute | None = None, decode: Callable[[], object] = list, budget: str = "", **work: Any
 ) -> tuple[Choice, dict[tuple[str, str, str], dict[str, Any]]]:
     """Return what is chosen, and the table's rows by (kind, precision, memory format), those with best threads."""
-    job = Job("toy:small", "-", recipe=Recipe(train="all"), compute=compute or Compute(device="cpu"))
-    given = Work(CrossEntropy(), BATCH, **({"steps": 1000, "forwards": 1000} | work), decode=decode)
+    recipe = Recipe(train="all", budget=budget)
+    job = Job("toy:small", "-", recipe=recipe, compute=compute or Compute(device="cpu"))
+    known = {"criterion": CrossEntropy(), "batch": BATCH, "steps": 1000, "forwards": 1000}
+    given = Work(**(known | work), decode=decode)
     choice = machine.choose(plugins.manager("toy"), job, loaded, given)
     json.dumps(choice.evidence, allow_nan=False)
     rows = choice.evidence["table"]
@@ -323,6 +325,31 @@ def test_compiling_must_pay_off_within_the_run(
     monkeypatch.setattr(machine, "COMPILING", 1.0)
     choice, _ = choose(toy(Odd(always)))
     assert choice.compute.compile == ("on" if pays else "off") and choice.forward.compile == "off"
+
+
+class Listed(CrossEntropy):
+    def forward(self, outputs: Tensor, targets: Any) -> Tensor:
+        return super().forward(outputs, torch.stack(targets))
+
+
+@pytest.mark.parametrize(
+    "asked", [{"budget": "1s"}, {"criterion": Listed(), "batch": (BATCH[0], list(BATCH[1]))}], ids=["budget", "list"]
+)
+def test_where_the_time_is_short_or_shapes_change_nothing_is_compiled(
+    monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any]
+) -> None:
+    """A run of 4 s by its images has one by its budget, less than the compiler takes; targets that are a list have
+    other shapes in every batch."""
+    real = bench.Bench.time
+
+    def time(self: bench.Bench, setting: timings.Setting, best: float | None = None) -> timings.Timing:
+        return timings.Timing(0.001, 1.5) if setting.compile else real(self, setting, best)
+
+    monkeypatch.setattr(bench.Bench, "time", time)
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    monkeypatch.setattr(machine, "COMPILING", 0.0)
+    choice, _ = choose(toy(Odd(always)), **asked)
+    assert choice.compute.compile == "off"
 
 
 def test_a_compiler_that_fails_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

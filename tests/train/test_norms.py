@@ -40,6 +40,14 @@ def test_live_norms_get_the_statistics_that_torch_gives_them() -> None:
     assert not model.training
 
 
+def test_norms_that_never_saw_a_batch_are_told_from_those_that_did() -> None:
+    model = net()
+    assert norms.unmeasured(model) and not norms.unmeasured(nn.Sequential(nn.Conv2d(3, 6, 3)))
+    model[1].train()
+    model[1](torch.randn(4, 6, 5, 5))
+    assert not norms.unmeasured(model), "one that did is enough"
+
+
 def test_frozen_norms_and_dropout_stand_still() -> None:
     model = net()
     for parameter in model[1].parameters():
