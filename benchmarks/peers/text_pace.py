@@ -57,7 +57,15 @@ def ours(given: text_common.argparse.Namespace, folder: str) -> Iterator[int]:
     recipe = Recipe(train="all", probe=False, epochs=EPOCHS, batch_size=given.batch, seed=given.seed)
     data, labels = given.data / "train.csv", Labels(target=("label",))
     compute = Compute(threads=given.threads, workers=0, device="cpu")
-    job = Job("pip:minilm_l6", str(data), labels=labels, recipe=recipe, compute=compute, output=f"{folder}/run")
+    job = Job(
+        "pip:minilm_l6",
+        str(data),
+        size=given.length,
+        labels=labels,
+        recipe=recipe,
+        compute=compute,
+        output=f"{folder}/run",
+    )
     prepared, _ = settle(prepare(job), Run.create(job), Console(quiet=True))
     runtime = prepared.runtime
     state = loop.start(prepared.loaded, prepared.job.recipe, runtime, prepared.data.task)
@@ -73,8 +81,9 @@ def main() -> None:
     texts, labels = text_common.rows(given, "train")
     names = sorted(set(labels))
     network = text_trainer.model(given, names)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(text_common.weights())
-    data = text_trainer.tokenised(tokenizer, texts, [names.index(label) for label in labels])
+    tokenizer = text_trainer.tokenizer()
+    numbers = [names.index(label) for label in labels]
+    data = text_trainer.tokenised(tokenizer, texts, numbers, given.length)
     tokens = sum(len(one["input_ids"]) for one in data) / len(data)
     with tempfile.TemporaryDirectory() as folder:
         turns = InTurn(ours(given, folder), given.batch)
@@ -86,7 +95,9 @@ def main() -> None:
     found = {"tokens_a_row": round(tokens, 1), "trainer": round(rows * tokens / theirs, 1)}
     found |= {"hubft": round(rows * tokens / mine, 1), "ratio": round(theirs / mine, 3)}
     asked, _ = text_common.rows(given, "test")
-    said = trainer.predict(text_trainer.tokenised(tokenizer, asked, [0] * len(asked))).predictions.argmax(1)
+    said = trainer.predict(text_trainer.tokenised(tokenizer, asked, [0] * len(asked), given.length)).predictions.argmax(
+        1
+    )
     text_common.show("pace", ["transformers", "hubft"], given, theirs, [names[place] for place in said], **found)
 
 
