@@ -131,9 +131,11 @@ def budget(theirs: Line, most: float) -> int:
 
 
 def pace(runs: Texts) -> None:
+    """An epoch of all weights in Trainer's own batches of 8, of all that the model takes of a text."""
     for repeat in range(runs.given.repeats):
         for name in runs.given.sets:
-            runs.driver("pace", "pace", made(runs.given, name, runs.given.rows[0], 0), repeat)
+            words = ["--batch", "8", "--length", "512"]
+            runs.driver("pace", "pace", made(runs.given, name, runs.given.rows[0], 0), repeat, *words)
 
 
 def frozen(runs: Texts) -> None:
