@@ -205,7 +205,7 @@ def test_options_without_a_meaning_are_refused(made: Made) -> None:
         ({"recipe": replace(RECIPE, smoothing=0.1)}, "--smoothing"),
         ({"recipe": replace(RECIPE, class_weights=("O=0.1",))}, "--class-weights O=0.1: it has no meaning for tokens"),
         ({"recipe": replace(RECIPE, head_weights=("uncertainty",))}, "--head-weights uncertainty: it has no meaning"),
-        ({"teaching": Teaching(teacher=str(made.run.folder))}, "a model of the kind tokens cannot be distilled"),
+        ({"teaching": Teaching(teacher=str(made.result.run.folder))}, "a model of the kind tokens cannot be distilled"),
         ({"recipe": replace(RECIPE, augment="light")}, "--augment light: words with tags are not augmented"),
         ({"recipe": replace(RECIPE, sampler="balanced")}, "--sampler balanced: a sentence has more than one tag"),
         ({"size": 65}, "--size 65: the model takes words of 32 tokens at most"),
