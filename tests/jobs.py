@@ -41,7 +41,7 @@ EVERY_FIELD = Job(
         views=3,
         seed=5,
     ),
-    adapting=Adapting("lora", 4, 16, "last:2,type:Linear", True, True, True),
+    adapting=Adapting("lora", 4, 16, "last:2,type:Linear", True, True, "nf4", True),
     compute=Compute("cpu", "bf16", "channels_last", "on", 3, 2, 1.5, 50, True),
     teaching=Teaching("runs/teacher", 3.0, 0.7, 0.1, False),
     size=64,

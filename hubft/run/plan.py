@@ -5,10 +5,13 @@ All of it is written to plan.json, so that a run that is resumed settles the sam
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import torch
 
 from hubft import modality
 from hubft.base.console import Console
@@ -158,7 +161,7 @@ def _recipe(
     if recipe.budget and (whole := _whole(prepared)):
         each = choice.step_seconds + choice.decode_seconds + _asking(prepared, recipe)
         steps = loader.steps_per_epoch(len(data.train), recipe.batch_size)
-        update = loop.updating(prepared.loaded, recipe, prepared.runtime, data.task)
+        update = _updating(prepared, recipe)
         epoch = len(data.train) * each + steps * update + len(data.val) * choice.forward_seconds
         fitting = int((recipe.seconds - spent) / epoch * recipe.epochs / whole) if spent < recipe.seconds else 0
         recipe = replace(recipe, epochs=min(recipe.epochs, max(fitting, 0 if found and not prepared.teacher else 1)))
@@ -166,3 +169,19 @@ def _recipe(
         steps = loader.steps_per_epoch(len(data.train), recipe.batch_size) * recipe.epochs
         recipe = replace(recipe, lr=learning_rate(found, len(data.train), steps))
     return adapting.rates(recipe, prepared.adapted) if prepared.adapted else recipe
+
+
+def _updating(prepared: Prepared, recipe: Recipe) -> float:
+    """Return the seconds that the optimizer and the average take in a step, by one on a copy of the model."""
+    copied = replace(prepared.loaded, model=copy.deepcopy(prepared.loaded.model))
+    recipe = replace(recipe, lr=recipe.lr or 1.0)
+    state, took = loop.start(copied, recipe, prepared.runtime, prepared.data.task), 0.0
+    if state.average:
+        state.average.include(state.average.live)
+    for _ in range(2):  # the first makes what the optimizer keeps
+        for parameter in state.model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        began = time.perf_counter()
+        loop.update(state, recipe)
+        took = time.perf_counter() - began
+    return took

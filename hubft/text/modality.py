@@ -51,7 +51,8 @@ class Texts:
             raise JobError(Option("white"), f" {job.white}: texts have no grey; leave it out")
         if job.compute.memory_format == "channels_last":
             raise JobError(Option("memory_format"), " channels_last: texts have no channels; leave it out")
-        return replace(job, recipe=replace(recipe, augment=augment))
+        compute = replace(job.compute, memory_format="contiguous")
+        return replace(job, recipe=replace(recipe, augment=augment), compute=compute)
 
     def asked(self, given: str | Path | Iterable[str | Path], columns: Columns | None = None) -> Asked:
         return asked.texts(given, columns)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pluggy
@@ -143,24 +141,9 @@ def _steps(
                 # Inside of the feed: where activations are checkpointed, this runs forward passes again.
                 state.scaler.scale(loss if share == 1 else loss * share).backward()
             results.append((share, result))
-        _update(state, recipe)
+        update(state, recipe)
         scalars = _mean(results)
         yield Step(state.step, count(batch), scalars.pop("loss").detach(), lr, scalars)
-
-
-def updating(loaded: Loaded, recipe: Recipe, runtime: Runtime, task: Task) -> float:
-    """Return the seconds that the optimizer and the average take in a step, by one on a copy of the model."""
-    copied = replace(loaded, model=copy.deepcopy(loaded.model))
-    state, took = start(copied, replace(recipe, lr=recipe.lr or 1.0), runtime, task), 0.0
-    if state.average:
-        state.average.include(state.average.live)
-    for _ in range(2):  # the first makes what the optimizer keeps
-        for parameter in state.model.parameters():
-            parameter.grad = torch.zeros_like(parameter)
-        begun = time.perf_counter()
-        _update(state, recipe)
-        took = time.perf_counter() - begun
-    return took
 
 
 def _mixing(state: State, recipe: Recipe, feed: Feed) -> Callable[[Batch, int], Batch] | None:
@@ -169,7 +152,7 @@ def _mixing(state: State, recipe: Recipe, feed: Feed) -> Callable[[Batch, int], 
     return modality.of(state.loaded.inputs).mixing(state.task.outputs, recipe.seed)
 
 
-def _update(state: State, recipe: Recipe) -> None:
+def update(state: State, recipe: Recipe) -> None:
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     if recipe.clip or recipe.l1:
         state.scaler.unscale_(state.optimizer)

@@ -65,9 +65,9 @@ def unfolded(keep: Callable[[Tensor], object]) -> Callable[..., dict[str, Tensor
     """Return `adapters.fold`, which first gives away what the model answers with peft's layers in it."""
     real = adapters.fold
 
-    def fold(model: Any, record: Any) -> dict[str, Tensor]:
+    def fold(model: Any, *given: Any) -> dict[str, Tensor]:
         keep(answers(model))
-        return real(model, record)
+        return real(model, *given)
 
     return fold
 

@@ -22,7 +22,7 @@ def test_a_package_is_built_by_the_code_of_the_commit(tmp_path: Path, server: su
         log = tmp_path / "ran.txt"
         user = Terminal(hub, tmp_path, server, **{own_code.RAN: str(log)})
         texts.table(user.work / "reviews.csv")
-        words = ("finetune", "transformers:me/own", "reviews.csv", "--epochs", "1", "--output", "run")
+        words = ("finetune", "transformers:me/own", "reviews.csv", "--epochs", "1", "--workers", "0", "--output", "run")
         asks = "hubft: transformers:me/own brings code of its own, 'configuration_own.py', 'modeling_own.py', which "
         assert user.run(*words).error.startswith(asks) and not log.exists()
         ran = user.run(*words, "--trust")
