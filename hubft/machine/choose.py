@@ -18,7 +18,7 @@ from hubft.base.batches import count, shape_of
 from hubft.hookspecs import Batch, Loaded
 from hubft.job import Compute, Job
 from hubft.machine.bench import Bench, decoding
-from hubft.machine.runtime import Runtime, cores
+from hubft.machine.runtime import Runtime, can_hand_over, cores
 from hubft.machine.timings import Setting, Timings
 from hubft.machine.workers import crew
 
@@ -237,7 +237,8 @@ class _Search:
         self.decode = decode = decoding(self.work.decode, count(self.work.batch), max(1, self.job.recipe.epochs))
         self.notes.append(f"decoding takes {1000 * decode:.2f} ms a sample")
         passes = {threads: unit * each for threads, each in self.tried.items()}
-        return crew(passes, decode, self.fixed.workers, self.bench.device.type == "cpu")
+        workers = self.fixed.workers if can_hand_over() else 0
+        return crew(passes, decode, workers, self.bench.device.type == "cpu")
 
     def _compile_pays(self, step: Setting) -> bool:
         """Tell whether torch.compile shortens the run, its first step counted; tried where half the time would, unless

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,12 +19,15 @@ from hubft.job import Compute
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+ROOM = 75
+"""Bytes of the temporary folder's path at most: the names of sockets in it have 32 more, and 107 is all they may have
+(man 7 unix). Workers hand over samples by them, and would wait forever."""
 
 
 class Runtime:
     """What `Compute` means on this machine; what nothing fixed and nothing measured is what is safe everywhere.
 
-    :raises JobError: a device that this machine lacks.
+    :raises JobError: a device that this machine lacks, or workers where there can be none.
     """
 
     def __init__(self, compute: Compute) -> None:
@@ -34,7 +39,7 @@ class Runtime:
         self.memory_format = "contiguous" if compute.memory_format == "auto" else compute.memory_format
         self.compile = compute.compile == "on"
         self.threads = compute.threads or torch.get_num_threads()
-        self.workers = compute.workers if compute.workers >= 0 else min(8, max(1, cores() - 1))
+        self.workers = _workers(compute.workers)
 
     def scaler(self) -> torch.amp.GradScaler:
         """Return a fresh scaler of the loss, which does nothing but in fp16."""
@@ -68,6 +73,22 @@ class Runtime:
     def to_device(self, batch: Any) -> Any:
         """Return a batch with every tensor on the device, and images in the memory format."""
         return batches.to(batch, self.device, FORMATS[self.memory_format])
+
+
+def _workers(asked: int) -> int:
+    """Return how many processes load samples."""
+    if asked > 0 and not can_hand_over():
+        where = f"the path of the temporary folder, {tempfile.gettempdir()!r}"
+        why = f"{where}, is too long for the sockets by which they hand over samples"
+        raise JobError(Option("workers"), f" {asked}: {why}; set TMPDIR to one of {ROOM} bytes at most")
+    if asked < 0:
+        return min(8, max(1, cores() - 1)) if can_hand_over() else 0
+    return asked
+
+
+def can_hand_over() -> bool:
+    """Tell whether processes that load samples can hand them over."""
+    return sys.platform == "win32" or len(os.fsencode(tempfile.gettempdir())) <= ROOM
 
 
 def cores() -> int:

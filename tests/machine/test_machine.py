@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hubft import HubftError, Job, Loaded
+from hubft.base.errors import JobError
 from hubft.families import plugins
 from hubft.families.build import build
 from hubft.job import Compute, Head, Recipe
@@ -297,6 +299,20 @@ def test_a_step_is_timed_with_what_it_drops() -> None:
     _, rows = choose(toy(Dropping(0.5)))
     step, forward = (rows[kind, "fp32", "contiguous"]["milliseconds_per_image"] for kind in ("step", "forward"))
     assert step > 1000 * NAP / 8 > forward
+
+
+@pytest.mark.parametrize(("length", "workers"), [(75, 1), (76, 0)])
+def test_workers_need_a_temporary_folder_that_sockets_can_lie_in(
+    monkeypatch: pytest.MonkeyPatch, length: int, workers: int
+) -> None:
+    """Else they would wait forever: their names may not be longer."""
+    monkeypatch.setattr(tempfile, "tempdir", "/" + "t" * (length - 1))
+    assert Runtime(Compute(device="cpu")).workers == workers
+    choice, _ = choose(toy(nn.Identity()), decode=lambda: time.sleep(NAP))
+    assert choice.compute.workers == workers
+    if not workers:
+        with pytest.raises(JobError, match=r"^workers 1: the path of the temporary folder, .* of 75 bytes at most$"):
+            Runtime(Compute(device="cpu", workers=1))
 
 
 def test_decoding_is_timed_as_the_run_will_do_it() -> None:
