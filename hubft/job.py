@@ -84,8 +84,8 @@ class Labels(Columns):
     """Which columns of a table hold what, and what they mean."""
 
     task: str = "auto"
-    """What labels mean: classification, multilabel, regression, several; tokens, a tag for each word; or generation,
-    the text that follows; auto is found from the data and shown."""
+    """What labels mean: classification, multilabel, regression, several; boxes of objects; tokens, a tag for each word;
+    or generation, the text that follows; auto is found from the data and shown."""
     separator: str = ""
     """Between the labels of one cell, as , or ; or |; found, where every label recurs."""
     empty: Literal["", "none", "unlabelled"] = ""

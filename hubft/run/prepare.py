@@ -136,7 +136,7 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     base = digest.of_tensors(loaded.model.state_dict())
     loaded = replace(loaded, base=replace(loaded.base, sha256=digest.of_state(base)))
     continued = started.continued(job, data.task) if started else None
-    _trained(job, bool(continued) or not job.head.outputs)
+    _trained(job, bool(continued) or not job.head.outputs, not data.task.uncut)
     job, before = continued or job, loaded.model.state_dict()
     draws.seed("head", job.recipe.seed)
     loaded = adapt(pm, job, loaded)
@@ -154,9 +154,9 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     return replace(made, teaches=teaches, adapted=adapted)
 
 
-def _trained(job: Job, headed: bool) -> None:
+def _trained(job: Job, headed: bool, solvable: bool = True) -> None:
     """Refuse a head that is new and never learns anything."""
-    learns = job.recipe.epochs > 0 or job.recipe.probe or headed
+    learns = job.recipe.epochs > 0 or (job.recipe.probe and solvable) or headed
     wanted = "one or more where there is no ", Option("probe"), " and no head of a package for these labels"
     check(learns, "epochs", job.recipe.epochs, *wanted)
 

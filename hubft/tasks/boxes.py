@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from hubft.base.display import visible
-from hubft.base.errors import DataError, JobError, PackageError
+from hubft.base.errors import DataError, JobError, Option, PackageError
 from hubft.tasks import cells, rectangles, vocabulary
 from hubft.tasks.task import Column, Table, Task
 
@@ -43,6 +43,7 @@ class Boxes(Task):
     caption: ClassVar[str] = "Average precision of each class"
     losses: ClassVar[tuple[str, ...]] = ("own",)
     located: ClassVar[bool] = True
+    uncut: ClassVar[str] = "a detector has a loss of its own, and boxes move with each view of an image"
 
     classes: tuple[str, ...]
     """Names, in the order of the outputs."""
@@ -147,7 +148,8 @@ class Boxes(Task):
         return boxloss.Missed()
 
     def imitation(self, temperature: float) -> Loss:
-        raise JobError("a detector cannot be distilled: its boxes have no order in which they could be compared")
+        why = ": a detector cannot be distilled, its boxes have no order in which they could be compared; leave it out"
+        raise JobError(Option("teacher"), why)
 
     def errors(self, outputs: Tensor, targets: Sequence[Mapping[str, Tensor]]) -> Tensor:
         """Return one minus F1 of each sample: of boxes that are said, right from an overlap of a half on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
+from hubft.base.errors import JobError, Option
 from hubft.tasks.answers import Answers
 from hubft.tasks.columns import Column, Table
 
@@ -50,6 +51,8 @@ class Task(Answers, Protocol):
     located: ClassVar[bool] = False
     """Whether targets and answers say where in a sample something is: then its views move targets along, and answers
     are brought back (`placed`). Such a target is a tuple of (class, x0, y0, x1, y1, ...), in pixels of the sample."""
+    uncut: ClassVar[str] = ""
+    """Why no features of a frozen part are kept, and no head is solved on them; empty where they are."""
     ranks: ClassVar[bool] = True
     """Whether an answer names the likeliest of its names, of which `--top` are shown."""
     writes: ClassVar[bool] = False
@@ -159,9 +162,7 @@ class Task(Answers, Protocol):
         :param temperature: by which logits are divided first; 0 is the task's own.
         :raises JobError: what the task cannot have: a teacher, or a temperature.
         """
-        from hubft.base.errors import JobError
-
-        raise JobError(f"a model of the kind {self.kind} cannot be distilled: leave the teacher out")
+        raise JobError(Option("teacher"), f": a model of the kind {self.kind} cannot be distilled; leave it out")
 
     def answers(self, outputs: Tensor) -> Any:
         """Return a teacher's outputs float32 `[n, outputs]` as `imitation` of a task like this takes them."""
