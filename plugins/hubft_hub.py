@@ -34,15 +34,20 @@ hubft_family = {"api": (1, 0), "foreign_code": True}
 
 IMAGENET = Preprocess(size=(224, 224), resize=256)
 SIZES = (224, 384, 256, 299, 448, 512, 336, 518, 288, 192, 160, 128, 96, 64, 32, 28)  # tried where nobody says one
+DETECTOR = "transformers:facebook/detr-resnet-50"  # the model of facebookresearch/detr, with its loss
 STEP = "hubft_step"  # attribute of a model that trains with a module of it in eval mode: [module, *what is held]
 
 
 @hookimpl
-def load(name: str, pretrained: bool) -> Loaded:
+def load(name: str, pretrained: bool, task: str) -> Loaded:
     """Return what the entry returns, proved to be the same model with and without its weights before it trains.
 
-    :raises FamilyError: the entry fails, or gives what cannot be trained, or cannot be built without its weights.
+    :raises FamilyError: the entry fails, or gives what cannot be trained, or cannot be built without its weights; a
+        detector is asked for, whose loss no entry gives: then nothing of the repository runs.
     """
+    if task == "boxes":
+        why = "an entry of torch.hub gives a detector without the loss that trains it"
+        raise FamilyError(f"hub:{name}: {why}; take one that has it, as {DETECTOR}, or one of torchvision")
     made = _made(name, pretrained)
     if not pretrained:
         return made

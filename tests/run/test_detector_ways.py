@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import detectors as made
+import nets
 import packages
 import pytest
 from commands import Ran, in_folder
@@ -84,6 +85,16 @@ def test_what_it_cannot_have_is_said_in_a_line(
         job = Job(f"torchvision:{made.TINY}", "-", head=Head(outputs=3))
         packages.write(home / "teacher", job, task=Boxes(("disc", "square", "triangle")))
     refused(finetune(home, reference, tmp_path / "run", *options.split()), said, tmp_path)
+
+
+def test_a_repository_of_torch_hub_brings_no_loss(home: Path, tmp_path: Path) -> None:
+    """Nothing of it runs: what its code would do when it is read is not done."""
+    (tmp_path / "detr").mkdir()
+    folder = nets.checkout(tmp_path / "detr")
+    with (folder / "hubconf.py").open("a") as file:
+        file.write(f"\n\nopen({str(tmp_path / 'run')!r}, 'w')\n")
+    ran = finetune(home, f"hub:{folder}:small", tmp_path / "run")
+    refused(ran, "as transformers:facebook/detr-resnet-50", tmp_path)
 
 
 def refused(ran: Ran, said: str, place: Path) -> None:
