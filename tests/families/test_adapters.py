@@ -406,14 +406,14 @@ def test_a_norm_that_would_move_is_refused() -> None:
 def test_the_proof_of_what_was_frozen_looks_at_the_base(
     insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = loop._update
+    real = loop.update
 
     def leaking(state: loop.State, recipe: Recipe) -> None:
         real(state, recipe)
         with torch.no_grad():
             dict(state.model.named_parameters())["block.0.base_layer.weight"].add_(1e-3)
 
-    monkeypatch.setattr(loop, "_update", leaking)
+    monkeypatch.setattr(loop, "update", leaking)
     with pytest.raises(TrainingError, match=r"'block\.0\.base_layer\.weight' moved during training"):
         engine.finetune(asked("toy:small", insects, tmp_path / "run", recipe={"probe": False}))
 

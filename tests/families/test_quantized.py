@@ -245,14 +245,14 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(
 def test_the_proof_of_what_was_frozen_looks_at_the_base_in_few_bits(
     text: str, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = loop._update
+    real = loop.update
 
     def leaking(state: loop.State, recipe: Recipe) -> None:
         real(state, recipe)
         weight = dict(state.model.named_parameters())["bert.encoder.layer.0.output.dense.base_layer.weight"]
         weight.data[0] += 1
 
-    monkeypatch.setattr(loop, "_update", leaking)
+    monkeypatch.setattr(loop, "update", leaking)
     with pytest.raises(TrainingError, match=r"layer\.0\.output\.dense\.base_layer\.weight' moved during training"):
         engine.finetune(of_text(text, reviews, tmp_path / "run", adapting("nf4")))
 
