@@ -22,21 +22,17 @@ full training compare with --hubft "--train all". Where the Hub is not reached, 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean, median, stdev
-from typing import Any
 
+from kept import DRIVERS, Line, Runs
 from machine import processor
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import t
 
-DRIVERS = Path(__file__).parent / "peers"
 SYSTEMS = {
     "hubft": "hubft_.py",
     "handloop": "handloop.py",
@@ -45,7 +41,6 @@ SYSTEMS = {
     "autogluon": "autogluon_.py",
 }
 LADDER = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24)  # epochs that are tried with --target; none is hubft's probe alone
-Line = dict[str, Any]
 
 
 def parsed() -> argparse.Namespace:
@@ -78,40 +73,22 @@ def parsed() -> argparse.Namespace:
     return given
 
 
-class Runs:
-    """The runs of one model on one folder of images, done or read from the file."""
+class Contest(Runs):
+    """The runs of one model on one folder of images."""
 
     def __init__(self, given: argparse.Namespace, model: str, data: Path) -> None:
-        self.given, self.model, self.data = given, model, data
-        self.common = {"model": model, "data": data.name, "size": given.size, "frozen": given.frozen}
-        old = given.out.read_text(encoding="utf-8").splitlines() if given.out.exists() else []
-        found = [json.loads(line) for line in old]
-        self.lines = [line for line in found if self.common.items() <= line.items()]
+        self.model, self.data = model, data
+        super().__init__(given, {"model": model, "data": data.name, "size": given.size, "frozen": given.frozen})
 
-    def once(self, contestant: str, seed: int, rival: Line | None = None) -> Line | None:
+    def run(self, contestant: str, seed: int, rival: Line | None = None) -> Line | None:
         """Return the line of a run, None if it failed; with a rival, of hubft in the time that the rival took."""
-        key = {"contestant": contestant, "seed": seed, "against": rival["contestant"] if rival else None}
-        for line in self.lines:
-            if key.items() <= line.items():
-                return line
-        done = subprocess.run(
-            self._command(contestant, seed, rival), capture_output=True, text=True, env=self._environment(), check=False
-        )
-        printed = [line for line in done.stdout.splitlines() if line.startswith('{"system"')]
-        if done.returncode or not printed:
-            print(f"{contestant}, seed {seed}, failed:\n{done.stderr[-2000:]}", file=sys.stderr)
-            return None
-        line = json.loads(printed[-1]) | key | {"machine": processor()}
-        self.lines.append(line)
-        with self.given.out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        print(f"{self.data.name} {self.model} {key}: {line['accuracy']:.4f} in {line['train_seconds']:.1f} s")
-        return line
+        own = {"contestant": contestant, "seed": seed, "against": rival["contestant"] if rival else None}
+        key = {"data": self.data.name, "model": self.model, **own}
+        return self.once(key, self._command(contestant, seed, rival), f"{contestant}, seed {seed}")
 
-    def of(self, contestant: str, against: str | None = None) -> dict[int, Line]:
+    def by_seed(self, contestant: str, against: str | None = None) -> dict[int, Line]:
         """Return a contestant's lines by seed; with `against`, those in the time of that one."""
-        wanted = (contestant, against)
-        return {line["seed"]: line for line in self.lines if (line["contestant"], line["against"]) == wanted}
+        return {line["seed"]: line for line in self.of(contestant=contestant, against=against)}
 
     def _command(self, contestant: str, seed: int, rival: Line | None) -> list[str]:
         given = self.given
@@ -130,23 +107,21 @@ class Runs:
         words += ["--budget", f"{rival['train_seconds']:.1f}s"] if rival else []
         return [given.python.get(system, sys.executable), str(DRIVERS / SYSTEMS[system]), *words]
 
-    def _environment(self) -> dict[str, str]:
-        return os.environ | ({"OMP_NUM_THREADS": str(self.given.threads)} if self.given.threads else {})
 
-
-def compare(runs: Runs) -> None:
+def compare(runs: Contest) -> None:
     """Run every contestant once a seed and print them beside hubft."""
     given = runs.given
     for seed in range(given.seeds):
         first = seed % len(given.systems)
         for contestant in given.systems[first:] + given.systems[:first]:
-            line = runs.once(contestant, seed)
+            line = runs.run(contestant, seed)
             if line and given.equal_time:
-                runs.once("hubft", seed, line)
+                runs.run("hubft", seed, line)
     ours = next((s for s in given.systems if s.startswith("hubft")), "")
     rows = []
     for contestant in given.systems:
-        lines, beside = runs.of(contestant), runs.of("hubft", contestant) if given.equal_time else runs.of(ours)
+        lines = runs.by_seed(contestant)
+        beside = runs.by_seed("hubft", contestant) if given.equal_time else runs.by_seed(ours)
         rows.append(row(contestant, lines, beside))
         if given.equal_time:
             rows.append(row(f"hubft in the time of {contestant}", beside, beside))
@@ -185,7 +160,7 @@ def interval(values: Sequence[float], form: Callable[[float], str]) -> str:
     return f"{form(mean(values))} [{form(mean(values) - half)}, {form(mean(values) + half)}]"
 
 
-def reach(runs: Runs) -> None:
+def reach(runs: Contest) -> None:
     """Raise each system's epochs until the median accuracy is the target, and print what that took."""
     given, found = runs.given, {}
     waiting = [contestant.partition(":")[0] for contestant in given.systems]
@@ -193,9 +168,9 @@ def reach(runs: Runs) -> None:
         trying = [system for system in waiting if epochs or system == "hubft"]
         for seed in range(given.seeds):
             for system in trying:
-                runs.once(f"{system}:{epochs}", seed)
+                runs.run(f"{system}:{epochs}", seed)
         for system in trying:
-            lines = runs.of(f"{system}:{epochs}").values()
+            lines = runs.by_seed(f"{system}:{epochs}").values()
             if lines and median(n["accuracy"] for n in lines) >= given.target:
                 found[system] = epochs, lines
                 waiting.remove(system)
@@ -206,7 +181,7 @@ def reach(runs: Runs) -> None:
         share = f"{median(n['accuracy'] for n in lines):.4f}"
         rows.append([system, str(len(lines)), str(epochs), f"{seconds[system]:.1f}", ratio, share])
     for system in waiting:
-        lines = runs.of(f"{system}:{given.ladder[-1]}").values()
+        lines = runs.by_seed(f"{system}:{given.ladder[-1]}").values()
         share = f"{median(n['accuracy'] for n in lines):.4f}" if lines else "-"
         took = median(n["train_seconds"] for n in lines) if lines else float("nan")
         ratio = f"more than {took / seconds['hubft']:.2f}" if "hubft" in seconds else "-"
@@ -214,7 +189,7 @@ def reach(runs: Runs) -> None:
     table(runs, ("system", "runs", "epochs", "seconds", "to hubft's", f"accuracy, at least {given.target}"), rows)
 
 
-def table(runs: Runs, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def table(runs: Contest, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     versions: dict[str, str] = {}
     for line in runs.lines:
         versions |= {name: version for name, version in line["versions"].items() if name not in versions}
@@ -232,7 +207,7 @@ def main() -> None:
     given = parsed()
     for data in given.data:
         for model in given.model:
-            (reach if given.target else compare)(Runs(given, model, data))
+            (reach if given.target else compare)(Contest(given, model, data))
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ class Shapes(Runs):
         words += ["--seconds", f"{seconds:.1f}", *(MANY if system == "hubft" else ())]
         words += [] if system == "hubft" or rate == "default" else ["--lr", rate]
         key = {"data": folder.name, "system": system, "seed": seed, "against": rate}
-        return self.once(key, [str(DRIVERS / f"detect_{system}.py"), *words])
+        return self.once(key, [sys.executable, str(DRIVERS / f"detect_{system}.py"), *words])
 
 
 def compare(runs: Shapes) -> None:

@@ -18,25 +18,21 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
 
 import numpy
 from accuracy import head, row, spread
-from machine import processor
+from kept import DRIVERS, Line, Runs
 from sklearn.metrics import average_precision_score, r2_score
 
 HERE = Path(__file__).parent
-DRIVERS = HERE / "peers"
 CONTESTANTS = ("hand:3", "hand:8", "fastai:1", "fastai:3", "autogluon:8")
 SHOWN = {"hand": "the loop by hand, {} epochs", "fastai": "`fine_tune({})`", "autogluon": "AutoGluon, {} epochs"}
-Line = dict[str, Any]
 Said = Sequence[float] | Mapping[str, Sequence[float]]
 
 
@@ -87,43 +83,29 @@ def parsed() -> argparse.Namespace:
     return given
 
 
-class Runs:
-    """The runs on all sets, done or read from the file."""
+class Contest(Runs):
+    """The runs on all sets."""
 
     def __init__(self, given: argparse.Namespace) -> None:
-        self.given = given
-        old = given.out.read_text(encoding="utf-8").splitlines() if given.out.exists() else []
-        common = {"model": given.model, "size": given.size}
-        self.lines = [line for line in map(json.loads, old) if common.items() <= line.items()]
+        super().__init__(given, {"model": given.model, "size": given.size})
 
-    def once(self, name: str, contestant: str, seed: int, budget: float = 0.0, against: str = "") -> Line | None:
+    def run(self, name: str, contestant: str, seed: int, budget: float = 0.0, against: str = "") -> Line | None:
         """Return the line of a run, None if it failed; with a budget, of hubft, in the time of `against`."""
         key = {"data": name, "contestant": contestant, "seed": seed, "against": against}
-        for line in self.lines:
-            if key.items() <= line.items():
-                return line
         said = self.given.out.with_suffix("") / f"{name}-{contestant}-{against}-{seed}.json".replace(":", "-")
         command = self._command(name, contestant, seed, said)
         command += ["--budget", f"{budget:.1f}s"] if budget else []
-        environment = os.environ | ({"OMP_NUM_THREADS": str(self.given.threads)} if self.given.threads else {})
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        printed = [line for line in done.stdout.splitlines() if line.startswith('{"system"')]
-        if done.returncode or not printed:
-            print(f"{name}, {contestant}, seed {seed}, failed:\n{done.stderr[-2000:]}", file=sys.stderr)
-            return None
-        found = scores(SETS[name], rows(self._folder(name, seed)), json.loads(said.read_text(encoding="utf-8")))
-        line = json.loads(printed[-1]) | key | {"predictions": said.name, "machine": processor()}
-        line |= {"budget": round(budget, 1) or None, "scores": found, "score": mean(found.values())}
-        self.lines.append(line)
-        with self.given.out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        print(f"{key}: {line['score']:.4f} in {line['train_seconds']:.1f} s", flush=True)
-        return line
 
-    def of(self, name: str, contestant: str, against: str = "") -> dict[int, Line]:
+        def scored() -> Line:
+            found = scores(SETS[name], rows(self._folder(name, seed)), json.loads(said.read_text(encoding="utf-8")))
+            stated = {"predictions": said.name, "budget": round(budget, 1) or None}
+            return {**stated, "scores": found, "score": mean(found.values())}
+
+        return self.once(key, command, f"{name}, {contestant}, seed {seed}", scored)
+
+    def by_seed(self, name: str, contestant: str, against: str = "") -> dict[int, Line]:
         """Return a contestant's lines by seed."""
-        wanted = (name, contestant, against)
-        return {n["seed"]: n for n in self.lines if (n["data"], n["contestant"], n["against"]) == wanted}
+        return {line["seed"]: line for line in self.of(data=name, contestant=contestant, against=against)}
 
     def _folder(self, name: str, seed: int) -> Path:
         return self.given.data / f"{name}-{seed}"
@@ -188,7 +170,7 @@ def able(contestant: str, name: str) -> bool:
     return SETS[name].kind in ABLE.get(contestant.partition(":")[0], [SETS[name].kind])
 
 
-def compare(runs: Runs) -> None:
+def compare(runs: Contest) -> None:
     """Run every contestant once a seed and set, and hubft in its time, or once in the time that was given."""
     given = runs.given
     for seed in range(given.seeds):
@@ -197,26 +179,26 @@ def compare(runs: Runs) -> None:
             those = [contestant for contestant in given.systems if able(contestant, name)]
             first = seed % max(1, len(those))
             for contestant in those[first:] + those[:first]:
-                line = runs.once(name, contestant, seed)
+                line = runs.run(name, contestant, seed)
                 if line and not given.budget:
-                    runs.once(name, "hubft", seed, line["train_seconds"], contestant)
+                    runs.run(name, "hubft", seed, line["train_seconds"], contestant)
             if given.budget:
-                runs.once(name, "hubft", seed, given.budget, fixed(given.budget))
+                runs.run(name, "hubft", seed, given.budget, fixed(given.budget))
 
 
 def fixed(budget: float) -> str:
     return f"{budget:g}s"
 
 
-def show(runs: Runs) -> None:
+def show(runs: Contest) -> None:
     """Print each rival beside hubft, as Markdown; points of a hundred, differences paired by seed."""
     given = runs.given
     columns = ("pictures", "measured", "system", "its seconds", "seeds", "it reached", "hubft's seconds")
     head(*columns, "hubft reached", "ahead by, paired", "pairs ahead")
     for name in given.sets:
         for contestant in given.systems:
-            theirs = runs.of(name, contestant)
-            ours = runs.of(name, "hubft", fixed(given.budget) if given.budget else contestant)
+            theirs = runs.by_seed(name, contestant)
+            ours = runs.by_seed(name, "hubft", fixed(given.budget) if given.budget else contestant)
             if theirs:
                 row(name, SETS[name].measured, shown(contestant), *beside(ours, theirs))
     versions: dict[str, str] = {}
@@ -252,7 +234,7 @@ def reached(its: dict[int, Line]) -> str:
 
 
 def main() -> None:
-    runs = Runs(parsed())
+    runs = Contest(parsed())
     if not runs.given.show:
         compare(runs)
     show(runs)

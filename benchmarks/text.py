@@ -24,6 +24,7 @@ import csv
 import importlib.util
 import random
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -106,9 +107,10 @@ class Texts(Runs):
     def driver(self, row: str, system: str, folder: Path, seed: int, *words: str, **more: Any) -> Line | None:
         """Return the line of a driver's run."""
         key = {"row": row, "data": folder.name, "system": system, "seed": seed, **more}
-        script = str(DRIVERS / f"text_{DRIVER.get(system, system)}.py")
+        command = [sys.executable, str(DRIVERS / f"text_{DRIVER.get(system, system)}.py")]
         options = ["--data", str(folder), "--seed", str(seed), "--threads", str(self.given.threads)]
-        return self.once(key, [script, *options, *(PEERS[system][1] if system in PEERS else ()), *words])
+        own = PEERS[system][1] if system in PEERS else ()
+        return self.once(key, [*command, *options, *own, *words])
 
 
 def accuracy(runs: Texts) -> None:
@@ -150,8 +152,9 @@ def frozen(runs: Texts) -> None:
 
 def step(runs: Texts) -> None:
     for repeat in range(runs.given.repeats):
-        words = [str(HERE / "engine.py"), "--model", "pip:minilm_l6", "--size", "64", "--batch", "16", "--json"]
-        runs.once({"row": "step", "seed": repeat}, [*words, "--steps", str(runs.given.steps)])
+        words = ["--model", "pip:minilm_l6", "--size", "64", "--batch", "16", "--json"]
+        command = [sys.executable, str(HERE / "engine.py"), *words, "--steps", str(runs.given.steps)]
+        runs.once({"row": "step", "seed": repeat}, command)
 
 
 # ---- tables ------------------------------------------------------------------------------------------
