@@ -179,7 +179,7 @@ def _updating(prepared: Prepared, recipe: Recipe) -> float:
     if state.average:
         state.average.include(state.average.live)
     for _ in range(2):  # the first makes what the optimizer keeps
-        for parameter in state.model.parameters():
+        for parameter in (one for group in state.optimizer.param_groups for one in group["params"]):
             parameter.grad = torch.zeros_like(parameter)
         began = time.perf_counter()
         loop.update(state, recipe)
