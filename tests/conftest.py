@@ -51,6 +51,15 @@ def toy_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield site
 
 
+@pytest.fixture
+def vit(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A reference to a small ViT of timm, with weights that are there."""
+    import nets  # not at the top: few tests need it
+
+    nets.made_up_weights(monkeypatch, tmp_path_factory.mktemp("weights"))
+    return "timm:test_vit"
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[subprocess.Popen[str]]:
     """The process that makes the processes of a `terminal.Terminal`."""

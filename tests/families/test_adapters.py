@@ -49,13 +49,6 @@ def insects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pictures.folder(tmp_path_factory.mktemp("data") / "insects")
 
 
-@pytest.fixture
-def vit(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A reference to a small ViT of timm, with weights that are there."""
-    nets.made_up_weights(monkeypatch, tmp_path_factory.mktemp("weights"))
-    return "timm:test_vit"
-
-
 def asked(reference: str, data: Path, output: Path, adapting: Adapting = LORA, **parts: Any) -> Job:
     return replace(job(data, output, adapting=adapting, **parts), reference=reference)
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import nets
 import pictures
 import pytest
 import texts
@@ -46,12 +45,6 @@ def adapting(how: str, **options: Any) -> Adapting:
 @pytest.fixture(scope="module")
 def insects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pictures.folder(tmp_path_factory.mktemp("data") / "insects")
-
-
-@pytest.fixture
-def vit(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> str:
-    nets.made_up_weights(monkeypatch, tmp_path_factory.mktemp("weights"))
-    return "timm:test_vit"
 
 
 @pytest.fixture(scope="module")
