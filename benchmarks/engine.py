@@ -32,7 +32,7 @@ from hubft.inputs import Text
 from hubft.job import Compute, Head, Recipe
 from hubft.machine.runtime import Runtime
 from hubft.tasks.classification import Classification
-from hubft.train import loop, recipe
+from hubft.train import loop, schedule
 
 CLASSES = Classification(tuple(map(str, range(10))))
 WARMUP = 3  # steps that are not counted
@@ -94,7 +94,7 @@ def bare(
     model.train()
     for step, (inputs, targets) in enumerate(batches):
         for group in optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * recipe.lr_factor(options, step, len(batches))
+            group["lr"] = group["peak_lr"] * schedule.lr_factor(options, step, len(batches))
         loss = criterion(forward(model, inputs), targets)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), options.clip)

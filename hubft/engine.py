@@ -32,6 +32,7 @@ from hubft.run import (
     training,
     tuning,
     unquantized,
+    wise,
 )
 from hubft.run.data import Data
 from hubft.run.folder import Run
@@ -41,8 +42,9 @@ from hubft.run.phases import testing
 from hubft.run.plan import Plan, settle
 from hubft.run.prepare import Prepared, prepare
 from hubft.run.safeguard import diverged, mend
+from hubft.run.wise import Way
 from hubft.share import load
-from hubft.train import frozen, loop
+from hubft.train import frozen, loop, states
 
 __all__ = ["Result", "compress", "finetune", "resume"]
 
@@ -141,7 +143,7 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
     with prepared.runtime.using_threads():
         teacher = teaching.measured(prepared, console) if prepared.teacher else None
         untrained = before.measured(prepared)
-        prepared, outcome, proof = _fit(prepared, run, plan, console)
+        prepared, outcome, proof, way = _fit(prepared, run, plan, console)
         loss = prepared.data.task.score(*outcome).loss
         problem = "" if plan.probe else diverged(prepared, run.history(), loss)
         seconds = time.perf_counter() - began
@@ -155,7 +157,7 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
         compared = beside.compared(prepared, teacher, done.outcome, without) if teacher else None
         grown = before.compared(prepared, untrained, done.outcome)
     held = done.uncompressed if done.held != "none" else None
-    result = Result(run, metrics, held, tested, done.steps, compared, grown)
+    result = Result(run, metrics, held, tested, done.steps, compared, grown, way)
     results = left.results(prepared, result, plan, seconds)
     pictures = report.write(run.report, run.history(), task, results, metrics)
     examples.draw(prepared, done.outcome, run.report)
@@ -192,11 +194,11 @@ def _without(prepared: Prepared, asked: Job, run: Run, console: Console) -> nn.M
 
 def _fit(
     prepared: Prepared, run: Run, plan: Plan, console: Console
-) -> tuple[Prepared, training.Outcome, dict[str, str]]:
+) -> tuple[Prepared, training.Outcome, dict[str, str], Way]:
     """Train to the end; return what was prepared, its model trained and plain, what that gives for the validation
-    images, and the proof of what was frozen to the end."""
+    images, the proof of what was frozen to the end, and how far the model came."""
     job, model = prepared.job, prepared.loaded.model
-    solved = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    solved = states.kept(model)
     lessons = teaching.lessons(prepared)
     state = loop.start(prepared.loaded, job.recipe, prepared.runtime, prepared.data.task, lessons)
     outcome = None
@@ -216,9 +218,13 @@ def _fit(
         epoch = keeping.restore(run.folder, model)
         console.say(f"kept     epoch {epoch} of {job.recipe.epochs}, chosen on the validation part")
         proof, outcome = frozen.same(model, proof), None
+    line = wise.chosen(prepared, solved, plan.probe, console)
+    if line:
+        proof, outcome = frozen.same(model, proof), None
+    way = Way(line, {} if prepared.adapted else wise.moved(prepared.loaded, solved))
     if prepared.adapted:
         prepared, proof, outcome = unquantized.folded(prepared, proof, outcome, console)
     outcome = outcome or training.outcome(prepared, model)
     if not math.isfinite(prepared.data.task.score(*outcome).loss):
         raise Diverged("training diverged: the model gives no finite numbers; no package was made: try a lower --lr")
-    return prepared, outcome, proof
+    return prepared, outcome, proof, way

@@ -38,7 +38,10 @@ class Options(TypedDict, total=False):
     layer_decay: float | None
     stage_lr: str | Sequence[str]
     weight_decay: float
-    schedule: Literal["cosine", "one-cycle", "constant"]
+    anchor: float
+    wise: bool
+    schedule: Literal["cosine", "linear", "polynomial", "step", "one-cycle", "constant"]
+    power: float
     warmup: float
     clip: float
     averaging: float

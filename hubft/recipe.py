@@ -8,7 +8,7 @@ from typing import Literal
 
 from hubft import rules
 from hubft.base.bounds import SEEDS, check, check_bounds, in_words
-from hubft.base.errors import Option
+from hubft.base.errors import JobError, Option
 from hubft.base.serialize import settle
 
 RATES = (0.0, 1e3)  # of learning, the least and the most
@@ -50,7 +50,8 @@ class Recipe:
     """Tokens of texts that are computed at once, at most, those that fill up among them: a batch of more is computed in
     parts, as with --accumulate; 0 is 16,384, as many as 32 texts of 512."""
     optimizer: str = "adamw"
-    """adamw, sgd (Nesterov momentum 0.9), adamw8bit of bitsandbytes, or any other optimizer of timm by its name."""
+    """adamw, sgd (Nesterov momentum 0.9), adam, rmsprop, adamw8bit of bitsandbytes, or any other of timm by
+    its name."""
     lr: float = 0.0
     """Peak learning rate of the head; 0 chooses it by how many held-out training images the probe gets wrong."""
     body_lr: float | None = None
@@ -62,8 +63,17 @@ class Recipe:
     """Peak learning rate of a stage, as NAME=RATE; instead of what --body-lr and --layer-decay give."""
     weight_decay: float = 0.05
     """Weight decay of weights with two or more dimensions."""
-    schedule: Literal["cosine", "one-cycle", "constant"] = "cosine"
-    """How the learning rate goes on after its rise: half a cosine to zero, one cycle, or as it is."""
+    anchor: float = 0.0
+    """Weight decay of the stages before the head towards the weights that they were loaded with, in place of
+    --weight-decay: what the base knows is forgotten less."""
+    wise: bool = False
+    """Take the model on the line from the probe to what was trained that does best on training samples held out for
+    this, a tenth of them."""
+    schedule: Literal["cosine", "linear", "polynomial", "step", "one-cycle", "constant"] = "cosine"
+    """How the learning rate goes on after its rise: half a cosine to zero, a line to zero, a line to a power, a tenth
+    after each third, one cycle, or as it is."""
+    power: float = 0.9
+    """Of the schedule polynomial: to which the line is raised."""
     warmup: float = 0.1
     """Share of the run in which the learning rate rises."""
     clip: float = 1.0
@@ -114,6 +124,8 @@ class Recipe:
         if self.body_lr is not None:
             check_bounds("body_lr", self.body_lr, 0.0, 1e3)
         check_bounds("weight_decay", self.weight_decay, 0.0, 1e3)
+        check_bounds("anchor", self.anchor, 0.0, 1e3)
+        check_bounds("power", self.power, 0.01, 100.0)
         check_bounds("warmup", self.warmup, 0.0, 1.0)
         check_bounds("clip", self.clip, 0.0, 1e9)
         if self.layer_decay is not None:
@@ -129,6 +141,20 @@ class Recipe:
             check(good, name, texts, f"{word}, or NAME=WEIGHT for some names, as in rose=2")
         check_bounds("views", self.views, 1, 64)
         check_bounds("seed", self.seed, *SEEDS)
+
+    def check_together(self, adapted: bool) -> None:
+        """Refuse an option that means nothing beside the others.
+
+        :param adapted: adapters train in place of the body.
+        :raises JobError: one of them; the cure is in the message.
+        """
+        polynomial = self.schedule == "polynomial" or self.power == Recipe.power
+        check(polynomial, "power", self.power, "left out: it is of ", Option("schedule"), " polynomial")
+        if self.wise and not (self.probe and self.epochs):
+            raise JobError(Option("wise"), " needs a probe to begin from and epochs: leave it out")
+        if adapted and (self.wise or self.anchor):
+            why = ": with an adapter the base itself does not move; leave it out"
+            raise JobError(Option("wise" if self.wise else "anchor"), why)
 
     @property
     def seconds(self) -> float:

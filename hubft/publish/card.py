@@ -156,7 +156,7 @@ def _reproduce(manifest: Manifest) -> Iterator[str]:
 
 
 def _data(data: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    for part, name in (("train", "training"), ("val", "held out"), ("tune", "for thresholds"), ("test", "test")):
+    for part, name in (("train", "training"), ("val", "held out"), ("tune", "to choose by"), ("test", "test")):
         facts = _mapping(data.get(part))
         if part in ("test", "tune") and not facts:  # most data has none
             continue

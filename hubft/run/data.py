@@ -26,7 +26,7 @@ from hubft.run import remarks
 from hubft.tasks import kinds, naming, settle
 from hubft.tasks.task import Column, Task
 
-TUNE = 0.1  # share of the training rows that is held out where a task has something to choose by them
+TUNE = 0.1  # share of the training rows that is held out where a task, or --wise, has something to choose by them
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def read(job: Job, names: Sequence[str] | None = None, kinds: Sequence[str] = ()
     if "test" in parts:
         kept = "" if "val" in rows.parts else f"{len(parts['val'])} {word}s of {_last(root)} are held out to validate; "
         notes.append(f"{kept}{_last(rows.title('test'))} is measured once, at the end")
-    if task.tunes:
+    if task.tunes or job.recipe.wise:
         parts["train"], parts["tune"] = split(parts["train"], _strata(task), TUNE, seed, "tune")
     if not parts["val"]:
         raise DataError(f"{root!r}: no usable {word} to validate on")

@@ -13,6 +13,7 @@ from torch import nn
 from hubft.base.files import fsync, save_file, temporary_file
 from hubft.job import Recipe
 from hubft.tasks.metrics import Measured
+from hubft.train import states
 
 FILE = "best.safetensors"
 
@@ -50,7 +51,5 @@ def restore(folder: Path, model: nn.Module) -> int:
     path = folder / FILE
     with safe_open(path, "pt") as file:
         epoch = int((file.metadata() or {})["epoch"])
-    state = model.state_dict()  # a mapping that carries versions of modules
-    state.update(load_file(path))
-    model.load_state_dict(state)
+    states.put(model, load_file(path))
     return epoch

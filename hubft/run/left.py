@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from hubft.run.beside import Beside
 from hubft.run.folder import Run
 from hubft.run.plan import Plan
 from hubft.run.prepare import Prepared
+from hubft.run.wise import Way
 from hubft.tasks.metrics import Metrics
 
 
@@ -38,6 +39,8 @@ class Result:
     """Its teacher and the same model without it, where there was a teacher."""
     before: Before | None = None
     """The model before it was trained, where it could answer already."""
+    way: Way = field(default_factory=Way)
+    """How far it came from where it began."""
 
 
 def results(prepared: Prepared, result: Result, plan: Plan, seconds: float) -> dict[str, Any]:
@@ -53,6 +56,8 @@ def results(prepared: Prepared, result: Result, plan: Plan, seconds: float) -> d
         "quantized_base": prepared.folded and prepared.folded.narrow and prepared.folded.narrow.plain(),
         "before": result.before and result.before.plain(),
         "probe": plan.probed,
+        "wise": result.way.line and result.way.line.plain(),
+        "moved": dict(result.way.moved),
         "seconds": seconds,
         "quarantined": dict(prepared.data.quarantined),
     }
@@ -87,7 +92,7 @@ def package_of(
         metrics=result.metrics.public() | {name: found.public() for name, found in others.items() if found} | beside,
         data=_data(prepared),
         frozen={"tensors": len(frozen), "sha256": digest.of_state(frozen)},
-        settled=plan.settled() | (prepared.folded.facts if prepared.folded else {}),
+        settled=plan.settled() | result.way.facts | (prepared.folded.facts if prepared.folded else {}),
         versions=prepared.versions,
         structure=done.structure,
     )

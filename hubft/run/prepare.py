@@ -21,7 +21,7 @@ from hubft.base.errors import FamilyError, JobError, Option, reason
 from hubft.base.store import Scratch
 from hubft.compress import structure
 from hubft.cut.feed import Cut
-from hubft.families import plugins
+from hubft.families import plugins, stages
 from hubft.families.adapters import Adapted
 from hubft.families.build import adapt, family_of, load_base
 from hubft.hookspecs import Loaded
@@ -114,6 +114,7 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     :param trust: also start from a package that is built by code of a repository, which runs that code.
     """
     job.adapting.check_alone()
+    job.recipe.check_together(job.adapting.on)
     started = parent.of(job)
     job = adapting.apart(started.settled(job) if started else job)
     _trained(job, bool(started))
@@ -137,6 +138,8 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     loaded = replace(loaded, base=replace(loaded.base, sha256=digest.of_state(base)))
     continued = started.continued(job, data.task) if started else None
     _trained(job, bool(continued) or not job.head.outputs, not data.task.uncut)
+    if job.recipe.wise and data.task.uncut:
+        raise JobError(Option("wise"), f": the task {data.task.kind} has no probe to begin from; leave it out")
     job, before = continued or job, loaded.model.state_dict()
     draws.seed("head", job.recipe.seed)
     loaded = adapt(pm, job, loaded)
@@ -167,8 +170,9 @@ def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded, task: Task) ->
     if job.compute.recompute:
         memory.recompute(loaded.model, job.reference)
     recipe.optimizer(loaded, job.recipe)
-    for progress in (0.0, 1.0):
-        pm.hook.freeze(loaded=loaded, train=job.recipe.train, progress=progress)
+    ends = [pm.hook.freeze(loaded=loaded, train=job.recipe.train, progress=progress) for progress in (0.0, 1.0)]
+    if job.recipe.anchor and not set().union(*ends) - stages.trainable(loaded, "head", 0.0):
+        raise JobError(Option("anchor"), ": nothing before the head trains, so there is nothing to hold; leave it out")
     loaded.model.eval()
     kind = modality.of(loaded.inputs)
     blank = kind.blank(loaded.inputs, 2)

@@ -15,7 +15,7 @@ from hubft.hookspecs import Batch
 from hubft.machine.runtime import Runtime
 from hubft.run.phases import phases, unaugmented
 from hubft.run.prepare import Prepared
-from hubft.train import loader, loop, norms
+from hubft.train import loader, loop, norms, states
 from hubft.train.probe import Probe
 
 IMAGES = 1024  # training images that are looked at
@@ -64,7 +64,7 @@ def mend(
             f"mended   training ended with an error of {error:.1%} on its {many}, its probe with {probe.fitted:.1%} "
             f"on them and {probe.error:.1%} on {many} unseen: the probe is kept; try a lower --lr"
         )
-        model.load_state_dict(solved)
+        states.put(model, solved)
         mended = True
     return mended
 

@@ -93,7 +93,7 @@ def in_units(prepared: Prepared) -> Prepared:
     """
     data, loaded = prepared.data, prepared.loaded
     task = data.task
-    if data.tune:
+    if task.tunes and data.tune:
         task = task.tuned(*training.outcome(prepared, loaded.model, unseen(prepared)))
     return replace(prepared, data=replace(data, task=outputs.fold(loaded, task)))
 
@@ -104,5 +104,5 @@ def settled(prepared: Prepared, outcome: training.Outcome) -> tuple[Prepared, tr
     :param outcome: what it gives before.
     """
     found = in_units(prepared)
-    same = not prepared.data.tune and found.data.task == prepared.data.task
+    same = not prepared.data.task.tunes and found.data.task == prepared.data.task
     return found, outcome if same else training.outcome(found, found.loaded.model)

@@ -21,8 +21,10 @@ from hubft.job import Recipe
 from hubft.machine.runtime import Runtime
 from hubft.tasks.task import Task
 from hubft.train import frozen, loader
+from hubft.train.anchor import Anchor
 from hubft.train.lessons import Lessons, Taught
-from hubft.train.recipe import Average, optimizer, set_lr
+from hubft.train.recipe import Average, optimizer
+from hubft.train.schedule import set_lr
 
 Feed = Callable[[Any], AbstractContextManager[Any]]
 
@@ -39,6 +41,8 @@ class State:
     task: Task
     lessons: Lessons | None = None
     """Of a teacher, where there is one."""
+    anchor: Anchor | None = None
+    """What holds the body near its base, where it is asked for."""
     step: int = 0
     """Steps done."""
     proof: dict[str, str] = field(default_factory=dict)
@@ -77,7 +81,8 @@ def start(loaded: Loaded, recipe: Recipe, runtime: Runtime, task: Task, lessons:
     """Return the state before the first step, the model on its device."""
     runtime.place(loaded.model)
     average = Average(loaded.model, recipe.averaging) if recipe.averaging else None
-    state = State(loaded, optimizer(loaded, recipe), average, runtime.scaler(), task, lessons)
+    anchor = Anchor(loaded, recipe.anchor) if recipe.anchor else None
+    state = State(loaded, optimizer(loaded, recipe), average, runtime.scaler(), task, lessons, anchor)
     if beside := list(runtime.place(state.adapters).parameters()):
         group = {"params": beside, "peak_lr": recipe.lr, "weight_decay": recipe.weight_decay}
         state.optimizer.add_param_group(group)
@@ -162,6 +167,8 @@ def update(state: State, recipe: Recipe) -> None:
         nn.utils.clip_grad_norm_(parameters, recipe.clip)
     state.scaler.step(state.optimizer)
     state.scaler.update()
+    if state.anchor:
+        state.anchor.pull(state.optimizer)
     state.optimizer.zero_grad()
     state.step += 1
     if state.average:

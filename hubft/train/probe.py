@@ -18,6 +18,7 @@ from hubft.base.batches import take
 from hubft.tasks.losses import Loss
 from hubft.tasks.metrics import proportion
 from hubft.tasks.task import Task
+from hubft.train import states
 from hubft.train.ridge import Ridge
 
 DECAYS = tuple(10 ** -(exponent / 2) for exponent in range(1, 10))  # strong to weak
@@ -119,14 +120,14 @@ def better(head: nn.Module, known: Known) -> Probe:
     It was fitted to other samples than these, or to some of them. So all of them are counted for it as it is, against
     those held out for the other: where it saw them it has the advantage, and where a head is good it is kept.
     """
-    before = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+    before = states.kept(head)
     with torch.no_grad():
         loss = known.task.criterion()(known.logits(known.features), known.targets).item()
     error = _error(known)
     solved = solve(head, known)
     if solved.error < error:
         return solved
-    head.load_state_dict(before)
+    states.put(head, before)
     return Probe(0.0, loss, error, len(known.features), error)
 
 

@@ -1,11 +1,10 @@
-"""Optimizer, learning rate and averaging: what `Recipe` means, as functions of the step alone."""
+"""Optimizer and averaging: what `Recipe` means by them. The learning rate over the steps is in `schedule`."""
 
 from __future__ import annotations
 
 import importlib.util
-import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +19,14 @@ from hubft.job import Recipe
 
 BODY_LR, LAYER_DECAY = 1.0, 0.8
 """Of a recipe that leaves them open."""
+TORCH: Mapping[str, tuple[Callable[..., torch.optim.Optimizer], Mapping[str, Any]]] = {
+    "adamw": (torch.optim.AdamW, {"fused": True}),
+    "adam": (torch.optim.Adam, {"fused": True}),
+    "sgd": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True, "fused": True}),
+    "rmsprop": (torch.optim.RMSprop, {}),
+}
+"""Optimizers that are torch's own, and what they get beside its defaults.
+Fused ones take a quarter of the time, on a CPU."""
 EIGHT, LIBRARY = "adamw8bit", "bitsandbytes"
 """AdamW that keeps its two averages in 8 bits (Dettmers et al. 2022, https://arxiv.org/abs/2110.02861), of weights of
 4096 numbers or more: a quarter of the memory; and who has it. timm makes it with CUDA alone."""
@@ -31,7 +38,7 @@ def check_optimizer(name: str) -> None:
     Adan and the Lambs count steps by group, not by parameter: where one thaws late, the bias of its first moments
     is corrected as if it had trained from the start.
     """
-    if name in ("adamw", "sgd"):
+    if name in TORCH:
         return  # no need of timm
     if name == EIGHT:
         if importlib.util.find_spec(LIBRARY) is None:
@@ -83,26 +90,26 @@ def optimizer(loaded: Loaded, recipe: Recipe) -> torch.optim.Optimizer:
 
     A frozen parameter has no gradient, and is skipped: no decay, no momentum. So nothing is rebuilt when a stage
     thaws. Biases and norms (fewer than two dimensions) are not decayed. The decay of `adamw` is decoupled
-    (https://arxiv.org/abs/1711.05101), that of `sgd` is coupled: added to the gradient, as torch and torchvision have
-    it (`sgdw` is the decoupled one).
+    (https://arxiv.org/abs/1711.05101), that of `adam`, `sgd` and `rmsprop` is coupled: added to the gradient, as torch
+    and torchvision have it (`sgdw` is the decoupled one).
 
     :raises JobError: see `check_optimizer` and `rates`.
     """
     check_optimizer(recipe.optimizer)
     of, grouped = stages.stage_of(loaded), defaultdict[tuple[float, bool], list[Tensor]](list)
     for stage, rate in rates(loaded, recipe).items():
+        anchored = bool(recipe.anchor) and stage != list(loaded.stages)[-1]  # it decays towards its base
         for name, parameter in loaded.model.named_parameters():
             if of[name] == stage and parameter.is_floating_point():  # in integers nothing trains
-                grouped[rate, parameter.ndim > 1].append(parameter)
+                grouped[rate, parameter.ndim > 1 and not anchored].append(parameter)
     groups: list[dict[str, Any]] = [
         {"params": its, "peak_lr": rate, "weight_decay": recipe.weight_decay if decayed else 0.0}
         for (rate, decayed), its in grouped.items()
     ]
-    fused = next(loaded.model.parameters()).device.type in ("cpu", "cuda")  # a quarter of the time, on a CPU
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr, fused=fused)
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9, nesterov=True, fused=fused)
+    if recipe.optimizer in TORCH:
+        make, options = TORCH[recipe.optimizer]
+        fused = next(loaded.model.parameters()).device.type in ("cpu", "cuda")
+        return make(groups, lr=recipe.lr, **{**options, **({"fused": fused} if "fused" in options else {})})
     if recipe.optimizer == EIGHT:
         import bitsandbytes  # not at the top: it takes seconds
 
@@ -112,50 +119,6 @@ def optimizer(loaded: Loaded, recipe: Recipe) -> torch.optim.Optimizer:
 
     made: torch.optim.Optimizer = timm.optim.create_optimizer_v2(groups, opt=recipe.optimizer, lr=recipe.lr)
     return made
-
-
-def set_lr(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps: int) -> float:
-    """Set every group's learning rate for a step of `steps`, in one cycle its momentum too; return the head's rate."""
-    factor = lr_factor(recipe, step, steps)
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * factor
-        if recipe.schedule == "one-cycle":
-            momentum = one_cycle(recipe.warmup, step, steps)[1]
-            if "betas" in group:
-                group["betas"] = (momentum, *group["betas"][1:])
-            elif "momentum" in group:
-                group["momentum"] = momentum
-    head: float = optimizer.param_groups[0]["lr"]
-    return head
-
-
-def lr_factor(recipe: Recipe, step: int, steps: int) -> float:
-    """Return the share of the peak learning rate at a step: linear warm-up, then half a cosine to zero
-    (https://arxiv.org/abs/1608.03983, without restarts), or the peak; or `one_cycle`."""
-    if recipe.schedule == "one-cycle":
-        return one_cycle(recipe.warmup, step, steps)[0]
-    rising = round(recipe.warmup * steps)
-    if step < rising:
-        return (step + 1) / rising
-    return 1.0 if recipe.schedule == "constant" else _half_cosine(1, 0, (step - rising) / max(1, steps - rising))
-
-
-def one_cycle(warmup: float, step: int, steps: int) -> tuple[float, float]:
-    """Return the share of the peak learning rate, and the momentum (the first of `betas`), at a step of one cycle.
-
-    Smith, https://arxiv.org/abs/1708.07120, with the values of torch's `OneCycleLR`: the rate from 1/25 of the peak
-    to it and down to 1/250000, the momentum from 0.95 to 0.85 and back, by half cosines.
-    """
-    peak = warmup * steps - 1  # the step of the peak
-    if step <= peak:
-        at = step / peak if peak else 1.0
-        return _half_cosine(1 / 25, 1, at), _half_cosine(0.95, 0.85, at)
-    at = (step - peak) / (steps - 1 - peak)
-    return _half_cosine(1, 1 / 25 / 1e4, at), _half_cosine(0.85, 0.95, at)
-
-
-def _half_cosine(start: float, end: float, at: float) -> float:
-    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * at))
 
 
 class Average:

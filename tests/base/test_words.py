@@ -74,7 +74,7 @@ def test_what_is_far_from_all_words_gets_no_hint(known: tuple[str, ...], word: s
             "finetune timm:x d --schedule consten",
             '"one-cycle", "constant". Did you mean "constant"?',
         ),
-        ("finetune timm:x d --schedule linear", 'Choose from: "cosine", "one-cycle", "constant".'),
+        ("finetune timm:x d --schedule warm", '"polynomial", "step", "one-cycle", "constant".'),
         ("finetune timm:x d --augment string", 'light", "standard", "strong". Did you mean "strong"?'),
         ("finetune timm:x d --augment norm", '"auto", "none", "light", "standard", "strong".'),
     ],

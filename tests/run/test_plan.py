@@ -27,7 +27,7 @@ from hubft.machine import choose
 from hubft.run import plan, probing
 from hubft.run.folder import Run
 from hubft.train.probe import Probe
-from hubft.train.recipe import lr_factor
+from hubft.train.schedule import lr_factor
 
 AUTO = {"lr": 0.0}
 

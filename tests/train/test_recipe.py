@@ -15,7 +15,7 @@ from hubft.families.build import build
 from hubft.job import Compute, Head, Recipe
 from hubft.machine.runtime import Runtime
 from hubft.tasks.classification import Classification
-from hubft.train import checkpoint, loop, recipe
+from hubft.train import checkpoint, loop, recipe, schedule
 
 
 def accepted(name: str) -> bool:
@@ -54,10 +54,10 @@ def test_weights_decay_and_biases_and_norms_do_not(loaded: Loaded) -> None:
 def test_every_stage_has_a_share_of_the_rate_of_the_stage_after_it(loaded: Loaded) -> None:
     options = Recipe(lr=0.4, body_lr=0.5, layer_decay=0.25, warmup=0)
     optimizer = recipe.optimizer(loaded, options)
-    assert recipe.set_lr(optimizer, options, 0, 10) == 0.4
+    assert schedule.set_lr(optimizer, options, 0, 10) == 0.4
     wanted = {"head": 0.4, "block": 0.2, "stem": 0.05}
     assert by_name(loaded, optimizer, "lr") == {n: wanted[n.split(".")[0]] for n, _ in loaded.model.named_parameters()}
-    halfway = recipe.set_lr(optimizer, options, 5, 10)
+    halfway = schedule.set_lr(optimizer, options, 5, 10)
     assert halfway == pytest.approx(0.2)
     assert by_name(loaded, optimizer, "lr")["stem.0.weight"] == pytest.approx(0.025)
 
@@ -65,7 +65,7 @@ def test_every_stage_has_a_share_of_the_rate_of_the_stage_after_it(loaded: Loade
 def test_a_rate_by_stage_overrides_what_it_would_be(loaded: Loaded) -> None:
     options = Recipe(lr=0.4, body_lr=0.5, layer_decay=0.25, stage_lr=("block=0.9", "head=0.01"))
     assert recipe.rates(loaded, options) == {"head": 0.01, "block": 0.9, "stem": 0.05}
-    assert recipe.set_lr(recipe.optimizer(loaded, options), options, 1, 10) == 0.01  # the head's is what is logged
+    assert schedule.set_lr(recipe.optimizer(loaded, options), options, 1, 10) == 0.01  # the head's is what is logged
     with pytest.raises(JobError) as caught:
         recipe.optimizer(loaded, Recipe(stage_lr=("blok=1",)))
     known = "this model has stem, block, head. Did you mean 'block'?"
@@ -96,9 +96,55 @@ def test_cosine_and_constant_are_torch_s_own_after_a_linear_rise() -> None:
         fall.append(cosine.get_last_lr()[0])
         optimizer.step()
         cosine.step()
-    for schedule, rest in (("cosine", fall), ("constant", [1.0] * 15)):
-        options = Recipe(schedule=schedule, warmup=0.25)  # type: ignore[arg-type]
-        assert [recipe.lr_factor(options, step, steps) for step in range(steps)] == pytest.approx(rise + rest)
+    for name, rest in (("cosine", fall), ("constant", [1.0] * 15)):
+        options = Recipe(schedule=name, warmup=0.25)  # type: ignore[arg-type]
+        assert [schedule.lr_factor(options, step, steps) for step in range(steps)] == pytest.approx(rise + rest)
+
+
+def test_linear_polynomial_and_step_are_torch_s_own_after_the_rise() -> None:
+    steps, rising = 20, 5
+    rest = steps - rising
+    of_torch = torch.optim.lr_scheduler
+    for options, theirs in (
+        (Recipe(schedule="linear", warmup=0.25), lambda o: of_torch.LinearLR(o, 1.0, 0.0, rest)),
+        (Recipe(schedule="polynomial", warmup=0.25), lambda o: of_torch.PolynomialLR(o, rest, power=0.9)),
+        (Recipe(schedule="polynomial", power=2, warmup=0.25), lambda o: of_torch.PolynomialLR(o, rest, power=2)),
+        (Recipe(schedule="step", warmup=0.25), lambda o: of_torch.StepLR(o, rest // 3, gamma=0.1)),
+    ):
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+        its, wanted = theirs(optimizer), [(step + 1) / rising for step in range(rising)]
+        for _ in range(rest):
+            wanted.append(its.get_last_lr()[0])
+            optimizer.step()
+            its.step()
+        found = [schedule.lr_factor(options, step, steps) for step in range(steps)]
+        assert found == pytest.approx(wanted), options.schedule
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("adam", lambda groups: torch.optim.Adam(groups, lr=0.01)),
+        ("rmsprop", lambda groups: torch.optim.RMSprop(groups, lr=0.01)),
+    ],
+)
+def test_adam_and_rmsprop_are_torch_s_own(loaded: Loaded, name: str, make: Any) -> None:
+    """Three steps give the bits that torch's give of its own defaults, coupled decay included."""
+    options = Recipe(optimizer=name, lr=0.01, body_lr=1, layer_decay=1, weight_decay=0.1, warmup=0, schedule="constant")
+    ours = recipe.optimizer(loaded, options)
+    copies = [p.detach().clone().requires_grad_() for p in loaded.model.parameters()]
+    decayed = [p for p in copies if p.ndim > 1], [p for p in copies if p.ndim < 2]
+    theirs = make([{"params": its, "weight_decay": decay} for its, decay in zip(decayed, (0.1, 0.0), strict=True)])
+    assert type(ours) is type(theirs)
+    for step in range(3):
+        schedule.set_lr(ours, options, step, 3)
+        for mine, other in zip(loaded.model.parameters(), copies, strict=True):
+            mine.grad = torch.full_like(mine, 0.1 * (step + 1))
+            other.grad = mine.grad.clone()
+        ours.step()
+        theirs.step()
+    for mine, other in zip(loaded.model.parameters(), copies, strict=True):
+        torch.testing.assert_close(mine.detach(), other.detach(), rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
@@ -109,7 +155,7 @@ def test_one_cycle_is_torch_s_own(loaded: Loaded, name: str, warmup: float, step
     peaks = [group["peak_lr"] for group in theirs.param_groups]
     cycle = torch.optim.lr_scheduler.OneCycleLR(theirs, peaks, steps, pct_start=warmup)
     for step in range(steps):
-        recipe.set_lr(ours, options, step, steps)
+        schedule.set_lr(ours, options, step, steps)
         for our, their in zip(ours.param_groups, theirs.param_groups, strict=True):
             assert our["lr"] == pytest.approx(their["lr"], rel=1e-9)
             key = "betas" if name == "adamw" else "momentum"
@@ -120,8 +166,8 @@ def test_one_cycle_is_torch_s_own(loaded: Loaded, name: str, warmup: float, step
 
 
 def test_one_cycle_of_one_step_and_of_a_peak_at_once() -> None:
-    assert recipe.one_cycle(0.0, 0, 1)[0] == pytest.approx(1 / 25e4)
-    assert recipe.one_cycle(1.0, 0, 1) == recipe.one_cycle(0.25, 0, 4) == pytest.approx((1, 0.85))
+    assert schedule.one_cycle(0.0, 0, 1)[0] == pytest.approx(1 / 25e4)
+    assert schedule.one_cycle(1.0, 0, 1) == schedule.one_cycle(0.25, 0, 4) == pytest.approx((1, 0.85))
 
 
 # --- optimizers -------------------------------------------------------------------------------------------------
@@ -145,7 +191,7 @@ def take(state: loop.State, *steps: int) -> None:
     for step in steps:
         torch.manual_seed(step)
         images = torch.randn(4, 3, 16, 16)
-        recipe.set_lr(state.optimizer, Recipe(optimizer="adamw", lr=0.01, warmup=0.5), step, 10)
+        schedule.set_lr(state.optimizer, Recipe(optimizer="adamw", lr=0.01, warmup=0.5), step, 10)
         loss = nn.functional.cross_entropy(state.model(images), torch.tensor([0, 1, 2, 0]))
         loss.backward()
         state.optimizer.step()
