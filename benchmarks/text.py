@@ -14,7 +14,8 @@ there: rows drawn by the seed to train on, and 500 of the test part, the same fo
 each time, and after each hubft with the seconds that it took as --budget, in steps of TEN and LEAST at least: a
 regression on TF-IDF takes less than hubft needs to look at the texts once. A peer may take --seconds. All cut texts to
 128 tokens. A run that is there is not done again, so a comparison that was broken off goes on, and peers that took as
-long share one of hubft. The others run --repeats times; figures are ratios within a run.
+long share one of hubft; with --no-ours the peers alone run. The others run --repeats times; figures are ratios within a
+run.
 """
 
 from __future__ import annotations
@@ -120,9 +121,9 @@ def accuracy(runs: Texts) -> None:
             for number, most in zip(given.rows, given.seconds, strict=True):
                 folder = made(given, name, number, seed)
                 for system in given.systems[seed % len(given.systems) :] + given.systems[: seed % len(given.systems)]:
-                    stop = ("--seconds", str(most)) if system in ("trainer", "setfit") else ()
+                    stop = ("--seconds", str(most)) if system != "tfidf" else ()
                     theirs = runs.driver("accuracy", system, folder, seed, *stop)
-                    if theirs:
+                    if theirs and given.ours:
                         seconds = budget(theirs, most)
                         runs.driver("accuracy", "hubft", folder, seed, "--seconds", str(seconds), budget=seconds)
 
@@ -217,7 +218,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
-        "--seconds", nargs="+", type=float, default=[60, 120, 240], help="that a peer may take, of each"
+        "--seconds", nargs="+", type=float, default=[60, 120, 120], help="that a peer may take, of each"
+    )
+    parser.add_argument(
+        "--ours", action=argparse.BooleanOptionalAction, default=True, help="run hubft beside the peers"
     )
     parser.add_argument("--steps", type=int, default=30, help="of `step`")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch, for all")

@@ -13,7 +13,7 @@ from torch import nn
 
 from hubft.base import draws
 from hubft.base.console import Console
-from hubft.base.errors import Diverged, Option
+from hubft.base.errors import Diverged, NotFinite, Option
 from hubft.base.files import writing
 from hubft.families import plugins
 from hubft.families.trust import trusting
@@ -25,6 +25,7 @@ from hubft.run import (
     examples,
     keeping,
     left,
+    nonfinite,
     parent,
     report,
     resuming,
@@ -203,7 +204,10 @@ def _fit(
     state = loop.start(prepared.loaded, job.recipe, prepared.runtime, prepared.data.task, lessons)
     outcome = None
     if job.recipe.epochs:
-        outcome = training.train(prepared, run, state, console)
+        try:
+            outcome = training.train(prepared, run, state, console)
+        except NotFinite as told:
+            raise nonfinite.explained(prepared, run, solved, told) from told
     else:  # all but the head is as it was loaded
         loop.begin_epoch(prepared.pm, state, replace(job.recipe, train="head"), 0.0)
     if state.average:

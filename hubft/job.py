@@ -222,6 +222,14 @@ class Job:
         """Names of the packages that the job builds on: of that which it starts from, and of its teacher."""
         return (*((self.name,) if self.family == PACKAGE else ()), *filter(None, (self.teaching.teacher,)))
 
+    def check_together(self) -> None:
+        """Refuse options that mean nothing beside the others.
+
+        :raises JobError: one of them; the cure is in the message.
+        """
+        self.adapting.check_alone()
+        self.recipe.check_together(self.adapting.on)
+
     def with_outputs(self, outputs: int) -> Job:
         """Return the job for a head of that many outputs."""
         return dataclasses.replace(self, head=dataclasses.replace(self.head, outputs=outputs))

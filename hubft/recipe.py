@@ -41,7 +41,8 @@ class Recipe:
     epochs: int = 8
     """Passes over the training images; with --budget at most so many."""
     budget: str = ""
-    """Time for the training, such as 90s, 5m or 1h: as many epochs as fit, by measurement; none if none fits."""
+    """Time for the training, such as 90s, 5m or 1h: as many epochs as fit, by measurement; where not one fits, an epoch
+    of as many samples as fit, or a probe alone."""
     batch_size: int = 32
     """Images a step, at most: an epoch is cut into even batches and drops none."""
     accumulate: int = 1

@@ -4,7 +4,8 @@ HubftError                 everything that a user can mend; the command line pri
 ├── JobError               an option or a reference that no run can be made of
 ├── FamilyError            a family that is unknown, broken, clashing, or that broke its contract
 ├── DataError              a folder of images that cannot be trained on
-├── TrainingError          a run that must not go on: a loss that is not finite, a frozen tensor that moved
+├── TrainingError          a run that must not go on: a frozen tensor that moved
+│   ├── NotFinite          a step whose loss or gradient is not finite
 │   └── Diverged           a training that left a model that is worse than none: no package is made, exit code 1
 ├── CheckpointError        a run that cannot be resumed
 ├── HubError               a Hub that refuses, that cannot be reached, or that holds something else
@@ -64,6 +65,22 @@ class DataError(HubftError):
 
 class TrainingError(HubftError):
     """A run that must not go on."""
+
+
+class NotFinite(TrainingError):
+    """A step whose loss or gradient is not finite."""
+
+    def __init__(self, step: int, loss: float, *more: str | Option) -> None:
+        """:param more: what is known of it, and what to try."""
+        cure = (
+            ": lower ",
+            Option("lr"),
+            ", or compute in ",
+            Option("precision"),
+            " fp32; no checkpoint was written since",
+        )
+        super().__init__(f"the loss of step {step} is {loss}", *(more or cure))
+        self.step, self.loss = step, loss
 
 
 class Diverged(TrainingError):

@@ -84,6 +84,7 @@ def package_of(
     beside = {"beside": result.beside.plain(public=True)} if result.beside else {}
     beside |= {"before": result.before.plain(public=True)} if result.before else {}
     task = prepared.data.task
+    taken = {"training samples taken": len(prepared.data.train)} if plan.rows else {}
     manifest = package.Manifest(
         job=prepared.job,
         task=task,
@@ -92,7 +93,7 @@ def package_of(
         metrics=result.metrics.public() | {name: found.public() for name, found in others.items() if found} | beside,
         data=_data(prepared),
         frozen={"tensors": len(frozen), "sha256": digest.of_state(frozen)},
-        settled=plan.settled() | result.way.facts | (prepared.folded.facts if prepared.folded else {}),
+        settled=plan.settled() | taken | result.way.facts | (prepared.folded.facts if prepared.folded else {}),
         versions=prepared.versions,
         structure=done.structure,
     )

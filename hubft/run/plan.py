@@ -5,13 +5,10 @@ All of it is written to plan.json, so that a run that is resumed settles the sam
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any
-
-import torch
 
 from hubft import modality
 from hubft.base.console import Console
@@ -19,17 +16,16 @@ from hubft.base.errors import CheckpointError, JobError
 from hubft.base.files import write_json
 from hubft.base.serialize import from_dict, to_dict
 from hubft.base.store import Scratch
-from hubft.families import stages
 from hubft.job import Compute, Job, Recipe
 from hubft.machine import choose
 from hubft.machine.runtime import Runtime
-from hubft.run import adapting
+from hubft.run import adapting, budget
 from hubft.run.folder import Run
-from hubft.run.phases import PROOF, phases, repeats
+from hubft.run.phases import PROOF
 from hubft.run.prepare import Prepared
 from hubft.run.probing import augmentation, held_by_nothing, learning_rate, solve
 from hubft.tasks import metrics
-from hubft.train import loader, loop, norms, probe
+from hubft.train import loader, norms, probe
 
 
 @dataclass(frozen=True)
@@ -46,6 +42,8 @@ class Plan:
     """Metrics of the solved head on the validation images, as JSON types."""
     machine: dict[str, Any] = field(default_factory=dict)
     """What was measured on this machine."""
+    rows: int = 0
+    """How many training samples the budget had time for, where it had none for all; else 0."""
 
     def settled(self) -> dict[str, Any]:
         """Return what a package states of it."""
@@ -66,7 +64,7 @@ class Plan:
 def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Plan]:
     """Return what was prepared, its job settled and its head solved, and the plan, written to the run."""
     if plan := _read(run):
-        prepared = _computing(prepared, plan.job.compute, plan.forward)
+        prepared = budget.drawn(_computing(prepared, plan.job.compute, plan.forward), plan.rows)
         if plan.probe:
             solve(prepared, Console(quiet=True))
         return _under(prepared, plan.job), plan
@@ -74,19 +72,41 @@ def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Pl
     choice = choose.choose(prepared.pm, prepared.job, prepared.loaded, _work(prepared))
     prepared = _computing(prepared, choice.compute, choice.forward)
     _say_machine(choice, console)
+    costs = budget.Costs.of(prepared, choice) if prepared.job.recipe.budget else None
+    prepared, part = _within(prepared, costs, began, console)
     solved = solve(prepared, console) if prepared.job.recipe.probe else None
     found, probed = (solved.probe, solved.metrics.plain()) if solved else (None, {})
     recipe = replace(prepared.job.recipe, augment=augmentation(prepared, solved))
     if recipe.epochs and recipe.probe and not solved and _is_blank(prepared):
         recipe = held_by_nothing(recipe)
         console.say("note: no norm of the model has seen a batch: nobody trained it, and nothing of it is held back")
-    recipe = _recipe(recipe, prepared, found, choice, time.perf_counter() - began)
-    plan = Plan(replace(prepared.job, recipe=recipe), choice.forward, found, probed, choice.evidence)
+    if costs:
+        least = part.epochs or int(not found or bool(prepared.teacher))
+        spent, rows = time.perf_counter() - began, len(prepared.data.train)
+        recipe = replace(recipe, epochs=budget.epochs(recipe, rows, costs, spent, least))
+    recipe = _rated(recipe, prepared, found)
+    plan = Plan(replace(prepared.job, recipe=recipe), choice.forward, found, probed, choice.evidence, part.rows)
     write_json(run.plan_file, to_dict(plan))
     trained = f", peak learning rate {recipe.lr:.2g}, augmentation {recipe.augment}"
     untrained = ": the head as it was solved" if solved else ": the model as it is"
     console.say(f"recipe   {recipe.epochs} epochs{trained if recipe.epochs else untrained}")
     return _under(prepared, plan.job), plan
+
+
+def _within(
+    prepared: Prepared, costs: budget.Costs | None, began: float, console: Console
+) -> tuple[Prepared, budget.Share]:
+    """Return what was prepared with the training samples that the budget has time for, and what share they are."""
+    if costs is None:
+        return prepared, budget.Share()
+    part, all_ = budget.share(prepared, costs, time.perf_counter() - began), len(prepared.data.train)
+    if not part.rows:
+        return prepared, part
+    asked, word = prepared.job.recipe.budget, prepared.data.word
+    prepared = budget.drawn(prepared, part.rows)
+    taken = len(prepared.data.train)
+    console.say(f"budget   {asked} has time for {taken:,} of {all_:,} training {word}s: a longer one takes more")
+    return prepared, part
 
 
 def _is_blank(prepared: Prepared) -> bool:
@@ -113,17 +133,10 @@ def _computing(prepared: Prepared, compute: Compute, forward: Compute) -> Prepar
     return replace(prepared, job=replace(prepared.job, compute=compute), prefix=forward)
 
 
-def _whole(prepared: Prepared) -> int:
-    """Return in how many epochs the model runs: a head that trains alone, on cached features, takes next to nothing."""
-    head = stages.trainable(prepared.loaded, "head", 0.0)
-    cached = [p for p in phases(prepared) if p.live == head and repeats(prepared, p) and prepared.job.compute.cache]
-    return prepared.job.recipe.epochs - sum(len(phase.epochs) for phase in cached)
-
-
 def _work(prepared: Prepared) -> choose.Work:
     """Return what the run will compute, for the machine to be measured by."""
     recipe, data = prepared.job.recipe, prepared.data
-    epochs = _whole(prepared)
+    epochs = budget.whole(prepared)
     views = recipe.views if epochs < recipe.epochs else int(recipe.probe)
     its, scratch = loader.typical(prepared.training, PROOF), Scratch()
     inputs = prepared.loaded.inputs
@@ -148,40 +161,10 @@ def _read(run: Run) -> Plan | None:
         raise CheckpointError(f"{str(run.plan_file)!r} cannot be read ({error}): remove it, and resume") from error
 
 
-def _asking(prepared: Prepared, recipe: Recipe) -> float:
-    """Return the seconds that a training image takes of the teacher in a step; of views that come back, none."""
-    return prepared.teacher.seconds if prepared.teacher and recipe.augment != "none" else 0.0
-
-
-def _recipe(
-    recipe: Recipe, prepared: Prepared, found: probe.Probe | None, choice: choose.Choice, spent: float
-) -> Recipe:
-    """Return the recipe with its learning rate, and as many epochs as the budget has time for."""
-    data = prepared.data
-    if recipe.budget and (whole := _whole(prepared)):
-        each = choice.step_seconds + choice.decode_seconds + _asking(prepared, recipe)
-        steps = loader.steps_per_epoch(len(data.train), recipe.batch_size)
-        update = _updating(prepared, recipe)
-        epoch = len(data.train) * each + steps * update + len(data.val) * choice.forward_seconds
-        fitting = int((recipe.seconds - spent) / epoch * recipe.epochs / whole) if spent < recipe.seconds else 0
-        recipe = replace(recipe, epochs=min(recipe.epochs, max(fitting, 0 if found and not prepared.teacher else 1)))
+def _rated(recipe: Recipe, prepared: Prepared, found: probe.Probe | None) -> Recipe:
+    """Return the recipe with its learning rates."""
+    rows = len(prepared.data.train)
     if not recipe.lr:
-        steps = loader.steps_per_epoch(len(data.train), recipe.batch_size) * recipe.epochs
-        recipe = replace(recipe, lr=learning_rate(found, len(data.train), steps))
+        steps = loader.steps_per_epoch(rows, recipe.batch_size) * recipe.epochs
+        recipe = replace(recipe, lr=learning_rate(found, rows, steps))
     return adapting.rates(recipe, prepared.adapted) if prepared.adapted else recipe
-
-
-def _updating(prepared: Prepared, recipe: Recipe) -> float:
-    """Return the seconds that the optimizer and the average take in a step, by one on a copy of the model."""
-    copied = replace(prepared.loaded, model=copy.deepcopy(prepared.loaded.model))
-    recipe = replace(recipe, lr=recipe.lr or 1.0)
-    state, took = loop.start(copied, recipe, prepared.runtime, prepared.data.task), 0.0
-    if state.average:
-        state.average.include(state.average.live)
-    for _ in range(2):  # the first makes what the optimizer keeps
-        for parameter in (one for group in state.optimizer.param_groups for one in group["params"]):
-            parameter.grad = torch.zeros_like(parameter)
-        began = time.perf_counter()
-        loop.update(state, recipe)
-        took = time.perf_counter() - began
-    return took

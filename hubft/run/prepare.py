@@ -113,8 +113,7 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     :param data: of the job, where it was read already.
     :param trust: also start from a package that is built by code of a repository, which runs that code.
     """
-    job.adapting.check_alone()
-    job.recipe.check_together(job.adapting.on)
+    job.check_together()
     started = parent.of(job)
     job = adapting.apart(started.settled(job) if started else job)
     _trained(job, bool(started))
@@ -138,8 +137,6 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     loaded = replace(loaded, base=replace(loaded.base, sha256=digest.of_state(base)))
     continued = started.continued(job, data.task) if started else None
     _trained(job, bool(continued) or not job.head.outputs, not data.task.uncut)
-    if job.recipe.wise and data.task.uncut:
-        raise JobError(Option("wise"), f": the task {data.task.kind} has no probe to begin from; leave it out")
     job, before = continued or job, loaded.model.state_dict()
     draws.seed("head", job.recipe.seed)
     loaded = adapt(pm, job, loaded)
@@ -158,7 +155,9 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
 
 
 def _trained(job: Job, headed: bool, solvable: bool = True) -> None:
-    """Refuse a head that is new and never learns anything."""
+    """Refuse a head that is new and never learns anything, and what needs a probe where there can be none."""
+    if job.recipe.wise and not solvable:
+        raise JobError(Option("wise"), f": {job.reference} has no probe for these labels to begin from; leave it out")
     learns = job.recipe.epochs > 0 or (job.recipe.probe and solvable) or headed
     wanted = "one or more where there is no ", Option("probe"), " and no head of a package for these labels"
     check(learns, "epochs", job.recipe.epochs, *wanted)

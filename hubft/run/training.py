@@ -103,6 +103,7 @@ def _line(step: loop.Step, epoch: int, meter: Meter) -> dict[str, Any]:
         "epoch": epoch,
         "lr": step.lr,
         "loss": meter.loss(),
+        "gradient_norm": meter.gradients(),
         "images_per_second": meter.rate(),
         **{name: float(value) for name, value in step.scalars.items()},
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,12 +21,13 @@ from hubft.job import Recipe
 from hubft.machine.runtime import Runtime
 from hubft.tasks.task import Task
 from hubft.train import frozen, loader
-from hubft.train.anchor import Anchor
+from hubft.train.decay import Anchor, shrink
 from hubft.train.lessons import Lessons, Taught
 from hubft.train.recipe import Average, optimizer
 from hubft.train.schedule import set_lr
 
 Feed = Callable[[Any], AbstractContextManager[Any]]
+BESIDE = "beside"  # in place of a stage: what trains beside the model
 
 
 @dataclass
@@ -43,6 +44,8 @@ class State:
     """Of a teacher, where there is one."""
     anchor: Anchor | None = None
     """What holds the body near its base, where it is asked for."""
+    stages: Mapping[Tensor, str] = field(default_factory=dict)
+    """Of each parameter of the model."""
     step: int = 0
     """Steps done."""
     proof: dict[str, str] = field(default_factory=dict)
@@ -75,6 +78,10 @@ class Step:
     lr: float
     scalars: dict[str, Tensor]
     """What else the hook `train_step` gave to log."""
+    norms: Tensor
+    """float32 `[k]` on the device: of the gradient of each parameter that has one, before it was clipped."""
+    stages: Sequence[str]
+    """Whose parameter each of them is of."""
 
 
 def start(loaded: Loaded, recipe: Recipe, runtime: Runtime, task: Task, lessons: Lessons | None = None) -> State:
@@ -82,7 +89,9 @@ def start(loaded: Loaded, recipe: Recipe, runtime: Runtime, task: Task, lessons:
     runtime.place(loaded.model)
     average = Average(loaded.model, recipe.averaging) if recipe.averaging else None
     anchor = Anchor(loaded, recipe.anchor) if recipe.anchor else None
-    state = State(loaded, optimizer(loaded, recipe), average, runtime.scaler(), task, lessons, anchor)
+    of = stages.stage_of(loaded)
+    by: dict[Tensor, str] = {parameter: of[name] for name, parameter in loaded.model.named_parameters()}
+    state = State(loaded, optimizer(loaded, recipe), average, runtime.scaler(), task, lessons, anchor, by)
     if beside := list(runtime.place(state.adapters).parameters()):
         group = {"params": beside, "peak_lr": recipe.lr, "weight_decay": recipe.weight_decay}
         state.optimizer.add_param_group(group)
@@ -146,9 +155,9 @@ def _steps(
                 # Inside of the feed: where activations are checkpointed, this runs forward passes again.
                 state.scaler.scale(loss if share == 1 else loss * share).backward()
             results.append((share, result))
-        update(state, recipe)
+        norms, of = update(state, recipe)
         scalars = _mean(results)
-        yield Step(state.step, count(batch), scalars.pop("loss").detach(), lr, scalars)
+        yield Step(state.step, count(batch), scalars.pop("loss").detach(), lr, scalars, norms, of)
 
 
 def _mixing(state: State, recipe: Recipe, feed: Feed) -> Callable[[Batch, int], Batch] | None:
@@ -157,14 +166,16 @@ def _mixing(state: State, recipe: Recipe, feed: Feed) -> Callable[[Batch, int], 
     return modality.of(state.loaded.inputs).mixing(state.task.outputs, recipe.seed)
 
 
-def update(state: State, recipe: Recipe) -> None:
-    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-    if recipe.clip or recipe.l1:
-        state.scaler.unscale_(state.optimizer)
+def update(state: State, recipe: Recipe) -> tuple[Tensor, list[str]]:
+    """Do the step of the gradients that are there; return their norms before they are clipped, and the stages that
+    they are of."""
+    state.scaler.unscale_(state.optimizer)
+    live = [p for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
     if recipe.l1:
-        _shrink(parameters, recipe.l1)
+        shrink(live, recipe.l1)
+    norms = torch.stack(torch._foreach_norm([p.grad for p in live]))
     if recipe.clip:
-        nn.utils.clip_grad_norm_(parameters, recipe.clip)
+        nn.utils.clip_grads_with_norm_(live, recipe.clip, torch.linalg.vector_norm(norms))
     state.scaler.step(state.optimizer)
     state.scaler.update()
     if state.anchor:
@@ -173,14 +184,7 @@ def update(state: State, recipe: Recipe) -> None:
     state.step += 1
     if state.average:
         state.average.update(state.step)
-
-
-@torch.no_grad()
-def _shrink(parameters: Iterable[Tensor], l1: float) -> None:
-    """Add the gradient of `l1` times the absolute sum of the weights that train: norms and biases are left alone."""
-    for parameter in parameters:
-        if parameter.grad is not None and parameter.ndim > 1:
-            parameter.grad.add_(parameter.sign(), alpha=l1)
+    return norms, [state.stages.get(p, BESIDE) for p in live]
 
 
 @torch.no_grad()

@@ -1,49 +1,65 @@
-"""Loss and pace of an epoch."""
+"""Loss, gradients and pace of an epoch."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 
-from hubft.base.errors import Option, TrainingError
+from hubft.base.errors import NotFinite
 from hubft.train.loop import Step
 
 
 class Meter:
-    """Mean loss and pace of an epoch; adding a step does not wait for the device, reading the loss does."""
+    """Mean loss, gradients and pace of an epoch; adding a step waits for no device but the CPU, reading them does."""
 
-    def __init__(self, total: float = 0.0, images: int = 0) -> None:
-        self.total, self.images = total, images
+    def __init__(
+        self, total: float = 0.0, images: int = 0, steps: int = 0, squares: Mapping[str, float] | None = None
+    ) -> None:
+        self.total, self.images, self.steps, self.squares = total, images, steps, dict(squares or {})
         self.pending: list[Step] = []
         self.here, self.since = 0, time.perf_counter()  # of this process, for the pace
 
     def add(self, step: Step) -> None:
+        """:raises NotFinite: as `loss`, on a CPU at once."""
         self.pending.append(step)
         self.here += step.images
+        if step.loss.device.type == "cpu":
+            self._read()
+
+    def _read(self) -> None:
+        for step in self.pending:
+            loss = step.loss.item()
+            if not math.isfinite(loss):
+                raise NotFinite(step.number, loss)
+            self.total += loss * step.images
+            self.images += step.images
+            norms = step.norms.tolist()
+            if not all(map(math.isfinite, norms)):
+                continue  # in fp16, a step that was left out because its scale was too large
+            self.steps += 1
+            for stage, norm in zip(step.stages, norms, strict=True):
+                self.squares[stage] = self.squares.get(stage, 0.0) + norm * norm
+        self.pending.clear()
 
     def loss(self) -> float:
         """Return the mean loss over the epoch's images so far.
 
-        :raises TrainingError: a loss that is not finite, named by its step.
+        :raises NotFinite: a loss that is not finite, named by its step.
         """
-        for step, loss in zip(self.pending, [s.loss.item() for s in self.pending], strict=True):
-            if not math.isfinite(loss):
-                raise TrainingError(
-                    f"the loss of step {step.number} is {loss}: lower ",
-                    Option("lr"),
-                    ", or compute in ",
-                    Option("precision"),
-                    " fp32; no checkpoint was written since",
-                )
-            self.total += loss * step.images
-            self.images += step.images
-        self.pending.clear()
+        self._read()
         return self.total / max(1, self.images)
 
-    def state(self) -> tuple[float, int]:
+    def gradients(self) -> dict[str, float]:
+        """Return the norm of the gradient of each stage that trains, the root of its mean square over the steps, before
+        it was clipped."""
+        self._read()
+        return {stage: (square / max(1, self.steps)) ** 0.5 for stage, square in self.squares.items()}
+
+    def state(self) -> tuple[float, int, int, dict[str, float]]:
         """Return what makes an equal meter again: `Meter(*state)`."""
-        self.loss()
-        return self.total, self.images
+        self._read()
+        return self.total, self.images, self.steps, self.squares
 
     def rate(self) -> float:
         """Return images per second since the meter was made."""

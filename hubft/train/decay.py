@@ -1,6 +1,8 @@
-"""A body that is held near its base: weight decay towards the weights that it was loaded with, in place of zero."""
+"""What draws weights while they train, beside the loss: a body towards its base, all towards few that are not zero."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -34,3 +36,11 @@ def body(loaded: Loaded) -> list[Tensor]:
     """Return the parameters before the head that can train."""
     of, head = stages.stage_of(loaded), list(loaded.stages)[-1]
     return [p for name, p in loaded.model.named_parameters() if of[name] != head and p.is_floating_point()]
+
+
+@torch.no_grad()
+def shrink(live: Iterable[Tensor], l1: float) -> None:
+    """Add the gradient of `l1` times the absolute sum of the weights that train: norms and biases are left alone."""
+    for parameter in live:
+        if parameter.grad is not None and parameter.ndim > 1:
+            parameter.grad.add_(parameter.sign(), alpha=l1)
