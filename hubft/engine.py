@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,18 +17,19 @@ from hubft.base.errors import Diverged, NotFinite, Option
 from hubft.base.files import writing
 from hubft.families import plugins
 from hubft.families.trust import trusting
-from hubft.job import PACKAGE, Adapting, Job
+from hubft.job import Job
 from hubft.run import (
     before,
     beside,
     compressing,
+    derived,
     examples,
     keeping,
     left,
     nonfinite,
-    parent,
     report,
     resuming,
+    soup,
     teaching,
     training,
     tuning,
@@ -47,7 +48,7 @@ from hubft.run.wise import Way
 from hubft.share import load
 from hubft.train import frozen, loop, states
 
-__all__ = ["Result", "compress", "finetune", "resume"]
+__all__ = ["Result", "blend", "compress", "finetune", "resume"]
 
 
 def finetune(job: Job, console: Console | None = None, data: Data | None = None, *, trust: bool = False) -> Result:
@@ -113,11 +114,25 @@ def compress(
     :param output: the new run's folder.
     :param trust: also load what is built by code of a repository, which runs that code.
     """
-    own = parent.named(package).manifest.job
-    recipe = replace(own.recipe, epochs=0, probe=False, budget="")
-    job = replace(own, reference=f"{PACKAGE}:{package}", data=data, recipe=recipe, compress=method, output=output)
-    plain = replace(job, package="full", adapting=Adapting(), max_drop=None, keep_anyway=False)
-    return finetune(plain, console, trust=trust)
+    return finetune(derived.compressed(package, data, method, output), console, trust=trust)
+
+
+def blend(
+    packages: Sequence[str],
+    data: str | Path,
+    output: str | Path,
+    console: Console | None = None,
+    *,
+    greedy: bool = False,
+    trust: bool = False,
+) -> Result:
+    """Return the run that made one package of several, whose weights it averages (`hubft.run.soup`).
+
+    :param packages: folders of runs or of packages, or owner/name on the Hugging Face Hub: of one base and one task.
+    :param data: on whose validation part it is measured.
+    :param greedy: take only those that make that no worse.
+    """
+    return finetune(derived.blended(packages, data, output, greedy), console, trust=trust)
 
 
 def _prepared(job: Job, data: Data | None, trust: bool, code: Mapping[str, str] | None = None) -> Prepared:
@@ -127,6 +142,7 @@ def _prepared(job: Job, data: Data | None, trust: bool, code: Mapping[str, str] 
     """
     with trusting(trust, code):
         prepared = prepare(job, data, trust)
+    soup.check(prepared)
     name = prepared.job.teaching.teacher
     return teaching.joined(prepared, load.filled(load.package(name), trust)) if name else prepared
 
@@ -142,6 +158,7 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
     began, asked = time.perf_counter(), prepared.job
     prepared, plan = settle(prepared, run, console)
     with prepared.runtime.using_threads():
+        mixed = soup.mixed(prepared, lambda name: load.filled(load.package(name), trust=True), console)
         teacher = teaching.measured(prepared, console) if prepared.teacher else None
         untrained = before.measured(prepared)
         prepared, outcome, proof, way = _fit(prepared, run, plan, console)
@@ -158,7 +175,7 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
         compared = beside.compared(prepared, teacher, done.outcome, without) if teacher else None
         grown = before.compared(prepared, untrained, done.outcome)
     held = done.uncompressed if done.held != "none" else None
-    result = Result(run, metrics, held, tested, done.steps, compared, grown, way)
+    result = Result(run, metrics, held, tested, done.steps, compared, grown, way, mixed)
     results = left.results(prepared, result, plan, seconds)
     pictures = report.write(run.report, run.history(), task, results, metrics)
     examples.draw(prepared, done.outcome, run.report)

@@ -14,6 +14,7 @@ from hubft.base.errors import JobError, Option
 from hubft.base.serialize import settle
 from hubft.recipe import Recipe
 from hubft.reference import PACKAGE, Reference, named, unplaced
+from hubft.teaching import Teaching
 
 __all__ = [
     "PACKAGE",
@@ -128,29 +129,6 @@ class Compute:
 
 
 @dataclass(frozen=True)
-class Teaching:
-    """From whom a model learns beside its labels, and how."""
-
-    teacher: str = ""
-    """Package whose answers the model learns beside the labels: folder of a run or of a package, or owner/name."""
-    temperature: float = 0.0
-    """By which the logits of both are divided before they are compared; 0 is the task's own: 4 for classes and
-    labels; numbers have none."""
-    imitation: float = 0.9
-    """Share of the teacher's answers in the loss; the labels have the rest."""
-    hints: float = 0.0
-    """Weight of the features of stages, held against the teacher's through linear adapters; 0 leaves them out."""
-    baseline: bool = True
-    """Also train the same model without the teacher, in the run's folder, to tell what the teacher is worth."""
-
-    def __post_init__(self) -> None:
-        settle(self)
-        check_bounds("temperature", self.temperature, 0.0, 100.0)
-        check_bounds("imitation", self.imitation, 0.0, 1.0)
-        check_bounds("hints", self.hints, 0.0, 1e3)
-
-
-@dataclass(frozen=True)
 class Job:
     """Everything that defines a run.
 
@@ -170,6 +148,11 @@ class Job:
     adapting: Adapting = field(default_factory=Adapting)
     compute: Compute = field(default_factory=Compute)
     teaching: Teaching = field(default_factory=Teaching)
+    soup: tuple[str, ...] = ()
+    """Packages of the same base and labels whose weights are averaged with those of REFERENCE, a package too, before
+    anything else: folders, or owner/name."""
+    greedy: bool = False
+    """Of --soup: take only those that make the headline on validation data no worse, from the best one on."""
     size: int = 0
     """Side of the model's input, 8 pixels or more, or tokens of a text; 0: the model's own, or as texts need."""
     holdout: float = 0.2
@@ -197,6 +180,7 @@ class Job:
         check(self.size == 0 or SMALLEST <= self.size <= 4096, "size", self.size, own, in_words(SMALLEST, 4096))
         check_bounds("holdout", self.holdout, 0.01, 0.9)
         check_bounds("white", self.white, 0, 65535)
+        check(len(set(self.soup)) == len(self.soup), "soup", self.soup, "each package once")
         methods.parse(self.compress)
         if self.max_drop is not None:
             check_bounds("max_drop", self.max_drop, 0.0, 100.0)
@@ -219,8 +203,8 @@ class Job:
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Names of the packages that the job builds on: of that which it starts from, and of its teacher."""
-        return (*((self.name,) if self.family == PACKAGE else ()), *filter(None, (self.teaching.teacher,)))
+        """Names of the packages that the job builds on: of those which it starts from, and of its teacher."""
+        return (*((self.name,) if self.family == PACKAGE else ()), *self.soup, *filter(None, (self.teaching.teacher,)))
 
     def check_together(self) -> None:
         """Refuse options that mean nothing beside the others.
@@ -229,6 +213,10 @@ class Job:
         """
         self.adapting.check_alone()
         self.recipe.check_together(self.adapting.on)
+        if self.soup and self.family != PACKAGE:
+            raise JobError(Option("soup"), f": {self.reference} is no package; write {PACKAGE}:FOLDER of the first one")
+        if self.greedy and not self.soup:
+            raise JobError(Option("greedy"), " says how a soup is made: name packages by ", Option("soup"))
 
     def with_outputs(self, outputs: int) -> Job:
         """Return the job for a head of that many outputs."""
@@ -251,4 +239,6 @@ class Job:
         data = named(Path(self.data), "data")
         teacher = unplaced(f"{PACKAGE}:{self.teaching.teacher}").partition(":")[2]
         teaching = dataclasses.replace(self.teaching, teacher=teacher) if teacher else self.teaching
-        return dataclasses.replace(self, reference=reference, data=data, labels=labels, teaching=teaching, output="")
+        soup = tuple(unplaced(f"{PACKAGE}:{name}").partition(":")[2] for name in self.soup)
+        found = dataclasses.replace(self, reference=reference, data=data, labels=labels, soup=soup)
+        return dataclasses.replace(found, teaching=teaching, output="")

@@ -78,6 +78,8 @@ class Options(TypedDict, total=False):
     imitation: float
     hints: float
     baseline: bool
+    soup: str | Sequence[str]
+    greedy: bool
     size: int
     holdout: float
     white: int

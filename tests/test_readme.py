@@ -125,6 +125,8 @@ def test_fine_tune(tmp_path: Path, world: dict[str, str]) -> None:
     assert {path.parent.name for path in tmp_path.glob("runs/*/package")} == {
         "efficientnet_lite0-flowers",
         "two-stages",
+        "other-seed",
+        "soup",
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import cyclopts
 from cyclopts import App, Group, Parameter
@@ -16,14 +16,11 @@ from hubft.base.console import Console, give_up_output
 from hubft.base.display import visible
 from hubft.base.errors import Diverged, HubftError, Incomplete, JobError, Stopped, suggest
 from hubft.cli import catalogue, deploy, families, package, share
+from hubft.cli.concluding import conclude
 from hubft.cli.options import Trust
-from hubft.cli.printing import print_beside, print_metrics
 from hubft.families import plugins
 from hubft.job import Adapting, Compute, Head, Job, Labels, Recipe, Teaching
 from hubft.machine import process_setup
-
-if TYPE_CHECKING:
-    from hubft.engine import Result
 
 # The parts of a job are flags of their own, without a prefix, each part a group of the help.
 for part, title in (
@@ -136,7 +133,7 @@ def finetune(
     from hubft import engine
 
     console = Console()
-    _conclude(engine.finetune(job, console, found, trust=trust), console)
+    conclude(engine.finetune(job, console, found, trust=trust), console)
 
 
 @app.command
@@ -184,28 +181,38 @@ def go_on(
     from hubft import engine
 
     console = Console()
-    _conclude(engine.resume(resume, console, found, moved_to=data, keep_anyway=keep_anyway), console)
+    conclude(engine.resume(resume, console, found, moved_to=data, keep_anyway=keep_anyway), console)
 
 
-def _conclude(result: Result, console: Console) -> None:
-    from hubft import modality
-    from hubft.publish import lines
-    from hubft.publish import package as packages
+@app.command
+def soup(
+    packages: Annotated[list[str], Parameter(negative=())],
+    *,
+    data: str,
+    output: Path = Path(),
+    greedy: Annotated[bool, Parameter(negative=())] = False,
+    trust: Trust = False,
+) -> None:
+    """Average the weights of PACKAGES, fine-tunes of one base with the same labels, into one that costs what one costs.
 
-    manifest = packages.read(result.run.package, verify=False).manifest
-    word = modality.of(manifest.inputs).word
-    if result.uncompressed:
-        print_metrics(console, result.uncompressed, "before compression", word)
-    print_metrics(console, result.metrics, "as packaged", word)
-    if result.test:
-        print_metrics(console, result.test, "the same on the test part, measured once", word)
-    if result.beside:
-        print_beside(console, result.metrics, result.beside)
-    if result.before:
-        console.say(f"before   {result.before}")
-    console.say(f"report   {result.run.report}")
-    console.say(f"package  {result.run.package}")
-    console.say(f"try      {lines.predict(str(result.run.folder), word.upper(), lines.foreign(manifest))}")
+    Parameters
+    ----------
+    packages
+        Two or more: folders of runs or of packages, or owner/name on the Hugging Face Hub.
+    data
+        Labelled data, as for `finetune`: on its validation part the soup is measured.
+    output
+        The run's folder; without one it is runs/MODEL-DATA, numbered if that exists.
+    greedy
+        Take only those that make it no worse on the validation part, from the best one on.
+    """
+    if len(packages) < 2:
+        raise JobError(f"a soup is made of two packages or more: hubft soup {packages[0]} OTHER --data {data}")
+    from hubft import engine
+
+    console = Console()
+    folder = "" if output == Path() else output
+    conclude(engine.blend(packages, data, folder, console, greedy=greedy, trust=trust), console)
 
 
 @app.command

@@ -20,6 +20,7 @@ from hubft.run.beside import Beside
 from hubft.run.folder import Run
 from hubft.run.plan import Plan
 from hubft.run.prepare import Prepared
+from hubft.run.soup import Soup
 from hubft.run.wise import Way
 from hubft.tasks.metrics import Metrics
 
@@ -41,6 +42,8 @@ class Result:
     """The model before it was trained, where it could answer already."""
     way: Way = field(default_factory=Way)
     """How far it came from where it began."""
+    soup: Soup | None = None
+    """Of which packages it was made, if it was."""
 
 
 def results(prepared: Prepared, result: Result, plan: Plan, seconds: float) -> dict[str, Any]:
@@ -58,6 +61,7 @@ def results(prepared: Prepared, result: Result, plan: Plan, seconds: float) -> d
         "probe": plan.probed,
         "wise": result.way.line and result.way.line.plain(),
         "moved": dict(result.way.moved),
+        "soup": result.soup and result.soup.plain(),
         "seconds": seconds,
         "quarantined": dict(prepared.data.quarantined),
     }
@@ -84,7 +88,8 @@ def package_of(
     beside = {"beside": result.beside.plain(public=True)} if result.beside else {}
     beside |= {"before": result.before.plain(public=True)} if result.before else {}
     task = prepared.data.task
-    taken = {"training samples taken": len(prepared.data.train)} if plan.rows else {}
+    taken: dict[str, Any] = {"training samples taken": len(prepared.data.train)} if plan.rows else {}
+    taken |= result.soup.facts if result.soup else {}
     manifest = package.Manifest(
         job=prepared.job,
         task=task,

@@ -19,14 +19,19 @@ def live(model: nn.Module) -> dict[str, nn.Module]:
     The model is in eval mode afterwards.
     """
     stages.train_mode(model)
-    found = {n: m for n, m in model.named_modules() if m.training and _measures(m)}
+    found = {name: norm for name, norm in measuring(model).items() if norm.training}
     model.eval()
     return found
 
 
+def measuring(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the norms that have running statistics, by name."""
+    return {name: module for name, module in model.named_modules() if _measures(module)}
+
+
 def unmeasured(model: nn.Module) -> bool:
     """Tell whether a model has norms with running statistics of which none has ever seen a batch: nobody trained it."""
-    statistics = [module.state_dict() for module in model.modules() if _measures(module)]
+    statistics = [norm.state_dict() for norm in measuring(model).values()]
     fresh = (not its["running_mean"].any() and bool((its["running_var"] == 1).all()) for its in statistics)
     return bool(statistics) and all(fresh)
 

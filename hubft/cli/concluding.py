@@ -1,0 +1,33 @@
+"""What is printed when a run is done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hubft.base.console import Console
+from hubft.cli.printing import print_beside, print_metrics
+
+if TYPE_CHECKING:
+    from hubft.engine import Result
+
+
+def conclude(result: Result, console: Console) -> None:
+    """Print what a run reached, where its report and its package are, and what to type next."""
+    from hubft import modality
+    from hubft.publish import lines
+    from hubft.publish import package as packages
+
+    manifest = packages.read(result.run.package, verify=False).manifest
+    word = modality.of(manifest.inputs).word
+    if result.uncompressed:
+        print_metrics(console, result.uncompressed, "before compression", word)
+    print_metrics(console, result.metrics, "as packaged", word)
+    if result.test:
+        print_metrics(console, result.test, "the same on the test part, measured once", word)
+    if result.beside:
+        print_beside(console, result.metrics, result.beside)
+    if result.before:
+        console.say(f"before   {result.before}")
+    console.say(f"report   {result.run.report}")
+    console.say(f"package  {result.run.package}")
+    console.say(f"try      {lines.predict(str(result.run.folder), word.upper(), lines.foreign(manifest))}")

@@ -1,0 +1,30 @@
+"""The jobs of runs that make another package of packages, on the same parts of their data, and train nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hubft.job import PACKAGE, Adapting, Job, Teaching
+from hubft.run import parent
+
+
+def compressed(package: str, data: str | Path, method: str, output: str | Path) -> Job:
+    """Return the job that compresses a package by a method of `--compress`."""
+    return replace(_own(package, data, output), compress=method)
+
+
+def blended(packages: Sequence[str], data: str | Path, output: str | Path, greedy: bool) -> Job:
+    """Return the job that averages the weights of packages (`hubft.run.soup`)."""
+    first, *others = packages
+    return replace(_own(first, data, output), soup=tuple(others), greedy=greedy)
+
+
+def _own(package: str, data: str | Path, output: str | Path) -> Job:
+    """Return a job that leaves a package as it is."""
+    own = parent.named(package).manifest.job
+    recipe = replace(own.recipe, epochs=0, probe=False, budget="", wise=False, anchor=0.0)
+    job = replace(own, reference=f"{PACKAGE}:{package}", data=data, recipe=recipe, compress="none", output=output)
+    plain = replace(job, package="full", adapting=Adapting(), teaching=Teaching(), soup=(), greedy=False)
+    return replace(plain, max_drop=None, keep_anyway=False)
