@@ -242,7 +242,7 @@ def _fit(
     line = wise.chosen(prepared, solved, plan.probe, console)
     if line:
         proof, outcome = frozen.same(model, proof), None
-    way = Way(line, {} if prepared.adapted else wise.moved(prepared.loaded, solved))
+    way = Way(line, wise.moved(prepared.loaded, solved) if job.recipe.epochs and not prepared.adapted else {})
     if prepared.adapted:
         prepared, proof, outcome = unquantized.folded(prepared, proof, outcome, console)
     outcome = outcome or training.outcome(prepared, model)

@@ -49,13 +49,12 @@ class Soup:
 def check(prepared: Prepared) -> None:
     """Refuse packages whose weights cannot be averaged with those of the package that a run starts from.
 
-    :raises JobError: one of another base, other labels or other inputs, or one that is compressed or an adapter.
+    :raises JobError: one of another base, other labels or other inputs, or one that is compressed or an adapter. The
+        data has the labels of the first: `prepare` has seen to that.
     :raises PackageError: there is no such package.
     """
     if not prepared.job.soup or prepared.parent is None:
         return
-    if not prepared.continued:
-        raise JobError(Option("soup"), f": {str(prepared.job.data)!r} has other labels than {prepared.job.reference}")
     first = prepared.parent.manifest
     for name in (prepared.job.name, *prepared.job.soup):
         if problem := _unfit(parent.named(name).manifest, first):

@@ -71,7 +71,7 @@ class Way:
     line: Line | None = None
     """Where it was chosen on the line back to the probe."""
     moved: Mapping[str, float] = field(default_factory=dict)
-    """By stage, as `moved` gives it; nothing where adapters were trained in the stages' place."""
+    """By stage, as `moved` gives it; nothing without epochs, or where adapters were trained in the stages' place."""
 
     @property
     def facts(self) -> dict[str, float]:
