@@ -17,6 +17,7 @@ from hubft.machine import choose
 from hubft.run.phases import phases, repeats
 from hubft.run.prepare import Prepared
 from hubft.run.safeguard import LOOKED
+from hubft.run.wise import POINTS
 from hubft.train import loop
 
 FEWEST = 256
@@ -38,7 +39,7 @@ class Costs:
     measuring: float
     """Of the held-out samples, once."""
     ending: float
-    """Of the look at training samples when all is done (`safeguard`)."""
+    """Of the look at training samples when all is done (`safeguard`, `wise`)."""
     whole: int
     """Epochs in which the model runs; a head that trains alone, on cached features, takes next to nothing."""
 
@@ -51,8 +52,9 @@ class Costs:
         update = updating(prepared) / min(recipe.batch_size, len(data.train)) if runs else 0.0
         each = choice.step_seconds + choice.decode_seconds + update
         probing = choice.forward_seconds if recipe.probe and not data.task.uncut else 0.0
-        seen = min(LOOKED, len(data.train)) * choice.forward_seconds
-        return cls(probing, each, asking, len(data.val) * choice.forward_seconds, seen, runs)
+        seen = min(LOOKED, len(data.train)) + (len(POINTS) * len(data.tune) if recipe.wise else 0)
+        measuring, ending = (number * choice.forward_seconds for number in (len(data.val), seen))
+        return cls(probing, each, asking, measuring, ending, runs)
 
     def step(self, recipe: Recipe) -> float:
         """Return the seconds of a training sample; a teacher is not asked again about views that come back."""

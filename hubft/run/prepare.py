@@ -158,7 +158,7 @@ def _trained(job: Job, headed: bool, solvable: bool = True) -> None:
     """Refuse a head that is new and never learns anything, a soup that needs one, and a probe that cannot be."""
     if job.soup and not headed:
         raise JobError(Option("soup"), f": {str(job.data)!r} has other labels than {job.reference}")
-    if job.recipe.wise and not solvable:
+    if job.recipe.wise and not (job.recipe.probe and solvable):
         raise JobError(Option("wise"), f": {job.reference} has no probe for these labels to begin from; leave it out")
     learns = job.recipe.epochs > 0 or (job.recipe.probe and solvable) or headed
     wanted = "one or more where there is no ", Option("probe"), " and no head of a package for these labels"

@@ -182,15 +182,15 @@ def test_as_many_epochs_as_the_budget_has_time_for(
 
 @pytest.mark.parametrize(
     ("budget", "taken", "epochs"),
-    [("200s", 60, 8), ("32s", 60, 1), ("20s", 39, 1), ("1s", 25, 0)],
+    [("20000s", 60, 8), ("3200s", 60, 1), ("2000s", 34, 1), ("100s", 25, 0)],
     ids=["all of it", "an epoch", "a part of an epoch", "a part of the probe"],
 )
 def test_a_budget_below_an_epoch_takes_as_many_samples_as_fit(
     insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: str, taken: int, epochs: int
 ) -> None:
-    """A sample is measured to take 0.36 s in a step, 0.04 s in the probe and in each of two measurements."""
+    """A sample is measured to take 36 s in a step, 4 s in the probe, in each of two measurements and in a last look."""
     real = choose.choose
-    monkeypatch.setattr(choose, "choose", lambda *its: replace(real(*its), step_seconds=0.36, forward_seconds=0.04))
+    monkeypatch.setattr(choose, "choose", lambda *its: replace(real(*its), step_seconds=36.0, forward_seconds=4.0))
     monkeypatch.setattr(budgets, "FEWEST", 25)
     asked = job(insects, tmp_path / "run", recipe={"budget": budget, "epochs": 8})
     result, console = heard(asked)
@@ -201,7 +201,7 @@ def test_a_budget_below_an_epoch_takes_as_many_samples_as_fit(
         assert not part and "training samples taken" not in manifest["settled"]
         return
     there = manifest["settled"]["training samples taken"]
-    assert abs(there - taken) <= 3 and part == [
+    assert abs(there - taken) <= 2 and part == [
         f"budget   {budget} has time for {there} of 60 training images: a longer one takes more"
     ]
     assert manifest["data"]["train"]["samples"] == 60 and result.metrics.values["accuracy"].value > 0.5
@@ -213,13 +213,12 @@ def test_a_run_of_a_part_of_the_samples_is_resumed_to_the_same_bits(
     insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = choose.choose
-    monkeypatch.setattr(choose, "choose", lambda *its: replace(real(*its), step_seconds=0.36, forward_seconds=0.04))
+    monkeypatch.setattr(choose, "choose", lambda *its: replace(real(*its), step_seconds=36.0, forward_seconds=4.0))
     monkeypatch.setattr(budgets, "FEWEST", 25)
-    recipe = {"budget": "20s", "epochs": 8}
+    recipe = {"budget": "2000s", "epochs": 8}
     whole = engine.finetune(job(insects, tmp_path / "whole", recipe=recipe))
     run = killed(job(insects, tmp_path / "killed", recipe=recipe), 2, monkeypatch)
-    plan_of_both = [settled(one)["rows"] for one in (whole.run, run)]
-    (run.plan_file).write_text(json.dumps(settled(run) | {"rows": plan_of_both[0]}))  # the clock may have differed
+    assert settled(run)["rows"] == settled(whole.run)["rows"] == 34
     again = engine.resume(run.folder)
     first, second = (load_file(one.run.package / "model.safetensors") for one in (whole, again))
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
