@@ -227,6 +227,14 @@ def test_a_teacher_from_python(insects: Path, teacher: Path, tmp_path: Path) -> 
     assert {path.name for path in result.pictures} == {"beside.png", "confusion.png", "curves.png"}
 
 
+def test_a_package_that_was_taught_is_compressed_without_its_teacher(
+    insects: Path, teacher: Path, tmp_path: Path
+) -> None:
+    taught = engine.finetune(student(insects, tmp_path / "taught", teacher, {"baseline": False}))
+    small = engine.compress(str(taught.run.folder), insects, "bf16", tmp_path / "small")
+    assert small.steps[0].held and small.run.job().teaching == Teaching()
+
+
 # --- numbers and several heads --------------------------------------------------------------------------------
 
 
