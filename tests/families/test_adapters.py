@@ -401,10 +401,11 @@ def test_the_proof_of_what_was_frozen_looks_at_the_base(
 ) -> None:
     real = loop.update
 
-    def leaking(state: loop.State, recipe: Recipe) -> None:
-        real(state, recipe)
+    def leaking(state: loop.State, recipe: Recipe) -> Any:
+        done = real(state, recipe)
         with torch.no_grad():
             dict(state.model.named_parameters())["block.0.base_layer.weight"].add_(1e-3)
+        return done
 
     monkeypatch.setattr(loop, "update", leaking)
     with pytest.raises(TrainingError, match=r"'block\.0\.base_layer\.weight' moved during training"):
