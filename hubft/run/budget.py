@@ -79,12 +79,12 @@ def share(prepared: Prepared, costs: Costs, spent: float) -> Share:
     :param spent: seconds, before.
     """
     recipe, rows = prepared.job.recipe, len(prepared.data.train)
-    if not recipe.budget or rows <= FEWEST:
+    if rows <= FEWEST:
         return Share()
     left = MARGIN * (recipe.seconds - spent) - costs.measuring
     if costs.whole and (each := costs.probing + costs.step(recipe)):
         once = int((left - costs.measuring - costs.ending) / each)
-        if once >= min(FEWEST, rows):
+        if once >= FEWEST:
             return Share() if once >= rows else Share(once, 1)
     probed = int(left / costs.probing) if costs.probing else rows
     return Share() if probed >= rows else Share(max(FEWEST, probed))

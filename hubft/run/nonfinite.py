@@ -33,7 +33,7 @@ class Watch:
 
     def __init__(self, model: nn.Module) -> None:
         self.names = {module: name or "the model" for name, module in model.named_modules()}
-        self.odd, self.good, self.samples = "", False, False
+        self.begin()
 
     def begin(self) -> None:
         """Forget the last step."""
@@ -125,6 +125,4 @@ def watching(model: nn.Module) -> Iterator[Watch]:
 
 def finite(tree: Any) -> bool:
     """Tell whether all floating numbers of a tree of tensors are finite."""
-    return all(
-        bool(one.isfinite().all()) for one in leaves(tree) if isinstance(one, Tensor) and one.is_floating_point()
-    )
+    return all(bool(tensor.isfinite().all()) for tensor in leaves(tree) if tensor.is_floating_point())

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hubft.base import draws
 from hubft.base.console import Console
@@ -53,7 +53,7 @@ def mend(
     mended = False
     loss, error = _fit(prepared)
     if moved:
-        before = norms.estimate(prepared.loaded, moved, (inputs for inputs, _ in few(prepared, IMAGES, prepared.exact)))
+        before = measured_anew(prepared, moved)
         again = _fit(prepared)
         if again[0] < LAGGED * loss:
             console.say(f"mended   norm statistics lagged behind: loss on training {many} {loss:.3f} -> {again[0]:.3f}")
@@ -101,6 +101,11 @@ def _fit(prepared: Prepared) -> tuple[float, float]:
     outputs, targets = loop.evaluate(prepared.pm, prepared.loaded, task, images, prepared.exact)
     loss = task.score(outputs, targets).loss
     return loss, 1.0 if outputs.isnan().any() else task.errors(outputs, targets).mean().item()
+
+
+def measured_anew(prepared: Prepared, found: dict[str, nn.Module]) -> dict[str, Tensor]:
+    """Set the running statistics of norms to what training images give; return them as they were (`norms.estimate`)."""
+    return norms.estimate(prepared.loaded, found, (inputs for inputs, _ in few(prepared, IMAGES, prepared.exact)))
 
 
 def few(prepared: Prepared, number: int, runtime: Runtime) -> Iterator[Batch]:

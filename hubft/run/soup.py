@@ -14,7 +14,7 @@ from hubft.hookspecs import Loaded
 from hubft.publish.manifest import Manifest
 from hubft.run import outputs, parent, training
 from hubft.run.prepare import Prepared
-from hubft.run.safeguard import IMAGES, few
+from hubft.run.safeguard import measured_anew
 from hubft.tasks.metrics import Measured, title
 from hubft.train import norms, states
 
@@ -126,4 +126,4 @@ def _put(prepared: Prepared, load: Load, names: Sequence[str]) -> None:
     prepared.exact.place(model)
     stale = {name: norm for name, norm in norms.measuring(model).items() if f"{name}.running_mean" in differ}
     if stale:
-        norms.estimate(prepared.loaded, stale, (batch for batch, _ in few(prepared, IMAGES, prepared.exact)))
+        measured_anew(prepared, stale)

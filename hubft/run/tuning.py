@@ -15,7 +15,7 @@ from hubft.run import outputs, training
 from hubft.run.folder import Run, StopRequest
 from hubft.run.phases import inputs, phases, unseen
 from hubft.run.prepare import Prepared
-from hubft.run.safeguard import IMAGES, few
+from hubft.run.safeguard import measured_anew
 from hubft.train import loader, loop, norms
 from hubft.train.meter import Meter
 
@@ -66,8 +66,7 @@ def tune(prepared: Prepared, recipe: Recipe, share: float, run: Run, console: Co
     _fit(under, state, run, console)
     if state.average:
         state.average.keep()
-    moved = norms.live(state.model)
-    norms.estimate(under.loaded, moved, (batch for batch, _ in few(under, IMAGES, under.exact)))
+    measured_anew(under, norms.live(state.model))
     return in_units(replace(prepared, data=replace(prepared.data, task=task)))
 
 

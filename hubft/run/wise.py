@@ -15,7 +15,7 @@ from hubft.hookspecs import Loaded
 from hubft.run import training
 from hubft.run.phases import phases, unseen
 from hubft.run.prepare import Prepared
-from hubft.run.safeguard import IMAGES, few
+from hubft.run.safeguard import measured_anew
 from hubft.tasks.metrics import Measured, number, title
 from hubft.train import norms, states
 from hubft.train.probe import Probe
@@ -103,7 +103,7 @@ def chosen(prepared: Prepared, solved: Mapping[str, Tensor], probe: Probe | None
     def go_to(point: float) -> None:
         states.put(model, between(solved, trained, point))
         if moving and 0 < point < 1:
-            norms.estimate(prepared.loaded, moving, (batch for batch, _ in few(prepared, IMAGES, prepared.exact)))
+            measured_anew(prepared, moving)
 
     tried = []
     for point in POINTS:
