@@ -15,6 +15,7 @@ from hubft.base import draws
 from hubft.base.console import Console
 from hubft.base.errors import Diverged, NotFinite, Option
 from hubft.base.files import writing
+from hubft.base.memory import Peak
 from hubft.families import plugins
 from hubft.families.trust import trusting
 from hubft.job import Job
@@ -41,7 +42,7 @@ from hubft.run.folder import Run
 from hubft.run.introduction import introduce
 from hubft.run.left import Result
 from hubft.run.phases import testing
-from hubft.run.plan import Plan, settle
+from hubft.run.plan import Plan, halving, settle
 from hubft.run.prepare import Prepared, prepare
 from hubft.run.safeguard import diverged, mend
 from hubft.run.wise import Way
@@ -219,7 +220,8 @@ def _fit(
     solved = states.kept(model)
     lessons = teaching.lessons(prepared)
     state = loop.start(prepared.loaded, job.recipe, prepared.runtime, prepared.data.task, lessons)
-    outcome = None
+    state.parts = halving(plan, run, console)
+    peak, outcome = Peak(prepared.runtime.device), None
     if job.recipe.epochs:
         try:
             outcome = training.train(prepared, run, state, console)
@@ -227,6 +229,7 @@ def _fit(
             raise nonfinite.explained(prepared, run, solved, told) from told
     else:  # all but the head is as it was loaded
         loop.begin_epoch(prepared.pm, state, replace(job.recipe, train="head"), 0.0)
+    took = {**peak.plain(), "parts": [*state.parts.since.items()]} if job.recipe.epochs else {}
     if state.average:
         state.average.keep()
     if mend(prepared, run.history(), plan.probe, solved, console):
@@ -242,10 +245,10 @@ def _fit(
     line = wise.chosen(prepared, solved, plan.probe, console)
     if line:
         proof, outcome = frozen.same(model, proof), None
-    way = Way(line, wise.moved(prepared.loaded, solved) if job.recipe.epochs and not prepared.adapted else {})
+    far = wise.moved(prepared.loaded, solved) if job.recipe.epochs and not prepared.adapted else {}
     if prepared.adapted:
         prepared, proof, outcome = unquantized.folded(prepared, proof, outcome, console)
     outcome = outcome or training.outcome(prepared, model)
     if not math.isfinite(prepared.data.task.score(*outcome).loss):
         raise Diverged("training diverged: the model gives no finite numbers; no package was made: try a lower --lr")
-    return prepared, outcome, proof, way
+    return prepared, outcome, proof, Way(line, far, took)

@@ -117,8 +117,9 @@ class Compute:
     """Gigabytes of disk for features of frozen stages, over all runs; 0 computes them anew in every epoch."""
     checkpoint_every: int = 0
     """Steps between checkpoints; 0 writes one after an epoch, a second apart at the least, and at the end."""
-    recompute: bool = False
-    """Compute activations again in the backward pass instead of keeping them: a step takes longer, and less memory."""
+    checkpoint_activations: bool = False
+    """Keep what each stage of the model is given, and compute the rest of its activations again in the backward pass:
+    the same bits in less memory, and a step takes a third longer."""
 
     def __post_init__(self) -> None:
         settle(self)
@@ -126,6 +127,15 @@ class Compute:
         check_bounds("workers", self.workers, -1, 1024)
         check_bounds("cache", self.cache, 0.0, 1e6)
         check_bounds("checkpoint_every", self.checkpoint_every, 0, 2**31)
+
+    def check_together(self) -> None:
+        """Refuse options that mean nothing beside the others.
+
+        :raises JobError: one of them; the cure is in the message.
+        """
+        if self.checkpoint_activations and self.compile == "on":
+            why = " on settles by itself what is computed again: leave it out, or "
+            raise JobError(Option("compile"), why, Option("checkpoint_activations"))
 
 
 @dataclass(frozen=True)
@@ -212,6 +222,7 @@ class Job:
         :raises JobError: one of them; the cure is in the message.
         """
         self.adapting.check_alone()
+        self.compute.check_together()
         self.recipe.check_together(self.adapting.on)
         if self.soup and self.family != PACKAGE:
             raise JobError(Option("soup"), f": {self.reference} is no package; write {PACKAGE}:FOLDER of the first one")

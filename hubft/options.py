@@ -72,7 +72,7 @@ class Options(TypedDict, total=False):
     workers: int
     cache: float
     checkpoint_every: int
-    recompute: bool
+    checkpoint_activations: bool
     teacher: str
     temperature: float
     imitation: float

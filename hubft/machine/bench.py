@@ -16,8 +16,9 @@ import pluggy
 import torch
 from torch import Tensor, nn
 
-from hubft.base import draws
+from hubft.base import draws, memory
 from hubft.base.batches import concat, count, rows
+from hubft.base.errors import TrainingError
 from hubft.families import stages
 from hubft.hookspecs import Batch, Loaded
 from hubft.job import Job
@@ -48,6 +49,7 @@ class Bench:
         device: torch.device,
     ) -> None:
         self.pm, self.criterion, self.device = pm, criterion, device
+        self.saves = job.compute.checkpoint_activations
         self.loaded = replace(loaded, model=copy.deepcopy(loaded.model))
         # What trains in the end: most of the run's time, and its longest steps.
         names = pm.hook.freeze(loaded=self.loaded, train=job.recipe.train, progress=1.0)
@@ -60,8 +62,20 @@ class Bench:
         self.wanted: dict[str, tuple[Tensor, Tensor, Tensor]] = {}  # in fp32, by kind
 
     def first(self, setting: Setting) -> float:
-        """Return seconds an image of a setting's first pass."""
-        return _seconds(self._ready(setting)) / self.images
+        """Return seconds an image of a setting's first pass; with as many images in it as there is memory for."""
+        while True:
+            try:
+                return _seconds(self._ready(setting)) / self.images
+            except RuntimeError as error:
+                if not memory.ran_out(error):
+                    raise
+                if self.images < 4:
+                    raise TrainingError(
+                        f"a step of {self.images} samples runs out of memory: ", *memory.CURES
+                    ) from error
+            self.images //= 2
+            self.batch = rows(self.batch, 0, self.images)
+            memory.give_back(self.device)
 
     def time(self, setting: Setting, best: float | None = None) -> Timing:
         """Return how long a setting takes: the shorter of two passes after one to warm up.
@@ -94,8 +108,9 @@ class Bench:
 
         :param compared: with another's, so that nothing may be dropped at random, which takes its time in a step.
         """
-        runtime = Runtime(setting.compute(self.device))
+        runtime = Runtime(replace(setting.compute(self.device), checkpoint_activations=self.saves))
         model = runtime.place(copy.deepcopy(self.loaded.model))
+        loaded = replace(self.loaded, model=model)
         batch = runtime.to_device(self.batch)
         called, features = runtime.compiled(model), _head_input(model, self.loaded.head)
         step = setting.kind == "step"
@@ -107,7 +122,7 @@ class Bench:
         def once() -> tuple[Tensor, Tensor, Tensor]:
             draws.seed("measure")
             model.zero_grad()
-            with runtime.using_threads(), torch.set_grad_enabled(step):
+            with runtime.using_threads(), torch.set_grad_enabled(step), runtime.checkpointing(loaded):
                 with runtime.autocast():
                     result = self.pm.hook.train_step(
                         model=called, batch=batch, criterion=self.criterion, forward=self.loaded.forward

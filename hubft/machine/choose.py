@@ -82,7 +82,7 @@ class _Search:
         self.threads = self.default.threads
         self.laid = "channels_last" if self.fixed.memory_format == "auto" else self.default.memory_format
         self.tried: dict[int, float] = {self.threads: 1.0}  # threads -> seconds in fp32, in any unit
-        fixed = (self.fixed.precision, self.fixed.memory_format, self.fixed.threads)
+        fixed = (self.fixed.precision, self.fixed.memory_format, self.fixed.threads, bench.saves)
         shape = (bench.images, *shape_of(bench.batch[0]))
         self.timings = Timings(bench.loaded.model, bench.device, fixed, shape)
         self.times: dict[Setting, float] = {}  # seconds an image, of the candidates that were tried
@@ -104,7 +104,7 @@ class _Search:
             forward = self._fastest("forward") if "forward" in self.images else forward
             threads, workers = self._crew(step if self.work.steps else forward)
             step, forward = replace(step, threads=threads), replace(forward, threads=threads)
-            if self.work.steps and self.fixed.compile == "auto":
+            if self.work.steps and self.fixed.compile == "auto" and not self.fixed.checkpoint_activations:
                 step = replace(step, compile=self._compile_pays(step))
             problem = self.timings.keep()
             self.notes += [f"not kept for the next run: {problem}"] if problem else []
@@ -128,7 +128,7 @@ class _Search:
 
     def _compute(self, setting: Setting, workers: int) -> Compute:
         chosen = setting.compute(self.bench.device)
-        kept = {name: getattr(self.fixed, name) for name in ("cache", "checkpoint_every", "recompute")}
+        kept = {name: getattr(self.fixed, name) for name in ("cache", "checkpoint_every", "checkpoint_activations")}
         return replace(chosen, workers=workers, **kept)
 
     def _first_passes(self) -> float:

@@ -15,6 +15,8 @@ from torch import nn
 
 from hubft.base import batches
 from hubft.base.errors import JobError, Option
+from hubft.families.checkpointing import checkpointed
+from hubft.hookspecs import Loaded
 from hubft.job import Compute
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -38,6 +40,7 @@ class Runtime:
             self.precision = "bf16" if bf16 else "fp32"
         self.memory_format = "contiguous" if compute.memory_format == "auto" else compute.memory_format
         self.compile = compute.compile == "on"
+        self.saves = compute.checkpoint_activations
         self.threads = compute.threads or torch.get_num_threads()
         self.workers = _workers(compute.workers)
 
@@ -50,6 +53,11 @@ class Runtime:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=DTYPES[self.precision])
+
+    def checkpointing(self, loaded: Loaded) -> AbstractContextManager[Any]:
+        """Return the context of a training step, forward and backward, in which activations are kept or computed again,
+        as the run wants it."""
+        return checkpointed(loaded) if self.saves else nullcontext()
 
     @contextmanager
     def using_threads(self) -> Iterator[None]:

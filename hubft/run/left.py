@@ -61,6 +61,7 @@ def results(prepared: Prepared, result: Result, plan: Plan, seconds: float) -> d
         "probe": plan.probed,
         "wise": result.way.line and result.way.line.plain(),
         "moved": dict(result.way.moved),
+        "memory": dict(result.way.memory),
         "soup": result.soup and result.soup.plain(),
         "seconds": seconds,
         "quarantined": dict(prepared.data.quarantined),

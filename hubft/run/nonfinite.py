@@ -18,7 +18,7 @@ from hubft.base.batches import leaves
 from hubft.base.console import Console
 from hubft.base.errors import NotFinite, Option
 from hubft.base.files import write_json
-from hubft.run import teaching
+from hubft.run import plan, teaching
 from hubft.run.folder import Run
 from hubft.run.phases import phases
 from hubft.run.prepare import Prepared
@@ -66,6 +66,7 @@ def explained(prepared: Prepared, run: Run, begun: Mapping[str, Tensor], told: N
     states.put(prepared.loaded.model, begun)
     recipe, lessons = prepared.job.recipe, teaching.lessons(prepared)
     state = loop.start(prepared.loaded, recipe, prepared.runtime, prepared.data.task, lessons)
+    state.parts = plan.noted(run)
     newest, _ = checkpoint.newest(run.checkpoints)
     if newest:
         checkpoint.restore(newest, state)

@@ -26,6 +26,7 @@ from hubft.run.prepare import Prepared
 from hubft.run.probing import augmentation, held_by_nothing, learning_rate, solve
 from hubft.tasks import metrics
 from hubft.train import loader, norms, probe
+from hubft.train.gradient import Parts
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Plan:
     """What was measured on this machine."""
     rows: int = 0
     """How many training samples the budget had time for, where it had none for all; else 0."""
+    parts: tuple[tuple[int, int], ...] = ()
+    """(Steps done, parts): from then on a batch was computed in at least so many parts, for memory ran out."""
 
     def settled(self) -> dict[str, Any]:
         """Return what a package states of it."""
@@ -91,6 +94,24 @@ def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Pl
     untrained = ": the head as it was solved" if solved else ": the model as it is"
     console.say(f"recipe   {recipe.epochs} epochs{trained if recipe.epochs else untrained}")
     return _under(prepared, plan.job), plan
+
+
+def halving(plan: Plan, run: Run, console: Console) -> Parts:
+    """Return in how many parts a run computes its batches, where memory ran out; what is new is put into its plan."""
+
+    def tell(step: int, number: int) -> None:
+        now = replace(plan, parts=tuple(its.since.items()))
+        write_json(run.plan_file, to_dict(now))
+        console.say(f"memory   ran out in step {step + 1}: from there on a batch is computed in {number} parts")
+
+    its = Parts(dict(plan.parts), tell)
+    return its
+
+
+def noted(run: Run) -> Parts:
+    """Return what `halving` put into the plan of a run."""
+    plan = _read(run)
+    return Parts(dict(plan.parts)) if plan else Parts()
 
 
 def _within(

@@ -21,7 +21,7 @@ from hubft.base.errors import FamilyError, JobError, Option, reason
 from hubft.base.store import Scratch
 from hubft.compress import structure
 from hubft.cut.feed import Cut
-from hubft.families import plugins, stages
+from hubft.families import checkpointing, plugins, stages
 from hubft.families.adapters import Adapted
 from hubft.families.build import adapt, family_of, load_base
 from hubft.hookspecs import Loaded
@@ -34,7 +34,7 @@ from hubft.run.adapting import Folded
 from hubft.run.data import Data, read
 from hubft.run.parent import Parent
 from hubft.tasks.task import Task, fits
-from hubft.train import memory, recipe
+from hubft.train import recipe
 from hubft.train.lessons import Teacher
 
 
@@ -168,8 +168,6 @@ def _trained(job: Job, headed: bool, solvable: bool = True) -> None:
 def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded, task: Task) -> Task:
     """Find out in a second what would otherwise fail after the training; return the task of this model, which is ready
     to be trained."""
-    if job.compute.recompute:
-        memory.recompute(loaded.model, job.reference)
     recipe.optimizer(loaded, job.recipe)
     ends = [pm.hook.freeze(loaded=loaded, train=job.recipe.train, progress=progress) for progress in (0.0, 1.0)]
     if job.recipe.anchor and not set().union(*ends) - stages.trainable(loaded, "head", 0.0):
@@ -190,6 +188,8 @@ def _rehearse(pm: pluggy.PluginManager, job: Job, loaded: Loaded, task: Task) ->
             "take a model that is made for it"
         )
     outputs.check(loaded, task, blank)
+    if job.compute.checkpoint_activations:
+        checkpointing.check(loaded, blank, job.reference)
     return task.sized(shape[1:])
 
 

@@ -66,17 +66,22 @@ class Line:
 
 @dataclass(frozen=True)
 class Way:
-    """How far a model came from where it began."""
+    """How a model was trained: how far it came from where it began, and what that took."""
 
     line: Line | None = None
     """Where it was chosen on the line back to the probe."""
     moved: Mapping[str, float] = field(default_factory=dict)
     """By stage, as `moved` gives it; nothing without epochs, or where adapters were trained in the stages' place."""
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    """What training took of it, JSON types: its peak (`hubft.base.memory.Peak`), and where it ran out, `parts`: steps
+    done before, and the parts of a batch from then on. Nothing without epochs."""
 
     @property
     def facts(self) -> dict[str, float]:
         """What a package states of it."""
-        return {"share of the way from the probe": self.line.chosen.point} if self.line else {}
+        parts = self.memory.get("parts")
+        halved = {"parts of a batch, for memory": parts[-1][1]} if parts else {}
+        return {**({"share of the way from the probe": self.line.chosen.point} if self.line else {}), **halved}
 
 
 def chosen(prepared: Prepared, solved: Mapping[str, Tensor], probe: Probe | None, console: Console) -> Line | None:

@@ -1,4 +1,4 @@
-"""The training loop: the only place with `backward()` and `step()`."""
+"""The training loop: the only place with `step()`; `backward()` is in `gradient`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from hubft import modality
-from hubft.base import draws
 from hubft.base.batches import concat, count, each, stacked
 from hubft.base.errors import FamilyError
 from hubft.families import stages
@@ -22,7 +21,8 @@ from hubft.machine.runtime import Runtime
 from hubft.tasks.task import Task
 from hubft.train import frozen, loader
 from hubft.train.decay import Anchor, shrink
-from hubft.train.lessons import Lessons, Taught
+from hubft.train.gradient import Gradient, Moving, Parts, mean
+from hubft.train.lessons import Lessons
 from hubft.train.recipe import Average, optimizer
 from hubft.train.schedule import set_lr
 
@@ -46,6 +46,8 @@ class State:
     """What holds the body near its base, where it is asked for."""
     stages: Mapping[Tensor, str] = field(default_factory=dict)
     """Of each parameter of the model."""
+    parts: Parts = field(default_factory=Parts)
+    """In which the gradient of a batch is computed, where memory ran out."""
     step: int = 0
     """Steps done."""
     proof: dict[str, str] = field(default_factory=dict)
@@ -109,13 +111,14 @@ def fit(
     """Train from `state.step` to the end of `batches`, one step for each item that is taken.
 
     With `--accumulate` a step is computed in parts, whose gradients, weighted by their share of the images, add
-    up to that of the batch; batch norms in training see the parts.
+    up to that of the batch; batch norms in training see the parts. A step that runs out of memory is done again in
+    twice as many parts, and all after it are computed in so many.
 
     :param batches: batches of the run from step `state.step` on, with a `batch_sampler` that knows `start`, that
         step, `per_epoch`, the steps of an epoch, and `steps`, those of the whole run (`hubft.train.loader.Batches`).
     :param feed: a context that makes of a batch's inputs what the model is called with in it. Under one there is
         no Mixup or CutMix: its inputs need not be images.
-    :raises TrainingError: a frozen tensor moved.
+    :raises TrainingError: a frozen tensor moved; memory ran out, and a batch can be in no more parts.
     """
     with state.lessons.beside(state.model) if state.lessons else nullcontext():
         yield from _steps(pm, state, recipe, batches, runtime, feed)
@@ -130,33 +133,19 @@ def _steps(
     feed: Feed,
 ) -> Iterator[Step]:
     sampler = batches.batch_sampler  # type: ignore[attr-defined]
-    criterion, lessons = state.task.criterion(recipe), state.lessons
-    criterion = Taught(criterion, lessons) if lessons else criterion
-    mixing = _mixing(state, recipe, feed)
-    divided = modality.of(state.loaded.inputs).parts
-    model, forward = runtime.compiled(state.model), state.loaded.forward
+    lessons, mixing, gradient = state.lessons, _mixing(state, recipe, feed), Gradient(pm, state, recipe, runtime, feed)
     for batch in batches:
         if state.step == sampler.start or state.step % sampler.per_epoch == 0:
             begin_epoch(pm, state, recipe, (state.step - state.step % sampler.per_epoch) / sampler.steps)
+            gradient.moving = Moving(state.model)
         lr = set_lr(state.optimizer, recipe, state.step, sampler.steps)
         here = runtime.to_device(batch)
         if mixing:
             here = mixing(here, state.step)
         here = lessons.given(here) if lessons else here
-        draws.seed("step", recipe.seed, state.step)
-        results = []
-        parts = divided(here, recipe)
-        for share, (inputs, targets) in parts:
-            loss_of = criterion if len(parts) == 1 else criterion.part(here[1], share)
-            with feed(inputs) as seen:
-                with runtime.autocast():
-                    result = pm.hook.train_step(model=model, batch=(seen, targets), criterion=loss_of, forward=forward)
-                loss = _loss(result)
-                # Inside of the feed: where activations are checkpointed, this runs forward passes again.
-                state.scaler.scale(loss if share == 1 else loss * share).backward()
-            results.append((share, result))
+        results = gradient.of(here)
         norms, of = update(state, recipe)
-        scalars = _mean(results)
+        scalars = mean(results)
         yield Step(state.step, count(batch), scalars.pop("loss").detach(), lr, scalars, norms, of)
 
 
@@ -187,18 +176,6 @@ def update(state: State, recipe: Recipe) -> tuple[Tensor, list[str]]:
     return norms, [state.stages.get(p, BESIDE) for p in live]
 
 
-@torch.no_grad()
-def _mean(results: list[tuple[float, dict[str, Tensor]]]) -> dict[str, Tensor]:
-    """Return the loss and the scalars of a step: the means of its parts, weighted by their share of the images."""
-    (_, first), *others = results
-    if not others:
-        return {name: value for name, value in first.items() if name != "outputs"}
-    stacked = {
-        name: torch.stack([share * result[name] for share, result in results]) for name in first if name != "outputs"
-    }
-    return {name: values.sum(0) for name, values in stacked.items()}
-
-
 def begin_epoch(pm: pluggy.PluginManager, state: State, recipe: Recipe, progress: float) -> None:
     """Ask what trains now, set it, and where that changed, prove the old frozen set and fingerprint the new one.
 
@@ -217,14 +194,6 @@ def begin_epoch(pm: pluggy.PluginManager, state: State, recipe: Recipe, progress
     if set(state.proof) != set(still):
         frozen.verify(state.model, state.proof)
         state.proof = frozen.fingerprint(state.model)
-
-
-def _loss(result: Any) -> Tensor:
-    good = isinstance(result, dict) and isinstance(result.get("outputs"), Tensor)
-    loss = result.get("loss") if good else None
-    if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
-        raise FamilyError("the hook `train_step` must give a dict with a differentiable scalar `loss` and `outputs`")
-    return loss
 
 
 @torch.no_grad()

@@ -145,7 +145,9 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(
     whole = engine.finetune(made.job(tmp_path / "whole", how, **parts)).run
     stopped(made.job(tmp_path / "cut", how, **parts), 9, monkeypatch)
     again = engine.resume(tmp_path / "cut").run
-    saving = engine.finetune(made.job(tmp_path / "saving", how, compute=Compute(recompute=True), **parts)).run
+    saving = engine.finetune(
+        made.job(tmp_path / "saving", how, compute=Compute(checkpoint_activations=True), **parts)
+    ).run
     for file in (lora.FILE, lora.CONFIG):
         bits = {(run.package / file).read_bytes() for run in (whole, again, saving)}
         assert len(bits) == 1, file

@@ -163,7 +163,7 @@ WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "state": ({"averaging": 0.0, "keep": "best", "patience": 2}, {}),
     "optimizer": ({"optimizer": "sgd", "schedule": "one-cycle", "l1": 1e-6, "clip": 0.0}, {}),
     "head": ({}, {"head": Head(hidden=(16,), dropout=0.1)}),
-    "memory": ({"accumulate": 3}, {"compute": Compute(recompute=True, precision="bf16", cache=0.0)}),
+    "memory": ({"accumulate": 3}, {"compute": Compute(checkpoint_activations=True, precision="bf16", cache=0.0)}),
     "delta": ({"train": "last:1"}, {"package": "delta"}),
     "dropped": ({"augment": "light", "train": "head", "views": 2}, {}),
 }
