@@ -13,7 +13,7 @@ import base64
 import dataclasses
 import html
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from torch import nn
 from hubft import engine
 from hubft.base.console import Console
 from hubft.base.errors import JobError, suggest
-from hubft.deploy.export.opening import opened
+from hubft.deploy.export.opening import averaging, opened
 from hubft.job import Adapting, Columns, Compute, Head, Job, Labels, Recipe, Teaching
 from hubft.options import Options
 from hubft.run.beside import Beside
@@ -33,6 +33,7 @@ from hubft.share import inference
 from hubft.share.inference import Evaluation
 from hubft.share.load import load
 from hubft.share.opened import Answer
+from hubft.tasks import ownloss
 from hubft.tasks.metrics import Metrics, title
 
 __all__ = ["Answer", "Evaluation", "Options", "Result", "distill", "evaluate", "finetune", "load", "predict", "resume"]
@@ -125,10 +126,11 @@ def finetune(
         of a repository, which runs that code.
     :param quiet: print nothing.
     :param options: fields of `Job` and of its parts, by the names of the command line: `hubft finetune --help`
-        describes them all.
+        describes them all. `loss` may be a callable too (`hubft.tasks.ownloss`).
     :raises HubftError: bad input, before anything is written; a run that must not go on.
     """
-    return Result.of(engine.finetune(job(reference, data, options), Console(quiet=quiet), trust=trust))
+    with ownloss.given(options.get("loss")):
+        return Result.of(engine.finetune(job(reference, data, options), Console(quiet=quiet), trust=trust))
 
 
 def distill(
@@ -147,28 +149,41 @@ def distill(
     :raises HubftError: as `finetune`; a teacher that is no package, or that knows other labels.
     """
     asked = job(reference, data, options).taught_by(str(teacher))
-    return Result.of(engine.finetune(asked, Console(quiet=quiet), trust=trust))
+    with ownloss.given(options.get("loss")):
+        return Result.of(engine.finetune(asked, Console(quiet=quiet), trust=trust))
 
 
-def resume(run: str | Path, *, quiet: bool = False) -> Result:
+def resume(run: str | Path, *, quiet: bool = False, loss: Callable[..., Any] | None = None) -> Result:
     """Return a run that was stopped, gone on with to its end, to the same bits.
 
+    :param loss: the callable that the run began with, if it was passed one.
     :raises CheckpointError: no run, one that is finished, or one whose data changed.
     """
-    return Result.of(engine.resume(Path(run), Console(quiet=quiet)))
+    with ownloss.given(loss):
+        return Result.of(engine.resume(Path(run), Console(quiet=quiet)))
 
 
 def evaluate(
-    source: str | Path, data: str | Path, *, trust: bool = False, columns: Columns | None = None
+    source: str | Path,
+    data: str | Path,
+    *,
+    trust: bool = False,
+    columns: Columns | None = None,
+    others: Sequence[str | Path] = (),
+    tta: str = "",
 ) -> Evaluation:
     """Return what a package reaches on labelled images that it was not trained on.
 
     :param source: folder of a run or of a package, owner/name[@revision] on the Hugging Face Hub, or an exported file.
     :param data: as for `finetune`; its labels must be the package's.
     :param columns: of a table, where they are not called as those that were trained on.
+    :param others: further packages, of the same task and names: what is measured is the mean of their answers, beside
+        each of them (`Evaluation.beside`).
+    :param tta: flips or crops, to measure the mean over views of a picture, beside one view.
     :raises HubftError: no package, or data that does not fit it.
     """
-    return inference.evaluate(opened(source, trust), data, columns=columns)
+    how = averaging(source, others, tta, trust)
+    return inference.evaluate(opened(source, trust), data, columns=columns, how=how)
 
 
 def predict(
@@ -178,6 +193,8 @@ def predict(
     trust: bool = False,
     input: str = "",
     pair: str = "",
+    others: Sequence[str | Path] = (),
+    tta: str = "",
 ) -> list[Answer]:
     """Return what a package says of images, in their order: an answer each, also where one cannot be read.
 
@@ -185,9 +202,11 @@ def predict(
     :param images: files, folders of them, and tables that name them.
     :param input: column of a table with the images or texts; found, where one column alone holds such.
     :param pair: column of a table with the second texts, of a package that takes pairs.
+    :param others: further packages, whose answers are averaged with those of the first, as `tta` is, for `evaluate`.
     :raises HubftError: no package, or nothing to be read.
     """
-    return list(inference.predict(opened(source, trust), images, Columns(input=input, pair=pair)))
+    columns, how = Columns(input=input, pair=pair), averaging(source, others, tta, trust)
+    return list(inference.predict(opened(source, trust), images, columns, how))
 
 
 def job(reference: str, data: str | Path, options: Mapping[str, Any]) -> Job:
@@ -201,6 +220,7 @@ def job(reference: str, data: str | Path, options: Mapping[str, Any]) -> Job:
         if name not in known:
             raise JobError(f"there is no option {name!r}.{suggest(name, known)}")
         part, field = known[name]
+        value = ownloss.name_of(value) if name == "loss" and callable(value) else value
         one = isinstance(field.default, tuple) and isinstance(value, str)
         parts.setdefault(part, {})[name] = (value,) if one else value
     own = parts.pop("", {})

@@ -33,6 +33,7 @@ from hubft.run import (
     soup,
     teaching,
     training,
+    trying,
     tuning,
     unquantized,
     wise,
@@ -144,6 +145,7 @@ def _prepared(job: Job, data: Data | None, trust: bool, code: Mapping[str, str] 
     with trusting(trust, code):
         prepared = prepare(job, data, trust)
     soup.check(prepared)
+    prepared = trying.tried(prepared)
     name = prepared.job.teaching.teacher
     return teaching.joined(prepared, load.filled(load.package(name), trust)) if name else prepared
 

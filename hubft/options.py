@@ -5,9 +5,9 @@ A test keeps this list equal to them, and prints what it should be.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 
 class Options(TypedDict, total=False):
@@ -46,7 +46,7 @@ class Options(TypedDict, total=False):
     clip: float
     averaging: float
     l1: float
-    loss: str
+    loss: str | Callable[..., Any]
     class_weights: str | Sequence[str]
     head_weights: str | Sequence[str]
     sampler: Literal["even", "balanced"]

@@ -12,6 +12,8 @@ from hubft.base.errors import JobError, Option
 from hubft.base.serialize import settle
 
 RATES = (0.0, 1e3)  # of learning, the least and the most
+PASSED = "python"
+"""In place of a module, of a loss that was passed as a callable: `python:NAME`."""
 
 
 def _is_rate(text: str) -> bool:
@@ -85,7 +87,7 @@ class Recipe:
     """L1 regularisation of weights with two or more dimensions: so much of their absolute sum is in the loss."""
     loss: str = "auto"
     """cross-entropy, focal for one class; bce, asymmetric for several labels; mse, l1, huber for numbers; auto takes
-    the first of these."""
+    the first of these. Or MODULE:CLASS of your own, called as criterion(outputs, targets): a mean over the samples."""
     class_weights: tuple[str, ...] = ()
     """Weights of classes in the loss: balanced, or NAME=WEIGHT."""
     head_weights: tuple[str, ...] = ()
@@ -135,7 +137,8 @@ class Recipe:
         check_bounds("smoothing", self.smoothing, 0.0, 0.99)
         check_bounds("l1", self.l1, 0.0, 1e3)
         check_bounds("patience", self.patience, 0, 100_000)
-        check(bool(re.fullmatch(r"[a-z0-9-]+", self.loss)), "loss", self.loss, "the name of a loss, as focal")
+        known = re.fullmatch(r"[a-z0-9-]+|[^\W\d][\w.]*:[\w.<>]+", self.loss)
+        check(bool(known), "loss", self.loss, "the name of a loss, as focal, or MODULE:CLASS of your own")
         for name, word in (("class_weights", "balanced"), ("head_weights", "uncertainty")):
             texts = getattr(self, name)
             good = texts == (word,) or all(_is_weight(text) for text in texts)
@@ -156,6 +159,11 @@ class Recipe:
         if adapted and (self.wise or self.anchor):
             why = ": with an adapter the base itself does not move; leave it out"
             raise JobError(Option("wise" if self.wise else "anchor"), why)
+
+    @property
+    def own_loss(self) -> bool:
+        """Whether `loss` names one of the user's own (`hubft.tasks.ownloss`)."""
+        return ":" in self.loss
 
     @property
     def seconds(self) -> float:

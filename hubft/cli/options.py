@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -14,6 +14,22 @@ Trust = Annotated[
         negative=(),
         help="Run code that is neither hubft's nor a library's: beside the weights of a model of transformers, of "
         "torch.hub repositories that were fine-tuned, and of exported files.",
+    ),
+]
+
+Tta = Annotated[
+    Literal["flips", "crops"] | None,
+    Parameter(
+        help="Answer by the mean over views of a picture: itself and its mirror image, or itself and its four corners."
+    ),
+]
+
+Others = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--with",
+        negative=(),
+        help="A further package of the same task and names: answers are the mean of those of all packages.",
     ),
 ]
 

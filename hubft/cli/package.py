@@ -14,7 +14,7 @@ from hubft.base.bounds import check
 from hubft.base.console import Console
 from hubft.base.errors import Incomplete, JobError
 from hubft.cli import printing
-from hubft.cli.options import Trust
+from hubft.cli.options import Others, Trust, Tta
 from hubft.families import plugins
 from hubft.job import Columns, Job
 from hubft.recipe import Recipe
@@ -22,6 +22,7 @@ from hubft.writing import Writing
 
 if TYPE_CHECKING:
     from hubft.data.asked import Asked
+    from hubft.share.averaging import Averaging
     from hubft.share.opened import Opened
 
 
@@ -33,9 +34,11 @@ def evaluate(
     matrix: bool = False,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     predictions: Path | None = None,
+    tta: Tta = None,
+    others: Others = (),
     trust: Trust = False,
 ) -> None:
-    """Measure PACKAGE on labelled images it was not trained on.
+    """Measure PACKAGE on labelled images it was not trained on; with --tta or --with, the mean beside each alone.
 
     Parameters
     ----------
@@ -61,9 +64,9 @@ def evaluate(
         from hubft.share import inference
 
         console = Console()
-        found = opening.opened(package, trust)
+        found, how = opening.opened(package, trust), opening.averaging(package, others, tta or "", trust)
         task = found.manifest.task
-        measured = inference.evaluate(found, data, console, columns)
+        measured = inference.evaluate(found, data, console, columns, how)
         if file:
             printing.write_outcomes(measured.outcomes, task, measured.word, *file)
     if as_json:
@@ -90,6 +93,8 @@ def predict(
     input: First = "",
     pair: Second = "",
     draw: Path | None = None,
+    tta: Tta = None,
+    others: Others = (),
     trust: Trust = False,
 ) -> None:
     """Name what is in INPUTS, images or texts, or write on behind prompts; exit code 1 where some could not be read.
@@ -117,9 +122,9 @@ def predict(
     from hubft.deploy.export import opening
 
     with printing.answers_to(console := Console(), output, as_json, as_csv) as (form, write):
-        found = opening.opened(package, trust)
+        found, how = opening.opened(package, trust), opening.averaging(package, others, tta or "", trust)
         its = its or _asked_of(found.manifest.inputs.kind, inputs, columns)
-        failed = _answered(console, found, its, writing, (form, top, write), draw)
+        failed = _answered(console, (found, how), its, writing, (form, top, write), draw)
     if failed:
         raise Incomplete(f"{failed:,} of {len(its.inputs):,} {its.word}s have no answer; the reason stands by each")
 
@@ -140,7 +145,7 @@ def _asked_of(kind: str, inputs: list[str], columns: Columns) -> Asked:
 
 def _answered(
     console: Console,
-    found: Opened,
+    asked: tuple[Opened, Averaging],
     its: Asked,
     writing: Writing | None,
     shown: tuple[str, int | None, printing.Write],
@@ -152,13 +157,13 @@ def _answered(
     """
     from hubft.share import drawing, inference
 
-    (form, top, write), task = shown, found.manifest.task
+    (form, top, write), (found, how), task = shown, asked, asked[0].manifest.task
     why = f"left out: {'a model that writes' if task.writes else f'a model of the kind {task.kind}'} ranks no names"
     check(top is None or task.ranks, "top", top, why)
     if task.writes and form == "text":
         tell = printing.teller(console, len(its.inputs) > 1)
-        return printing.print_written(console, inference.answers(found, its.inputs, writing, tell), its)
-    said = inference.answers(found, its.inputs, writing)
+        return printing.print_written(console, inference.answers(found, its.inputs, writing, tell, how), its)
+    said = inference.answers(found, its.inputs, writing, averaging=how)
     said = drawing.drawn(said, its.inputs, found.manifest, draw) if draw else said
     answers = console.counted(said, len(its.inputs), its.word)
     return printing.print_answers(console, answers, task, form, top, its, write)

@@ -158,6 +158,7 @@ def write_outcomes(outcomes: Iterable[Outcome], task: Task, word: str, form: str
 def print_evaluation(console: Console, task: Task, measured: Evaluation) -> None:
     """Print one JSON object: the metrics, `classes` in the order of their lists, and facts of the images."""
     about = {"classes": list(task.names), "trained_on": measured.trained_on, "left_out": dict(measured.left_out)}
+    about |= {"beside": measured.beside.plain()} if measured.beside else {}
     console.raw(json.dumps(_finite({**measured.metrics.plain(), **about}), allow_nan=False))
 
 
@@ -185,7 +186,13 @@ def print_measured(console: Console, package: str, task: Task, measured: Evaluat
     left_out = [f"left out {path!r}: {reason}" for path, reason in measured.left_out.items()]
     for line in (*(f"note: {note}" for note in measured.notes), *left_out, trained_on(measured)):
         console.say(line)
-    print_metrics(console, measured.metrics, f"{package} on {measured.title}", measured.word)
+    mean = "the mean of the packages" if measured.beside and len(measured.beside.alone) > 1 else package
+    mean = f"{package}, the mean over views" if measured.beside and mean == package else mean
+    print_metrics(console, measured.metrics, f"{mean} on {measured.title}", measured.word)
+    if measured.beside:
+        rows = [[name, found.head] for name, found in (*measured.beside.alone.items(), ("the mean", measured.metrics))]
+        console.table(["answers of", f"{title(measured.metrics.headline)}, 95 % interval"], rows)
+        console.say(str(measured.beside))
     print_details(console, task, measured.metrics, matrix)
 
 

@@ -81,7 +81,7 @@ def _again(name: str, module: nn.Module, called: set[str], running: list[str]) -
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _unmeasured(module)
 
-    def forward(*args: Any, **kwargs: Any) -> Any:
+    def forward(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if running:
             return plain(*args, **kwargs)
         called.add(name)
@@ -89,7 +89,7 @@ def _again(name: str, module: nn.Module, called: set[str], running: list[str]) -
             return plain(*args, **kwargs)
         return checkpoint(run, args, kwargs, use_reentrant=False, context_fn=contexts)
 
-    return forward
+    return lambda *args, **kwargs: forward(args, kwargs)
 
 
 @contextmanager

@@ -25,6 +25,8 @@ def _own(package: str, data: str | Path, output: str | Path) -> Job:
     """Return a job that leaves a package as it is."""
     own = parent.named(package).manifest.job
     recipe = replace(own.recipe, epochs=0, probe=False, budget="", wise=False, anchor=0.0)
+    if recipe.own_loss:  # which a package only names: no package says what is imported here
+        recipe = replace(recipe, loss="auto")
     job = replace(own, reference=f"{PACKAGE}:{package}", data=data, recipe=recipe, compress="none", output=output)
     plain = replace(job, package="full", adapting=Adapting(), teaching=Teaching(), soup=(), greedy=False)
     return replace(plain, max_drop=None, keep_anyway=False)

@@ -33,6 +33,7 @@ from hubft.run import adapting, outputs, parent, teacher
 from hubft.run.adapting import Folded
 from hubft.run.data import Data, read
 from hubft.run.parent import Parent
+from hubft.tasks import ownloss
 from hubft.tasks.task import Task, fits
 from hubft.train import recipe
 from hubft.train.lessons import Teacher
@@ -123,7 +124,7 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     Runtime(job.compute)  # a device that is not there is told at once
     data = data or read(job)
     job = modality.named(data.kind).settled(job)
-    data.task.criterion(job.recipe)  # whether its options have a meaning
+    ownloss.criterion(data.task, job.recipe)  # whether its options have a meaning
     if teaches:
         teacher.check(job, teaches.manifest, data.task)
     job = job.with_outputs(data.task.outputs)

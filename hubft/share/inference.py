@@ -27,9 +27,11 @@ from hubft.job import Columns, Compute
 from hubft.machine.runtime import Runtime, cores
 from hubft.modality import Modality, Sample
 from hubft.publish.manifest import Manifest
-from hubft.run.data import labelled
+from hubft.run.data import Labelled, labelled
+from hubft.share.averaging import PLAIN, Averaging, Compared, compared
 from hubft.share.opened import Answer, Opened
 from hubft.share.writing import Tell, untold, written
+from hubft.tasks import averaged
 from hubft.tasks.metrics import Metrics
 from hubft.tasks.task import Task
 from hubft.train import loader, loop
@@ -37,6 +39,7 @@ from hubft.writing import Writing
 
 BATCH = 32  # images; evaluation holds no gradients, so any machine that trains can do more
 READERS = 8  # threads at most
+ALONE = Averaging()
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Evaluation:
     """What a user should know of how the data was taken."""
     word: str = "image"
     """What a sample is called."""
+    beside: Compared | None = None
+    """Each of what the answers are the mean of, alone, where they are one."""
 
 
 def evaluate(
@@ -77,34 +82,50 @@ def evaluate(
     folder: str | Path,
     console: Console | None = None,
     columns: Columns | None = None,
+    how: Averaging = ALONE,
 ) -> Evaluation:
     """Return what a model reaches on labelled images, measured as a run does.
 
     :param folder: or table, or data set of the Hub, as for training.
     :param columns: of a table, where they are not called as those that were trained on.
+    :param how: of what its answers are the mean, if they are one.
     :raises DataError: no usable images, or labels that the package does not know.
     :raises PackageError: the model gives numbers that are not finite.
     """
     manifest = opened.manifest
-    task = manifest.task
+    task, members = manifest.task, how.members(opened)
     found = labelled(str(folder), manifest.job.labels, columns, task, manifest.inputs.kind)
-    trained_on = seen.count(manifest.data.get("train"), (sample.sha256 for sample in found.samples))
-    runtime = Runtime(Compute())
-    loaded = opened.loaded
-    loaded.model.to(runtime.device)
-    views = modality.of(manifest.inputs).views(found.source, task, found.samples, manifest.inputs)
-    batches = loader.in_order(views, BATCH, runtime)
-    shown = batches.through(lambda its: (console or Console(quiet=True)).counted(its, len(batches), "batch"))
-    outputs, targets = loop.evaluate(opened.hooks(), loaded, task, shown, runtime)
+    console = console or Console(quiet=True)
+    each, (targets, *_) = zip(*(_outputs(one, found, console) for one in members.values()), strict=True)
+    outputs, beside = each[0] if len(each) == 1 else averaged.mean(task, each), None
+    if how.others:
+        tasks = {name: one.manifest.task for name, one in members.items()}
+        beside = compared(tasks, dict(zip(members, each, strict=True)), outputs, targets)
+    elif how.tta:
+        beside = compared({PLAIN: task}, {PLAIN: _outputs(opened, found, console)[0]}, outputs, targets)
     places = [found.shown(sample) for sample in found.samples]
-    _require_finite(outputs, places)
     errors = task.errors(outputs, targets).tolist()
     rows = zip(places, found.samples, task.decode(outputs), errors, strict=True)
     kind = modality.of(manifest.inputs)
     framed = partial(_framed, kind, manifest, found.source)
     outcomes = tuple(Outcome(place, task.state(s.target), framed(s, said), error) for place, s, said, error in rows)
+    known = [seen.count(one.manifest.data.get("train"), (s.sha256 for s in found.samples)) for one in members.values()]
+    trained_on = None if None in known else max(number or 0 for number in known)
     measured = task.measure(outputs, targets)
-    return Evaluation(measured, found.left_out, outcomes, trained_on, found.title, found.notes, kind.word)
+    return Evaluation(measured, found.left_out, outcomes, trained_on, found.title, found.notes, kind.word, beside)
+
+
+def _outputs(opened: Opened, found: Labelled, console: Console) -> tuple[Tensor, Any]:
+    """Return what a model gives for labelled samples, and their targets."""
+    manifest, runtime = opened.manifest, Runtime(Compute())
+    loaded = opened.loaded
+    loaded.model.to(runtime.device)
+    views = modality.of(manifest.inputs).views(found.source, manifest.task, found.samples, manifest.inputs)
+    batches = loader.in_order(views, BATCH, runtime)
+    shown = batches.through(lambda its: console.counted(its, len(batches), "batch"))
+    outputs, targets = loop.evaluate(opened.hooks(), loaded, manifest.task, shown, runtime)
+    _require_finite(outputs, [found.shown(sample) for sample in found.samples])
+    return outputs, targets
 
 
 def _framed(kind: Modality, manifest: Manifest, source: Source, sample: Sample, said: Mapping[str, Any]) -> Any:
@@ -125,7 +146,10 @@ def _require_finite(outputs: Tensor, places: Sequence[str]) -> None:
 
 
 def predict(
-    opened: Opened, images: str | Path | Iterable[str | Path], columns: Columns | None = None
+    opened: Opened,
+    images: str | Path | Iterable[str | Path],
+    columns: Columns | None = None,
+    averaging: Averaging = ALONE,
 ) -> Iterator[Answer]:
     """Return the answers for images, in order, as they are made; `answers` says more.
 
@@ -133,11 +157,15 @@ def predict(
     :param columns: of a table, those with the inputs; found, where one column alone holds such.
     :raises DataError: there is nothing to be read; before the model is loaded.
     """
-    return answers(opened, modality.of(opened.manifest.inputs).asked(images, columns).inputs)
+    return answers(opened, modality.of(opened.manifest.inputs).asked(images, columns).inputs, averaging=averaging)
 
 
 def answers(
-    opened: Opened, inputs: Iterable[Input], how: Writing | None = None, tell: Tell = untold
+    opened: Opened,
+    inputs: Iterable[Input],
+    how: Writing | None = None,
+    tell: Tell = untold,
+    averaging: Averaging = ALONE,
 ) -> Iterator[Answer]:
     """Return the answers for inputs that `Modality.asked` gave, in order, as they are made.
 
@@ -145,8 +173,10 @@ def answers(
 
     :param how: a model writes that does so.
     :param tell: gets each piece of what it writes.
-    :raises JobError: `how` to write is said to a model that does not.
+    :param averaging: of what the answers are the mean, if they are one.
+    :raises JobError: `how` to write is said to a model that does not, or answers have no mean.
     """
+    members = averaging.members(opened)
     if opened.manifest.task.writes:
         return written(opened, inputs, how or Writing(), tell)
     if how is not None and how != Writing():
@@ -154,26 +184,36 @@ def answers(
         raise JobError(
             Option(options[0]), f": a model of the kind {opened.manifest.task.kind} does not write; leave it out"
         )
-    return _answers(opened.loaded, opened.manifest, inputs)
+    return _answers([(one.loaded, one.manifest) for one in members.values()], inputs)
 
 
 @torch.inference_mode()
-def _answers(loaded: Loaded, manifest: Manifest, files: Iterable[Input]) -> Iterator[Answer]:
-    model = loaded.model
+def _answers(members: Sequence[tuple[Loaded, Manifest]], files: Iterable[Input]) -> Iterator[Answer]:
+    manifest = members[0][1]
     kind, task = modality.of(manifest.inputs), manifest.task
-    read = partial(
-        _inputs, kind.reader(manifest.inputs), partial(kind.frame, manifest.inputs) if task.located else None
-    )
+    readers = [kind.reader(its.inputs) for _, its in members]
+    read = partial(_inputs, readers, partial(kind.frame, manifest.inputs) if task.located else None)
     with closing(_ahead(read, files)) as found:
         while batch := list(islice(found, BATCH)):
             readable = [its[0] for _, its in batch if not isinstance(its, str)]
-            joined = kind.together(readable, manifest.inputs) if readable else None
-            outputs = iter(loaded.forward(model, joined).float() if readable else ())
+            outputs = iter(_said(members, readable) if readable else ())
             for file, its in batch:
                 if isinstance(its, str):
                     yield Answer(file.name, {}, its)
                 else:
                     yield _answer(file.name, task, next(outputs), its[1])
+
+
+def _said(members: Sequence[tuple[Loaded, Manifest]], inputs: Sequence[Sequence[Any]]) -> Tensor:
+    """Return what models give for samples, float32, the mean of them if they are several.
+
+    :param inputs: of each sample, one for each model.
+    """
+    each = []
+    for (loaded, manifest), own in zip(members, zip(*inputs, strict=True), strict=True):
+        joined = modality.of(manifest.inputs).together(own, manifest.inputs)
+        each.append(loaded.forward(loaded.model, joined).float())
+    return each[0] if len(each) == 1 else averaged.mean(members[0][1].task, each)
 
 
 def _answer(image: str, task: Task, outputs: Tensor, frame: Any) -> Answer:
@@ -186,11 +226,11 @@ def _answer(image: str, task: Task, outputs: Tensor, frame: Any) -> Answer:
 Read = Callable[[Path | BytesIO], Any]
 
 
-def _inputs(read: Read, frame: Read | None, asked_for: Input) -> tuple[Any, Any] | str:
-    """Return the model's input for a sample, without the dimension of the batch, and where the sample lies in it; or
-    why there is none."""
+def _inputs(readers: Sequence[Read], frame: Read | None, asked_for: Input) -> tuple[Any, Any] | str:
+    """Return the models' inputs for a sample, without the dimension of the batch, and where the sample lies in them; or
+    why there are none."""
     try:
-        return read(asked_for.open()), frame(asked_for.open()) if frame else None
+        return [read(asked_for.open()) for read in readers], frame(asked_for.open()) if frame else None
     except (DataError, OSError) as error:
         return " ".join(str(error).split())
 

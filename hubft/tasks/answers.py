@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
 class Answers(Protocol):
     """The part of a task that reads outputs."""
+
+    averages: ClassVar[str] = ""
+    """What of outputs is averaged where several answer: `softmax` or `sigmoid` of them, or `plain` numbers; empty where
+    answers have no mean, and of several heads, each of which says so itself (`hubft.tasks.averaged`)."""
 
     def shares(self, outputs: Tensor) -> Tensor:
         """Return what stands for outputs outside: probabilities, or numbers in the user's unit; `[n, outputs]`.

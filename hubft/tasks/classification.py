@@ -33,6 +33,7 @@ class Classification(Task):
     word: ClassVar[str] = "class"
     headline: ClassVar[str] = "accuracy"
     mixes: ClassVar[bool] = True
+    averages: ClassVar[str] = "softmax"
     losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal")
     options: ClassVar[tuple[str, ...]] = ("smoothing", "class_weights", "temperature")
 

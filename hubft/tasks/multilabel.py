@@ -34,6 +34,7 @@ class Multilabel(Task):
     problem: ClassVar[str] = "multi_label_classification"
     headline: ClassVar[str] = "mean_average_precision"
     caption: ClassVar[str] = "Average precision of each label"
+    averages: ClassVar[str] = "sigmoid"
     losses: ClassVar[tuple[str, ...]] = ("bce", "asymmetric")
     options: ClassVar[tuple[str, ...]] = ("class_weights", "temperature")
 
@@ -233,8 +234,7 @@ class Multilabel(Task):
         over, said = dict(zip(self.classes, self._thresholds, strict=True)), []
         for shares in self.shares(outputs).tolist():
             found = ranking.ranked(self.classes, shares)
-            labels = [name for name, share in found.items() if share > over[name]]
-            said.append({"labels": labels, "probabilities": found})
+            said.append({"labels": [name for name in found if found[name] > over[name]], "probabilities": found})
         return said
 
     def state(self, target: tuple[float, ...] | None) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class Regression(Task):
     caption: ClassVar[str] = "What was predicted against what is true"
     pipeline: ClassVar[str] = "other"  # the Hub has no name for it
     losses: ClassVar[tuple[str, ...]] = ("mse", "l1", "huber")
+    averages: ClassVar[str] = "plain"
 
     columns: tuple[str, ...]
     """Names, in the order of the outputs."""

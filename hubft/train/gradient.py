@@ -16,6 +16,7 @@ from hubft.base.errors import FamilyError, TrainingError
 from hubft.hookspecs import Batch
 from hubft.machine.runtime import Runtime
 from hubft.recipe import Recipe
+from hubft.tasks import ownloss
 from hubft.tasks.losses import Loss
 from hubft.train.lessons import Taught
 
@@ -100,7 +101,7 @@ class Gradient:
 
     def __init__(self, pm: pluggy.PluginManager, state: State, recipe: Recipe, runtime: Runtime, feed: Feed) -> None:
         self.pm, self.state, self.recipe, self.runtime, self.feed = pm, state, recipe, runtime, feed
-        criterion = state.task.criterion(recipe)
+        criterion = ownloss.criterion(state.task, recipe)
         self.criterion: Loss = Taught(criterion, state.lessons) if state.lessons else criterion
         self.divided = modality.of(state.loaded.inputs).parts
         self.model = runtime.compiled(state.model)
@@ -169,7 +170,7 @@ def loss_of(result: Any) -> Tensor:
 
 
 @torch.no_grad()
-def mean(results: list[tuple[float, Mapping[str, Tensor]]]) -> dict[str, Tensor]:
+def mean(results: Sequence[tuple[float, Mapping[str, Tensor]]]) -> dict[str, Tensor]:
     """Return the loss and the scalars of a step: the means of its parts, weighted by their share of the images."""
     (_, first), *others = results
     if not others:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from hubft.publish import manifest as manifests
 from hubft.publish.manifest import Manifest
 from hubft.publish.package import Package
 from hubft.share import load
+from hubft.share.averaging import Averaging
 from hubft.share.opened import Opened
 
 
@@ -46,6 +47,20 @@ def opened(source: str | Path, trust: bool = False, threads: int = 0, exact: boo
             f"{path.name} holds code, which runs when it is loaded; if you trust whoever made it, add --trust"
         )
     return Opened(manifest, partial(_loaded, form, path, manifest, about, threads, exact))
+
+
+def averaging(source: str | Path, others: Sequence[str | Path], tta: str, trust: bool = False) -> Averaging:
+    """Return of what the answers of a model shall be the mean.
+
+    :param source: the model that is named first.
+    :param others: further ones, as `opened` takes them.
+    :param tta: views of a picture, as `share.averaging.WAYS` names them; or nothing.
+    :raises JobError: one is named twice.
+    """
+    names = [str(one) for one in (source, *others)]
+    if len(set(names)) < len(names):
+        raise JobError(f"--with {names[-1]}: name each package once")
+    return Averaging(tta, {str(one): opened(one, trust) for one in others}, names[0])
 
 
 def package(source: str | Path) -> Package:
