@@ -21,8 +21,7 @@ SAID = ("DefaultCPUAllocator", "MPS backend out of memory")
 
 def ran_out(error: BaseException) -> bool:
     """Tell whether an error of PyTorch says that there is no memory left."""
-    plain = isinstance(error, RuntimeError) and any(text in str(error) for text in SAID)
-    return plain or isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in SAID)
 
 
 def give_back(device: torch.device) -> None:

@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from hubft.share.opened import Opened
 
 
+Predictions = Annotated[
+    Path | None,
+    Parameter(
+        help="New file, .csv or .jsonl, that gets a line an image: its class, what it was taken for, and how surely."
+    ),
+]
+
+
 def evaluate(
     package: str,
     data: str,
@@ -33,7 +41,7 @@ def evaluate(
     *,
     matrix: bool = False,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
-    predictions: Path | None = None,
+    predictions: Predictions = None,
     tta: Tta = None,
     others: Others = (),
     trust: Trust = False,
@@ -51,8 +59,6 @@ def evaluate(
         Print the confusion matrix as well.
     as_json
         One JSON object with all metrics on stdout, and nothing else there.
-    predictions
-        New file, .csv or .jsonl, that gets a line an image: its class, what it was taken for, and how surely.
     """
     from hubft.data import reading
 
@@ -79,6 +85,7 @@ FIRST = "Column of a table with the images or texts; found, where one column alo
 SECOND = "Column of a table with the second texts, for a model of pairs."
 First = Annotated[str, Parameter(help=FIRST)]
 Second = Annotated[str, Parameter(help=SECOND)]
+Draw = Annotated[Path | None, Parameter(help="New folder that gets each picture with the boxes found drawn on it.")]
 
 
 def predict(
@@ -92,7 +99,7 @@ def predict(
     output: Annotated[Path | None, Parameter(help="New file, .csv or .jsonl, that gets the lines.")] = None,
     input: First = "",
     pair: Second = "",
-    draw: Path | None = None,
+    draw: Draw = None,
     tta: Tta = None,
     others: Others = (),
     trust: Trust = False,
@@ -112,8 +119,6 @@ def predict(
         One JSON object a line, for each: its class, with the probability of it and of the others, or an error.
     as_csv
         A table for spreadsheets: a line for each with its class and probability, and those that follow.
-    draw
-        New folder that gets each picture with the boxes found drawn on it.
     """
     check(not (draw and draw.exists()), "draw", str(draw), "a new folder")
     check(top is None or top >= 1, "top", top, "1 or more")  # told before seconds go into importing torch, as is this

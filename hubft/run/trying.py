@@ -40,7 +40,8 @@ def tried(prepared: Prepared) -> Prepared:
     if not job.recipe.own_loss:
         return prepared
     device = next(loaded.model.parameters()).device
-    few = unaugmented(prepared, prepared.data.train[:PROOF])
+    apart = max(1, len(prepared.data.train) // PROOF)  # the first ones may all be of one class
+    few = unaugmented(prepared, prepared.data.train[::apart][:PROOF])
     runtime, heard = Runtime(Compute(device=str(device), workers=0)), Recorder()
     batch = runtime.to_device(next(iter(loader.in_order(few, PROOF, runtime))))
     mixing = modality.of(loaded.inputs).mixing(task.outputs, job.recipe.seed) if task.mixes else None

@@ -102,7 +102,9 @@ def _require_alike(name: str, manifest: Manifest, other: str, its: Manifest) -> 
         raise JobError(f"--with {other}: it is a model for {theirs}, and {name} one for {ours}: take another")
     if not manifest.task.like(its.task):
         names = [listed(one.task.names) for one in (its, manifest)]
-        why = f"its answers are {names[0]}, and those of {name} {names[1]}: they must be the same, in the same order"
+        why = (
+            f"its answers are {names[0]}, and those of {name} are {names[1]}: they must be the same, in the same order"
+        )
         raise JobError(f"--with {other}: {why}")
 
 

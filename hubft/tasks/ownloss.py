@@ -129,7 +129,7 @@ def _found(name: str) -> Callable[..., Any]:
     module, _, attribute = name.partition(":")
     its: Any = _passed(name) if module == PASSED else _imported(name, module, attribute)
     try:
-        found = its() if isinstance(its, type) else its
+        found: Callable[..., Any] = its() if isinstance(its, type) else its
     except Exception as error:
         raise JobError(Option("loss"), f" {name} cannot be made without arguments: {reason(error)}") from error
     if not callable(found):

@@ -15,8 +15,10 @@ from torch.nn import functional
 
 import hubft as api
 from hubft import HubftError, engine
+from hubft.job import Recipe
 from hubft.share import load
 from hubft.tasks import ownloss
+from hubft.tasks.boxes import Boxes
 
 MINE = """
 import torch
@@ -125,9 +127,11 @@ def test_what_is_wrong_is_told_before_anything_is_written(loss: str, mine: Path,
     assert not (mine / "run").exists()
 
 
-def test_options_of_other_losses_are_refused(mine: Path, data: Path) -> None:
+def test_options_of_other_losses_and_detectors_are_refused(mine: Path, data: Path) -> None:
     with pytest.raises(HubftError, match=r"smoothing 0.1: it has no meaning for a loss of one's own"):
         engine.finetune(job(data, mine / "run", recipe={"loss": "mine_losses:Mine", "smoothing": 0.1}))
+    with pytest.raises(HubftError, match=r"loss mine_losses:Mine: a detector trains by losses that it brings itself"):
+        ownloss.criterion(Boxes(("ant",)), Recipe(loss="mine_losses:Mine"))
 
 
 def test_a_loss_that_is_no_mean_is_told(mine: Path, data: Path) -> None:

@@ -31,11 +31,11 @@ class Made(NamedTuple):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Two packages of the same classes, one of them trained further than its probe, and their data."""
+    """Two packages of the same classes, a probe and a short training, and their data."""
     root = tmp_path_factory.mktemp("averaging")
     data = pictures.folder(root / "data")
-    for epochs, name in enumerate(("one", "two")):
-        engine.finetune(job(data, root / name, recipe={"epochs": 2 * epochs}))
+    for name, recipe in (("one", {"epochs": 0}), ("two", {"epochs": 2, "probe": False})):
+        engine.finetune(job(data, root / name, recipe=recipe))
     return Made(root / "one", root / "two", data)
 
 
@@ -67,7 +67,7 @@ def test_flips_answer_by_a_picture_and_its_mirror_image(made: Made, tmp_path: Pa
         ImageOps.mirror(Image.open(file)).save(mirror)
     plain, other = (probabilities(api.predict(made.two, its)) for its in (files, mirrored))
     found = probabilities(api.predict(made.two, files, tta="flips"))
-    assert torch.allclose(found, (plain + other) / 2, atol=1e-3) and not torch.allclose(found, plain, atol=1e-3)
+    assert torch.allclose(found, (plain + other) / 2, atol=1e-3) and not torch.allclose(found, plain, atol=1e-2)
 
 
 def test_crops_are_the_whole_and_its_corners() -> None:
@@ -88,7 +88,7 @@ def test_views_are_measured_beside_one_view(hubft: Hubft, made: Made) -> None:
     assert beside["difference"]["value"] == pytest.approx(found["accuracy"]["value"] - alone["accuracy"]["value"])
     assert found["loss"] != alone["loss"]
     shown = hubft("evaluate", made.two, made.data, "--tta", "crops")
-    assert [row[0] for row in shown.cells()][-2:] == ["one view", "the mean"]
+    assert "one view, the mean, " in ", ".join(row[0] for row in shown.cells())
     assert "accuracy of the mean minus that of one view: " in shown.out and "the mean over views" in shown.out
 
 
@@ -111,14 +111,14 @@ def test_packages_answer_together(hubft: Hubft, made: Made, tmp_path: Path) -> N
     right = [("ants", "bees", "wasps")[i] for i in mean.argmax(1).tolist()]
     assert found["accuracy"]["value"] == pytest.approx(sum(map(str.__eq__, true, right)) / len(true))
     shown = hubft("evaluate", made.one, made.data, "--with", made.two)
-    assert [row[0] for row in shown.cells()][-3:] == [str(made.one), str(made.two), "the mean"]
+    assert f"{made.one}, {made.two}, the mean, " in ", ".join(row[0] for row in shown.cells())
 
 
 def test_what_has_no_mean_is_refused(hubft: Hubft, made: Made, tmp_path: Path) -> None:
     packages.write(tmp_path / "other", packages.toy_job())
     packages.write(tmp_path / "numbers", packages.toy_job(), task=Regression(("a", "b", "c"), (0.0,) * 3, (1.0,) * 3))
     told = {
-        ("--with", tmp_path / "other"): "its answers are 'ant', 'bee' and 'cat', and those of ",
+        ("--with", tmp_path / "other"): "its answers are 'ant', 'bee', 'cat', and those of ",
         ("--with", tmp_path / "numbers"): "it is a model for regression of images, and ",
         ("--with", made.one): "name each package once",
         ("--with", made.two, "--tta", "flips"): "--tta and --with: the one is of a single package",

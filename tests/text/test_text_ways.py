@@ -188,6 +188,14 @@ def test_features_of_a_teacher_are_learned(made: engine.Result, model: Path, dat
     assert json.loads((package / "hubft.json").read_text())["job"]["teaching"]["hints"] == 1.0
 
 
+def test_texts_answer_together_but_have_no_mirror_image(made: engine.Result, data: Path) -> None:
+    text, package = ["a good film"], str(made.run.package)
+    with pytest.raises(HubftError, match="tta flips: it has no meaning here, a text is no picture; leave it out"):
+        module.evaluate(package, data, tta="flips")
+    alone, twice = (module.predict(package, text, others=its)[0].said for its in ((), [made.run.folder]))
+    assert twice["probability"] == pytest.approx(alone["probability"], abs=1e-6)
+
+
 def test_it_is_computed_in_int8_by_torchao(made: engine.Result, data: Path, tmp_path: Path) -> None:
     needs("torchao", "torchao")
     result = engine.compress(str(made.run.folder), str(data), "torchao:int8dq", tmp_path / "small")

@@ -95,7 +95,9 @@ def test_outputs_gradients_and_statistics_have_the_same_bits(
 
 def test_a_run_that_saves_memory_makes_the_same_package(data: Path, tmp_path: Path) -> None:
     runs = [
-        engine.finetune(job(data, tmp_path / str(saves), compute={"checkpoint_activations": saves})).run
+        engine.finetune(
+            job(data, tmp_path / str(saves), recipe={"train": "all"}, compute={"checkpoint_activations": saves})
+        ).run
         for saves in (False, True)
     ]
     assert len({(run.package / "model.safetensors").read_bytes() for run in runs}) == 1
@@ -149,9 +151,9 @@ def bits(run: Run) -> bytes:
 def test_a_step_without_memory_is_done_again_in_twice_the_parts(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = engine.finetune(job(data, tmp_path / "asked", recipe={"accumulate": 4})).run
+    asked = engine.finetune(job(data, tmp_path / "asked", recipe={"accumulate": 4, "train": "all"})).run
     tried = starving(monkeypatch, 4)
-    result, console = heard(job(data, tmp_path / "run"))
+    result, console = heard(job(data, tmp_path / "run", recipe={"train": "all"}))
     assert bits(result.run) == bits(asked)
     assert tried[:4] == [12, 6, 3, 3] and set(tried[2:]) == {3}
     assert console.about("memory") == ["memory   ran out in step 1: from there on a batch is computed in 4 parts"]
@@ -165,7 +167,7 @@ def test_a_run_that_ran_out_of_memory_is_resumed_to_the_same_bits(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever it goes on: there the memory may suffice."""
-    options: dict[str, Any] = {"compute": {"checkpoint_every": 2}}
+    options: dict[str, Any] = {"compute": {"checkpoint_every": 2}, "recipe": {"train": "all"}}
     with monkeypatch.context() as patch:
         starving(patch, 6, step=3)
         whole = engine.finetune(job(data, tmp_path / "whole", **options)).run
