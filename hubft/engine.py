@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,9 +12,8 @@ from torch import nn
 
 from hubft.base import draws
 from hubft.base.console import Console
-from hubft.base.errors import Diverged, NotFinite, Option
+from hubft.base.errors import Diverged, Option
 from hubft.base.files import writing
-from hubft.base.memory import Peak
 from hubft.families import plugins
 from hubft.families.trust import trusting
 from hubft.job import Job
@@ -24,10 +22,10 @@ from hubft.run import (
     beside,
     compressing,
     derived,
+    diagnosis,
     examples,
     keeping,
     left,
-    nonfinite,
     report,
     resuming,
     soup,
@@ -35,20 +33,18 @@ from hubft.run import (
     training,
     trying,
     tuning,
-    unquantized,
-    wise,
 )
 from hubft.run.data import Data
+from hubft.run.fitting import fit
 from hubft.run.folder import Run
 from hubft.run.introduction import introduce
 from hubft.run.left import Result
+from hubft.run.overfit import Overfit, one_batch
 from hubft.run.phases import testing
-from hubft.run.plan import Plan, halving, settle
+from hubft.run.plan import settle
 from hubft.run.prepare import Prepared, prepare
-from hubft.run.safeguard import diverged, mend
-from hubft.run.wise import Way
+from hubft.run.safeguard import diverged
 from hubft.share import load
-from hubft.train import frozen, loop, states
 
 __all__ = ["Result", "blend", "compress", "finetune", "resume"]
 
@@ -97,6 +93,15 @@ def resume(
             if job != run.job():
                 run.write_job(job)
         return _run(prepared, run, console or Console(quiet=True))
+
+
+def overfit(job: Job, console: Console | None = None, data: Data | None = None, *, trust: bool = False) -> Overfit:
+    """Return what training on one batch alone comes to (`hubft.run.overfit`); nothing is written.
+
+    :raises HubftError: as `finetune`.
+    """
+    with draws.preserved():
+        return one_batch(_prepared(job, data, trust), console or Console(quiet=True))
 
 
 def compress(
@@ -164,9 +169,10 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
         mixed = soup.mixed(prepared, lambda name: load.filled(load.package(name), trust=True), console)
         teacher = teaching.measured(prepared, console) if prepared.teacher else None
         untrained = before.measured(prepared)
-        prepared, outcome, proof, way = _fit(prepared, run, plan, console)
-        loss = prepared.data.task.score(*outcome).loss
-        problem = "" if plan.probe else diverged(prepared, run.history(), loss)
+        prepared, outcome, proof, way = fit(prepared, run, plan, console)
+        held_out = prepared.data.task.score(*outcome)
+        problem = "" if plan.probe else diverged(prepared, run.history(), held_out.loss)
+        parted = diagnosis.parted(prepared, run.history(), held_out)
         seconds = time.perf_counter() - began
         without = problem or _without(prepared, asked, run, console)
         prepared, outcome = tuning.settled(prepared, outcome)
@@ -179,7 +185,8 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
         grown = before.compared(prepared, untrained, done.outcome)
     held = done.uncompressed if done.held != "none" else None
     result = Result(run, metrics, held, tested, done.steps, compared, grown, way, mixed)
-    results = left.results(prepared, result, plan, seconds)
+    doubts = [*filter(None, [parted]), *task.doubts(metrics, done.outcome[1])]
+    results = left.results(prepared, result, plan, seconds) | diagnosis.plain(doubts, run.history())
     pictures = report.write(run.report, run.history(), task, results, metrics)
     examples.draw(prepared, done.outcome, run.report)
     if problem and not asked.keep_anyway:
@@ -189,10 +196,10 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
             f" than {prepared.job.recipe.lr:.2g}. What was trained is in {run.folder}; to package it all the same: "
             f"{run.resumed_by('--keep-anyway')}",
         )
-    if problem:
-        console.say(f"note: {problem}; it is packaged because of --keep-anyway")
-    elif usual := task.no_better(metrics, done.outcome[1]):
-        console.say(f"note: {usual}")
+    if times := results["time"]:
+        console.say(f"time     {diagnosis.where_time_went(times)}")
+    for doubt in [f"{problem}; it is packaged because of --keep-anyway"] if problem else doubts:
+        console.say(f"note: {doubt}")
     model.cpu().to(memory_format=torch.contiguous_format)
     packaged = replace(prepared, job=replace(asked, compress=done.held))
     found = left.package_of(packaged, result, plan, proof, done, pictures)
@@ -211,46 +218,3 @@ def _without(prepared: Prepared, asked: Job, run: Run, console: Console) -> nn.M
         console=console,
     )
     return found if isinstance(found, str) else load.model(load.package(found.package), trust=True)
-
-
-def _fit(
-    prepared: Prepared, run: Run, plan: Plan, console: Console
-) -> tuple[Prepared, training.Outcome, dict[str, str], Way]:
-    """Train to the end; return what was prepared, its model trained and plain, what that gives for the validation
-    images, the proof of what was frozen to the end, and how far the model came."""
-    job, model = prepared.job, prepared.loaded.model
-    solved = states.kept(model)
-    lessons = teaching.lessons(prepared)
-    state = loop.start(prepared.loaded, job.recipe, prepared.runtime, prepared.data.task, lessons)
-    state.parts = halving(plan, run, console)
-    peak, outcome = Peak(prepared.runtime.device), None
-    if job.recipe.epochs:
-        try:
-            outcome = training.train(prepared, run, state, console)
-        except NotFinite as told:
-            raise nonfinite.explained(prepared, run, solved, told) from told
-    else:  # all but the head is as it was loaded
-        loop.begin_epoch(prepared.pm, state, replace(job.recipe, train="head"), 0.0)
-    took = {**peak.plain(), "parts": [*state.parts.since.items()]} if job.recipe.epochs else {}
-    if state.average:
-        state.average.keep()
-    if mend(prepared, run.history(), plan.probe, solved, console):
-        outcome = None
-    frozen.verify(model, state.proof)
-    if state.proof:
-        console.say(f"proved   not a bit moved in the {len(state.proof)} tensors that were frozen to the end")
-    proof = state.proof
-    if job.recipe.keep == "best" and job.recipe.epochs:
-        epoch = keeping.restore(run.folder, model)
-        console.say(f"kept     epoch {epoch} of {job.recipe.epochs}, chosen on the validation part")
-        proof, outcome = frozen.same(model, proof), None
-    line = wise.chosen(prepared, solved, plan.probe, console)
-    if line:
-        proof, outcome = frozen.same(model, proof), None
-    far = wise.moved(prepared.loaded, solved) if job.recipe.epochs and not prepared.adapted else {}
-    if prepared.adapted:
-        prepared, proof, outcome = unquantized.folded(prepared, proof, outcome, console)
-    outcome = outcome or training.outcome(prepared, model)
-    if not math.isfinite(prepared.data.task.score(*outcome).loss):
-        raise Diverged("training diverged: the model gives no finite numbers; no package was made: try a lower --lr")
-    return prepared, outcome, proof, Way(line, far, took)

@@ -133,7 +133,7 @@ class Modality(Protocol):
         """Return what a model takes, with what the job and the training samples say of it."""
 
     def remarks(self, training: Views) -> Iterable[str]:
-        """Yield lines on how the training samples are taken."""
+        """Yield lines on how the training samples are taken, and what looks wrong with what the model is given."""
 
     def check(self, loaded: Loaded, job: Job) -> None:
         """Check that a model can use the inputs that were asked for.

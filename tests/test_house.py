@@ -154,7 +154,7 @@ def test_families_are_not_known_to_the_core() -> None:
 STOPWATCHES = {
     f"hubft/{name}.py"
     for name in (
-        *("base/console", "engine", "run/budget", "run/plan", "run/teaching", "train/meter"),
+        *("base/console", "engine", "run/budget", "run/plan", "run/teaching", "train/meter", "train/laps"),
         *("machine/bench", "machine/choose", "images/sizes", "deploy/latency"),
     )
 }

@@ -5,10 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hubft.base.console import Console
+from hubft.base.errors import Incomplete
 from hubft.cli.printing import print_beside, print_metrics
 
 if TYPE_CHECKING:
     from hubft.engine import Result
+    from hubft.run.overfit import Overfit
+
+ERRS = 0.1  # mean error on one batch that was learned, above which its evaluation is in doubt
+
+
+def tell(found: Overfit, console: Console) -> None:
+    """Print what training on one batch came to.
+
+    :raises Incomplete: it was not learned; says what may be the reason.
+    """
+    if not found.learned:
+        raise Incomplete(f"one batch was not learned: {found}; {found.why}")
+    console.say(f"learned  {found}: model and loss can learn")
+    if found.error > ERRS:
+        console.say(
+            f"note: as it is evaluated it errs in {found.error:.0%}: norms or dropout let that differ from training"
+        )
 
 
 def conclude(result: Result, console: Console) -> None:

@@ -16,7 +16,7 @@ from hubft.base.console import Console, give_up_output
 from hubft.base.display import visible
 from hubft.base.errors import Diverged, HubftError, Incomplete, JobError, Stopped, suggest
 from hubft.cli import catalogue, deploy, families, package, share
-from hubft.cli.concluding import conclude
+from hubft.cli.concluding import conclude, tell
 from hubft.cli.options import Trust
 from hubft.families import plugins
 from hubft.job import Adapting, Compute, Head, Job, Labels, Recipe, Teaching
@@ -107,7 +107,11 @@ def _without_far_hint(error: Exception) -> str:
 
 @app.command
 def finetune(
-    job: Annotated[Job | None, Parameter(name="*")] = None, *, resume: Path | None = None, trust: Trust = False
+    job: Annotated[Job | None, Parameter(name="*")] = None,
+    *,
+    resume: Path | None = None,
+    overfit_one_batch: Annotated[bool, Parameter(negative=())] = False,
+    trust: Trust = False,
 ) -> None:
     """Fine-tune REFERENCE on the images in DATA, measure it, and write a package.
 
@@ -116,6 +120,8 @@ def finetune(
     resume
         Run folder to go on with, from its newest intact checkpoint; takes no other option than --data, where its
         images were moved to, and --keep-anyway.
+    overfit_one_batch
+        Train on the first batch alone, to see whether model and loss can learn at all; nothing is written.
     """
     if resume is not None:
         raise JobError(ALONE)  # alone it is the command below
@@ -133,7 +139,10 @@ def finetune(
     from hubft import engine
 
     console = Console()
-    conclude(engine.finetune(job, console, found, trust=trust), console)
+    if overfit_one_batch:
+        tell(engine.overfit(job, console, found, trust=trust), console)
+    else:
+        conclude(engine.finetune(job, console, found, trust=trust), console)
 
 
 @app.command

@@ -61,6 +61,9 @@ class Pictures:
     def remarks(self, training: Views) -> Iterable[str]:
         if samples.white(training.samples):
             yield f"16-bit grey from 0, black, to {training.inputs.white}, white; --white sets it"
+        from hubft.images import tones
+
+        yield from tones.odd(training)
 
     def check(self, loaded: Loaded, job: Job) -> None:
         from hubft.images import sizes

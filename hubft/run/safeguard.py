@@ -97,10 +97,16 @@ def diverged(prepared: Prepared, history: Sequence[Mapping[str, Any]], held_out:
 
 def _fit(prepared: Prepared) -> tuple[float, float]:
     """Return the plain loss on training images, and how wrong they are on average, as evaluation would have it."""
-    images, task = few(prepared, LOOKED, prepared.exact), prepared.data.task
-    outputs, targets = loop.evaluate(prepared.pm, prepared.loaded, task, images, prepared.exact)
+    outputs, targets = looked(prepared)
+    task = prepared.data.task
     loss = task.score(outputs, targets).loss
     return loss, 1.0 if outputs.isnan().any() else task.errors(outputs, targets).mean().item()
+
+
+def looked(prepared: Prepared) -> tuple[Tensor, Any]:
+    """Return outputs and targets of LOOKED training images, as evaluation has them (`loop.evaluate`)."""
+    images, runtime = few(prepared, LOOKED, prepared.exact), prepared.exact
+    return loop.evaluate(prepared.pm, prepared.loaded, prepared.data.task, images, runtime)
 
 
 def measured_anew(prepared: Prepared, found: dict[str, nn.Module]) -> dict[str, Tensor]:

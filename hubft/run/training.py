@@ -42,16 +42,18 @@ def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> 
             over = keeping.is_over(run.history, headline, recipe)  # a run that was killed after its last epoch
             if over or state.step >= phase.epochs.stop * per_epoch:
                 continue
-            seen = inputs(prepared, phase, state.step, console)
+            with meter.timing("features"):
+                seen = inputs(prepared, phase, state.step, console)
             for step in loop.fit(prepared.pm, state, recipe, seen.batches, prepared.runtime, seen.feed):
                 meter.add(step)
                 epoch, into = divmod(step.number, per_epoch)
                 bar.step(step.number, epoch + bool(into), meter)
                 if not into:
                     line = _line(step, epoch, meter)
-                    measured = outcome(prepared, state.model, seen.validation, seen.feed, state)
-                    score = prepared.data.task.score(*measured)
-                    line |= {"val_loss": score.loss, score.headline: asdict(score.head)}
+                    with meter.timing("evaluation"):
+                        measured = outcome(prepared, state.model, seen.validation, seen.feed, state)
+                        score = prepared.data.task.score(*measured)
+                    line |= {"val_loss": score.loss, score.headline: asdict(score.head), "seconds": meter.seconds}
                     run.log(line)
                     console.epoch(line, recipe.epochs, str(score))
                     if recipe.keep == "best" and keeping.best(run.history(), score.headline) == epoch:
@@ -60,7 +62,8 @@ def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> 
                     meter = Meter()
                 after_epoch = not into and (state.step == steps or time.monotonic() - saved >= APART)
                 if stop.signal or (state.step % every == 0 if every else after_epoch):
-                    checkpoint.save(run.checkpoints, state, _meta(prepared, meter))
+                    with meter.timing("checkpoints"):
+                        checkpoint.save(run.checkpoints, state, _meta(prepared, meter))
                     saved = time.monotonic()
                 if stop.signal:
                     raise Stopped(stop.signal, str(run.folder))

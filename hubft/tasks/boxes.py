@@ -188,8 +188,8 @@ class Boxes(Task):
     def _loss(self, outputs: Tensor, targets: Any) -> float:
         return float(self.criterion()(outputs, targets))
 
-    def no_better(self, metrics: Metrics, targets: Any) -> str:
-        return "" if metrics.head.value > 0 else "it finds no object where one is"
+    def doubts(self, metrics: Metrics, targets: Any) -> Sequence[str]:
+        return () if metrics.head.value > 0 else ("it finds no object where one is",)
 
     def figures(self, metrics: Metrics) -> Mapping[str, Figure]:
         from hubft.tasks import boxed

@@ -133,11 +133,10 @@ class Classification(Task):
 
         return classified.measure(outputs, targets, len(self.classes))
 
-    def no_better(self, metrics: Metrics, targets: Tensor) -> str:
-        (label, count), *_ = Counter(targets.tolist()).most_common(1)
-        if metrics.head.value > count / len(targets):
-            return ""
-        return f"it gets no more right than a model that always says {self.classes[label]!r}, the most frequent class"
+    def doubts(self, metrics: Metrics, targets: Tensor) -> Sequence[str]:
+        from hubft.tasks import doubtful
+
+        return doubtful.classes(metrics, self.classes)
 
     def figures(self, metrics: Metrics) -> Mapping[str, Figure]:
         from hubft.tasks import pictures

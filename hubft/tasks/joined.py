@@ -166,13 +166,13 @@ def of_heads(joint: Metrics) -> dict[str, Metrics]:
     return {one["head"]: read(one["metrics"]) for one in joint.details["heads"]}
 
 
-def no_better(tasks: Mapping[str, Task], joint: Metrics, targets: Mapping[str, Any]) -> str:
-    """Return what the heads that are no better than one answer say of it.
+def doubts(tasks: Mapping[str, Task], joint: Metrics, targets: Mapping[str, Any]) -> list[str]:
+    """Return what looks wrong with the answers of each head.
 
     :param targets: of each head, those that are known.
     """
-    said = {name: tasks[name].no_better(own, targets[name]) for name, own in of_heads(joint).items()}
-    return "; ".join(f"of {quoted(name)} {sentence}" for name, sentence in said.items() if sentence)
+    said = {name: tasks[name].doubts(own, targets[name]) for name, own in of_heads(joint).items()}
+    return [f"of {quoted(name)} {sentence}" for name, its in said.items() for sentence in its]
 
 
 def figures(tasks: Mapping[str, Task], joint: Metrics) -> dict[str, Figure]:

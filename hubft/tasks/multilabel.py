@@ -198,13 +198,10 @@ class Multilabel(Task):
     def _thresholds(self) -> tuple[float, ...]:
         return self.thresholds or (0.5,) * self.outputs
 
-    def no_better(self, metrics: Metrics, targets: Tensor) -> str:
-        known, positives = (~targets.isnan()).sum(0), (targets == 1).sum(0)
-        judged = (positives > 0) & (positives < known)
-        chance = float((positives / known)[judged].mean()) if judged.any() else 0.0
-        if metrics.head.value > chance:
-            return ""
-        return f"its mean average precision is not above that of labels given by chance, {chance:.3f}"
+    def doubts(self, metrics: Metrics, targets: Tensor) -> Sequence[str]:
+        from hubft.tasks import doubtful
+
+        return doubtful.labels(metrics, targets, self.classes)
 
     def figures(self, metrics: Metrics) -> Mapping[str, Figure]:
         from hubft.tasks import pictures

@@ -189,13 +189,13 @@ class Regression(Task):
         told, loss = self._told(outputs), self._loss(outputs, targets)
         return regressed.measure(targets.double().numpy(), told, loss, self.columns)
 
-    def no_better(self, metrics: Metrics, targets: Tensor) -> str:
+    def doubts(self, metrics: Metrics, targets: Tensor) -> Sequence[str]:
         if metrics.head.value > 0:
-            return ""
+            return ()
         if len(self.columns) == 1:
-            return f"it is no better than always saying the mean, {cells.short(self.mean[0])}"
+            return (f"it is no better than always saying the mean, {cells.short(self.mean[0])}",)
         means = self.words(dict(zip(self.columns, self.mean, strict=True)), 1)
-        return f"it is no better than always saying the means, {means}"
+        return (f"it is no better than always saying the means, {means}",)
 
     def figures(self, metrics: Metrics) -> Mapping[str, Figure]:
         from hubft.tasks import pictures

@@ -219,12 +219,14 @@ class Task(Answers, Protocol):
         shares of samples, of which more is better."""
         return {}
 
-    def no_better(self, metrics: Metrics, targets: Any) -> str:
-        """Return in a sentence that one answer for all would do as well, or nothing.
+    def doubts(self, metrics: Metrics, targets: Any) -> Sequence[str]:
+        """Return in sentences what looks wrong with the answers: that one answer for all would do as well, that a name
+        is never said, that names are exchanged.
 
-        :param targets: those that the metrics are of.
+        :param metrics: as `measure` gives them.
+        :param targets: those that they are of.
         """
-        return ""
+        return ()
 
     def figures(self, metrics: Metrics) -> Mapping[str, Figure]:
         """Return the pictures of a report by the names of their files; the first stands on the card."""

@@ -144,8 +144,8 @@ class Tokens(Task):
 
         return tagged.measure(self._counted(outputs, targets), self._loss(outputs, targets))
 
-    def no_better(self, metrics: Metrics, targets: Any) -> str:
-        return "" if metrics.head.value > 0 else "no span that it says is right"
+    def doubts(self, metrics: Metrics, targets: Any) -> Sequence[str]:
+        return () if metrics.head.value > 0 else ("no span that it says is right",)
 
     def figures(self, metrics: Metrics) -> Mapping[str, Figure]:
         from hubft.tasks import pictures

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hubft.text.views import Batch, Ready, Views
 
 ONE, TWO = "A text of yours.", ("A text of yours.", "And the other one.")
+STRANGE = 0.1  # share of unknown tokens above which a tokenizer is not of the texts' language
 TOKENS = 2**14  # that are computed at once, at most, where the recipe says nothing else
 
 
@@ -77,6 +78,13 @@ class Texts:
         every, cut, length = len(training.samples), training.cut, training.inputs.length
         whole = f"{cut:,} of {every:,} training texts are longer and lose their ends" if cut else "all texts are whole"
         yield f"tokens   {length:,} at most, {whole}; --size sets it"
+        from hubft.text import tokens
+
+        if (share := tokens.unknown(training.rows, training.inputs)) > STRANGE:
+            yield (
+                f"note: {share:.0%} of the tokens are unknown to the tokenizer: take a model of the language or the "
+                "alphabet of the texts"
+            )
 
     def check(self, loaded: Loaded, job: Job) -> None:
         """Nothing more: `Text.at_size` refuses what is too long."""

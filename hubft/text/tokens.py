@@ -46,6 +46,18 @@ def tokenised(texts: Sequence[str], inputs: Text) -> tuple[list[NDArray[numpy.in
     return [row(encoding, inputs) for encoding in encodings], special, cut
 
 
+def unknown(rows: Sequence[NDArray[numpy.int32]], inputs: Text) -> float:
+    """Return the share of the tokens, as `row` has them, that stand for what the vocabulary cannot say."""
+    model = json.loads(inputs.tokenizer)["model"]
+    number = model.get("unk_id")
+    if number is None:
+        number = model["vocab"].get(model["unk_token"]) if model.get("unk_token") else None
+    if number is None:  # of bytes, which say everything
+        return 0.0
+    ids = numpy.concatenate([row[0] if row.ndim == 2 else row for row in rows])
+    return float((ids == number).mean()) if len(ids) else 0.0
+
+
 def given(text: str, inputs: Text) -> Any:
     """Return a text as the tokenizer takes it: of pairs, both texts.
 

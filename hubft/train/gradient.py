@@ -18,6 +18,7 @@ from hubft.machine.runtime import Runtime
 from hubft.recipe import Recipe
 from hubft.tasks import ownloss
 from hubft.tasks.losses import Loss
+from hubft.train.laps import Laps
 from hubft.train.lessons import Taught
 
 if TYPE_CHECKING:
@@ -105,6 +106,9 @@ class Gradient:
         self.criterion: Loss = Taught(criterion, state.lessons) if state.lessons else criterion
         self.divided = modality.of(state.loaded.inputs).parts
         self.model = runtime.compiled(state.model)
+        self.laps, whole = Laps(), runtime.device.type != "cpu"
+        self.forward, self.backward = ("steps", "steps") if whole else ("forward", "backward")
+        """Parts of the time; of a device that works behind the process there is one."""
 
     def of(self, batch: Batch) -> list[tuple[float, dict[str, Tensor]]]:
         """Return what the hook `train_step` gave for each part, with its share of the samples; the gradients of the
@@ -143,9 +147,11 @@ class Gradient:
                             model=self.model, batch=(seen, targets), criterion=criterion, forward=state.loaded.forward
                         )
                     loss = loss_of(result)
+                    self.laps.end(self.forward)
                     # Inside of the feed: where activations are checkpointed, this runs forward passes again.
                     state.scaler.scale(loss if share == 1 else loss * share).backward()
                 results.append((share, result))
+                self.laps.end(self.backward)
         return results
 
     def _undo(self) -> None:

@@ -84,6 +84,9 @@ class Step:
     """float32 `[k]` on the device: of the gradient of each parameter that has one, before it was clipped."""
     stages: Sequence[str]
     """Whose parameter each of them is of."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """What waiting for data, the forward and the backward pass with the update took. A device that works behind the
+    process knows no passes: there `steps` is what it took to give it the work."""
 
 
 def start(loaded: Loaded, recipe: Recipe, runtime: Runtime, task: Task, lessons: Lessons | None = None) -> State:
@@ -135,6 +138,7 @@ def _steps(
     sampler = batches.batch_sampler  # type: ignore[attr-defined]
     lessons, mixing, gradient = state.lessons, _mixing(state, recipe, feed), Gradient(pm, state, recipe, runtime, feed)
     for batch in batches:
+        gradient.laps.end("data")
         if state.step == sampler.start or state.step % sampler.per_epoch == 0:
             begin_epoch(pm, state, recipe, (state.step - state.step % sampler.per_epoch) / sampler.steps)
             gradient.moving = Moving(state.model)
@@ -146,7 +150,10 @@ def _steps(
         results = gradient.of(here)
         norms, of = update(state, recipe)
         scalars = mean(results)
-        yield Step(state.step, count(batch), scalars.pop("loss").detach(), lr, scalars, norms, of)
+        gradient.laps.end(gradient.backward)
+        seconds = gradient.laps.taken()
+        yield Step(state.step, count(batch), scalars.pop("loss").detach(), lr, scalars, norms, of, seconds)
+        gradient.laps.begin()
 
 
 def _mixing(state: State, recipe: Recipe, feed: Feed) -> Callable[[Batch, int], Batch] | None:
