@@ -171,19 +171,21 @@ def show(runs: Texts) -> None:
                 ahead = [100 * (ours[n]["accuracy"] - theirs[n]["accuracy"]) for n in theirs if n in ours]
                 row(data, shown, seconds(theirs), str(len(theirs)), reached(theirs),
                     seconds(ours), reached(ours), spread(ahead, "+.1f"))  # fmt: skip
-    head("what", "texts", "ratio, median", "runs")
+    head("what", "texts", "ratio, median", "runs", "hubft's points more, paired")
     for data in dict.fromkeys(line["data"] for line in runs.of(row="pace")):
-        its = [line["ratio"] for line in runs.of(row="pace", data=data)]
-        row("tokens a second, to `Trainer`", data, f"{median(its):.2f}", str(len(its)))
+        its = runs.of(row="pace", data=data)
+        more = [100 * (line["hubft_accuracy"] - line["accuracy"]) for line in its]
+        ratio = median(line["ratio"] for line in its)
+        row("tokens a second, to `Trainer`", data, f"{ratio:.2f}", str(len(its)), spread(more, "+.1f"))
     for data in dict.fromkeys(line["data"] for line in runs.of(row="frozen")):
         both = [
             {line["seed"]: line for line in runs.of(row="frozen", data=data, system=s)} for s in ("trainer", "hubft")
         ]
         its = [both[0][n]["train_seconds"] / both[1][n]["train_seconds"] for n in both[0] if n in both[1]]
         if its:
-            row("ten epochs of the head, to `Trainer`", data, f"{median(its):.1f}", str(len(its)))
+            row("ten epochs of the head, to `Trainer`", data, f"{median(its):.1f}", str(len(its)), "")
     if its := [line["ratio"] for line in runs.of(row="step")]:
-        row("step to a bare loop's", "-", f"{median(its):.3f}", str(len(its)))
+        row("step to a bare loop's", "-", f"{median(its):.3f}", str(len(its)), "")
 
 
 def beside(runs: Texts, theirs: Line) -> Line | None:
