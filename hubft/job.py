@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from hubft import methods
+from hubft import methods, surgery
 from hubft.adapting import Adapting
 from hubft.base.bounds import check, check_bounds, in_words
 from hubft.base.errors import JobError, Option
@@ -167,6 +167,9 @@ class Job:
     """Side of the model's input, 8 pixels or more, or tokens of a text; 0: the model's own, or as texts need."""
     holdout: float = 0.2
     """Share of each class held out for evaluation where DATA has no val/."""
+    surgery: str = ""
+    """Changes of the layers before the head, by commas, made before training: relu=gelu and the like, batchnorm=frozen,
+    batchnorm=group:N, dropout=P, drop_path=P."""
     white: int = 0
     """Value of 16-bit grey that is white; 0: the smallest of 255, 511 to 65535 that no training image exceeds."""
     compress: str = "none"
@@ -192,6 +195,7 @@ class Job:
         check_bounds("white", self.white, 0, 65535)
         check(len(set(self.soup)) == len(self.soup), "soup", self.soup, "each package once")
         methods.parse(self.compress)
+        surgery.parse(self.surgery)
         if self.max_drop is not None:
             check_bounds("max_drop", self.max_drop, 0.0, 100.0)
         if self.adapting.apart and self.package == "delta":
@@ -226,6 +230,10 @@ class Job:
         self.recipe.check_together(self.adapting.on)
         if self.soup and self.family != PACKAGE:
             raise JobError(Option("soup"), f": {self.reference} is no package; write {PACKAGE}:FOLDER of the first one")
+        if self.surgery and (self.soup or self.adapting.apart):
+            beside = "soup" if self.soup else "adapter"
+            why = ": its package is weights over the base as it is; leave one of them out"
+            raise JobError(Option("surgery"), " beside ", Option(beside), why)
         if self.greedy and not self.soup:
             raise JobError(Option("greedy"), " says how a soup is made: name packages by ", Option("soup"))
 

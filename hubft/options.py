@@ -82,6 +82,7 @@ class Options(TypedDict, total=False):
     greedy: bool
     size: int
     holdout: float
+    surgery: str
     white: int
     compress: str
     max_drop: float | None

@@ -51,6 +51,7 @@ EVERY_FIELD = Job(
     greedy=True,
     size=64,
     holdout=0.3,
+    surgery="relu=gelu,drop_path=0.1",
     white=4095,
     compress="bf16",
     max_drop=1.5,

@@ -182,6 +182,24 @@ class Silent(Correct):
         stages.set_trainable(loaded.model, stages.trainable(loaded, train, 0.0))
 
 
+class Hidden(Net):
+    """It computes with references to its activations that nothing replaces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = [self.stem[2], self.block[2]]
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.kept[0](self.stem[1](self.stem[0](images)))
+        features = self.kept[1](self.block[1](self.block[0](maps))).mean((2, 3))
+        return self.head(self.drop(features * self.taper))
+
+
+@fails("surgery_is_done_again")
+class Bypassing(Correct):
+    net = Hidden
+
+
 # --- training ---------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hubft.base.errors import PackageError, suggest
-from hubft.compress import counts, lora, torchao, widths
+from hubft.compress import counts, lora, surgery, torchao, widths
 from hubft.compress.form import Form
 from hubft.hookspecs import Loaded
 
@@ -49,6 +49,7 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     widths.KIND: Kind(widths.check, "Channels were taken out of it", widths.give, facts=counts.words),
+    surgery.KIND: Kind(surgery.check, "Layers of it were changed before it trained", surgery.give, facts=surgery.words),
     torchao.KIND: Kind(
         torchao.check,
         "Its Linear layers are computed in int8 by torchao",

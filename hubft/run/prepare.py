@@ -19,7 +19,7 @@ from hubft.base import digest, draws
 from hubft.base.bounds import check
 from hubft.base.errors import FamilyError, JobError, Option, reason
 from hubft.base.store import Scratch
-from hubft.compress import structure
+from hubft.compress import structure, surgery
 from hubft.cut.feed import Cut
 from hubft.families import checkpointing, plugins, stages
 from hubft.families.adapters import Adapted
@@ -66,6 +66,8 @@ class Prepared:
     """The teacher itself."""
     adapted: Adapted | None = None
     """The adapters that train, if there are any."""
+    changed: tuple[dict[str, Any], ...] = ()
+    """Records of what `--surgery` did."""
     folded: Folded | None = None
     """What is left of them once they are in the weights."""
     cuts: dict[object, Cut | str] = field(default_factory=dict)
@@ -85,7 +87,8 @@ class Prepared:
     def structure(self) -> tuple[dict[str, Any], ...]:
         """Records of all that the package will differ in from its reference, but for what compression does."""
         below = structure.lasting(self.parent.manifest.structure) if self.parent else ()
-        return (*below, self.folded.record) if self.folded and self.job.adapting.apart else below
+        apart = (self.folded.record,) if self.folded and self.job.adapting.apart else ()
+        return (*below, *self.changed, *apart)
 
     @property
     def teacher_sha256(self) -> str:
@@ -144,15 +147,15 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     if continued and started:
         loaded.model.load_state_dict(before)
         data = replace(data, task=data.task.after(outputs.unfold(loaded, started.manifest.task)))
+    changed = surgery.made(loaded, job.surgery)
     data = replace(data, task=_rehearse(pm, job, loaded, data.task))
     job, adapted = adapting.given(pm, job, loaded)
-    scratch = Scratch()
+    scratch, known = Scratch(), data.fingerprint()
     training = kind.views(data.source, data.task, data.train, loaded.inputs, job.recipe, scratch)
     validation = kind.views(data.source, data.task, data.val, loaded.inputs, scratch=scratch)
     versions = _versions((job.reference, *loaded.base.below[-1:]), adapted)
-    known = data.fingerprint()
     made = Prepared(job, pm, data, training, validation, loaded, base, known, versions, bool(continued), started)
-    return replace(made, teaches=teaches, adapted=adapted)
+    return replace(made, teaches=teaches, adapted=adapted, changed=tuple(changed))
 
 
 def _trained(job: Job, headed: bool, solvable: bool = True) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from unittest import SkipTest
 
+import torch
+
 from hubft.base.errors import HubftError
-from hubft.compress import int8, structure
+from hubft.compress import int8, structure, surgery
 from hubft.families.build import compressed
+from hubft.surgery import ACTIVATIONS, GROUP, NORM
+from hubft.testing.copies import deepcopy_computes_the_same
 from hubft.testing.heads import head_fits_the_task
 from hubft.testing.loading import eval_is_deterministic
 from hubft.testing.subject import Subject, batch, compute, copied, differing, expect, noise, shapes, shown
@@ -69,9 +75,29 @@ def unknown_methods_are_refused(subject: Subject) -> None:
     raise AssertionError("`compress` takes any method: return None for what is not the family's own")
 
 
+@check(head_fits_the_task, eval_is_deterministic, deepcopy_computes_the_same)
+def surgery_is_done_again(subject: Subject) -> None:
+    """Other activations, and group norms for batch norms, change what the model computes; the record does it again."""
+    whole = subject.adapted()
+    known = surgery.counted(whole)
+    changes = [f"{kind}={'tanh' if kind != 'tanh' else 'relu'}" for kind in ACTIVATIONS if kind in known]
+    changes += [f"{NORM}={GROUP}:2"] if NORM in known else []
+    if not changes:
+        raise SkipTest("none of its layers can be changed")
+    for change in changes:
+        loaded, again = (replace(whole, model=copy.deepcopy(whole.model)) for _ in range(2))
+        inputs = noise(loaded)
+        before, records = compute(loaded, inputs), surgery.made(loaded, change)
+        after = compute(loaded, inputs)
+        expect(not torch.equal(before, after), f"{change} changes no output: it computes with layers that it hides")
+        structure.build(again, records).model.load_state_dict(loaded.model.state_dict())
+        expect(torch.equal(compute(again, inputs), after), f"{change}, done again, gives other outputs")
+
+
 CHECKS = (
     none_and_bf16_are_exact,
     int8_keeps_a_scale_a_channel,
     own_methods_stay_in_tolerance,
+    surgery_is_done_again,
     unknown_methods_are_refused,
 )
