@@ -28,5 +28,5 @@ def _own(package: str, data: str | Path, output: str | Path) -> Job:
     if recipe.own_loss:  # which a package only names: no package says what is imported here
         recipe = replace(recipe, loss="auto")
     job = replace(own, reference=f"{PACKAGE}:{package}", data=data, recipe=recipe, compress="none", output=output)
-    plain = replace(job, package="full", adapting=Adapting(), teaching=Teaching(), soup=(), greedy=False)
+    plain = replace(job, package="full", adapting=Adapting(), teaching=Teaching(), soup=(), greedy=False, surgery="")
     return replace(plain, max_drop=None, keep_anyway=False)

@@ -132,3 +132,10 @@ def test_records_that_no_run_writes_are_refused(changes: Any) -> None:
         structure.check([{"kind": "surgery", "changes": changes}])
     with pytest.raises(PackageError, match="does not fit the model"):
         structure.build(timm("test_vit"), [{"kind": "surgery", "changes": ["mish=relu"]}])
+
+
+def test_a_changed_package_can_be_compressed(insects: Path, tmp_path: Path) -> None:
+    result, _ = heard(job(insects, tmp_path / "run", surgery="relu=gelu", recipe={"epochs": 1}))
+    small = engine.compress(str(result.run.package), insects, "int8", tmp_path / "small")
+    stated = json.loads((small.run.package / "hubft.json").read_text(encoding="utf-8"))
+    assert stated["structure"] == [{"kind": "surgery", "changes": ["relu=gelu"]}]
