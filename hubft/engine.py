@@ -46,7 +46,7 @@ from hubft.run.prepare import Prepared, prepare
 from hubft.run.safeguard import diverged
 from hubft.share import load
 
-__all__ = ["Result", "blend", "compress", "finetune", "resume"]
+__all__ = ["Result", "blend", "compress", "finetune", "ready", "resume"]
 
 
 def finetune(job: Job, console: Console | None = None, data: Data | None = None, *, trust: bool = False) -> Result:
@@ -63,7 +63,7 @@ def finetune(job: Job, console: Console | None = None, data: Data | None = None,
     console = console or Console(quiet=True)
     with draws.preserved():
         with writing(Path(job.output or "runs"), "nothing was written; make room, or name another --output"):
-            prepared = _prepared(job, data, trust)
+            prepared = ready(job, data, trust)
             compressing.rehearse(prepared, console)
             run = Run.create(prepared.job, prepared.facts())
         return _run(prepared, run, console)
@@ -89,7 +89,7 @@ def resume(
     data = data or resuming.data(run, job)
     with draws.preserved():
         with writing(run.folder, f"make room, or mend that, and type it again: {run.resumed_by()}"):
-            prepared = _prepared(job, data, trust=True, code=run.code())  # given when the run was begun
+            prepared = ready(job, data, trust=True, code=run.code())  # given when the run was begun
             if job != run.job():
                 run.write_job(job)
         return _run(prepared, run, console or Console(quiet=True))
@@ -142,8 +142,8 @@ def blend(
     return finetune(derived.blended(packages, data, output, greedy), console, trust=trust)
 
 
-def _prepared(job: Job, data: Data | None, trust: bool, code: Mapping[str, str] | None = None) -> Prepared:
-    """Return what a run needs, its teacher too, if it has one.
+def ready(job: Job, data: Data | None, trust: bool, code: Mapping[str, str] | None = None) -> Prepared:
+    """Return what a run needs, its teacher too, if it has one; nothing is written.
 
     :param code: sha256 by name of the files of foreign code that may run; those that are there, if None.
     """

@@ -65,6 +65,12 @@ FILES = {
 """Of both -> sha256."""
 LARGEST = 2**27  # bytes of one of them
 
+
+def names() -> tuple[str, ...]:
+    """Return the names that `load` knows, whether their wheels are installed or not."""
+    return MODELS
+
+
 # The wheel's names -> timm's, tried from top to bottom. `_blocks.N` counts blocks through all stages, timm counts
 # within each; the very first block has no expansion, so its two convolutions and norms are numbered one lower.
 RULES = (

@@ -39,6 +39,11 @@ from hubft.publish import hub
 hubft_family = {"api": (1, 0), "example": "test_efficientnet"}
 
 
+def names() -> list[str]:
+    """Return timm's own list of the weights that are published."""
+    return [str(name) for name in timm.list_pretrained()]
+
+
 @hookimpl
 def load(name: str, pretrained: bool) -> Loaded:
     """Return a timm model; its head is timm's `classifier`, its stages are timm's own groups.

@@ -122,8 +122,9 @@ class BaseMismatch(PackageError):
 class Stopped(Exception):
     """A run that was asked to stop and wrote a checkpoint: no error, but no result either."""
 
-    def __init__(self, signal: int, run: str) -> None:
-        super().__init__(f"stopped by signal {signal}; go on with: hubft finetune --resume {run}")
+    def __init__(self, signal: int, run: str, again: str = "") -> None:
+        """:param again: how to go on, where that is not to resume the run."""
+        super().__init__(f"stopped by signal {signal}; {again or f'go on with: hubft finetune --resume {run}'}")
         self.signal = signal
 
 

@@ -15,7 +15,7 @@ from hubft.base import distributions, files
 from hubft.base.console import Console, give_up_output
 from hubft.base.display import visible
 from hubft.base.errors import Diverged, HubftError, Incomplete, JobError, Stopped, suggest
-from hubft.cli import catalogue, deploy, families, package, share
+from hubft.cli import catalogue, choosing, deploy, families, package, share
 from hubft.cli.concluding import conclude, tell
 from hubft.cli.options import Trust
 from hubft.families import plugins
@@ -245,6 +245,8 @@ def demo(*, output: Path = Path("runs/demo"), text: Annotated[bool, Parameter(ne
         demo.run(output, Console())
 
 
+app.command(choosing.rank)
+app.command(choosing.lr_find)
 app.command(package.evaluate)
 app.command(package.predict)
 app.command(package.show)

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hubft import modality
 from hubft.base import bounds
 from hubft.base.console import Console
 from hubft.base.errors import JobError, Option
@@ -166,14 +164,7 @@ def _rows(made: Sequence[Made], found: Samples, asked: Asked, trust: bool, conso
 
 def _calls(made: Sequence[Made], batch: int) -> dict[str, Callable[[], object]]:
     """Return what answers one batch, of each candidate that is there."""
-    found: dict[str, Callable[[], object]] = {}
-    for one in made:
-        if one.opened is not None:
-            loaded = one.opened.loaded
-            kind = modality.of(loaded.inputs)
-            inputs = kind.whole(kind.blank(loaded.inputs, batch), loaded.inputs)
-            found[one.name] = torch.inference_mode()(partial(loaded.forward, loaded.model, inputs))
-    return found
+    return {one.name: latency.answering(one.opened.loaded, batch) for one in made if one.opened is not None}
 
 
 def _size(one: Made) -> int:

@@ -7,6 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy
+import torch
+
+from hubft import modality
+from hubft.hookspecs import Loaded
+from hubft.machine.runtime import Runtime
 
 WARMUP = 3  # calls of each that do not count: the first allocate, and may compile
 MIN_ROUNDS, MAX_ROUNDS = 7, 200
@@ -25,6 +30,25 @@ class Latency:
     """Median over the rounds of what the first of the models took, to what this one took: above 1 it is faster."""
     n: int
     """Calls."""
+
+
+def answering(loaded: Loaded, batch: int, runtime: Runtime | None = None) -> Callable[[], object]:
+    """Return what answers one batch of a model, of inputs at their largest sizes.
+
+    :param runtime: where the model lies; without one on the CPU.
+    """
+    kind = modality.of(loaded.inputs)
+    inputs = kind.whole(kind.blank(loaded.inputs, batch), loaded.inputs)
+    inputs = runtime.to_device(inputs) if runtime else inputs
+
+    @torch.inference_mode()
+    def call() -> object:
+        outputs = loaded.forward(loaded.model, inputs)
+        if runtime and runtime.device.type != "cpu":
+            torch.accelerator.synchronize(runtime.device)  # its work is only queued yet
+        return outputs
+
+    return call
 
 
 def measure(calls: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, Latency]:

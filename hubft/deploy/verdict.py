@@ -92,7 +92,7 @@ def answers(rows: Sequence[Row], headline: str) -> tuple[list[str], list[list[ob
     """Return the columns and rows of a table of what the candidates say."""
     columns = ["candidate", title(headline), "difference, points", "agrees"]
     there = [row for row in rows if not row.failure]
-    return columns, [[row.name, str(row.score), _signed(row.difference), _share(row.agreement)] for row in there]
+    return columns, [[row.name, str(row.score), signed(row.difference), _share(row.agreement)] for row in there]
 
 
 def costs(rows: Sequence[Row]) -> tuple[list[str], list[list[object]]]:
@@ -117,7 +117,7 @@ def _share(found: float | None) -> str:
     return "-" if found is None else f"{found:.1%}"
 
 
-def _signed(found: Measured | None) -> str:
+def signed(found: Measured | None) -> str:
     """Return a difference in points of a hundred: `-0.4 [-1.2, +0.3]`."""
     if found is None:
         return "-"
@@ -144,7 +144,7 @@ def picture(rows: Sequence[Row], headline: str) -> Figure:
         name = f"{visible(row.name, 30)}, {_megabytes(row.size)} MB"
         handles.append(Line2D([], [], linestyle="", markersize=8, label=name, **look))
     axes.set(xlabel="latency of one sample, ms (median); area: size", ylabel=title(headline))
-    _scale(axes, [1e3 * row.latency[1].median for row in shown])
+    scale(axes, [1e3 * row.latency[1].median for row in shown])
     axes.margins(0.15)
     axes.grid(alpha=0.3)
     legend = axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize="small")
@@ -153,7 +153,7 @@ def picture(rows: Sequence[Row], headline: str) -> Figure:
     return figure
 
 
-def _scale(axes: Any, values: Sequence[float]) -> None:
+def scale(axes: Any, values: Sequence[float]) -> None:
     """Have an axis of times grow by factors, with a number wherever there is room for one."""
     axes.set_xscale("log")
     wide = max(values) > WIDE * min(values)

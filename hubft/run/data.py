@@ -80,7 +80,7 @@ def read(job: Job, names: Sequence[str] | None = None, kinds: Sequence[str] = ()
     :raises DataError: no such data, columns or labels that no task can be made of, nothing to train or to validate
         on, more than a tenth of the rows unusable.
     """
-    rows = reading.to_train(str(job.data), job.labels, kinds or _kinds(job))
+    rows = reading.to_train(str(job.data), job.labels, kinds or taken(job))
     word = modality.named(rows.kind).word
     task, told = _task(rows, job.labels, _orders(job) if names is None else [tuple(names)])
     quarantined = {**rows.left_out, **rows.within}
@@ -158,7 +158,7 @@ def _require_known(title: str, names: Iterable[str], task: Task) -> None:
         raise DataError(f"{title!r} has unknown classes {listed(strangers)}; known are {listed(task.names)}")
 
 
-def _kinds(job: Job) -> tuple[str, ...]:
+def taken(job: Job) -> tuple[str, ...]:
     """Return the kinds of inputs that a job's model may take (`hubft.modality`)."""
     if job.family != PACKAGE:
         return takes.kinds(job.family)

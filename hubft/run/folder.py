@@ -63,10 +63,7 @@ class Run:
         :param data: what its images are known by, JSON types: `facts` gives it back.
         :raises JobError: `job.output` exists and holds something.
         """
-        run = cls(Path(job.output) if job.output else _unused(job))
-        if not _is_free(run.folder):
-            go_on = f", or go on with: {run.resumed_by()}" if run.job_file.exists() else ""
-            raise JobError(f"{str(run.folder)!r} exists: give another ", Option("output"), go_on)
+        run = cls(free(job))
         there = run.folder.exists()
         try:
             run.folder.mkdir(parents=True, exist_ok=True)
@@ -141,6 +138,18 @@ def _renamed(data: Any) -> Any:
     if isinstance(data, dict) and "task" in data and "head" not in data:
         return {"head" if key == "task" else key: value for key, value in data.items()}
     return data
+
+
+def free(job: Job) -> Path:
+    """Return the folder that a job's output may take.
+
+    :raises JobError: `job.output` exists and holds something.
+    """
+    run = Run(Path(job.output) if job.output else _unused(job))
+    if not _is_free(run.folder):
+        go_on = f", or go on with: {run.resumed_by()}" if run.job_file.exists() else ""
+        raise JobError(f"{str(run.folder)!r} exists: give another ", Option("output"), go_on)
+    return run.folder
 
 
 def _unused(job: Job) -> Path:

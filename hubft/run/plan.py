@@ -72,8 +72,7 @@ def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Pl
             solve(prepared, Console(quiet=True))
         return _under(prepared, plan.job), plan
     began = time.perf_counter()
-    choice = choose.choose(prepared.pm, prepared.job, prepared.loaded, _work(prepared))
-    prepared = _computing(prepared, choice.compute, choice.forward)
+    prepared, choice = computing(prepared)
     _say_machine(choice, console)
     costs = budget.Costs.of(prepared, choice) if prepared.job.recipe.budget else None
     prepared, part = _within(prepared, costs, began, console)
@@ -112,6 +111,12 @@ def noted(run: Run) -> Parts:
     """Return what `halving` put into the plan of a run."""
     plan = _read(run)
     return Parts(dict(plan.parts)) if plan else Parts()
+
+
+def computing(prepared: Prepared) -> tuple[Prepared, choose.Choice]:
+    """Return what was prepared, its job settled in how it computes on this machine, and how that was chosen."""
+    choice = choose.choose(prepared.pm, prepared.job, prepared.loaded, _work(prepared))
+    return _computing(prepared, choice.compute, choice.forward), choice
 
 
 def _within(

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from hubft.base import draws
 from hubft.base.console import Console
+from hubft.cut.features import Features
+from hubft.cut.feed import Cut
 from hubft.families import stages
 from hubft.job import Recipe
 from hubft.run.phases import features, find
 from hubft.run.prepare import Prepared
-from hubft.run.training import outcome
+from hubft.run.training import Outcome, outcome
 from hubft.tasks.metrics import Metrics
 from hubft.train import loader, probe
 
@@ -33,6 +35,22 @@ class Solved:
     probe: probe.Probe
     metrics: Metrics
     """On the validation images: its headline and loss."""
+    outcome: Outcome
+    """What it gave for them."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """Features of the base: those that a head is solved on, and those that it is measured on."""
+
+    cut: Cut
+    known: Features
+    held: Features
+
+    @property
+    def computed(self) -> bool:
+        """Whether all of them were computed now; else some were in the cache."""
+        return bool(self.known.computed and self.held.computed)
 
 
 def solve(prepared: Prepared, console: Console) -> Solved | None:
@@ -40,19 +58,35 @@ def solve(prepared: Prepared, console: Console) -> Solved | None:
 
     A head that goes on from that of a package is the start instead, unless a solved one errs less.
     """
-    loaded, data, runtime = prepared.loaded, prepared.data, prepared.runtime
-    runtime.place(loaded.model)
-    cut = find(prepared, stages.trainable(loaded, "head", 0.0))
-    known = cut if isinstance(cut, str) else features(prepared, cut, prepared.training, prepared.forward)
-    held = cut if isinstance(cut, str) else features(prepared, cut, prepared.validation, prepared.exact)
-    if isinstance(cut, str) or isinstance(known, str) or isinstance(held, str):
-        reason = known if isinstance(known, str) else held
+    its = given(prepared)
+    if isinstance(its, str):
         head = prepared.loaded.model.get_submodule(prepared.loaded.head)
         fresh = "is drawn" if any(bool(one.any()) for one in head.parameters()) else "starts at zero"
         start = "goes on from that of the package" if prepared.continued else fresh
-        console.say(f"note: the head {start}, no probe is solved: {reason}")
+        console.say(f"note: the head {start}, no probe is solved: {its}")
         return None
-    rows = runtime.to_device(known.views[0].take(torch.arange(len(data.train)))).float()
+    found = solved(prepared, its)
+    which = "held out from it" if found.probe.decay else "as it is in the package"
+    console.say(f"probe    {found.metrics}; error on training {prepared.data.word}s {which} {found.probe.error:.1%}")
+    return found
+
+
+def given(prepared: Prepared) -> Given | str:
+    """Return the features of the training and of the validation images, from the cache or computed, or why there are
+    none that a head could be solved on."""
+    prepared.runtime.place(prepared.loaded.model)
+    cut = find(prepared, stages.trainable(prepared.loaded, "head", 0.0))
+    known = cut if isinstance(cut, str) else features(prepared, cut, prepared.training, prepared.forward)
+    held = cut if isinstance(cut, str) else features(prepared, cut, prepared.validation, prepared.exact)
+    if isinstance(cut, str) or isinstance(known, str) or isinstance(held, str):
+        return str(known if isinstance(known, str) else held)
+    return Given(cut, known, held)
+
+
+def solved(prepared: Prepared, its: Given) -> Solved:
+    """Return the head solved on these features, which the model then has, and what it gives for validation images."""
+    loaded, data, runtime, cut = prepared.loaded, prepared.data, prepared.runtime, its.cut
+    rows = runtime.to_device(its.known.views[0].take(torch.arange(len(data.train)))).float()
 
     def logits(part: Tensor) -> Tensor:
         with cut.feed(part) as blank:
@@ -63,14 +97,12 @@ def solve(prepared: Prepared, console: Console) -> Solved | None:
     head = stages.head_of(loaded)
     with runtime.using_threads():
         strata = [next(iter(data.task.strata(sample.target))) for sample in data.train]
-        targets, seed = runtime.to_device(known.targets), prepared.job.recipe.seed
-        given = probe.Known(data.task, logits, rows, targets, strata, seed)
-        found = probe.better(head, given) if prepared.continued else probe.solve(head, given)
-        batches = held.in_order(prepared.job.recipe.batch_size)
-        probed = data.task.score(*outcome(prepared, loaded.model, batches, cut.feed))
-    which = "held out from it" if found.decay else "as it is in the package"
-    console.say(f"probe    {probed}; error on training {data.word}s {which} {found.error:.1%}")
-    return Solved(found, probed)
+        targets, seed = runtime.to_device(its.known.targets), prepared.job.recipe.seed
+        known = probe.Known(data.task, logits, rows, targets, strata, seed)
+        found = probe.better(head, known) if prepared.continued else probe.solve(head, known)
+        batches = its.held.in_order(prepared.job.recipe.batch_size)
+        reached = outcome(prepared, loaded.model, batches, cut.feed)
+    return Solved(found, data.task.score(*reached), reached)
 
 
 def augmentation(prepared: Prepared, solved: Solved | None) -> Literal["auto", "none", "light", "standard", "strong"]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from hubft.job import Labels, Recipe
     from hubft.tasks.losses import Loss
-    from hubft.tasks.metrics import Metrics
+    from hubft.tasks.metrics import Metrics, Statistic
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,10 @@ class Classification(Task):
         from hubft.tasks import classified
 
         return classified.score(outputs, targets)
+
+    def statistic(self, outputs: Tensor, targets: Tensor) -> Statistic:
+        right = (outputs.argmax(1) == targets).double().numpy()
+        return lambda counts: float(right @ counts / counts.sum())
 
     def measure(self, outputs: Tensor, targets: Tensor) -> Metrics:
         from hubft.tasks import classified

@@ -139,10 +139,17 @@ def bootstraps(statistics: Statistics, n: int, *, resamples: int = RESAMPLES) ->
     """Return several statistics of n samples with their intervals, as `bootstrap` does for one."""
     import numpy
 
-    random, chances = numpy.random.default_rng(0), numpy.full(n, 1 / n)
     values = statistics(numpy.ones(n))
-    drawn = numpy.array([statistics(random.multinomial(n, chances).astype(float)) for _ in range(resamples)])
+    drawn = resampled(statistics, n, resamples)
     return [_between(float(value), column, n) for value, column in zip(values, drawn.T, strict=True)]
+
+
+def resampled(statistics: Statistic | Statistics, n: int, resamples: int) -> NDArray[Any]:
+    """Return what one or several statistics of n samples are in each of some resamples, a row each."""
+    import numpy
+
+    random, chances = numpy.random.default_rng(0), numpy.full(n, 1 / n)
+    return numpy.array([statistics(random.multinomial(n, chances).astype(float)) for _ in range(resamples)])
 
 
 def _between(value: float, drawn: NDArray[Any], n: int) -> Measured:

@@ -27,6 +27,8 @@ from hubft.train.recipe import Average, optimizer
 from hubft.train.schedule import set_lr
 
 Feed = Callable[[Any], AbstractContextManager[Any]]
+Rates = Callable[[torch.optim.Optimizer, Recipe, int, int], float]
+"""(optimizer, recipe, step, steps) -> the head's learning rate, after every group's was set for this step."""
 BESIDE = "beside"  # in place of a stage: what trains beside the model
 
 
@@ -110,6 +112,7 @@ def fit(
     batches: Iterable[Batch],
     runtime: Runtime,
     feed: Feed = nullcontext,
+    rates: Rates = set_lr,
 ) -> Iterator[Step]:
     """Train from `state.step` to the end of `batches`, one step for each item that is taken.
 
@@ -121,10 +124,11 @@ def fit(
         step, `per_epoch`, the steps of an epoch, and `steps`, those of the whole run (`hubft.train.loader.Batches`).
     :param feed: a context that makes of a batch's inputs what the model is called with in it. Under one there is
         no Mixup or CutMix: its inputs need not be images.
+    :param rates: what sets the learning rates of a step; the recipe's schedule, if nothing else is asked for.
     :raises TrainingError: a frozen tensor moved; memory ran out, and a batch can be in no more parts.
     """
     with state.lessons.beside(state.model) if state.lessons else nullcontext():
-        yield from _steps(pm, state, recipe, batches, runtime, feed)
+        yield from _steps(pm, state, recipe, batches, runtime, feed, rates)
 
 
 def _steps(
@@ -134,6 +138,7 @@ def _steps(
     batches: Iterable[Batch],
     runtime: Runtime,
     feed: Feed,
+    rates: Rates,
 ) -> Iterator[Step]:
     sampler = batches.batch_sampler  # type: ignore[attr-defined]
     lessons, mixing, gradient = state.lessons, _mixing(state, recipe, feed), Gradient(pm, state, recipe, runtime, feed)
@@ -142,7 +147,7 @@ def _steps(
         if state.step == sampler.start or state.step % sampler.per_epoch == 0:
             begin_epoch(pm, state, recipe, (state.step - state.step % sampler.per_epoch) / sampler.steps)
             gradient.moving = Moving(state.model)
-        lr = set_lr(state.optimizer, recipe, state.step, sampler.steps)
+        lr = rates(state.optimizer, recipe, state.step, sampler.steps)
         here = runtime.to_device(batch)
         if mixing:
             here = mixing(here, state.step)

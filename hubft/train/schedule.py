@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 
@@ -26,6 +27,23 @@ def set_lr(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps: i
                 group["momentum"] = momentum
     head: float = optimizer.param_groups[0]["lr"]
     return head
+
+
+def rising(least: float, steps: int) -> Callable[[torch.optim.Optimizer, Recipe, int, int], float]:
+    """Return what sets the rates of a range test (Smith, https://arxiv.org/abs/1506.01186): by equal factors up to the
+    peak, which is reached at the last of `steps`; the momentum stays.
+
+    :param least: share of the peak at the first step.
+    """
+
+    def set_rates(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, _: int) -> float:
+        factor = least ** (1 - step / max(1, steps - 1))
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+        head: float = optimizer.param_groups[0]["lr"]
+        return head
+
+    return set_rates
 
 
 def lr_factor(recipe: Recipe, step: int, steps: int) -> float:

@@ -96,11 +96,16 @@ def compress(loaded: Loaded, method: str) -> None:
         raise JobError(Option("compress"), f" {method}: {loaded.base.reference} is a detector, which cannot be pruned")
 
 
+def names() -> list[str]:
+    """Return torchvision's own list of classifiers, and of those detectors that `load` knows."""
+    return [*models.list_models(module=models), *detectors.names()]
+
+
 def _weights(name: str, wanted: str) -> models.WeightsEnum:
-    names = [*models.list_models(module=models), *detectors.names()]
-    if name not in names:
-        near = suggest(name, names)
-        raise FamilyError(f"torchvision has no classifier or detector {name!r}.{near} It has {', '.join(names)}")
+    known_names = names()
+    if name not in known_names:
+        near = suggest(name, known_names)
+        raise FamilyError(f"torchvision has no classifier or detector {name!r}.{near} It has {', '.join(known_names)}")
     known = models.get_model_weights(name).__members__
     if wanted and wanted not in known:
         raise FamilyError(

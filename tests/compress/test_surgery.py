@@ -52,14 +52,13 @@ def with_reference(asked: Any, reference: str) -> Any:
 
 def test_frozen_norms_hold_scale_and_shift_too(insects: Path, tmp_path: Path) -> None:
     asked = job(insects, tmp_path / "run", surgery="batchnorm=frozen", recipe={"train": "all", "probe": False})
-    result, said = heard(asked)
+    result, _ = heard(asked)
     base = plugins.manager("toy").hook.load(name="small", pretrained=True, config={}, task="").model.state_dict()
     trained = load.model(load.package(str(result.run.package))).state_dict()
     assert "stem.1.num_batches_tracked" not in trained
     for name in ("weight", "bias", "running_mean", "running_var"):
         assert torch.equal(trained[f"stem.1.{name}"], base[f"stem.1.{name}"]), name
     assert not torch.equal(trained["stem.0.weight"], base["stem.0.weight"])
-    assert said.about("proved")
 
 
 def test_branches_are_left_out_more_the_deeper_they_are() -> None:

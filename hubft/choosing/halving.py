@@ -1,0 +1,145 @@
+"""A budget of time spent on the backbones that promise most: successive halving.
+
+Jamieson and Talwalkar 2016 (https://arxiv.org/abs/1502.07943), the inner loop of Hyperband (Li et al. 2018,
+https://arxiv.org/abs/1603.06560): every round has the same time, shared evenly among those that are left, and the
+better half goes on. Two things are of our own. The probes are a round before the first, which costs the budget nothing:
+the better half of them is fine-tuned, at least two, and beside it those that have no probe. And a longer fine-tune
+begins anew, as its learning rate falls over the whole of it: what the shorter one learned is not built on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hubft import engine
+from hubft.base.console import Console
+from hubft.base.errors import Diverged, HubftError, Stopped
+from hubft.choosing.kept import Kept
+from hubft.choosing.rows import Outcome, Row, Standing, Tuned, standing, worth
+from hubft.deploy.export.samples import Samples
+from hubft.job import Job
+from hubft.run.data import Data
+from hubft.run.folder import Run
+from hubft.share import load
+from hubft.tasks.metrics import Measured
+
+FEWEST = 2  # that are fine-tuned, if there are as many
+RUNS = "runs"  # in the folder of the rank
+AGAIN = "type the same line again, with --output of this rank: what was done is kept"
+
+
+def promising(rows: Sequence[Row]) -> list[str]:
+    """Return the backbones that are fine-tuned: the better half by their probes, and those that have none."""
+    probed = sorted((row for row in rows if row.probe), key=lambda row: worth(row.probe.score), reverse=True)  # type: ignore[union-attr]
+    unprobed = [row.reference for row in rows if not row.probe]
+    half = max(FEWEST, math.ceil(len(probed) / 2))
+    return [row.reference for row in probed[:half]] + unprobed
+
+
+def rounds(arms: int, seconds: float) -> list[tuple[int, float]]:
+    """Return of each round how many are fine-tuned, and for how many seconds each."""
+    number = max(1, math.ceil(math.log2(arms)))
+    sizes = [math.ceil(arms / 2**place) for place in range(number)]
+    return [(size, seconds / number / size) for size in sizes]
+
+
+class Halving:
+    """The rounds of a rank, one after the other; what was kept of them is not done again."""
+
+    def __init__(
+        self, kept: Kept, job: Job, data_of: Callable[[Job], Data], targets: Any, trust: bool, console: Console
+    ) -> None:
+        """:param job: of the fine-tunes, whatever its reference.
+        :param data_of: reads the data of a job.
+        :param targets: of the validation samples, as the task collates them.
+        """
+        self.kept, self.job, self.data_of, self.targets = kept, job, data_of, targets
+        self.trust, self.console = trust, console
+
+    def run(self, references: Sequence[str], seconds: float) -> None:
+        """Spend so many seconds on these backbones, whose rows are kept."""
+        left = promising([self.kept.rows[reference] for reference in references])
+        planned = rounds(len(left), seconds) if left else []
+        self._forget({(number, each) for number, (_, each) in enumerate(planned, 1)})
+        for number, (size, each) in enumerate(planned, 1):
+            left = left[:size]
+            self.console.say(f"round {number}  {len(left)} fine-tuned, {each:.1f} s each")
+            for reference in left:
+                self._once(reference, number, each)
+            left = self._judged(left, number)
+
+    def _forget(self, planned: set[tuple[int, float]]) -> None:
+        """Leave out of the rows what was fine-tuned for another budget."""
+        for row in list(self.kept.rows.values()):
+            same = tuple(one for one in row.rounds if (one.round, one.budget) in planned)
+            if same != row.rounds:
+                self.kept.put(replace(row, rounds=same))
+
+    def _once(self, reference: str, number: int, seconds: float) -> None:
+        """Have a backbone fine-tuned in this round, where it was not yet."""
+        row = self.kept.rows[reference]
+        there = next((one for one in row.rounds if (one.round, one.budget) == (number, seconds)), None)
+        if there and (there.failure or self.kept.outcome(reference, _stage(number))):
+            return
+        before = [one for one in row.rounds if one.round < number]
+        if before and before[-1].whole and (outcome := self.kept.outcome(reference, _stage(number - 1))):
+            self.kept.put_outcome(reference, _stage(number), outcome)
+            done = replace(before[-1], round=number, budget=seconds, seconds=0.0)
+        else:
+            done = self._tuned(reference, number, seconds)
+        self.kept.put(replace(row, rounds=(*before, done)))
+        said = f"{done.stands.score}, {done.epochs} epochs in {done.seconds:.1f} s" if done.stands else done.failure
+        self.console.say(f"tuned    {reference}: {said}")
+
+    def _tuned(self, reference: str, number: int, seconds: float) -> Tuned:
+        """Return the fine-tune of a backbone, trained now or gone on with; what it gave is kept."""
+        folder = self.kept.folder / RUNS / f"{re.sub(r'[^A-Za-z0-9.]+', '-', reference)}-{seconds:.3f}s"
+        recipe = replace(self.job.recipe, budget=f"{seconds:.3f}s")
+        job = replace(self.job, reference=reference, recipe=recipe, output=str(folder))
+        began, run, quiet = time.perf_counter(), Run(folder), Console(quiet=True)
+        try:
+            data = self.data_of(job)
+            if not run.package.exists():
+                if run.job_file.exists():
+                    engine.resume(folder, quiet, data)
+                else:
+                    engine.finetune(job, quiet, data, trust=self.trust)
+            score = self._asked(reference, number, run, data)
+        except Stopped as stopped:
+            raise Stopped(stopped.signal, str(folder), AGAIN) from stopped
+        except (HubftError, Diverged) as error:
+            return Tuned(number, seconds, time.perf_counter() - began, failure=error.typed())
+        plan = json.loads(run.plan_file.read_text(encoding="utf-8"))
+        epochs = int(plan["job"]["recipe"]["epochs"])
+        whole = epochs == self.job.recipe.epochs and not plan["rows"]
+        took = time.perf_counter() - began
+        return Tuned(number, seconds, took, epochs, whole, str(run.package), Standing(score))
+
+    def _asked(self, reference: str, number: int, run: Run, data: Data) -> Measured:
+        """Return what the package of a run reaches on the validation samples, and keep what it gives for them."""
+        opened = load.opened(load.package(str(run.package)), trust=True)  # the user named its base
+        manifest = opened.manifest
+        outputs, targets = Samples(manifest, data).told(opened)
+        self.kept.put_outcome(reference, _stage(number), Outcome(outputs, manifest.task))
+        return manifest.task.measure(outputs, targets).head
+
+    def _judged(self, references: Sequence[str], number: int) -> list[str]:
+        """Have the rows say how the fine-tunes of a round stand; return the backbones from the best down."""
+        last = {reference: self.kept.rows[reference].rounds[-1] for reference in references}
+        scores = {reference: one.stands.score for reference, one in last.items() if one.stands}
+        outcomes = {one: found for one in scores if (found := self.kept.outcome(one, _stage(number)))}
+        stands = standing(scores, outcomes, self.targets) if scores else {}
+        for reference, its in stands.items():
+            row = self.kept.rows[reference]
+            self.kept.put(replace(row, rounds=(*row.rounds[:-1], replace(last[reference], stands=its))))
+        return sorted(scores, key=lambda one: worth(scores[one]), reverse=True)
+
+
+def _stage(number: int) -> str:
+    return f"round-{number}"

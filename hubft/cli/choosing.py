@@ -1,0 +1,120 @@
+"""The commands before a run: which backbone, and which learning rate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from hubft.base.bounds import check
+from hubft.base.console import Console
+from hubft.base.errors import JobError
+from hubft.cli.options import Trust
+from hubft.families import listing, plugins
+from hubft.job import Compute, Head, Job, Labels, Recipe
+
+
+def rank(
+    *words: Annotated[str, Parameter(negative=())],
+    every: Annotated[list[str] | None, Parameter(name="--all", negative=())] = None,
+    budget: str = "",
+    labels: Annotated[Labels | None, Parameter(name="*")] = None,
+    head: Annotated[Head | None, Parameter(name="*")] = None,
+    compute: Annotated[Compute | None, Parameter(name="*")] = None,
+    size: int = Job.size,
+    holdout: float = Job.holdout,
+    epochs: int = Recipe.epochs,
+    batch_size: int = Recipe.batch_size,
+    seed: int = Recipe.seed,
+    output: Path | None = None,
+    trust: Trust = False,
+) -> None:
+    """Rank backbones on your data, REFERENCE... DATA: by a probe each, and with --budget by fine-tunes.
+
+    Parameters
+    ----------
+    words
+        REFERENCE... DATA: models as for `finetune`, then the labelled data.
+    every
+        FAMILY:PATTERN, as in timm:resnet*: all models of a family that are called so, where it has a list of them.
+    budget
+        Time for fine-tunes, such as 10m: successive halving (Jamieson and Talwalkar 2016) over the better half of the
+        probes. Without it there are none.
+    size
+        As for `finetune`, as are the options below.
+    output
+        Folder of table, picture and fine-tunes; without it runs/rank-DATA. A rank that was killed goes on there.
+    """
+    *references, data = words or ("",)
+    for pattern in every or ():
+        references += listing.matching(pattern)
+    if not references:
+        raise JobError(
+            "rank needs REFERENCE... and DATA: hubft rank timm:resnet18.a1_in1k timm:resnet34.a1_in1k flowers/"
+        )
+    recipe = Recipe(budget=budget, epochs=epochs, batch_size=batch_size, seed=seed)
+    check(epochs > 0, "epochs", epochs, "1 or more")
+    parts = {"labels": labels or Labels(), "head": head or Head(), "compute": compute or Compute()}
+    jobs = [Job(one, data, recipe=recipe, size=size, holdout=holdout, **parts) for one in dict.fromkeys(references)]
+    for job in jobs:  # told at once, before seconds go into importing torch
+        plugins.find(job.family, typed=True)
+    from hubft.data import reading
+
+    reading.check(data)
+    from hubft.choosing import rank as ranks
+    from hubft.choosing import shown
+
+    console = Console()
+    asked = ranks.Asked(tuple(job.reference for job in jobs), jobs[0], str(output or ""))
+    found = ranks.rank(asked, trust, console)
+    shown.show(console, found.rows, found.facts)
+    console.say(f"written  {found.folder / ranks.TABLE}")
+    console.say(f"picture  {found.folder / ranks.PICTURE}")
+    console.say(f"next     {found.next}")
+
+
+def lr_find(job: Annotated[Job | None, Parameter(name="*")] = None, *, steps: int = 100, trust: Trust = False) -> None:
+    """Look for a learning rate for the run of REFERENCE on DATA: a range test by the run's own loop.
+
+    It takes the options of `finetune`, and says the line of the run with the rate that is suggested. --output is the
+    folder of curve and numbers; without it runs/MODEL-DATA, numbered if that exists.
+
+    Parameters
+    ----------
+    steps
+        Of the test, at most: it ends where the loss runs away.
+    """
+    if job is None:
+        raise JobError("lr-find needs REFERENCE and DATA: hubft lr-find timm:resnet18.a1_in1k flowers/")
+    plugins.find(job.family, typed=True)
+    from hubft.run import data, folder
+
+    place = folder.free(job)
+    found = data.read(job)
+    from hubft.base.files import marked, write_json, writing
+    from hubft.choosing import curve as curves
+    from hubft.choosing import rates
+    from hubft.run import line, report
+
+    console = Console()
+    curve = rates.find(job, console, found, steps=steps, trust=trust)
+    with writing(place, "name another --output"):
+        marked(place)
+        write_json(place / "lr-find.json", curve.plain())
+        report.draw(curves.picture(curve), place / "lr-find.png")
+    for text in curves.drawn(curve):
+        console.say(text)
+    ended = "the loss ran away" if curve.ran_away else "it was done, and the loss did not run away"
+    console.say(
+        f"range    from {curve.rates[0]:.0e} to {curve.rates[-1]:.2g} in {len(curve.rates)} steps, then {ended}"
+    )
+    console.say(
+        f"suggests {curve.suggestion:.2g} (s): a tenth of {curve.edge:.2g} (e), the largest rate that does no harm"
+    )
+    console.say(f"recipe   {curve.default:.2g} (d) is what it chooses for this run itself")
+    console.say(f"written  {place / 'lr-find.json'}")
+    console.say(f"picture  {place / 'lr-find.png'}")
+    asked = replace(job, recipe=replace(job.recipe, lr=curve.suggestion), output="")
+    console.say(f"next     {line.finetune(asked, trust)}")
