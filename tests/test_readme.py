@@ -1,5 +1,6 @@
 """Every command of the README and of docs/ is run, in the order of the pages, by a shell, against loopback hubs."""
 
+import json
 import os
 import re
 import signal
@@ -28,7 +29,7 @@ from hubft.testing import check_family
 
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in FILES}
-STORIES = ("fine-tune", "labels", "text", "boxes", "adapters", "deploy", "publish", "families")
+STORIES = ("fine-tune", "choose", "labels", "text", "boxes", "adapters", "deploy", "publish", "families")
 HERE = {'pip install -e ".[dev]" && hubft demo', 'pip install -e ".[dev]"'}  # what runs this test, and test_demo
 COMMIT = 40 * "a"
 
@@ -128,6 +129,14 @@ def test_fine_tune(tmp_path: Path, world: dict[str, str]) -> None:
         "other-seed",
         "soup",
     }
+
+
+def test_choose(tmp_path: Path, world: dict[str, str]) -> None:
+    for line in commands("choose"):
+        printed = shell(f"{line} --size 32", tmp_path, world)
+    assert "next     hubft finetune pip:efficientnet_lite0 flowers/ --lr" in printed
+    found = json.loads((tmp_path / "runs" / "backbones" / "rank.json").read_text(encoding="utf-8"))
+    assert [row["failure"] for row in found["rows"]] == ["", ""] and all(row["rounds"] for row in found["rows"])
 
 
 def test_labels_and_tables(tmp_path: Path, world: dict[str, str]) -> None:

@@ -59,7 +59,8 @@ class Kept:
     def put_outcome(self, reference: str, stage: str, outcome: Outcome) -> None:
         """Keep what a backbone gave at a stage: `PROBE`, or that of a round."""
         path = self._file(reference, stage)
-        marked(self.folder)
+        if not (self.folder / TABLE).exists():
+            self.put()  # so that the folder of a rank that was killed now is known again
         path.parent.mkdir(exist_ok=True)
         said = {"task": json.dumps(kinds.plain(outcome.task))}
         with temporary_file(path) as temporary:

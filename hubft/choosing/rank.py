@@ -13,7 +13,7 @@ import torch
 import hubft
 from hubft.base import bounds, draws
 from hubft.base.console import Console
-from hubft.base.errors import DataError, HubftError, JobError
+from hubft.base.errors import DataError, HubftError, JobError, PackageError
 from hubft.base.files import writing
 from hubft.base.serialize import to_dict
 from hubft.choosing import backbone, shown
@@ -24,7 +24,7 @@ from hubft.families import plugins
 from hubft.job import Job
 from hubft.machine import processor
 from hubft.machine.runtime import Runtime
-from hubft.run import line, report
+from hubft.run import report, typed
 from hubft.run.data import Data, read, taken
 
 SECONDS = 2.0  # that the timing of a backbone may take
@@ -97,7 +97,7 @@ def rank(asked: Asked, trust: bool = False, console: Console | None = None) -> R
     :raises HubftError: bad input; no backbone that could be had.
     """
     console, reader = console or Console(quiet=True), Reader()
-    data = reader(replace(asked.job, reference=asked.references[0]))
+    data = _data(asked, reader)
     if data.task.writes:
         raise JobError(
             "rank: models that write cut texts into tokens of their own, and perplexity is by the token: it "
@@ -117,18 +117,28 @@ def rank(asked: Asked, trust: bool = False, console: Console | None = None) -> R
             cure = "" if asked.job.recipe.budget else "; with --budget 10m they are ranked by fine-tunes"
             raise HubftError(f"no backbone has a score: {rows[0].reference}: {rows[0].reason}{cure}")
         best = replace(asked.job, reference=rows[0].reference, recipe=replace(asked.job.recipe, budget=""))
-        found = Ranking(rows, kept.more["facts"], kept.folder, line.finetune(best, trust))
+        found = Ranking(rows, kept.more["facts"], kept.folder, typed.finetune(best, trust))
         kept.more |= {"order": [row.reference for row in rows], "next": found.next}
         kept.put(*failed)
         report.draw(shown.picture(rows, data.task.headline), kept.folder / PICTURE)
     return found
 
 
+def _data(asked: Asked, reader: Reader) -> Data:
+    """Return the data, as the first backbone reads it that can tell what it takes."""
+    for reference in asked.references[:-1]:
+        try:
+            return reader(replace(asked.job, reference=reference))
+        except PackageError:  # of a package that is not there: told where it is looked at
+            continue
+    return reader(replace(asked.job, reference=asked.references[-1]))
+
+
 def _look(asked: Asked, kept: Kept, reader: Reader, trust: bool, console: Console) -> list[Row]:
     """Have the rows of all backbones kept that can be had; return those of the others."""
     failed = []
     for reference in dict.fromkeys(asked.references):
-        if reference in kept.rows:
+        if (known := kept.rows.get(reference)) and (not known.probe or kept.outcome(reference, PROBE)):
             console.say(f"kept     {reference}")
             continue
         job = replace(asked.job, reference=reference, recipe=replace(asked.job.recipe, budget=""))

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -33,6 +34,7 @@ STEPS = 100
 SMOOTHING = 0.9  # of the moving average of the loss: about ten steps, a decade less than one of rates
 AWAY = 4.0  # times the least smoothed loss, from which on it has run away
 FLOOR = 0.05  # of what knowing nothing costs: a loss below that does not run away by a batch that is harder
+DEVIATION = 1.4826  # standard deviations in a median of absolute ones, of normal noise
 SHARE = 0.1  # of the largest rate that does no harm: what is suggested
 
 
@@ -57,9 +59,9 @@ class Curve:
     def edge(self) -> float:
         """The largest rate at which the smoothed loss was no worse than its least, by a standard error."""
         means = self.smoothed
-        apart = [loss - mean for loss, mean in zip(self.losses, means, strict=True)]
-        # a moving average has the variance of a mean of (1 + b) / (1 - b) values
-        error = math.sqrt(sum(one * one for one in apart) / len(apart) * (1 - SMOOTHING) / (1 + SMOOTHING))
+        # the median: where the loss runs away, it is far from its average, and that is no noise
+        apart = DEVIATION * median(abs(loss - mean) for loss, mean in zip(self.losses, means, strict=True))
+        error = apart * math.sqrt((1 - SMOOTHING) / (1 + SMOOTHING))  # as of a mean of (1 + b) / (1 - b) values
         least = means.index(min(means))
         worse = [place for place in range(least, len(means)) if means[place] > means[least] + error]
         return self.rates[worse[0] - 1 if worse else -1]

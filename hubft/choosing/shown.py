@@ -13,7 +13,6 @@ from hubft.choosing.rows import Row, Standing
 from hubft.deploy.verdict import MARKS, scale, signed
 from hubft.tasks.metrics import title
 
-
 COMPARED = ("to the best, points", "p", "behind")
 
 

@@ -96,7 +96,7 @@ def lr_find(job: Annotated[Job | None, Parameter(name="*")] = None, *, steps: in
     from hubft.base.files import marked, write_json, writing
     from hubft.choosing import curve as curves
     from hubft.choosing import rates
-    from hubft.run import line, report
+    from hubft.run import report, typed
 
     console = Console()
     curve = rates.find(job, console, found, steps=steps, trust=trust)
@@ -117,4 +117,4 @@ def lr_find(job: Annotated[Job | None, Parameter(name="*")] = None, *, steps: in
     console.say(f"written  {place / 'lr-find.json'}")
     console.say(f"picture  {place / 'lr-find.png'}")
     asked = replace(job, recipe=replace(job.recipe, lr=curve.suggestion), output="")
-    console.say(f"next     {line.finetune(asked, trust)}")
+    console.say(f"next     {typed.finetune(asked, trust)}")

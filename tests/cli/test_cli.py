@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from hubft.cli import main
 from hubft.families import plugins, stages
 from hubft.families.build import load_base
 from hubft.job import Recipe
+from hubft.run import typed
 from hubft.tasks.metrics import number
 
 CLASSES = ("[red]loud[bold]", "ants", "图\u200b🐶")  # as the terminal must not take them
@@ -92,6 +94,8 @@ def test_flags_make_the_job(hubft: Hubft) -> None:
                 given += [flag(path), str(item)]
     assert parsed("toy:small", "flowers") == Job("toy:small", "flowers")
     assert parsed(*given) == EVERY_FIELD.with_outputs(0)
+    assert parsed(*shlex.split(typed.finetune(EVERY_FIELD))[2:]) == EVERY_FIELD.with_outputs(0)
+    assert typed.finetune(Job("toy:small", "my flowers"), trust=True) == "hubft finetune toy:small 'my flowers' --trust"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["finetune", "--help"], ["families"], ["--version"], ["finetune"]])
