@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -48,7 +49,8 @@ class Asked:
 
     @property
     def folder(self) -> Path:
-        return Path(self.output or f"runs/rank-{Path(str(self.job.data)).resolve().name[:60]}")
+        name = re.sub(r"[^\w.-]+", "-", Path(str(self.job.data)).resolve().name)
+        return Path(self.output or f"runs/rank-{name[:60]}")
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from hubft.train import loader, loop, schedule
 LEAST, MOST = 1e-7, 10.0  # rates of the first and of the last step
 STEPS = 100
 SMOOTHING = 0.9  # of the moving average of the loss: about ten steps, a decade less than one of rates
+WARM = 10  # steps until that is an average of so many
 AWAY = 4.0  # times the least smoothed loss, from which on it has run away
 FLOOR = 0.05  # of what knowing nothing costs: a loss below that does not run away by a batch that is harder
 DEVIATION = 1.4826  # standard deviations in a median of absolute ones, of normal noise
@@ -57,14 +58,16 @@ class Curve:
 
     @property
     def edge(self) -> float:
-        """The largest rate at which the smoothed loss was no worse than its least, by a standard error."""
-        means = self.smoothed
+        """The largest rate at which the smoothed loss was no worse than its least, by two standard errors.
+
+        What the average is of few steps is left out: it may be low by chance.
+        """
+        means, first = self.smoothed, min(WARM, len(self.losses) // 2)
         # the median: where the loss runs away, it is far from its average, and that is no noise
         apart = DEVIATION * median(abs(loss - mean) for loss, mean in zip(self.losses, means, strict=True))
         error = apart * math.sqrt((1 - SMOOTHING) / (1 + SMOOTHING))  # as of a mean of (1 + b) / (1 - b) values
-        least = means.index(min(means))
-        worse = [place for place in range(least, len(means)) if means[place] > means[least] + error]
-        return self.rates[worse[0] - 1 if worse else -1]
+        bound = min(means[first:]) + 2 * error
+        return max(rate for rate, mean in zip(self.rates[first:], means[first:], strict=True) if mean <= bound)
 
     @property
     def suggestion(self) -> float:

@@ -68,16 +68,17 @@ def picture(rows: Sequence[Row], headline: str) -> Figure:
     times = []
     for place, row in enumerate(row for row in rows if row.stands and row.latency):
         assert row.latency
-        at, look = 1e3 * row.latency.median, {"color": f"C{place % 10}", "marker": MARKS[place // 10 % len(MARKS)]}
+        at, color, marker = 1e3 * row.latency.median, f"C{place % 10}", MARKS[place // 10 % len(MARKS)]
         times.append(at)
         tuned = next((one.stands for one in reversed(row.rounds) if one.stands), None)
-        for its, face in ((row.probe, "white"), (tuned, f"C{place % 10}")):
+        for its, face in ((row.probe, "white"), (tuned, color)):
             if its is None:
                 continue
             value, name = its.score.value, visible(row.reference, 40) if its is row.stands else None
             low, high = (value if end is None else end for end in (its.score.low, its.score.high))
             bars = [[value - low], [high - value]]
-            axes.errorbar(at, value, bars, capsize=3, markerfacecolor=face, linestyle="", label=name, **look)
+            look: dict[str, Any] = {"color": color, "marker": marker, "markerfacecolor": face, "linestyle": ""}
+            axes.errorbar(at, value, bars, capsize=3, label=name, **look)
     axes.set(xlabel="latency of one sample, ms (median)", ylabel=title(headline))
     axes.set_title("open: the probe; full: the fine-tune; bars: 95 % intervals", fontsize="small")
     if times:

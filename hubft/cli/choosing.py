@@ -56,10 +56,11 @@ def rank(
         )
     recipe = Recipe(budget=budget, epochs=epochs, batch_size=batch_size, seed=seed)
     check(epochs > 0, "epochs", epochs, "1 or more")
-    parts = {"labels": labels or Labels(), "head": head or Head(), "compute": compute or Compute()}
-    jobs = [Job(one, data, recipe=recipe, size=size, holdout=holdout, **parts) for one in dict.fromkeys(references)]
-    for job in jobs:  # told at once, before seconds go into importing torch
-        plugins.find(job.family, typed=True)
+    job = Job(references[0], data, recipe=recipe, size=size, holdout=holdout)
+    job = replace(job, labels=labels or Labels(), head=head or Head(), compute=compute or Compute())
+    jobs = [replace(job, reference=one) for one in dict.fromkeys(references)]
+    for one in jobs:  # told at once, before seconds go into importing torch
+        plugins.find(one.family, typed=True)
     from hubft.data import reading
 
     reading.check(data)
@@ -67,7 +68,7 @@ def rank(
     from hubft.choosing import shown
 
     console = Console()
-    asked = ranks.Asked(tuple(job.reference for job in jobs), jobs[0], str(output or ""))
+    asked = ranks.Asked(tuple(one.reference for one in jobs), job, str(output or ""))
     found = ranks.rank(asked, trust, console)
     shown.show(console, found.rows, found.facts)
     console.say(f"written  {found.folder / ranks.TABLE}")

@@ -58,7 +58,7 @@ def test_from_the_command_to_the_table_and_again(
     gap = other["probe"]["score"]["value"] - best["probe"]["score"]["value"]
     assert other["probe"]["difference"]["value"] == pytest.approx(gap) and 0 < other["probe"]["chance"] <= 1
     assert all(row["latency"]["median"] > 0 and row["parameters"] > 1000 for row in (best, other))
-    options = "--size 32 --device cpu --threads 1 --workers 0"
+    options = "--device cpu --threads 1 --workers 0 --size 32"
     assert found["next"] in ran.out and found["next"].endswith(f"{images} {options}")
     assert found["next"].startswith(f"hubft finetune {best['reference']} ")
     monkeypatch.setattr(backbone, "_latency", None)  # nothing is measured again
