@@ -101,7 +101,7 @@ def overfit(job: Job, console: Console | None = None, data: Data | None = None, 
     :raises HubftError: as `finetune`.
     """
     with draws.preserved():
-        return one_batch(_prepared(job, data, trust), console or Console(quiet=True))
+        return one_batch(ready(job, data, trust), console or Console(quiet=True))
 
 
 def compress(
