@@ -170,4 +170,5 @@ def _grouped(old: Any, groups: int) -> nn.Module:
         made.act, made.drop = old.act, old.drop
     if old.affine:
         made.weight, made.bias = old.weight, old.bias
-    return made
+    grouped: nn.Module = made
+    return grouped

@@ -31,7 +31,7 @@ def classes(metrics: Metrics, names: Sequence[str]) -> list[str]:
         found.append(f"it gets no more right than a model that always says {most}, the most frequent class")
     if other := exchanged(matrix, names):
         return [other]  # it explains whatever else is odd
-    return found + never("class", [names[i] for i in numpy.flatnonzero((there >= ENOUGH) & (said == 0))])
+    return found + never("class", [names[i] for i in numpy.flatnonzero((there >= ENOUGH) & (said == 0)).tolist()])
 
 
 def labels(metrics: Metrics, targets: Tensor, names: Sequence[str]) -> list[str]:
