@@ -185,8 +185,8 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
         grown = before.compared(prepared, untrained, done.outcome)
     held = done.uncompressed if done.held != "none" else None
     result = Result(run, metrics, held, tested, done.steps, compared, grown, way, mixed)
-    doubts = [*filter(None, [parted]), *task.doubts(metrics, done.outcome[1])]
-    results = left.results(prepared, result, plan, seconds) | diagnosis.plain(doubts, run.history())
+    told = [*filter(None, [parted]), *task.diagnosis(metrics, done.outcome[1])]
+    results = left.results(prepared, result, plan, seconds) | diagnosis.plain(told, run.history())
     pictures = report.write(run.report, run.history(), task, results, metrics)
     examples.draw(prepared, done.outcome, run.report)
     if problem and not asked.keep_anyway:
@@ -198,8 +198,8 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
         )
     if times := results["time"]:
         console.say(f"time     {diagnosis.where_time_went(times)}")
-    for doubt in [f"{problem}; it is packaged because of --keep-anyway"] if problem else doubts:
-        console.say(f"note: {doubt}")
+    for line in [f"{problem}; it is packaged because of --keep-anyway"] if problem else told:
+        console.say(f"note: {line}")
     model.cpu().to(memory_format=torch.contiguous_format)
     packaged = replace(prepared, job=replace(asked, compress=done.held))
     found = left.package_of(packaged, result, plan, proof, done, pictures)

@@ -48,9 +48,9 @@ def parted(prepared: Prepared, history: Sequence[Mapping[str, Any]], held: Metri
     )
 
 
-def plain(doubts: Sequence[str], history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def plain(told: Sequence[str], history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what results.json says of it, JSON types."""
-    return {"doubts": list(doubts), "time": shares(history)}
+    return {"diagnosis": list(told), "time": shares(history)}
 
 
 def apart(known: Measured, held: Measured) -> bool:

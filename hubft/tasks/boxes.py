@@ -188,7 +188,7 @@ class Boxes(Task):
     def _loss(self, outputs: Tensor, targets: Any) -> float:
         return float(self.criterion()(outputs, targets))
 
-    def doubts(self, metrics: Metrics, targets: Any) -> Sequence[str]:
+    def diagnosis(self, metrics: Metrics, targets: Any) -> Sequence[str]:
         return () if metrics.head.value > 0 else ("it finds no object where one is",)
 
     def figures(self, metrics: Metrics) -> Mapping[str, Figure]:

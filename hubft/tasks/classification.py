@@ -137,10 +137,10 @@ class Classification(Task):
 
         return classified.measure(outputs, targets, len(self.classes))
 
-    def doubts(self, metrics: Metrics, targets: Tensor) -> Sequence[str]:
-        from hubft.tasks import doubtful
+    def diagnosis(self, metrics: Metrics, targets: Tensor) -> Sequence[str]:
+        from hubft.tasks import diagnosed
 
-        return doubtful.classes(metrics, self.classes)
+        return diagnosed.classes(metrics, self.classes)
 
     def figures(self, metrics: Metrics) -> Mapping[str, Figure]:
         from hubft.tasks import pictures

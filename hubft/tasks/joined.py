@@ -166,12 +166,12 @@ def of_heads(joint: Metrics) -> dict[str, Metrics]:
     return {one["head"]: read(one["metrics"]) for one in joint.details["heads"]}
 
 
-def doubts(tasks: Mapping[str, Task], joint: Metrics, targets: Mapping[str, Any]) -> list[str]:
+def diagnosis(tasks: Mapping[str, Task], joint: Metrics, targets: Mapping[str, Any]) -> list[str]:
     """Return what looks wrong with the answers of each head.
 
     :param targets: of each head, those that are known.
     """
-    said = {name: tasks[name].doubts(own, targets[name]) for name, own in of_heads(joint).items()}
+    said = {name: tasks[name].diagnosis(own, targets[name]) for name, own in of_heads(joint).items()}
     return [f"of {quoted(name)} {sentence}" for name, its in said.items() for sentence in its]
 
 

@@ -198,10 +198,10 @@ class Multilabel(Task):
     def _thresholds(self) -> tuple[float, ...]:
         return self.thresholds or (0.5,) * self.outputs
 
-    def doubts(self, metrics: Metrics, targets: Tensor) -> Sequence[str]:
-        from hubft.tasks import doubtful
+    def diagnosis(self, metrics: Metrics, targets: Tensor) -> Sequence[str]:
+        from hubft.tasks import diagnosed
 
-        return doubtful.labels(metrics, targets, self.classes)
+        return diagnosed.labels(metrics, targets, self.classes)
 
     def figures(self, metrics: Metrics) -> Mapping[str, Figure]:
         from hubft.tasks import pictures

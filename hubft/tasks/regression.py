@@ -189,7 +189,7 @@ class Regression(Task):
         told, loss = self._told(outputs), self._loss(outputs, targets)
         return regressed.measure(targets.double().numpy(), told, loss, self.columns)
 
-    def doubts(self, metrics: Metrics, targets: Tensor) -> Sequence[str]:
+    def diagnosis(self, metrics: Metrics, targets: Tensor) -> Sequence[str]:
         if metrics.head.value > 0:
             return ()
         if len(self.columns) == 1:

@@ -187,11 +187,11 @@ class Several(Task):
 
         return joined.metrics(self.headline, reached, float(self.criterion()(outputs, targets)))
 
-    def doubts(self, metrics: Metrics, targets: Any) -> Sequence[str]:
+    def diagnosis(self, metrics: Metrics, targets: Any) -> Sequence[str]:
         from hubft.tasks import joined
 
         known = {name: targets[name][_there(task, targets[name])] for name, task in self.tasks.items()}
-        return joined.doubts(self.tasks, metrics, known)
+        return joined.diagnosis(self.tasks, metrics, known)
 
     def figures(self, metrics: Metrics) -> Mapping[str, Figure]:
         from hubft.tasks import joined

@@ -219,7 +219,7 @@ class Task(Answers, Protocol):
         shares of samples, of which more is better."""
         return {}
 
-    def doubts(self, metrics: Metrics, targets: Any) -> Sequence[str]:
+    def diagnosis(self, metrics: Metrics, targets: Any) -> Sequence[str]:
         """Return in sentences what looks wrong with the answers: that one answer for all would do as well, that a name
         is never said, that names are exchanged.
 

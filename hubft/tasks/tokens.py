@@ -144,7 +144,7 @@ class Tokens(Task):
 
         return tagged.measure(self._counted(outputs, targets), self._loss(outputs, targets))
 
-    def doubts(self, metrics: Metrics, targets: Any) -> Sequence[str]:
+    def diagnosis(self, metrics: Metrics, targets: Any) -> Sequence[str]:
         return () if metrics.head.value > 0 else ("no span that it says is right",)
 
     def figures(self, metrics: Metrics) -> Mapping[str, Figure]:

@@ -38,9 +38,9 @@ def about(said: list[str], words: str) -> list[str]:
     return [line for line in said if words in line]
 
 
-def test_a_healthy_run_has_no_doubts(tmp_path: Path) -> None:
+def test_a_healthy_run_has_nothing_to_tell(tmp_path: Path) -> None:
     result, said = heard(job(coloured(tmp_path / "data"), tmp_path / "run"))
-    assert json.loads((result.run.report / "results.json").read_text(encoding="utf-8"))["doubts"] == []
+    assert json.loads((result.run.report / "results.json").read_text(encoding="utf-8"))["diagnosis"] == []
     assert not about(said.lines, "note: ")
 
 
@@ -53,8 +53,8 @@ def test_labels_that_are_exchanged_are_told(tmp_path: Path) -> None:
     (line,) = about(said.lines, "look exchanged")
     assert "what is labelled 'ants' is answered 'bees', what is labelled 'bees' is answered 'ants';" in line
     assert "with these 1.000 would be right, not 0.333" in line
-    doubts = json.loads((result.run.report / "results.json").read_text(encoding="utf-8"))["doubts"]
-    assert [f"note: {doubt}" for doubt in doubts] == about(said.lines, "note: ")
+    told = json.loads((result.run.report / "results.json").read_text(encoding="utf-8"))["diagnosis"]
+    assert [f"note: {line}" for line in told] == about(said.lines, "note: ")
 
 
 def test_training_samples_that_are_known_by_heart_are_told(tmp_path: Path) -> None:
@@ -72,12 +72,12 @@ def test_training_samples_that_are_known_by_heart_are_told(tmp_path: Path) -> No
 def test_a_class_that_is_never_said_is_named() -> None:
     task, truth = Classification(NAMES, (8, 8, 8)), torch.tensor([0] * 6 + [1] * 5 + [2] * 5)
     logits = torch.nn.functional.one_hot(truth, 3).float()
-    assert not task.doubts(task.measure(logits, truth), truth)
+    assert not task.diagnosis(task.measure(logits, truth), truth)
     logits[truth == 1] = torch.tensor([1.0, 0.0, 0.0])
-    (line,) = task.doubts(task.measure(logits, truth), truth)
+    (line,) = task.diagnosis(task.measure(logits, truth), truth)
     assert line.startswith("it never says the class 'bees'; --class-weights balanced, or ")
     logits[:] = torch.tensor([1.0, 0.0, 0.0])
-    chance, never = task.doubts(task.measure(logits, truth), truth)
+    chance, never = task.diagnosis(task.measure(logits, truth), truth)
     assert chance == "it gets no more right than a model that always says 'ants', the most frequent class"
     assert never.startswith("it never says 2 names: 'bees', 'wasps'; ")
 
@@ -85,7 +85,7 @@ def test_a_class_that_is_never_said_is_named() -> None:
 def test_a_label_that_is_never_said_is_named() -> None:
     task = Multilabel(("a", "b"))
     truth = torch.tensor([[1.0, 0], [1, 1], [0, 1], [0, 1]])
-    (line,) = task.doubts(task.measure(truth * torch.tensor([8.0, 1.0]) - torch.tensor([4.0, 5.0]), truth), truth)
+    (line,) = task.diagnosis(task.measure(truth * torch.tensor([8.0, 1.0]) - torch.tensor([4.0, 5.0]), truth), truth)
     assert line.startswith("it never says the label 'b'; ")
 
 

@@ -183,7 +183,9 @@ def test_heads_are_measured_each_on_its_own_rows() -> None:
     assert again == found
     quick = HEADS.score(JOINT, targets())
     assert quick.head.value == pytest.approx(mean) and quick.loss == pytest.approx(found.loss)
-    assert len(list(HEADS.tables(again))) == 2 and not any("of 'tags'" in one for one in HEADS.doubts(again, targets()))
+    assert len(list(HEADS.tables(again))) == 2 and not any(
+        "of 'tags'" in one for one in HEADS.diagnosis(again, targets())
+    )
     figures = HEADS.figures(again)
     assert list(figures) == ["1-colour-confusion.png", "2-tags-labels.png", "3-price-prediction.png"]
 
@@ -249,16 +251,16 @@ def test_tasks_that_cannot_be_are_refused(data: Any) -> None:
 def test_a_model_that_is_no_better_than_one_answer_is_told() -> None:
     truth = torch.tensor([[1000.0], [1500.0], [2000.0]])
     at_mean = PRICE.measure(torch.zeros(3, 1), truth)
-    assert list(PRICE.doubts(at_mean, truth)) == ["it is no better than always saying the mean, 1234.5"]
-    assert not PRICE.doubts(PRICE.measure((truth - 1234.5) / 250, truth), truth)
+    assert list(PRICE.diagnosis(at_mean, truth)) == ["it is no better than always saying the mean, 1234.5"]
+    assert not PRICE.diagnosis(PRICE.measure((truth - 1234.5) / 250, truth), truth)
     two = Regression(("a", "b"), (1.0, 2.0), (1.0, 1.0))
     pairs = torch.tensor([[0.0, 5.0], [2.0, 6.0]])
-    assert two.doubts(two.measure(torch.zeros(2, 2), pairs), pairs)[0].endswith("the means, a 1, b 2")
+    assert two.diagnosis(two.measure(torch.zeros(2, 2), pairs), pairs)[0].endswith("the means, a 1, b 2")
     tags, labels = Multilabel(("a", "b")), torch.tensor([[1.0, 0], [0, 1], [0, 1], [NAN, NAN]])
     same = tags.measure(torch.zeros(4, 2), labels)
-    (chance,) = tags.doubts(same, labels)
+    (chance,) = tags.diagnosis(same, labels)
     assert chance == "its mean average precision is not above that of labels given by chance, 0.500"
-    assert not tags.doubts(tags.measure(labels.nan_to_num(0.0), labels), labels)
+    assert not tags.diagnosis(tags.measure(labels.nan_to_num(0.0), labels), labels)
 
 
 # --- pictures -------------------------------------------------------------------------------------------------

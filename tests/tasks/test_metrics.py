@@ -280,7 +280,7 @@ def test_a_model_that_ran_away_is_measured_without_a_word_and_beats_none(wild: f
     task = Regression(("a",), (2.0,), (1.0,))
     found = task.measure(torch.tensor([[0.0], [wild], [0.0]]), truth)
     assert math.isnan(found.head.value) and set(found.values) == {"r2"} and len(found.details["points"][0]) == 2
-    assert not found.head.beats(Measured(-9.0)) and task.doubts(found, truth)
+    assert not found.head.beats(Measured(-9.0)) and task.diagnosis(found, truth)
 
 
 def test_the_points_of_a_picture_are_few_and_always_the_same() -> None:

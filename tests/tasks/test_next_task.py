@@ -44,7 +44,7 @@ class Ranks(Task):
     def settled(self, targets): return self
     def strata(self, target): return (target,)
     def constant(self): return 1.0
-    def doubts(self, metrics, targets): return ()
+    def diagnosis(self, metrics, targets): return ()
     def figures(self, metrics): return {}
     def tables(self, metrics): return ()
 
