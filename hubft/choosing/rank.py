@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +21,7 @@ from hubft.choosing import backbone, shown
 from hubft.choosing.halving import Halving
 from hubft.choosing.kept import PICTURE, PROBE, TABLE, Kept
 from hubft.choosing.rows import Row, Standing, ordered, standing
+from hubft.deploy import latency
 from hubft.families import plugins
 from hubft.job import Job
 from hubft.machine import processor
@@ -29,6 +30,7 @@ from hubft.run import report, typed
 from hubft.run.data import Data, read, taken
 
 SECONDS = 2.0  # that the timing of a backbone may take
+HELD = 500_000_000  # parameters of models that are held in memory at the most, to be timed side by side
 
 
 @dataclass(frozen=True)
@@ -138,27 +140,40 @@ def _data(asked: Asked, reader: Reader) -> Data:
 
 def _look(asked: Asked, kept: Kept, reader: Reader, trust: bool, console: Console) -> list[Row]:
     """Have the rows of all backbones kept that can be had; return those of the others."""
-    failed = []
+    failed, calls = list[Row](), dict[str, Callable[[], object]]()
     for reference in dict.fromkeys(asked.references):
-        if (known := kept.rows.get(reference)) and (not known.probe or kept.outcome(reference, PROBE)):
+        known = kept.rows.get(reference)
+        if known and known.latency and (not known.probe or kept.outcome(reference, PROBE)):
             console.say(f"kept     {reference}")
             continue
         job = replace(asked.job, reference=reference, recipe=replace(asked.job.recipe, budget=""))
         try:
-            row, score, outcome = backbone.look(job, reader(job), asked.seconds, trust)
+            one = backbone.look(job, reader(job), trust)
         except HubftError as error:
             why = error.typed().removeprefix(f"{reference}: ")
             failed.append(Row(reference, failure=why))
             console.say(f"failed   {reference}: {why}")
             continue
-        if outcome and score:
-            kept.put_outcome(reference, PROBE, outcome)
-            row = replace(row, probe=Standing(score))
-        kept.put(row)
-        console.say(f"probe    {reference}: {score or row.reason}")
+        if one.outcome:
+            kept.put_outcome(reference, PROBE, one.outcome)
+        kept.put(replace(one.row, probe=Standing(one.score) if one.score else None))
+        console.say(f"probe    {reference}: {one.score or one.row.reason}")
+        calls[reference] = one.call
+        if sum(kept.rows[name].parameters for name in calls) > HELD:
+            _time(asked, kept, calls)
+    _time(asked, kept, calls)
     if not any(reference in kept.rows for reference in asked.references):
         raise HubftError(f"none of the {len(failed)} backbones can be had: {failed[0].reference}: {failed[0].failure}")
     return failed
+
+
+def _time(asked: Asked, kept: Kept, calls: dict[str, Callable[[], object]]) -> None:
+    """Have the rows of backbones that are in memory say their latency, measured in turn; then let go of them."""
+    if not calls:
+        return
+    took = latency.measure(calls, asked.seconds * len(calls))
+    kept.put(*(replace(kept.rows[name], latency=its) for name, its in took.items()))
+    calls.clear()
 
 
 def _stand(kept: Kept, references: Sequence[str], targets: Any) -> None:

@@ -109,11 +109,11 @@ def find(
     :raises HubftError: bad input; a job that trains nothing.
     """
     bounds.check_bounds("steps", steps, 10, 10_000)
+    bounds.check(not job.recipe.lr, "lr", job.recipe.lr, "left out: it is what is looked for")
     if job.soup or not job.recipe.epochs:
         raise JobError("lr-find: a run of no epochs, or of a soup, has no rate to look for: leave out ",
                        Option("soup" if job.soup else "epochs"))  # fmt: skip
     console = console or Console(quiet=True)
-    job = replace(job, recipe=replace(job.recipe, lr=0.0))
     with draws.preserved(), TemporaryDirectory() as folder:
         prepared, _ = settle(engine.ready(job, data, trust), Run(Path(folder)), console)
         with prepared.runtime.using_threads():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from hubft.base.console import Console
 from hubft.base.errors import JobError
 from hubft.cli.options import Trust
 from hubft.families import listing, plugins
-from hubft.job import Compute, Head, Job, Labels, Recipe
+from hubft.job import Compute, Head, Job, Labels, Recipe, Reference
 
 
 def rank(
@@ -47,28 +48,37 @@ def rank(
     output
         Folder of table, picture and fine-tunes; without it runs/rank-DATA. A rank that was killed goes on there.
     """
-    *references, data = words or ("",)
-    for pattern in every or ():
-        references += listing.matching(pattern)
-    if not references:
-        raise JobError(
-            "rank needs REFERENCE... and DATA: hubft rank timm:resnet18.a1_in1k timm:resnet34.a1_in1k flowers/"
-        )
     recipe = Recipe(budget=budget, epochs=epochs, batch_size=batch_size, seed=seed)
     check(epochs > 0, "epochs", epochs, "1 or more")
-    job = Job(references[0], data, recipe=recipe, size=size, holdout=holdout)
+    job = Job("any:any", words[-1] if words else "", recipe=recipe, size=size, holdout=holdout)
     job = replace(job, labels=labels or Labels(), head=head or Head(), compute=compute or Compute())
-    jobs = [replace(job, reference=one) for one in dict.fromkeys(references)]
-    for one in jobs:  # told at once, before seconds go into importing torch
-        plugins.find(one.family, typed=True)
+    _ranked(_references(words[:-1], every or ()), replace(job, output=str(output or "")), trust)
+
+
+def _references(named: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
+    """Return the references that are named, and those that patterns mean, each once.
+
+    :raises HubftError: there are none, or one is of a family that cannot be used: told before torch is imported.
+    """
+    found = tuple(dict.fromkeys([*named, *(one for pattern in patterns for one in listing.matching(pattern))]))
+    if not found:
+        example = "timm:resnet18.a1_in1k timm:resnet34.a1_in1k"
+        raise JobError(f"rank needs REFERENCE... and DATA: hubft rank {example} flowers/")
+    for reference in found:
+        plugins.find(Reference.parse(reference).family, typed=True)
+    return found
+
+
+def _ranked(references: tuple[str, ...], job: Job, trust: bool) -> None:
+    """Rank backbones, and print what was found."""
     from hubft.data import reading
 
-    reading.check(data)
+    reading.check(str(job.data))
     from hubft.choosing import rank as ranks
     from hubft.choosing import shown
 
     console = Console()
-    asked = ranks.Asked(tuple(one.reference for one in jobs), job, str(output or ""))
+    asked = ranks.Asked(references, replace(job, reference=references[0], output=""), str(job.output))
     found = ranks.rank(asked, trust, console)
     shown.show(console, found.rows, found.facts)
     console.say(f"written  {found.folder / ranks.TABLE}")

@@ -43,8 +43,11 @@ def answering(loaded: Loaded, batch: int, runtime: Runtime | None = None) -> Cal
 
     @torch.inference_mode()
     def call() -> object:
-        outputs = loaded.forward(loaded.model, inputs)
-        if runtime and runtime.device.type != "cpu":
+        if runtime is None:
+            return loaded.forward(loaded.model, inputs)
+        with runtime.using_threads():
+            outputs = loaded.forward(loaded.model, inputs)
+        if runtime.device.type != "cpu":
             torch.accelerator.synchronize(runtime.device)  # its work is only queued yet
         return outputs
 

@@ -61,9 +61,11 @@ def test_from_the_command_to_the_table_and_again(
     options = "--device cpu --threads 1 --workers 0 --size 32"
     assert found["next"] in ran.out and found["next"].endswith(f"{images} {options}")
     assert found["next"].startswith(f"hubft finetune {best['reference']} ")
-    monkeypatch.setattr(backbone, "_latency", None)  # nothing is measured again
+    real, looked = backbone.look, []
+    monkeypatch.setattr(backbone, "look", lambda job, *its: looked.append(job.reference) or real(job, *its))
     again = hubft("rank", *backbones, images, *HERE, "--size", 32)
     assert again.code == 0 and again.out.count("kept     ") == 2 and table(folder)["rows"] == found["rows"]
+    assert looked == ["toy:remote"], "what failed may be mended; nothing else is done again"
     other_size = hubft("rank", *backbones, images, *HERE, "--size", 48)
     assert other_size.code == 2 and "holds a rank with other options: name another --output" in other_size.err
 

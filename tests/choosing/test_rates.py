@@ -39,15 +39,17 @@ def test_from_the_command_to_the_curve(hubft: Hubft, images: Path, tmp_path: Pat
     assert f"--lr {found['suggestion']:g}" in line and "--epochs 2" in line and "--output" not in line
     assert sum("│" in text for text in ran.out.splitlines()) == curves.HEIGHT
     assert {path.name for path in tmp_path.iterdir()} == {"insects", "found", "run"}
+    refused = hubft("lr-find", "toy:small", *words, "--lr", 0.1)
+    assert refused.code == 2 and "--lr 0.1: must be left out" in refused.err
     refused = hubft("lr-find", "toy:small", *words, "--output", "found")
     assert refused.code == 2 and "exists: give another --output" in refused.err
 
 
 def test_it_trains_what_the_run_trains_at_its_start(images: Path, tmp_path: Path) -> None:
-    asked = job(images, tmp_path / "run", recipe={"train": "head, block@0.5", "schedule": "one-cycle"})
+    asked = job(images, tmp_path / "run", recipe={"train": "head, block@0.5", "schedule": "one-cycle", "lr": 0.0})
     found = rates.find(asked, steps=30)
-    whole = rates.find(job(images, tmp_path / "run", recipe={"train": "all"}), steps=30)
-    head = rates.find(job(images, tmp_path / "run", recipe={"train": "head"}), steps=30)
+    whole = rates.find(job(images, tmp_path / "run", recipe={"train": "all", "lr": 0.0}), steps=30)
+    head = rates.find(job(images, tmp_path / "run", recipe={"train": "head", "lr": 0.0}), steps=30)
     assert found.losses == head.losses != whole.losses and not (tmp_path / "run").exists()
 
 
