@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from hubft.base.store import Scratch
     from hubft.hookspecs import Batch, Loaded
+    from hubft.images.contact import Shelf
+    from hubft.images.drawing import Drawing
     from hubft.job import Recipe
     from hubft.machine.runtime import Runtime
 
@@ -80,16 +82,6 @@ class Views(Protocol):
         """Keep what this view is made from, once it was read; before there are other processes."""
 
 
-class Drawing(Protocol):
-    """What draws on files what a task says of places in them: a module, such as `hubft.images.marked`."""
-
-    def one(self, source: Path | BytesIO, said: Mapping[str, Any], names: Sequence[str]) -> bytes:
-        """Return a file as a JPEG with what was said drawn on it."""
-
-    def beside(self, rows: Iterable[tuple[Path | BytesIO, Any, Any]], names: Sequence[str]) -> bytes:
-        """Return a PNG of several files, twice each: with what is true, and with what was said."""
-
-
 class Modality(Protocol):
     """What the core asks of a kind of inputs. Its torch is imported when something is computed."""
 
@@ -126,6 +118,12 @@ class Modality(Protocol):
 
     def notes(self, samples: Sequence[Any]) -> Iterable[str]:
         """Yield what a user should know of these inputs, whatever their labels say."""
+
+    def sizes(self, sample: Any) -> Mapping[str, int]:
+        """Return how large a sample is, by what is counted: `width`, `characters`."""
+
+    def excerpt(self, sample: Any) -> str:
+        """Return what a line can show of a sample; empty where that is nothing."""
 
     # ---- what the model takes ----
 
@@ -215,6 +213,9 @@ class Modality(Protocol):
 
     def drawing(self) -> Drawing | None:
         """Return what draws on these files; None where they are no pictures."""
+
+    def contact(self, shelves: Iterable[Shelf]) -> bytes | None:
+        """Return a PNG of files side by side, shelf by shelf; None where they are no pictures."""
 
     def together(self, its: Sequence[Any], inputs: Inputs) -> Any:
         """Return inputs, as `reader` makes them, as a batch."""

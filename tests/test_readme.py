@@ -29,7 +29,7 @@ from hubft.testing import check_family
 
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in FILES}
-STORIES = ("fine-tune", "choose", "labels", "text", "boxes", "adapters", "deploy", "publish", "families")
+STORIES = ("data", "fine-tune", "choose", "labels", "text", "boxes", "adapters", "deploy", "publish", "families")
 HERE = {'pip install -e ".[dev]" && hubft demo', 'pip install -e ".[dev]"'}  # what runs this test, and test_demo
 COMMIT = 40 * "a"
 
@@ -112,6 +112,14 @@ def stopped(line: str, run: Path, environment: Mapping[str, str]) -> None:
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 128 + signal.SIGTERM
+
+
+def test_look_at_data(tmp_path: Path, world: dict[str, str]) -> None:
+    needs("cleanlab", "labels")
+    for line in commands("data"):
+        printed = shell(line, tmp_path, world)
+    assert (tmp_path / "runs" / "data-flowers" / "findings.csv").is_file()
+    assert "centroid" in printed and (tmp_path / "flowers.parquet").is_file()
 
 
 def test_fine_tune(tmp_path: Path, world: dict[str, str]) -> None:

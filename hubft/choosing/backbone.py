@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from hubft import engine
+from hubft.base.console import Console
 from hubft.choosing.rows import Outcome, Row
 from hubft.deploy import latency
 from hubft.job import Job
@@ -38,7 +39,7 @@ def look(job: Job, data: Data, trust: bool) -> Looked:
     prepared = engine.ready(job, data, trust)
     solvable = prepared.job.recipe.probe
     recipe = replace(prepared.job.recipe, epochs=0, budget="")  # for so little work the machine is chosen
-    prepared, _ = plan.computing(replace(prepared, job=replace(prepared.job, recipe=recipe)))
+    prepared, _ = plan.computing(replace(prepared, job=replace(prepared.job, recipe=recipe)), Console(quiet=True))
     with prepared.runtime.using_threads():
         began = time.perf_counter()
         its = probing.given(prepared) if solvable else "the head is the model's own"

@@ -15,7 +15,7 @@ from hubft.base import distributions, files
 from hubft.base.console import Console, give_up_output
 from hubft.base.display import visible
 from hubft.base.errors import Diverged, HubftError, Incomplete, JobError, Stopped, suggest
-from hubft.cli import catalogue, choosing, deploy, families, package, share
+from hubft.cli import catalogue, choosing, data, deploy, families, package, share, soup
 from hubft.cli.concluding import conclude, tell
 from hubft.cli.options import Trust
 from hubft.families import plugins
@@ -194,37 +194,6 @@ def go_on(
 
 
 @app.command
-def soup(
-    packages: Annotated[list[str], Parameter(negative=())],
-    *,
-    data: str,
-    output: Path = Path(),
-    greedy: Annotated[bool, Parameter(negative=())] = False,
-    trust: Trust = False,
-) -> None:
-    """Average the weights of PACKAGES, fine-tunes of one base with the same labels, into one that costs what one costs.
-
-    Parameters
-    ----------
-    packages
-        Two or more: folders of runs or of packages, or owner/name on the Hugging Face Hub.
-    data
-        Labelled data, as for `finetune`: on its validation part the soup is measured.
-    output
-        The run's folder; without one it is runs/MODEL-DATA, numbered if that exists.
-    greedy
-        Take only those that make it no worse on the validation part, from the best one on.
-    """
-    if len(packages) < 2:
-        raise JobError(f"a soup is made of two packages or more: hubft soup {packages[0]} OTHER --data {data}")
-    from hubft import engine
-
-    console = Console()
-    folder = "" if output == Path() else output
-    conclude(engine.blend(packages, data, folder, console, greedy=greedy, trust=trust), console)
-
-
-@app.command
 def demo(*, output: Path = Path("runs/demo"), text: Annotated[bool, Parameter(negative=())] = False) -> None:
     """Run the whole path on handwritten digits: fine-tune, measure, package, load it back with torch.hub.
 
@@ -245,8 +214,11 @@ def demo(*, output: Path = Path("runs/demo"), text: Annotated[bool, Parameter(ne
         demo.run(output, Console())
 
 
+app.command(data.look, name="data")
+app.command(data.features)
 app.command(choosing.rank)
 app.command(choosing.lr_find)
+app.command(soup.soup)
 app.command(package.evaluate)
 app.command(package.predict)
 app.command(package.show)

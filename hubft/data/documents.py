@@ -93,6 +93,13 @@ def answer(document: Mapping[str, Any]) -> str | None:
     return None if said is None else str(said)
 
 
+def texts(document: Mapping[str, Any]) -> list[str]:
+    """Return what a document says, in its order; its choices are left out."""
+    if MESSAGES in document:
+        return [str(one["content"]) for one in document[MESSAGES]]
+    return [document[part] for part in (PROMPT, COMPLETION, TEXT) if document.get(part)]
+
+
 def stated(parts: Sequence[str], cells: Sequence[Any], learned: bool) -> str:
     """Return the document in some cells as JSON.
 

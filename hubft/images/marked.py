@@ -65,7 +65,7 @@ def marked(
     scale = side / max(picture.size) if side else 1.0
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     drawn = picture.convert("RGB").resize(size) if side else picture.convert("RGB").copy()
-    pen, font = ImageDraw.Draw(drawn), _font(max(11, round(max(size) / 40)))
+    pen, font = ImageDraw.Draw(drawn), letters(max(11, round(max(size) / 40)))
     width = max(2, round(max(size) / 250))
     for one in sorted(boxes, key=lambda box: box.get("score", 1.0)):
         colour = COLOURS[names.index(one["label"]) % len(COLOURS)] if one["label"] in names else COLOURS[-1]
@@ -101,7 +101,7 @@ def sheet(pictures: Iterable[Marked], names: Sequence[str]) -> Image.Image:
         (marked(one.picture, one.true, names, SIDE), marked(one.picture, one.said, names, SIDE))
         for _, one in zip(range(ROWS), pictures, strict=False)
     ]
-    font, gap = _font(16), 8
+    font, gap = letters(16), 8
     head = 16 + 2 * gap
     size = (2 * SIDE + 3 * gap, head + sum(row[0].height + gap for row in rows))
     found = Image.new("RGB", size, GROUND)
@@ -116,5 +116,6 @@ def sheet(pictures: Iterable[Marked], names: Sequence[str]) -> Image.Image:
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def letters(size: int) -> ImageFont.FreeTypeFont:
+    """Return the letters of all that is drawn, of a size in pixels."""
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), FONT)), size)

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
     from hubft.base.store import Scratch
     from hubft.hookspecs import Batch, Loaded
+    from hubft.images.contact import Shelf
     from hubft.images.conversion import Conversion
+    from hubft.images.drawing import Drawing
     from hubft.images.frame import Frame
     from hubft.images.mixing import Mixing
     from hubft.images.pixels import Normalise, Views
     from hubft.machine.runtime import Runtime
-    from hubft.modality import Drawing
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,12 @@ class Pictures:
 
     def notes(self, its: Sequence[Sample]) -> Iterable[str]:
         return samples.notes(its)
+
+    def sizes(self, sample: Sample) -> dict[str, int]:
+        return dict(zip(("width", "height"), sample.size, strict=True))
+
+    def excerpt(self, sample: Sample) -> str:
+        return ""
 
     def fitted(self, inputs: Images, its: Sequence[Sample], job: Job) -> Images:
         return replace(inputs, white=job.white or samples.white(its) or inputs.white)
@@ -156,6 +163,11 @@ class Pictures:
         from hubft.images import marked
 
         return marked
+
+    def contact(self, shelves: Iterable[Shelf]) -> bytes:
+        from hubft.images import contact
+
+        return contact.sheet(shelves)
 
     def together(self, its: Sequence[Tensor], inputs: Images) -> Tensor:
         import torch

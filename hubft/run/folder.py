@@ -92,7 +92,7 @@ class Run:
             new = f"; begin it: hubft finetune REFERENCE DATA --output {shlex.quote(str(self.folder))}"
             raise CheckpointError(
                 f"{str(self.folder)!r} is no run: its job.json cannot be read ({error})"
-                f"{new if _is_free(self.folder) else ''}"
+                f"{new if is_free(self.folder) else ''}"
             ) from error
 
     def facts(self) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def free(job: Job) -> Path:
     :raises JobError: `job.output` exists and holds something.
     """
     run = Run(Path(job.output) if job.output else _unused(job))
-    if not _is_free(run.folder):
+    if not is_free(run.folder):
         go_on = f", or go on with: {run.resumed_by()}" if run.job_file.exists() else ""
         raise JobError(f"{str(run.folder)!r} exists: give another ", Option("output"), go_on)
     return run.folder
@@ -154,17 +154,21 @@ def free(job: Job) -> Path:
 
 def _unused(job: Job) -> Path:
     model, _, arguments = job.name.partition("?")
-    parts = (model.rstrip("/").split("/")[-1], arguments, Path(job.data).resolve().name)
+    return unused(model.rstrip("/").split("/")[-1], arguments, Path(job.data).resolve().name)
+
+
+def unused(*parts: str) -> Path:
+    """Return a folder below runs/ that is free and called by these parts, numbered where it must be."""
     # a name has 255 bytes at most
     name = re.sub(r"[^\w.-]+", "-", "-".join(part for part in parts if part))[:60].strip("-.") or "run"
     folder, number = Path("runs") / name, 1
-    while not _is_free(folder):
+    while not is_free(folder):
         number += 1
         folder = Path("runs") / f"{name}-{number}"
     return folder
 
 
-def _is_free(folder: Path) -> bool:
+def is_free(folder: Path) -> bool:
     """Tell whether a new run may take the folder: it is not there, or holds no more than one that died at its birth."""
     if not folder.exists():
         return not folder.is_symlink()

@@ -11,7 +11,7 @@ from hubft.hookspecs import Batch
 from hubft.run.phases import unaugmented
 from hubft.run.prepare import Prepared
 from hubft.run.probing import UNPROBED
-from hubft.run.remarks import torn
+from hubft.run.remarks import copies, torn
 from hubft.train import loader, loop
 
 STEPS = 100
@@ -99,4 +99,6 @@ def one_batch(prepared: Prepared, console: Console) -> Overfit:
     live = {state.stages[p] for p in state.model.parameters() if p.requires_grad}
     silent = tuple(stage for stage, norm in heard.items() if stage in live and not norm)
     error = float(data.task.errors(outputs, targets).mean())
-    return Overfit(recipe.lr, losses[0], losses[-1], len(losses), error, silent, torn(samples, data.task))
+    return Overfit(
+        recipe.lr, losses[0], losses[-1], len(losses), error, silent, torn(copies({"train": samples}), data.task)
+    )

@@ -72,8 +72,7 @@ def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Pl
             solve(prepared, Console(quiet=True))
         return _under(prepared, plan.job), plan
     began = time.perf_counter()
-    prepared, choice = computing(prepared)
-    _say_machine(choice, console)
+    prepared, choice = computing(prepared, console)
     costs = budget.Costs.of(prepared, choice) if prepared.job.recipe.budget else None
     prepared, part = _within(prepared, costs, began, console)
     solved = solve(prepared, console) if prepared.job.recipe.probe else None
@@ -113,9 +112,10 @@ def noted(run: Run) -> Parts:
     return Parts(dict(plan.parts)) if plan else Parts()
 
 
-def computing(prepared: Prepared) -> tuple[Prepared, choose.Choice]:
+def computing(prepared: Prepared, console: Console) -> tuple[Prepared, choose.Choice]:
     """Return what was prepared, its job settled in how it computes on this machine, and how that was chosen."""
     choice = choose.choose(prepared.pm, prepared.job, prepared.loaded, _work(prepared))
+    _say_machine(choice, console)
     return _computing(prepared, choice.compute, choice.forward), choice
 
 

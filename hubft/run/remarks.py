@@ -22,12 +22,13 @@ def of(parts: Mapping[str, Sequence[Sample]], task: Task, name: str) -> Iterator
     kind = modality.named(name)
     word = kind.word
     every = [sample for its in parts.values() for sample in its]
+    groups = copies(parts)
     for later, earlier in (("val", "train"), ("test", "train"), ("test", "val")):
-        leaked = {s.content for s in parts.get(later, ())} & {s.content for s in parts.get(earlier, ())}
+        leaked = sum({later, earlier} <= {part for part, _ in group} for group in groups)
         if leaked:
-            of = f"{len(leaked)} {TITLES[later]} {word}s are also {TITLES[earlier]} {word}s"
+            of = f"{leaked} {TITLES[later]} {word}s are also {TITLES[earlier]} {word}s"
             yield f"{of}: the score will look better than it is"
-    if number := torn(every, task):
+    if number := torn(groups, task):
         yield f"{number} {word}s have two labels with equal {kind.equal}"
     for part in ("val", "test"):
         its = [sample.target for sample in parts.get(part, ())]
@@ -36,9 +37,15 @@ def of(parts: Mapping[str, Sequence[Sample]], task: Task, name: str) -> Iterator
     yield from kind.notes(every)
 
 
-def torn(samples: Sequence[Sample], task: Task) -> int:
-    """Return how many samples there are with more than one label each."""
-    labels: dict[str, set[str]] = {}
-    for sample in samples:
-        labels.setdefault(sample.content, set()).add(task.mark(sample.target))
-    return sum(len(marks) > 1 for marks in labels.values())
+def copies(parts: Mapping[str, Sequence[Sample]]) -> list[list[tuple[str, Sample]]]:
+    """Return the samples of equal content, each with its part, for each content that more than one has."""
+    groups: dict[str, list[tuple[str, Sample]]] = {}
+    for part, its in parts.items():
+        for sample in its:
+            groups.setdefault(sample.content, []).append((part, sample))
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def torn(groups: Sequence[Sequence[tuple[str, Sample]]], task: Task) -> int:
+    """Return how many of the `copies` have more than one label."""
+    return sum(len({task.mark(sample.target) for _, sample in group}) > 1 for group in groups)

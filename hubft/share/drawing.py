@@ -10,6 +10,7 @@ from hubft.base.display import visible
 from hubft.base.errors import JobError
 from hubft.base.files import marked, write_bytes
 from hubft.data.asked import Input
+from hubft.images.drawing import Drawing
 from hubft.publish.manifest import Manifest
 from hubft.share.opened import Answer
 
@@ -29,7 +30,7 @@ def drawn(answers: Iterable[Answer], inputs: Sequence[Input], manifest: Manifest
 
 
 def _drawn(
-    answers: Iterable[Answer], inputs: Sequence[Input], manifest: Manifest, folder: Path, drawing: modality.Drawing
+    answers: Iterable[Answer], inputs: Sequence[Input], manifest: Manifest, folder: Path, drawing: Drawing
 ) -> Iterator[Answer]:
     for number, (answer, one) in enumerate(zip(answers, inputs, strict=True), 1):
         if not answer.error:

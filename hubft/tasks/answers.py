@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from hubft.tasks.doubts import Doubt
+
 
 class Answers(Protocol):
-    """The part of a task that reads outputs."""
+    """The part of a task that reads outputs, and says in words what targets are."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the outputs, in order: each once, and each can be shown."""
+        ...
+
+    def present(self, target: Any) -> Sequence[str]:
+        """Return the names that a target has: its class, its labels, the class of each of its objects or words."""
+        return ()
+
+    def numbers(self, target: Any) -> Mapping[str, float]:
+        """Return the numbers that a target states, by the names of their columns."""
+        return {}
+
+    def absent(self, targets: Iterable[Any]) -> Sequence[str]:
+        """Return the names of which these targets have none."""
+        seen = {name for target in targets for name in self.present(target)}
+        return [name for name in self.names if name not in seen]
+
+    def doubted(self, outputs: Tensor, targets: Any) -> list[Doubt]:
+        """Return the labels that are suspicious, the most suspicious first; none where that has no meaning.
+
+        Those that are not `counted` come last.
+
+        :param outputs: float32 `[n, outputs]`, of models that never saw the sample.
+        :param targets: as the task collates them.
+        """
+        return []
 
     averages: ClassVar[str] = ""
     """What of outputs is averaged where several answer: `softmax` or `sigmoid` of them, or `plain` numbers; empty where

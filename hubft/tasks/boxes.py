@@ -119,9 +119,8 @@ class Boxes(Task):
     def strata(self, target: Sequence[Box]) -> Iterable[Hashable]:
         return vocabulary.rarest_first({box[0] for box in target}, self.counts) or (-1,)
 
-    def absent(self, targets: Iterable[Sequence[Box]]) -> Sequence[str]:
-        seen = {box[0] for its in targets for box in its}
-        return [name for place, name in enumerate(self.classes) if place not in seen]
+    def present(self, target: Sequence[Box]) -> Sequence[str]:
+        return [self.classes[box[0]] for box in target]
 
     def collate(self, targets: Sequence[Sequence[Box] | None]) -> list[dict[str, Tensor]]:
         import torch

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hubft.job import Labels, Recipe
+    from hubft.tasks.doubts import Doubt
     from hubft.tasks.losses import Loss
     from hubft.tasks.metrics import Metrics, Statistic
 
@@ -88,9 +89,13 @@ class Classification(Task):
     def mark(self, target: int | None) -> str:
         return repr(None if target is None else self.classes[target])
 
-    def absent(self, targets: Iterable[int]) -> Sequence[str]:
-        seen = set(targets)
-        return [name for label, name in enumerate(self.classes) if label not in seen]
+    def present(self, target: int) -> Sequence[str]:
+        return (self.classes[target],)
+
+    def doubted(self, outputs: Tensor, targets: Tensor) -> list[Doubt]:
+        from hubft.tasks import doubts
+
+        return doubts.of_classes(self.shares(outputs), targets, self.classes)
 
     def collate(self, targets: Sequence[int | None]) -> Tensor:
         import torch

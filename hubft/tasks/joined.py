@@ -167,12 +167,35 @@ def of_heads(joint: Metrics) -> dict[str, Metrics]:
 
 
 def diagnosis(tasks: Mapping[str, Task], joint: Metrics, targets: Mapping[str, Any]) -> list[str]:
-    """Return what looks wrong with the answers of each head.
-
-    :param targets: of each head, those that are known.
-    """
-    said = {name: tasks[name].diagnosis(own, targets[name]) for name, own in of_heads(joint).items()}
+    """Return what looks wrong with the answers of each head."""
+    known = {name: targets[name][there(task, targets[name])] for name, task in tasks.items()}
+    said = {name: tasks[name].diagnosis(own, known[name]) for name, own in of_heads(joint).items()}
     return [f"of {quoted(name)} {sentence}" for name, its in said.items() for sentence in its]
+
+
+def there(task: Task, targets: Any) -> Tensor:
+    """Return which samples have a label of a head, bool `[n]`."""
+    return losses.there(task.criterion(), targets)
+
+
+def parts(
+    tasks: Mapping[str, Task], places: Mapping[str, slice], outputs: Tensor, targets: Any
+) -> Iterator[tuple[str, Task, Tensor, Any]]:
+    """Yield name, task, outputs and targets of each head that has a label, of the samples that have one."""
+    for name, task in tasks.items():
+        rows = there(task, targets[name])
+        if rows.any():
+            yield name, task, outputs[rows][:, places[name]], targets[name][rows]
+
+
+def errors(tasks: Mapping[str, Task], places: Mapping[str, slice], outputs: Tensor, targets: Any) -> Tensor:
+    """Return how wrong each sample is: the mean over the heads of which it has a label."""
+    wrong, known = outputs.new_zeros(len(outputs)), outputs.new_zeros(len(outputs))
+    for name, task in tasks.items():
+        rows = there(task, targets[name])
+        wrong += task.errors(outputs[:, places[name]], targets[name]) * rows
+        known += rows
+    return (wrong / known.clamp(min=1)).float()
 
 
 def figures(tasks: Mapping[str, Task], joint: Metrics) -> dict[str, Figure]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hubft.job import Labels, Recipe
+    from hubft.tasks.doubts import Doubt
     from hubft.tasks.losses import Loss
     from hubft.tasks.metrics import Metrics
 
@@ -131,9 +132,13 @@ class Multilabel(Task):
         found = [place for place, value in enumerate(target) if value == 1]
         return vocabulary.rarest_first(found, self.counts) or (-1,)
 
-    def absent(self, targets: Iterable[tuple[float, ...]]) -> Sequence[str]:
-        seen = {place for target in targets for place, value in enumerate(target) if value == 1}
-        return [name for place, name in enumerate(self.classes) if place not in seen]
+    def present(self, target: tuple[float, ...]) -> Sequence[str]:
+        return [name for name, value in zip(self.classes, target, strict=True) if value == 1]
+
+    def doubted(self, outputs: Tensor, targets: Tensor) -> list[Doubt]:
+        from hubft.tasks import doubts
+
+        return doubts.of_labels(self.shares(outputs), targets, self.classes)
 
     def collate(self, targets: Sequence[tuple[float, ...] | None]) -> Tensor:
         import torch
@@ -148,9 +153,7 @@ class Multilabel(Task):
         gradient, which is noise, and makes its probabilities useless. The root lies between (square-root sampling,
         Mahajan et al. 2018, https://arxiv.org/abs/1805.00932). What is said is decided by `thresholds` in any case.
         """
-        import torch
-
-        from hubft.tasks import losses
+        from hubft.tasks import losses, multilabelled
 
         if recipe is None:
             return losses.Masked(losses.binary())
@@ -158,9 +161,7 @@ class Multilabel(Task):
         weight = losses.class_weights(recipe.class_weights, self.classes, self.counts)
         if losses.chosen(recipe, self.losses, self.kind) == "asymmetric":
             return losses.Masked(losses.asymmetric, weight)
-        positives, known = torch.tensor(self.counts or [1]).clamp(min=1), torch.tensor(self.known or [2])
-        ratio = ((known - positives) / positives).clamp(min=0).sqrt().clamp(1, MOST)
-        return losses.Masked(losses.binary(ratio), weight)
+        return losses.Masked(losses.binary(multilabelled.ratio(self.counts, self.known, MOST)), weight)
 
     def imitation(self, temperature: float) -> Loss:
         from hubft.tasks import imitation
@@ -237,9 +238,8 @@ class Multilabel(Task):
     def state(self, target: tuple[float, ...] | None) -> dict[str, Any]:
         if target is None:
             return {"labels": None}
-        pairs = list(zip(self.classes, target, strict=True))
-        unknown = [name for name, value in pairs if math.isnan(value)]
-        stated: dict[str, Any] = {"labels": [name for name, value in pairs if value == 1]}
+        unknown = [name for name, value in zip(self.classes, target, strict=True) if math.isnan(value)]
+        stated: dict[str, Any] = {"labels": list(self.present(target))}
         return stated | ({"unknown": unknown} if unknown else {})
 
     def shortened(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -169,3 +170,9 @@ def _each(found: Sequence[Measured], known: Array) -> list[dict[str, Any] | None
 
 def _share(hits: float, n: float) -> dict[str, Any] | None:
     return asdict(proportion(round(hits), round(n))) if n else None
+
+
+def ratio(positives: Sequence[int], known: Sequence[int], most: float) -> Tensor:
+    """Return the root of negatives over positives of each label, from 1 to `most`, float32 `[labels]`."""
+    found, every = torch.tensor(positives or [1]).clamp(min=1), torch.tensor(known or [2])
+    return ((every - found) / found).clamp(min=0).sqrt().clamp(1, most)

@@ -7,7 +7,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hubft.tasks.metrics import Measured, Metrics, affordable, bootstraps
 
@@ -131,3 +133,14 @@ def _points(truth: Array, said: Array, most: int) -> list[list[float]]:
     if len(rows) > most:
         rows = numpy.sort(numpy.random.default_rng(0).choice(rows, most, replace=False))
     return [[float(f"{truth[row]:.6g}"), float(f"{said[row]:.6g}")] for row in rows]
+
+
+def write(tensor: Tensor, values: Tensor) -> None:
+    """Put values into a weight, which may be a parameter, and on a device without double precision."""
+    with torch.no_grad():
+        tensor.copy_(values.to(tensor.dtype))
+
+
+def rows(scale: Tensor, weight: Tensor) -> Tensor:
+    """Return the scale of each output, so that the rows of a weight can be multiplied with it."""
+    return scale.view(-1, *[1] * (weight.ndim - 1))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hubft.job import Labels, Recipe
+    from hubft.tasks.doubts import Doubt
     from hubft.tasks.losses import Loss
     from hubft.tasks.metrics import Metrics
 
@@ -106,6 +107,17 @@ class Regression(Task):
 
     def strata(self, target: tuple[float, ...]) -> Iterable[Hashable]:
         return (-1,) if math.isnan(target[0]) else (bisect_right(self.edges, target[0]),)
+
+    def numbers(self, target: tuple[float, ...]) -> Mapping[str, float]:
+        return {name: value for name, value in self.state(target).items() if value is not None}
+
+    def absent(self, targets: Iterable[tuple[float, ...]]) -> Sequence[str]:
+        return ()
+
+    def doubted(self, outputs: Tensor, targets: Tensor) -> list[Doubt]:
+        from hubft.tasks import doubts
+
+        return doubts.of_numbers(self.shares(outputs), targets, self.columns)
 
     def collate(self, targets: Sequence[tuple[float, ...] | None]) -> Tensor:
         """Return targets in the user's unit, whatever the outputs are in."""
@@ -212,17 +224,21 @@ class Regression(Task):
             yield Table(("column", *names), rows)
 
     def folded(self, weight: Tensor, bias: Tensor) -> Self:
+        from hubft.tasks import regressed
+
         if self.standardised:
             mean, scale = (unit.double() for unit in self._units)
-            _write(weight, weight.detach().cpu().double() * _rows(scale, weight))
-            _write(bias, bias.detach().cpu().double() * scale + mean)
+            regressed.write(weight, weight.detach().cpu().double() * regressed.rows(scale, weight))
+            regressed.write(bias, bias.detach().cpu().double() * scale + mean)
         return replace(self, standardised=False)
 
     def unfolded(self, weight: Tensor, bias: Tensor) -> Self:
+        from hubft.tasks import regressed
+
         if not self.standardised:
             mean, scale = (unit.double() for unit in self._units)
-            _write(weight, weight.detach().cpu().double() / _rows(scale, weight))
-            _write(bias, (bias.detach().cpu().double() - mean) / scale)
+            regressed.write(weight, weight.detach().cpu().double() / regressed.rows(scale, weight))
+            regressed.write(bias, (bias.detach().cpu().double() - mean) / scale)
         return replace(self, standardised=True)
 
     def after(self, parent: Task) -> Self:
@@ -241,15 +257,3 @@ class Regression(Task):
 
     def cells(self, said: Mapping[str, Any], top: int) -> dict[str, Any]:
         return {name: said[name] for name in self.columns}
-
-
-def _write(tensor: Tensor, values: Tensor) -> None:
-    """Put values into a weight, which may be a parameter, and on a device without double precision."""
-    import torch
-
-    with torch.no_grad():
-        tensor.copy_(values.to(tensor.dtype))
-
-
-def _rows(scale: Tensor, weight: Tensor) -> Tensor:
-    return scale.view(-1, *[1] * (weight.ndim - 1))

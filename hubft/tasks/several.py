@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hubft.job import Labels, Recipe
+    from hubft.tasks.doubts import Doubt
     from hubft.tasks.losses import Loss
     from hubft.tasks.metrics import Metrics
 
@@ -121,6 +122,19 @@ class Several(Task):
                 ranked.append((counts[key] if known else float("inf"), place, key))  # type: ignore[call-overload]
         return [(place, key) for _, place, key in sorted(ranked)]
 
+    def present(self, target: tuple[Any, ...]) -> Sequence[str]:
+        each = zip(self.tasks.items(), target, strict=True)
+        return [f"{name}: {its}" for (name, task), one in each if one is not None for its in task.present(one)]
+
+    def numbers(self, target: tuple[Any, ...]) -> Mapping[str, float]:
+        known = [(task, one) for task, one in zip(self.tasks.values(), target, strict=True) if one is not None]
+        return {name: its for task, one in known for name, its in task.numbers(one).items()}
+
+    def doubted(self, outputs: Tensor, targets: Any) -> list[Doubt]:
+        from hubft.tasks import doubts
+
+        return doubts.of_heads(self.tasks, self.places, outputs, targets)
+
     def absent(self, targets: Iterable[tuple[Any, ...]]) -> Sequence[str]:
         known, missing = list(targets), []
         for place, (name, task) in enumerate(self.tasks.items()):
@@ -143,7 +157,6 @@ class Several(Task):
         return super().like(other) and all(name in its and task.like(its[name]) for name, task in self.tasks.items())
 
     def imitation(self, temperature: float) -> Loss:
-        """Return the sum over the heads of what each misses of the teacher's answers."""
         from hubft.tasks import joined
 
         return joined.imitation(self.tasks, self.places, temperature)
@@ -153,12 +166,9 @@ class Several(Task):
 
     def errors(self, outputs: Tensor, targets: Any) -> Tensor:
         """Return the mean over the heads of which a sample has a label."""
-        wrong, known = outputs.new_zeros(len(outputs)), outputs.new_zeros(len(outputs))
-        for name, task in self.tasks.items():
-            there = _there(task, targets[name])
-            wrong += task.errors(outputs[:, self.places[name]], targets[name]) * there
-            known += there
-        return (wrong / known.clamp(min=1)).float()
+        from hubft.tasks import joined
+
+        return joined.errors(self.tasks, self.places, outputs, targets)
 
     @property
     def ignorance(self) -> float:
@@ -168,11 +178,9 @@ class Several(Task):
         return sum(task.constant() for task in self.tasks.values()) / len(self.tasks)
 
     def _parts(self, outputs: Tensor, targets: Any) -> Iterator[tuple[str, Task, Tensor, Any]]:
-        """Yield name, task, outputs and targets of each head that has a label, of the samples that have one."""
-        for name, task in self.tasks.items():
-            there = _there(task, targets[name])
-            if there.any():
-                yield name, task, outputs[there][:, self.places[name]], targets[name][there]
+        from hubft.tasks.joined import parts
+
+        return parts(self.tasks, self.places, outputs, targets)
 
     def score(self, outputs: Tensor, targets: Any) -> Metrics:
         reached = {name: task.score(*part) for name, task, *part in self._parts(outputs, targets)}
@@ -190,8 +198,7 @@ class Several(Task):
     def diagnosis(self, metrics: Metrics, targets: Any) -> Sequence[str]:
         from hubft.tasks import joined
 
-        known = {name: targets[name][_there(task, targets[name])] for name, task in self.tasks.items()}
-        return joined.diagnosis(self.tasks, metrics, known)
+        return joined.diagnosis(self.tasks, metrics, targets)
 
     def figures(self, metrics: Metrics) -> Mapping[str, Figure]:
         from hubft.tasks import joined
@@ -251,10 +258,3 @@ class Several(Task):
             own = task.cells(said[name], top)
             row |= own if naming.alone(name, task) else {f"{name}_{column}": value for column, value in own.items()}
         return row
-
-
-def _there(task: Task, targets: Any) -> Tensor:
-    """Return which samples have a label of a head, bool `[n]`."""
-    from hubft.tasks import losses
-
-    return losses.there(task.criterion(), targets)

@@ -66,11 +66,6 @@ class Task(Answers, Protocol):
         ...
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Of the outputs, in order: each once, and each can be shown."""
-        ...
-
-    @property
     def shape(self) -> tuple[int, ...]:
         """Of what a model gives for a sample; -1 where any number will do."""
         return (self.outputs,)
@@ -137,10 +132,6 @@ class Task(Answers, Protocol):
     def mark(self, target: Any) -> str:
         """Return a target as a text that tells it from all others, for fingerprints."""
         return repr(self.state(target))
-
-    def absent(self, targets: Iterable[Any]) -> Sequence[str]:
-        """Return the names of which these targets have none."""
-        return ()
 
     # ---- training ----
 

@@ -98,9 +98,8 @@ class Tokens(Task):
     def strata(self, target: Sequence[int]) -> Iterable[Hashable]:
         return vocabulary.rarest_first(set(target), self.counts)
 
-    def absent(self, targets: Iterable[Sequence[int]]) -> Sequence[str]:
-        seen = {tag for its in targets for tag in its}
-        return [name for place, name in enumerate(self.tags) if place not in seen]
+    def present(self, target: Sequence[int]) -> Sequence[str]:
+        return [self.tags[place] for place in target]
 
     def collate(self, targets: Sequence[Any]) -> list[Any]:
         return list(targets)

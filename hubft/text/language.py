@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -12,6 +13,7 @@ from hubft import methods
 from hubft.adapting import FASTER
 from hubft.base.display import listed
 from hubft.base.errors import JobError, Option
+from hubft.data import documents as stating
 from hubft.data.asked import Asked
 from hubft.data.documents import Prompts
 from hubft.data.rows import Source
@@ -79,6 +81,12 @@ class Language(Texts):
 
     def asked(self, given: str | Path | Iterable[str | Path], columns: Columns | None = None) -> Asked:
         return unprobed.typed(given, columns, self.kind, self.word, Prompts)
+
+    def sizes(self, sample: Sample) -> dict[str, int]:
+        return {"characters": sum(map(len, stating.texts(json.loads(sample.text))))}
+
+    def excerpt(self, sample: Sample) -> str:
+        return " ".join(" ".join(stating.texts(json.loads(sample.text))).split())
 
     def fitted(self, inputs: Text, its: Sequence[Sample], job: Job) -> Documents:
         from hubft.text import documents

@@ -64,6 +64,12 @@ class Texts:
     def notes(self, its: Sequence[Sample]) -> Iterable[str]:
         return ()
 
+    def sizes(self, sample: Sample) -> dict[str, int]:
+        return {"characters": len(sample.text)}
+
+    def excerpt(self, sample: Sample) -> str:
+        return " ".join(sample.text.split())
+
     def fitted(self, inputs: Text, its: Sequence[Sample], job: Job) -> Text:
         from hubft.text import length
 
@@ -195,6 +201,9 @@ class Texts:
         return None
 
     def drawing(self) -> None:
+        return None
+
+    def contact(self, shelves: Iterable[Any]) -> None:
         return None
 
     def together(self, its: Sequence[Tensor], inputs: Text) -> Batch:

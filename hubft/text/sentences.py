@@ -52,6 +52,12 @@ class Sentences(Texts):
     def examine(self, source: Source, rows: Sequence[Row], targets: Sequence[Any]) -> list[Sample | str]:
         return [_whole(proof) for proof in samples.examine(source, rows, targets)]
 
+    def sizes(self, sample: Sample) -> dict[str, int]:
+        return {"words": len(json.loads(sample.text)[WORDS])}
+
+    def excerpt(self, sample: Sample) -> str:
+        return " ".join(json.loads(sample.text)[WORDS])
+
     def fitted(self, inputs: Text, its: Sequence[Sample], job: Job) -> Words:
         from hubft.text import length, tokens
 

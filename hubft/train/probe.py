@@ -23,6 +23,7 @@ from hubft.train.ridge import Ridge
 
 DECAYS = tuple(10 ** -(exponent / 2) for exponent in range(1, 10))  # strong to weak
 WORSE = 1.02  # held-out loss, as a multiple of the best so far, at which weaker decays are not tried
+FOLDS = 5  # where every sample is held out once
 ITERATIONS = 200  # of L-BFGS: enough for a gradient of 1e-4 on all data sets of benchmarks/recipe.py
 
 Logits = Callable[[Tensor], Tensor]
@@ -82,14 +83,12 @@ def solve(head: nn.Module, known: Known) -> Probe:
     held-out loss is within a standard error of the lowest (the rule of Breiman et al., Classification and Regression
     Trees, 1984, section 3.4.3). A fine-tune magnifies what large weights would do. Then all samples are fitted.
     """
-    parameters = [p for p in head.parameters() if p.ndim > 1] + [p for p in head.parameters() if p.ndim < 2]
+    parameters = _parameters(head)
     before = [p.requires_grad for p in parameters]
     for parameter in parameters:
         parameter.requires_grad_(True)
     criterion, n = known.task.criterion(), len(known.features)
-    solver = Ridge.of(head, known.logits, known.features, known.task.ridge(known.targets)) or Descent(
-        parameters, known, criterion
-    )
+    solver = _solver(head, known)
     folds = _folds(known.strata, known.seed).to(known.features.device)
     tried: list[tuple[Probe, float]] = []
     for decay in DECAYS:
@@ -131,6 +130,45 @@ def better(head: nn.Module, known: Known) -> Probe:
     return Probe(0.0, loss, error, len(known.features), error)
 
 
+def held_out(head: nn.Module, known: Known, units: Sequence[Hashable] = ()) -> tuple[Probe, Tensor]:
+    """Return what solving the head has shown, and what heads like it say of samples that they were not fitted to.
+
+    Each of FOLDS heads is fitted to the samples of all folds but its own, with the decay that `solve` chose, and says
+    of those what it says: float32 `[n, outputs]`. The head itself is fitted to all samples.
+
+    :param head: as it starts, which knows nothing of the samples.
+    :param units: of each sample: those of one unit are in one fold, so that no copy of a sample speaks for its label.
+    """
+    blank = states.kept(head)
+    solved = solve(head, known)
+    fitted = states.kept(head)
+    states.put(head, blank)
+    solver, folds = _solver(head, known), _folds(known.strata, known.seed, FOLDS)
+    first: dict[Hashable, int] = {}
+    if units:
+        folds = folds[torch.tensor([first.setdefault(unit, place) for place, unit in enumerate(units)])]
+    folds, found = folds.to(known.features.device), None
+    for fold in sorted(set(folds.tolist())):
+        solver.fit(fold, (folds != fold).nonzero().flatten(), solved.decay)
+        held = (folds == fold).nonzero().flatten()
+        with torch.no_grad():
+            said = known.logits(known.features[held])
+            found = said.new_empty(len(folds), *said.shape[1:]) if found is None else found
+            found[held] = said
+    states.put(head, fitted)
+    assert found is not None
+    return solved, found
+
+
+def _parameters(head: nn.Module) -> list[nn.Parameter]:
+    return [p for p in head.parameters() if p.ndim > 1] + [p for p in head.parameters() if p.ndim < 2]
+
+
+def _solver(head: nn.Module, known: Known) -> Solver:
+    ridge = Ridge.of(head, known.logits, known.features, known.task.ridge(known.targets))
+    return ridge or Descent(_parameters(head), known, known.task.criterion())
+
+
 @torch.no_grad()
 def _error(known: Known) -> float:
     return known.task.errors(known.logits(known.features), known.targets).mean().item()
@@ -140,13 +178,14 @@ def _standard_error(values: Tensor) -> float:
     return values.std().item() / len(values) ** 0.5 if len(values) > 1 else 0.0
 
 
-def _folds(strata: Sequence[Hashable], seed: int) -> Tensor:
+def _folds(strata: Sequence[Hashable], seed: int, used: int = 0) -> Tensor:
     """Return the fold of every sample, each stratum spread evenly; -1 is held out by none.
 
-    Five folds of few samples, three of some, one of five where there are many: a fit costs as much as it has samples.
+    :param used: how many folds; without it five of few samples, three of some, one of five where there are many: a fit
+        costs as much as it has samples.
     """
     n = len(strata)
-    used = 5 if n <= 500 else 3 if n <= 2000 else 1
+    used = used or (5 if n <= 500 else 3 if n <= 2000 else 1)
     order = torch.randperm(n, generator=draws.generator("folds", seed)).tolist()
     places: dict[Hashable, list[int]] = {}
     for place in order:

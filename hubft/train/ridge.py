@@ -26,8 +26,10 @@ class Ridge:
         """Return it for a head that is one `Linear` on vectors, and a task of squares; else None."""
         if targets is None or not isinstance(head, nn.Linear) or head.bias is None:
             return None
-        inputs = _inputs(head, run, features)
-        return None if inputs is None else cls(head, inputs.double().cpu(), targets.double().cpu())
+        inputs = given(head, run, features)
+        if inputs is None or inputs.ndim != 2:
+            return None
+        return cls(head, inputs.double().cpu(), targets.double().cpu())
 
     @torch.no_grad()
     def fit(self, fold: int, index: Tensor, decay: float) -> None:
@@ -61,14 +63,14 @@ def _decomposed(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _inputs(head: nn.Module, run: Callable[[Tensor], Tensor], features: Tensor) -> Tensor | None:
-    """Return what the head is given for the features, `[n, width]`; None where it is given something else."""
-    given: list[Any] = []
+def given(head: nn.Module, run: Callable[[Tensor], Tensor], features: Tensor) -> Tensor | None:
+    """Return what a head is given for the features, `[n, ...]`; None where it is given something else, or more than
+    once."""
+    found: list[Any] = []
     # After the pre-hooks, by which a cut model is given its features.
-    handle = head.register_forward_hook(lambda _, args, __: given.append(args[0] if args else None))
+    handle = head.register_forward_hook(lambda _, args, __: found.append(args[0] if args else None))
     try:
         run(features)
     finally:
         handle.remove()
-    found = given[0] if len(given) == 1 else None
-    return found if isinstance(found, Tensor) and found.ndim == 2 else None
+    return found[0] if len(found) == 1 and isinstance(found[0], Tensor) else None

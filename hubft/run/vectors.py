@@ -1,0 +1,81 @@
+"""Pooled features of labelled data as files: a matrix, and a table of what each of its rows is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hubft.base.console import Console
+from hubft.base.errors import JobError
+from hubft.base.files import save_file, temporary_file
+from hubft.job import Job
+from hubft.run.data import Data
+from hubft.run.plan import computing
+from hubft.run.pooled import pooled, unpooled
+from hubft.run.prepare import Prepared, prepare
+
+NAME = "features"  # of the tensor, and of the model's data in the metadata of its file
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Features of all samples of a job, by their parts."""
+
+    prepared: Prepared
+    parts: Mapping[str, Tensor]
+    """Float32 `[n, width]`."""
+
+    @property
+    def width(self) -> int:
+        return next(iter(self.parts.values())).shape[1]
+
+
+def compute(job: Job, data: Data, console: Console, trust: bool = False) -> Vectors:
+    """Return the features of a job's samples, from the cache where they are in it.
+
+    :param job: of a probe alone.
+    :raises JobError: a model of which there are none for these labels.
+    """
+    if why := unpooled(job, data):
+        raise JobError(f"{job.reference} has no pooled features for {str(job.data)!r}: {why}")
+    prepared, _ = computing(prepare(job, data, trust), console)
+    with prepared.runtime.using_threads():
+        found = pooled(prepared)
+    if isinstance(found, str):
+        raise JobError(f"{job.reference} has no pooled features that could be kept: {found}")
+    return Vectors(prepared, found)
+
+
+def write(vectors: Vectors, path: Path) -> Path:
+    """Write features and table, both or none; return the table's path.
+
+    The matrix is `features`, float32 `[n, width]`; row i of the table is of its row i.
+
+    :param path: of the matrix, .safetensors; the table lies beside it, .parquet.
+    """
+    import pyarrow  # not at the top: it takes a while to import
+    from pyarrow import parquet
+
+    prepared, table = vectors.prepared, path.with_suffix(".parquet")
+    base = prepared.loaded.base
+    facts = {"reference": base.reference, "revision": base.revision, "sha256": base.sha256, "format": "pt"}
+    with ExitStack() as stack:
+        matrix, rows = (stack.enter_context(temporary_file(one)) for one in (path, table))
+        save_file({NAME: torch.cat(list(vectors.parts.values()))}, matrix, {k: str(v) for k, v in facts.items()})
+        parquet.write_table(pyarrow.Table.from_pylist(list(_rows(prepared.data, vectors.parts))), rows)
+    return table
+
+
+def _rows(data: Data, parts: Mapping[str, Tensor]) -> Iterator[dict[str, Any]]:
+    """Yield what each row is: where its sample lies, its part, and its target as predictions state it."""
+    for part in parts:
+        for sample in data.parts[part]:
+            stated = data.task.state(sample.target)
+            target = next(iter(stated.values())) if len(stated) == 1 else stated
+            yield {"path": sample.place, "part": part, "target": target}
