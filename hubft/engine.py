@@ -17,16 +17,15 @@ from hubft.base.files import writing
 from hubft.families import plugins
 from hubft.families.trust import trusting
 from hubft.job import Job
+from hubft.report import reporting
 from hubft.run import (
     before,
     beside,
     compressing,
     derived,
     diagnosis,
-    examples,
     keeping,
     left,
-    report,
     resuming,
     soup,
     teaching,
@@ -187,9 +186,9 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
     result = Result(run, metrics, held, tested, done.steps, compared, grown, way, mixed)
     told = [*filter(None, [parted]), *task.diagnosis(metrics, done.outcome[1])]
     results = left.results(prepared, result, plan, seconds) | diagnosis.plain(told, run.history())
-    pictures = report.write(run.report, run.history(), task, results, metrics)
-    examples.draw(prepared, done.outcome, run.report)
+    pictures = reporting.keep(prepared, done.outcome, run, results, metrics, console)
     if problem and not asked.keep_anyway:
+        reporting.written(run, console)
         raise Diverged(
             f"{problem}. No package was made; try a lower ",
             Option("lr"),
@@ -205,6 +204,7 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
     found = left.package_of(packaged, result, plan, proof, done, pictures)
     load.proved(found, trust=True)
     (run.folder / keeping.FILE).unlink(missing_ok=True)
+    reporting.written(run, console)
     return result
 
 

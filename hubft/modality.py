@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from hubft.base.errors import FamilyError
+from hubft.base.marks import NO_MARKS, Marks
 from hubft.data.asked import Asked
 from hubft.data.rows import Row, Source
 from hubft.data.split import Content
@@ -151,14 +152,9 @@ class Modality(Protocol):
     # ---- batches ----
 
     def views(
-        self,
-        source: Source,
-        task: Task,
-        samples: Sequence[Any],
-        inputs: Inputs,
-        recipe: Recipe | None = None,
+        self, source: Source, task: Task, samples: Sequence[Any], inputs: Inputs, recipe: Recipe | None = None,
         scratch: Scratch | None = None,
-    ) -> Views:
+    ) -> Views:  # fmt: skip
         """Return samples as a model that takes `inputs` shall see them.
 
         :param recipe: whose augmentation is used; without one, there is none.
@@ -216,6 +212,12 @@ class Modality(Protocol):
 
     def contact(self, shelves: Iterable[Shelf]) -> bytes | None:
         """Return a PNG of files side by side, shelf by shelf; None where they are no pictures."""
+
+    def shown(self, source: Path | BytesIO, inputs: Inputs, marks: Marks = NO_MARKS) -> bytes | str:
+        """Return a file as a report shows it: a small picture with what is marked on it, JPEG; or its text."""
+
+    def view_shown(self, view: Any, inputs: Inputs, marks: Marks = NO_MARKS) -> bytes | str:
+        """Return the same of an item of `views`, without its target."""
 
     def together(self, its: Sequence[Any], inputs: Inputs) -> Any:
         """Return inputs, as `reader` makes them, as a batch."""

@@ -29,7 +29,9 @@ from hubft.testing import check_family
 
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in FILES}
-STORIES = ("data", "fine-tune", "choose", "labels", "text", "boxes", "adapters", "deploy", "publish", "families")
+STORIES = (
+    *("data", "fine-tune", "report", "choose", "labels", "text", "boxes", "adapters", "deploy", "publish", "families"),
+)
 HERE = {'pip install -e ".[dev]" && hubft demo', 'pip install -e ".[dev]"'}  # what runs this test, and test_demo
 COMMIT = 40 * "a"
 
@@ -126,11 +128,12 @@ def test_fine_tune(tmp_path: Path, world: dict[str, str]) -> None:
     lines = commands("fine-tune")
     resumed = [line.split()[-1] for line in lines if "--resume" in line]
     assert len(resumed) == 1
-    for line in lines:
+    for line in (*lines, *commands("report")):
         if f"--output {resumed[0]}" in line:
             stopped(line, tmp_path / resumed[0], world)
         else:
             shell(line, tmp_path, world)
+    assert (tmp_path / "compared.html").is_file()
     assert {path.parent.name for path in tmp_path.glob("runs/*/package")} == {
         "efficientnet_lite0-flowers",
         "two-stages",

@@ -46,6 +46,7 @@ def conclude(result: Result, console: Console) -> None:
         print_beside(console, result.metrics, result.beside)
     if result.before:
         console.say(f"before   {result.before}")
-    console.say(f"report   {result.run.report}")
+    page = result.run.report / "index.html"
+    console.say(f"report   {page if page.is_file() else result.run.report}")
     console.say(f"package  {result.run.package}")
     console.say(f"try      {lines.predict(str(result.run.folder), word.upper(), lines.foreign(manifest))}")

@@ -26,7 +26,7 @@ from hubft.deploy.verdict import BATCHES, Row
 from hubft.job import Compute
 from hubft.machine import processor
 from hubft.machine.runtime import Runtime
-from hubft.run import report
+from hubft.report import figures
 from hubft.run.folder import Run
 from hubft.share import load
 from hubft.share.opened import Opened
@@ -204,7 +204,7 @@ def _write(comparison: Comparison, headline: str) -> None:
     """Write table and picture beside the candidates, and into the report of the run: in place of earlier ones."""
     table = {**comparison.facts, "rows": [to_dict(row) for row in comparison.rows]}
     write_json(comparison.folder / TABLE, table)
-    report.draw(verdict.picture(comparison.rows, headline), comparison.folder / PICTURE)
+    figures.draw(verdict.picture(comparison.rows, headline), comparison.folder / PICTURE)
     if comparison.report:
         comparison.report.mkdir(exist_ok=True)
         for name in (TABLE, PICTURE):

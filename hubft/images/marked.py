@@ -19,6 +19,7 @@ COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e
 GROUND, INK = "white", "black"
 SIDE, WIDE = 360, 24  # of a picture among others, pixels; letters of a label
 ROWS, QUALITY = 12, 92  # pictures of a sheet; of a JPEG
+THUMB, THUMB_QUALITY = 256, 80  # of a picture among many of a page: pixels of its longer side, of a JPEG
 HEADINGS = ("true", "predicted")
 
 
@@ -76,6 +77,20 @@ def marked(
         )
         _label(pen, (x0, y0), _words(one), colour, font)
     return drawn
+
+
+def small(
+    picture: Image.Image, boxes: Sequence[Mapping[str, Any]], names: Sequence[str], scaled: tuple[int, int] = (0, 0)
+) -> bytes:
+    """Return a picture among many of a page, THUMB pixels a side at most, with boxes drawn on it, as JPEG.
+
+    :param scaled: width and height of the picture that the boxes are of, where this one was made smaller.
+    """
+    scale = (picture.width / scaled[0], picture.height / scaled[1]) if all(scaled) else (1.0, 1.0)
+    moved = [{**one, "box": [corner * scale[i % 2] for i, corner in enumerate(one["box"])]} for one in boxes]
+    side = THUMB if moved or max(picture.size) > THUMB else 0
+    marked(picture, moved, names, side).save(made := BytesIO(), format="JPEG", quality=THUMB_QUALITY)
+    return made.getvalue()
 
 
 def _words(one: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hubft.base.errors import JobError, Option
+from hubft.base.marks import NO_MARKS, Marks
 from hubft.data import asked
 from hubft.data.asked import Asked
 from hubft.data.rows import Row, Source
@@ -168,6 +169,18 @@ class Pictures:
         from hubft.images import contact
 
         return contact.sheet(shelves)
+
+    def shown(self, source: Path | BytesIO, inputs: Images, marks: Marks = NO_MARKS) -> bytes:
+        from hubft.images import decode, marked
+
+        return marked.small(decode.decode(source, 2 * marked.THUMB, inputs.white), *marks, scaled=decode.size(source))
+
+    def view_shown(self, view: Tensor, inputs: Images, marks: Marks = NO_MARKS) -> bytes:
+        from PIL import Image
+
+        from hubft.images import marked
+
+        return marked.small(Image.fromarray(view.numpy()), *marks)
 
     def together(self, its: Sequence[Tensor], inputs: Images) -> Tensor:
         import torch

@@ -15,7 +15,8 @@ from hubft.base.display import listed
 from hubft.base.errors import JobError, Option
 from hubft.data import documents as stating
 from hubft.data.asked import Asked
-from hubft.data.documents import Prompts
+from hubft.data.documents import COMPLETION, MESSAGES, TEXT, Prompts
+from hubft.data.documents import PROMPT as PROMPTED
 from hubft.data.rows import Source
 from hubft.inputs import Documents, Text
 from hubft.job import Columns, Job, Recipe
@@ -135,6 +136,12 @@ class Language(Texts):
             return torch.from_numpy(encoder.marked(content.decode()).ids)
 
         return read
+
+    def shown(self, source: Path | BytesIO, inputs: Text, marks: Any = None) -> str:
+        stated = json.loads(super().shown(source, inputs))
+        if MESSAGES in stated:
+            return "\n".join(f"{one['role']}: {one['content']}" for one in stated[MESSAGES])
+        return "\n".join(str(stated[part]) for part in (PROMPTED, COMPLETION, TEXT) if part in stated)
 
     def transform(self, inputs: Text) -> Any:
         made = super().transform(inputs)

@@ -206,6 +206,16 @@ class Texts:
     def contact(self, shelves: Iterable[Any]) -> None:
         return None
 
+    def shown(self, source: Path | BytesIO, inputs: Text, marks: Any = None) -> str:
+        text = samples.decoded(source.read_bytes() if isinstance(source, Path) else source.getvalue())
+        return text.replace(freetext.PAIR, f" {freetext.TYPED} ")
+
+    def view_shown(self, view: Tensor, inputs: Text, marks: Any = None) -> str:
+        from hubft.text import tokens
+
+        ids = view if view.ndim == 1 else view[0]
+        return str(tokens.tokenizer(inputs).decode(ids.tolist()))
+
     def together(self, its: Sequence[Tensor], inputs: Text) -> Batch:
         from hubft.text.views import joined
 

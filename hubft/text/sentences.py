@@ -120,6 +120,9 @@ class Sentences(Texts):
 
         return read
 
+    def shown(self, source: Path | BytesIO, inputs: Text, marks: Any = None) -> str:
+        return " ".join(json.loads(_content(source))[WORDS])
+
     def frame(self, inputs: Text, source: Path | BytesIO) -> Any:
         from hubft.text import tagged
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hubft.run import report
+from hubft.report import figures as report
 from hubft.tasks import pictures
 from hubft.tasks.classification import Classification
 from hubft.tasks.metrics import Metrics, proportion

@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -53,34 +54,50 @@ def curves(history: Sequence[dict[str, Any]], headline: str, probe: dict[str, An
     """Return loss and headline over the epochs, this with its 95 % interval, and the probe they start from."""
     figure = Figure(figsize=(9, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2)
+    losses(left, history, headline, probe)
+    headlines(right, history, headline, probe)
+    return figure
+
+
+def losses(axes: Axes, history: Sequence[dict[str, Any]], headline: str, probe: dict[str, Any] | None) -> None:
+    """Draw the losses of training and validation over the epochs."""
     epochs = [line["epoch"] for line in history]
     marker = "o" if len(epochs) <= MAX_MARKED else ""
-    left.plot(epochs, [line["loss"] for line in history], marker=marker, label="training")
-    left.plot(epochs, [line["val_loss"] for line in history], marker=marker, label="validation")
-    left.set(xlabel="epoch", ylabel="loss")
+    axes.plot(epochs, [line["loss"] for line in history], marker=marker, label="training")
+    axes.plot(epochs, [line["val_loss"] for line in history], marker=marker, label="validation")
+    if probe:
+        axes.axhline(probe["loss"], color="grey", linestyle="--", label="probe, validation")
+    axes.set(xlabel="epoch", ylabel="loss")
+    _over_epochs(axes, epochs)
+    axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
+
+
+def headlines(axes: Axes, history: Sequence[dict[str, Any]], headline: str, probe: dict[str, Any] | None) -> None:
+    """Draw the headline over the epochs with its 95 % interval."""
+    epochs = [line["epoch"] for line in history]
     reached = [Measured(**line[headline]) for line in history]
     values = [one.value for one in reached]
     low = [one.value if one.low is None else one.low for one in reached]
     high = [one.value if one.high is None else one.high for one in reached]
     if len(epochs) > MAX_MARKED:  # bars would run into one another
-        right.plot(epochs, values, color="C1", label="validation")
-        right.fill_between(epochs, low, high, color="C1", alpha=0.2, label="95 % interval")
+        axes.plot(epochs, values, color="C1", label="validation")
+        axes.fill_between(epochs, low, high, color="C1", alpha=0.2, label="95 % interval")
     else:
         label = "validation" if low == high else "validation, 95 % interval"
         bars = [[v - b for v, b in zip(values, low, strict=True)], [a - v for v, a in zip(values, high, strict=True)]]
-        right.errorbar(epochs, values, bars, marker="o", capsize=3, color="C1", label=label)
+        axes.errorbar(epochs, values, bars, marker="o", capsize=3, color="C1", label=label)
     if probe:
-        right.axhline(probe[headline]["value"], color="grey", linestyle="--", label="probe")
-        left.axhline(probe["loss"], color="grey", linestyle="--", label="probe, validation")
-    right.set(xlabel="epoch", ylabel=title(headline))
-    for axes in (left, right):
-        axes.margins(y=0.08)  # so that a mark at the edge is whole
-        axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)  # whole epochs, also where there is one
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.grid(alpha=0.3)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize="small")
-    left.set_ylim(0, 1.05 * left.get_ylim()[1])
-    return figure
+        axes.axhline(probe[headline]["value"], color="grey", linestyle="--", label="probe")
+    axes.set(xlabel="epoch", ylabel=title(headline))
+    _over_epochs(axes, epochs)
+
+
+def _over_epochs(axes: Axes, epochs: Sequence[int]) -> None:
+    axes.margins(y=0.08)  # so that a mark at the edge is whole
+    axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)  # whole epochs, also where there is one
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize="small")
 
 
 def beside(found: dict[str, Any], metrics: Metrics) -> Figure:

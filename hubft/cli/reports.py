@@ -1,0 +1,87 @@
+"""The commands on what runs have come to: the page of one, several side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from hubft.base.console import Console
+from hubft.base.errors import JobError
+from hubft.cli.options import Trust
+from hubft.tasks.metrics import number, title
+
+if TYPE_CHECKING:
+    from hubft.report.compare import Side
+
+
+def report(run: Path, *, data: Path | None = None, trust: Trust = False) -> None:
+    """Write the page of RUN again: report/index.html, one file that opens anywhere.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    data
+        Where its data is now, if it was moved; without it, samples are shown as they were then.
+    """
+    from hubft.run.folder import Run
+
+    Run(run).job()  # what is wrong is told before seconds go into importing torch
+    from hubft.report import again
+
+    console = Console()
+    console.say(f"report   {again.write(Run(run), console, data, trust)}")
+
+
+def compare(
+    runs: Annotated[list[Path], Parameter(negative=())],
+    *,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    output: Annotated[Path | None, Parameter(help="New file, .html, that gets the same as a page.")] = None,
+) -> None:
+    """Put RUNS side by side: what each reached, and its paired difference to the first on the same samples.
+
+    Parameters
+    ----------
+    runs
+        Two or more folders of runs of one task.
+    as_json
+        One JSON object on stdout, and nothing else there.
+    """
+    from hubft.run.folder import Run
+
+    for folder in runs:
+        Run(folder).job()  # as above
+    if output and (output.suffix != ".html" or output.exists()):
+        raise JobError(f"--output {str(output)!r}: it must be a new file that ends in .html")
+    from hubft.report import compare as comparing
+    from hubft.report import comparison
+
+    sides = comparing.compare(runs)
+    console = Console()
+    if output:
+        comparison.write(output, sides)
+    if as_json:
+        console.raw(json.dumps({"runs": [side.plain() for side in sides]}))
+        return
+    _print(console, sides)
+    if differing := comparing.differing(sides):
+        console.table(["option", *(side.name for side in sides)], [[name, *row] for name, row in differing])
+    if output:
+        console.say(f"page     {output}")
+
+
+def _print(console: Console, sides: list[Side]) -> None:
+    """Print what runs reached, for people."""
+    name = title(sides[0].metrics.headline)
+    rows = [
+        [side.name, side.metrics.head, side.difference or "-", number(side.metrics.loss), number(side.seconds)]
+        for side in sides
+    ]
+    console.table(["run", name, "difference to the first", "loss", "seconds"], rows, title="95 % intervals")
+    for side in sides:
+        if side.note:
+            console.say(f"note: {side.name}: {side.note}")
