@@ -10,7 +10,6 @@ from cyclopts import Parameter
 from hubft.base.bounds import check
 from hubft.base.console import Console
 from hubft.base.files import writing
-from hubft.cli import printing_data
 from hubft.cli.options import Trust
 from hubft.families import plugins, takes
 from hubft.job import Compute, Job, Labels, Recipe
@@ -45,6 +44,7 @@ def look(
         exists.
     """
     from hubft import modality
+    from hubft.cli import printing_data
     from hubft.run import data as reader
     from hubft.run import facts
     from hubft.run import looked as written
@@ -107,6 +107,7 @@ def features(
     _check_file(output)
     job = _job(reference, data, labels, size, device, cache)
     found = reader.read(job)
+    from hubft.cli import printing_data
     from hubft.run import classifiers, vectors  # which import torch: what is wrong with data is told before
 
     names, console = classifiers.asked(classifier, found.task), Console()
