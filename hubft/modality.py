@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from hubft.base.errors import FamilyError
-from hubft.base.marks import NO_MARKS, Marks
+from hubft.base.marks import NO_MARKS, Drawing, Marks
 from hubft.data.asked import Asked
 from hubft.data.rows import Row, Source
 from hubft.data.split import Content

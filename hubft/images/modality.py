@@ -22,6 +22,7 @@ from hubft.tasks.task import Task
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from hubft.base.marks import Drawing
     from hubft.base.store import Scratch
     from hubft.hookspecs import Batch, Loaded
     from hubft.images.contact import Shelf
@@ -173,7 +174,8 @@ class Pictures:
     def shown(self, source: Path | BytesIO, inputs: Images, marks: Marks = NO_MARKS) -> bytes:
         from hubft.images import decode, marked
 
-        return marked.small(decode.decode(source, 2 * marked.THUMB, inputs.white), *marks, scaled=decode.size(source))
+        picture = decode.decode(source, 2 * marked.THUMB, inputs.white)
+        return marked.small(picture, marks.boxes, marks.names, decode.size(source))
 
     def view_shown(self, view: Tensor, inputs: Images, marks: Marks = NO_MARKS) -> bytes:
         from PIL import Image

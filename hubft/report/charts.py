@@ -37,7 +37,7 @@ COLOURS = {
 }
 """Of matplotlib's -> variables of the style: its default colours, which the figures of tasks have."""
 SIZE = (4.3, 3.0)  # inches of a chart, so that its letters can be read on a phone
-SETTINGS = {"svg.fonttype": "none", "svg.image_inline": True, "font.size": 10}
+SETTINGS: Any = {"svg.fonttype": "none", "svg.image_inline": True, "font.size": 10}
 
 
 def svg(figure: Figure, label: str) -> Markup:

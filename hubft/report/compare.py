@@ -120,10 +120,13 @@ def _common(ours: Sequence[str], theirs: Sequence[str]) -> tuple[Tensor, Tensor]
 
 def _equal(ours: Any, theirs: Any) -> bool:
     """Tell whether two trees of targets hold the same numbers; gaps are equal."""
-    sides: list[list[Tensor]] = [[], []]
+    sides: tuple[list[Tensor], list[Tensor]] = [], []
     for tree, found in zip((ours, theirs), sides, strict=True):
-        each(tree, lambda tensor, found=found: found.append(tensor.nan_to_num(-1.5e30)))
-    return len(sides[0]) == len(sides[1]) and all(torch.equal(a, b) for a, b in zip(*sides, strict=True))
+        each(tree, found.append)
+    gap = -1.5e30
+    return len(sides[0]) == len(sides[1]) and all(
+        torch.equal(a.nan_to_num(gap), b.nan_to_num(gap)) for a, b in zip(*sides, strict=True)
+    )
 
 
 def differing(sides: Sequence[Side]) -> list[tuple[str, list[str]]]:

@@ -36,7 +36,7 @@ class Documents:
 
     def get(self, name: str, *path: str | int) -> Any:
         """Return what lies at a path of a document; None where nothing does."""
-        value = self.known[name].value if name in self.known else None
+        value: Any = self.known[name].value if name in self.known else None
         for step in path:
             try:
                 value = value[step]

@@ -96,7 +96,8 @@ def _maps(loaded: Loaded, inputs: Any, said: Tensor, modules: Sequence[nn.Module
         if weights is not None and bool(weights.abs().sum() > 0):
             weights = weights.detach().float().cpu().clamp(min=0)
             highest = weights.flatten(1).amax(1).clamp(min=1e-12)
-            return weights / highest.view(-1, *[1] * (weights.ndim - 1))
+            scaled: Tensor = weights / highest.view(-1, *[1] * (weights.ndim - 1))
+            return scaled
     return None
 
 

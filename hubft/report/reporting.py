@@ -75,7 +75,7 @@ def of_data(data: Data) -> dict[str, Any]:
     """Return how many samples each part has, and of each class, where samples are of classes; and what is noted."""
     names = data.task.names
     counted = len(getattr(data.task, "counts", ())) == len(names) > 0
-    parts = {}
+    parts: dict[str, dict[str, Any]] = {}
     for part, its in data.parts.items():
         parts[TITLES[part]] = {"samples": len(its)}
         if counted:

@@ -140,7 +140,7 @@ class Pair(NamedTuple):
 
     true: str
     said: str
-    count: Markup
+    times: Markup
     share: str
     """Of the samples of the true class."""
 

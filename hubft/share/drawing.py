@@ -9,6 +9,7 @@ from hubft import modality
 from hubft.base.display import visible
 from hubft.base.errors import JobError
 from hubft.base.files import marked, write_bytes
+from hubft.base.marks import Drawing
 from hubft.data.asked import Input
 from hubft.images.drawing import Drawing
 from hubft.publish.manifest import Manifest

