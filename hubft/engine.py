@@ -184,7 +184,7 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
         grown = before.compared(prepared, untrained, done.outcome)
     held = done.uncompressed if done.held != "none" else None
     result = Result(run, metrics, held, tested, done.steps, compared, grown, way, mixed)
-    told = [*filter(None, [parted]), *task.diagnosis(metrics, done.outcome[1])]
+    told = [parted, *task.diagnosis(metrics, done.outcome[1])]
     results = left.results(prepared, result, plan, seconds) | diagnosis.plain(told, run.history())
     pictures = reporting.keep(prepared, done.outcome, run, results, metrics, console)
     if problem and not asked.keep_anyway:
@@ -195,10 +195,7 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
             f" than {prepared.job.recipe.lr:.2g}. What was trained is in {run.folder}; to package it all the same: "
             f"{run.resumed_by('--keep-anyway')}",
         )
-    if times := results["time"]:
-        console.say(f"time     {diagnosis.where_time_went(times)}")
-    for line in [f"{problem}; it is packaged because of --keep-anyway"] if problem else told:
-        console.say(f"note: {line}")
+    diagnosis.tell(results, problem, console)
     model.cpu().to(memory_format=torch.contiguous_format)
     packaged = replace(prepared, job=replace(asked, compress=done.held))
     found = left.package_of(packaged, result, plan, proof, done, pictures)

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from hubft.base.store import Scratch
     from hubft.hookspecs import Batch, Loaded
     from hubft.images.contact import Shelf
-    from hubft.images.drawing import Drawing
     from hubft.job import Recipe
     from hubft.machine.runtime import Runtime
 

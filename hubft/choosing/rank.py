@@ -26,7 +26,8 @@ from hubft.families import plugins
 from hubft.job import Job
 from hubft.machine import processor
 from hubft.machine.runtime import Runtime
-from hubft.run import report, typed
+from hubft.report import figures
+from hubft.run import typed
 from hubft.run.data import Data, read, taken
 
 SECONDS = 2.0  # that the timing of a backbone may take
@@ -124,7 +125,7 @@ def rank(asked: Asked, trust: bool = False, console: Console | None = None) -> R
         found = Ranking(rows, kept.more["facts"], kept.folder, typed.finetune(best, trust))
         kept.more |= {"order": [row.reference for row in rows], "next": found.next}
         kept.put(*failed)
-        report.draw(shown.picture(rows, data.task.headline), kept.folder / PICTURE)
+        figures.draw(shown.picture(rows, data.task.headline), kept.folder / PICTURE)
     return found
 
 

@@ -107,14 +107,15 @@ def lr_find(job: Annotated[Job | None, Parameter(name="*")] = None, *, steps: in
     from hubft.base.files import marked, write_json, writing
     from hubft.choosing import curve as curves
     from hubft.choosing import rates
-    from hubft.run import report, typed
+    from hubft.report import figures
+    from hubft.run import typed
 
     console = Console()
     curve = rates.find(job, console, found, steps=steps, trust=trust)
     with writing(place, "name another --output"):
         marked(place)
         write_json(place / "lr-find.json", curve.plain())
-        report.draw(curves.picture(curve), place / "lr-find.png")
+        figures.draw(curves.picture(curve), place / "lr-find.png")
     for text in curves.drawn(curve):
         console.say(text)
     ended = "the loss ran away" if curve.ran_away else "it was done, and the loss did not run away"

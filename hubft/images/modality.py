@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hubft.base.errors import JobError, Option
-from hubft.base.marks import NO_MARKS, Marks
+from hubft.base.marks import NO_MARKS, Drawing, Marks
 from hubft.data import asked
 from hubft.data.asked import Asked
 from hubft.data.rows import Row, Source
@@ -22,12 +22,10 @@ from hubft.tasks.task import Task
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from hubft.base.marks import Drawing
     from hubft.base.store import Scratch
     from hubft.hookspecs import Batch, Loaded
     from hubft.images.contact import Shelf
     from hubft.images.conversion import Conversion
-    from hubft.images.drawing import Drawing
     from hubft.images.frame import Frame
     from hubft.images.mixing import Mixing
     from hubft.images.pixels import Normalise, Views

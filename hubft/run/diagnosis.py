@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from hubft.base.console import Console
 from hubft.run.prepare import Prepared
 from hubft.run.safeguard import LOOKED, looked
 from hubft.tasks.metrics import Measured, Metrics, number, title
@@ -50,7 +51,18 @@ def parted(prepared: Prepared, history: Sequence[Mapping[str, Any]], held: Metri
 
 def plain(told: Sequence[str], history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what results.json says of it, JSON types."""
-    return {"diagnosis": list(told), "time": shares(history)}
+    return {"diagnosis": list(filter(None, told)), "time": shares(history)}
+
+
+def tell(results: Mapping[str, Any], problem: str, console: Console) -> None:
+    """Print what results.json says of it.
+
+    :param problem: why the model is worse than none, which explains whatever else looks wrong.
+    """
+    if times := results["time"]:
+        console.say(f"time     {where_time_went(times)}")
+    for line in [f"{problem}; it is packaged because of --keep-anyway"] if problem else results["diagnosis"]:
+        console.say(f"note: {line}")
 
 
 def apart(known: Measured, held: Measured) -> bool:

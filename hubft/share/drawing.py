@@ -11,7 +11,6 @@ from hubft.base.errors import JobError
 from hubft.base.files import marked, write_bytes
 from hubft.base.marks import Drawing
 from hubft.data.asked import Input
-from hubft.images.drawing import Drawing
 from hubft.publish.manifest import Manifest
 from hubft.share.opened import Answer
 
