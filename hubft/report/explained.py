@@ -81,7 +81,8 @@ def _maps(loaded: Loaded, inputs: Any, said: Tensor, modules: Sequence[nn.Module
 
     def forward(given: Tensor) -> Tensor:
         whole = {**inputs, "input_ids": given} if isinstance(inputs, dict) else given
-        return loaded.forward(loaded.model, whole).float()
+        outputs: Tensor = loaded.forward(loaded.model, whole)
+        return outputs.float()
 
     given = inputs["input_ids"] if isinstance(inputs, dict) else inputs
     for module in modules[:TRIED]:
