@@ -291,12 +291,14 @@ def test_output_that_nobody_reads_ends_a_process_quietly() -> None:
 
 def test_finetune_leaves_a_run(trained: Trained) -> None:
     files = {path.relative_to(trained.folder).as_posix() for path in trained.folder.rglob("*") if path.is_file()}
-    assert {name for name in files if not name.startswith("checkpoints/")} == {
+    assert any(name.startswith("report/samples/") for name in files)
+    assert {name for name in files if not name.startswith(("checkpoints/", "report/samples/"))} == {
         "job.json",
         "data.json",
         "plan.json",
         "metrics.jsonl",
-        *(f"report/{name}" for name in ("results.json", "curves.png", "confusion.png")),
+        *(f"report/{name}" for name in ("results.json", "curves.png", "confusion.png", "index.html")),
+        *(f"report/{name}" for name in ("outcomes.safetensors", "facts.json")),
         *(f"package/{name}" for name in ("hubft.json", "model.safetensors", "selftest.safetensors", "README.md")),
         "package/picture.png",
     }
