@@ -174,7 +174,8 @@ def show(runs: Texts) -> None:
     head("what", "texts", "ratio, median", "runs", "hubft's points more, paired")
     for data in dict.fromkeys(line["data"] for line in runs.of(row="pace")):
         its = runs.of(row="pace", data=data)
-        more = [100 * (line["hubft_accuracy"] - line["accuracy"]) for line in its]
+        both = [line for line in its if "hubft_accuracy" in line]
+        more = [100 * (line["hubft_accuracy"] - line["accuracy"]) for line in both]
         ratio = median(line["ratio"] for line in its)
         row("tokens a second, to `Trainer`", data, f"{ratio:.2f}", str(len(its)), spread(more, "+.1f"))
     for data in dict.fromkeys(line["data"] for line in runs.of(row="frozen")):
@@ -220,7 +221,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
-        "--seconds", nargs="+", type=float, default=[60, 120, 120], help="that a peer may take, of each"
+        "--seconds", nargs="+", type=float, default=[60, 60, 60], help="that a peer may take, of each"
     )
     parser.add_argument(
         "--ours", action=argparse.BooleanOptionalAction, default=True, help="run hubft beside the peers"
