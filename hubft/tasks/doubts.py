@@ -61,7 +61,9 @@ def of_classes(shares: Tensor, labels: Tensor, names: Sequence[str]) -> list[Dou
 
     :param shares: probabilities `[n, classes]`, of a model that never saw the sample.
     :param labels: int64 `[n]`.
+    :raises JobError: the library is not installed.
     """
+    require()
     from cleanlab.filter import find_label_issues
 
     told, given = shares.double().cpu().numpy(), labels.cpu().numpy()

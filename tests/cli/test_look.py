@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import language
@@ -209,3 +210,13 @@ def test_a_table_of_numbers_has_a_ridge_and_features_of_each_row(hubft: Hubft, p
     assert ran.code == 0, ran.err
     assert [row[0] for row in ran.cells()][-3:] == ["ridge", "knn", "boosting"]
     assert parquet.read_table("p.parquet").column("target").to_pylist().count(9000.0) == 1
+
+
+def test_without_the_library_of_labels_the_rest_is_told(
+    hubft: Hubft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cleanlab", None)
+    ran = hubft("data", pictures.folder(tmp_path / "insects"), *QUICK)
+    assert ran.code == 0, ran.err
+    said = " ".join((ran.out + ran.err).split())
+    assert "suspicious labels are left out: they need the library cleanlab: pip install 'hubft[labels]'" in said
