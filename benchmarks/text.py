@@ -220,9 +220,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--systems", nargs="+", choices=PEERS, default=[*PEERS], metavar="SYSTEM")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument(
-        "--seconds", nargs="+", type=float, default=[60, 60, 60], help="that a peer may take, of each"
-    )
+    parser.add_argument("--seconds", nargs="+", type=float, default=[60, 60, 60], help="that a peer may take, of each")
     parser.add_argument(
         "--ours", action=argparse.BooleanOptionalAction, default=True, help="run hubft beside the peers"
     )
