@@ -4,46 +4,32 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import replace
 from typing import Any
 
 from hubft import modality
-from hubft.base.errors import Option
 from hubft.job import Job
 from hubft.publish import lines
 from hubft.publish.package import Package
+from hubft.run import typed
 from hubft.run.folder import Run
 
-OWN = ("reference", "data", "outputs", "output", "keep_anyway")  # fields that are no option of their own here
+OWN = (*typed.OWN, "output", "keep_anyway")  # fields that are no option of their own here
+SEED = ("seed",)  # which is said also where it is the default
 
 
 def reproduce(job: Job) -> str:
     """Return the command that trains the same again."""
-    options = [word for name, value in changed(job) for word in _flag(name, value)]
-    return shlex.join(["hubft", "finetune", job.reference, str(job.data), *options])
+    return typed.finetune(_again(job), always=SEED)
 
 
 def changed(job: Job) -> Iterator[tuple[str, Any]]:
     """Yield the options of a job that are not the default, and its seed."""
-    yield from _changed(job, Job(job.reference, job.data))
+    return typed.changed(_again(job), SEED)
 
 
-def _changed(part: Any, default: Any) -> Iterator[tuple[str, Any]]:
-    for field in fields(part):
-        value, usual = getattr(part, field.name), getattr(default, field.name)
-        if is_dataclass(value):
-            yield from _changed(value, usual)
-        elif field.name not in OWN and (value != usual or field.name == "seed"):
-            yield field.name, value
-
-
-def _flag(name: str, value: Any) -> list[str]:
-    flag = Option(name).flag
-    if isinstance(value, bool):
-        return [flag if value else flag.replace("--", "--no-", 1)]
-    if isinstance(value, tuple):
-        return [word for one in value for word in (flag, str(one))]
-    return [flag, str(value)]
+def _again(job: Job) -> Job:
+    return replace(job, output="", keep_anyway=False)
 
 
 def use(run: Run, package: Package, data: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 from hubft.base.console import Console
 from hubft.run.prepare import Prepared
 from hubft.run.safeguard import LOOKED, looked
-from hubft.tasks.metrics import Measured, Metrics, number, title
+from hubft.tasks.metrics import Measured, Metrics, title
 
 SUSPECT = 0.7  # of the loss on held-out samples: a last training loss below it is worth a look at training samples
 CURES = 3  # that are named
@@ -44,8 +44,8 @@ def parted(prepared: Prepared, history: Sequence[Mapping[str, Any]], held: Metri
     number_of = min(LOOKED, len(prepared.data.train))
     options = ", ".join([*list(cures(prepared))[:CURES], f"more training {word}s"])
     return (
-        f"it knows its training {word}s better than others: {what} {interval(known)} on {number_of:,} of them, "
-        f"{interval(held.head)} on {len(prepared.data.val):,} held out; what may help: {options}"
+        f"it knows its training {word}s better than others: {what} {known} on {number_of:,} of them, "
+        f"{held.head} on {len(prepared.data.val):,} held out; what may help: {options}"
     )
 
 
@@ -70,10 +70,6 @@ def apart(known: Measured, held: Measured) -> bool:
     if known.low is None or known.high is None or held.low is None or held.high is None:
         return False
     return known.low > held.high if known.better == "higher" else known.high < held.low
-
-
-def interval(one: Measured) -> str:
-    return f"{number(one.value)} ({number(one.low or 0.0)} to {number(one.high or 0.0)})"
 
 
 def shares(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:

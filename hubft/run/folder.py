@@ -145,11 +145,19 @@ def free(job: Job) -> Path:
 
     :raises JobError: `job.output` exists and holds something.
     """
-    run = Run(Path(job.output) if job.output else _unused(job))
-    if not is_free(run.folder):
+    return required(Path(job.output) if job.output else _unused(job))
+
+
+def required(folder: Path) -> Path:
+    """Return a folder that may be taken.
+
+    :raises JobError: it exists and holds something.
+    """
+    if not is_free(folder):
+        run = Run(folder)
         go_on = f", or go on with: {run.resumed_by()}" if run.job_file.exists() else ""
-        raise JobError(f"{str(run.folder)!r} exists: give another ", Option("output"), go_on)
-    return run.folder
+        raise JobError(f"{str(folder)!r} exists: give another ", Option("output"), go_on)
+    return folder
 
 
 def _unused(job: Job) -> Path:

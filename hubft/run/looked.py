@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubft import modality
 from hubft.base.display import csv_line
-from hubft.base.errors import DataError, JobError, Option
+from hubft.base.errors import DataError
 from hubft.base.files import MARK, write_bytes, write_json, write_text
 from hubft.base.folders import new_folder
 from hubft.job import Job
@@ -36,10 +36,7 @@ def place(job: Job) -> Path:
 
     :raises JobError: the one that was named exists.
     """
-    found = Path(job.output) if job.output else folder.unused("data", Path(job.data).resolve().name)
-    if not folder.is_free(found):
-        raise JobError(f"{str(found)!r} exists: give another ", Option("output"))
-    return found
+    return folder.required(Path(job.output) if job.output else folder.unused("data", Path(job.data).resolve().name))
 
 
 def write(where: Path, data: Data, looked: Looked) -> None:

@@ -1,6 +1,7 @@
 """Layers that are changed before a run, and again by whoever loads its package."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,8 @@ def test_a_package_has_the_layers_that_its_run_trained(insects: Path, tmp_path: 
     assert nn.ReLU not in kinds and nn.BatchNorm2d not in kinds
     assert (model.stem[1].num_groups, model.stem[1].num_channels) == (4, 16)
     onward = job(insects, tmp_path / "onward", recipe={"epochs": 1})
-    result, _ = heard(with_reference(onward, f"package:{result.run.package}"))
+    result, _ = heard(replace(onward, reference=f"package:{result.run.package}"))
     assert json.loads((result.run.package / "hubft.json").read_text(encoding="utf-8"))["structure"] == stated
-
-
-def with_reference(asked: Any, reference: str) -> Any:
-    return type(asked)(reference, asked.data, recipe=asked.recipe, compute=asked.compute, output=asked.output)
 
 
 def test_frozen_norms_hold_scale_and_shift_too(insects: Path, tmp_path: Path) -> None:
