@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from hubft import inputs as kinds
-from hubft.inputs import Images, Inputs
+from hubft.inputs import Framed, Inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -117,7 +117,7 @@ class Loaded:
 
     model: nn.Module
     """The plain class of its own library, never a wrapper; by `forward` it takes what `inputs` says, of images
-    `[batch, 3, height, width]` float32, and gives `[batch, outputs]`."""
+    `[batch, channels, height, width]` float32, and gives `[batch, outputs]`."""
     head: str
     """Dotted name of the module that turns features into outputs; an nn.Identity where the model gives features."""
     stages: Mapping[str, tuple[str, ...]]
@@ -145,12 +145,12 @@ class Loaded:
         return self.preprocess
 
     @property
-    def images(self) -> Images:
-        """The same, of a model of images.
+    def images(self) -> Framed:
+        """The same, of a model of images: `Images`, or `Bands` of those that take other channels.
 
         :raises FamilyError: it takes something else.
         """
-        return kinds.images(self.preprocess)
+        return kinds.framed(self.preprocess)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 KINDS = {
     "images": "hubft.images.modality",
+    "bands": "hubft.images.banded",
     "text": "hubft.text.modality",
     "documents": "hubft.text.language",
     "words": "hubft.text.sentences",
@@ -79,7 +80,7 @@ class Views(Protocol):
         """Return items as a batch."""
 
     def keep(self, view: int) -> None:
-        """Keep what this view is made from, once it was read; before there are other processes."""
+        """Keep what a view is made from, once it was read; before there are other processes."""
 
 
 class Modality(Protocol):
@@ -92,6 +93,8 @@ class Modality(Protocol):
     """What a sample is called, one of them, in messages and in a self-test: `image`."""
     one: ClassVar[str]
     """The same with its article."""
+    files: ClassVar[str]
+    """As what kind of inputs its files are looked for (`hubft.data`)."""
     equal: ClassVar[str]
     """What equal samples have in common, in messages: `pixels`."""
 
@@ -129,6 +132,12 @@ class Modality(Protocol):
 
     def fitted(self, inputs: Inputs, samples: Sequence[Any], job: Job) -> Inputs:
         """Return what a model takes, with what the job and the training samples say of it."""
+
+    def suits(self, inputs: Inputs, samples: Sequence[Any]) -> None:
+        """Check that a model takes these samples, of whichever part of the data.
+
+        :raises DataError: it does not take them all; names the first.
+        """
 
     def remarks(self, training: Views) -> Iterable[str]:
         """Yield lines on how the training samples are taken, and what looks wrong with what the model is given."""
@@ -168,17 +177,13 @@ class Modality(Protocol):
         as many more as its memory asks for, each with its share of the samples. They may be less filled up."""
 
     def other(self, batch: Any, inputs: Inputs) -> Any:
-        """Return a batch on the device, as `ready` made it, in another form in which as many samples may come: of other
-        shapes, as other neighbours would give it. None where there is no other."""
+        """Return a batch, as `ready` made it, in other shapes, as other neighbours would give it; None without such."""
 
     def whole(self, batch: Any, inputs: Inputs) -> Any:
         """Return a batch at its largest sizes, filled up so that no answer changes: for what takes these alone."""
 
     def conversion(self, given: Inputs, wanted: Inputs) -> Callable[[Any], Any]:
-        """Return what makes of the inputs of one model those of another: the same pictures, as that takes them.
-
-        :raises JobError: that cannot be.
-        """
+        """Return what makes of the inputs of one model those of another, or raise JobError where that cannot be."""
 
     def mixing(self, outputs: int, seed: int) -> Callable[[Batch, int], Batch] | None:
         """Return what mixes a batch with itself at a step, where `--augment strong` does so; else None."""
@@ -195,16 +200,10 @@ class Modality(Protocol):
         """Return an example as the model's input, without the dimension of the batch."""
 
     def reader(self, inputs: Inputs) -> Callable[[Path | BytesIO], Any]:
-        """Return what makes of a file the model's input, without the dimension of the batch.
-
-        It raises DataError where the file is no such input.
-        """
+        """Return what makes of a file the model's input, without the dimension of the batch, or raises DataError."""
 
     def frame(self, inputs: Inputs, source: Path | BytesIO) -> Any:
-        """Return where a file lies in what `reader` makes of it, as a task's `placed` takes it.
-
-        It raises DataError where the file is no such input.
-        """
+        """Return where a file lies in what `reader` makes of it, as a task's `placed` takes it, or raise DataError."""
 
     def drawing(self) -> Drawing | None:
         """Return what draws on these files; None where they are no pictures."""

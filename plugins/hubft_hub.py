@@ -74,9 +74,9 @@ def adapt_head(loaded: Loaded, head: Head) -> Loaded:
     if not any(parameter.is_meta for parameter in loaded.model.parameters()):  # it is to be trained
         layers = [heads.last(loaded.model, name) for name in names]
         try:
-            if not heads.run(loaded.model, loaded.images.size).made_by(layers):
+            if not heads.run(loaded.model, loaded.images.shape).made_by(layers):
                 raise FamilyError("something changes what the new head gives")
-            heads.in_training(loaded.model, loaded.images.size, layers, getattr(loaded.model, STEP, [""])[0])
+            heads.in_training(loaded.model, loaded.images.shape, layers, getattr(loaded.model, STEP, [""])[0])
         except Exception as error:  # anyone's code
             how = f"with a head of {head.outputs} outputs on images of {' x '.join(map(str, loaded.images.size))}"
             reason = error if isinstance(error, HubftError) else entries.why(error)
@@ -161,8 +161,8 @@ def _differs(made: Loaded, name: str) -> str:
             return f"its {what} is {one} with them, and {two} without"
     other.update(state)
     bare.model.load_state_dict(other, assign=True)
-    size = made.images.size
-    one, two = (heads.run(model, size).outputs for model in (made.model, bare.model))
+    shape = made.images.shape
+    one, two = (heads.run(model, shape).outputs for model in (made.model, bare.model))
     if isinstance(one, Tensor) and not heads.same(one, two):
         return "filled with the same weights, it gives other outputs"
     return ""
@@ -198,7 +198,7 @@ def _analysed(name: str, model: nn.Module, ref: str) -> Loaded:
         else:
             model, found = pooling.bodied(model, seen)
         bare = any(parameter.is_meta for parameter in model.parameters())  # it is not to be trained
-        step = None if bare else heads.in_training(model, size, seen_heads, _body(seen_heads))
+        step = None if bare else heads.in_training(model, (3, *size), seen_heads, _body(seen_heads))
     except HubftError as error:
         raise FamilyError(f"hub:{name}: ", *error.args) from error
     forward = call if step is None else _main
@@ -224,7 +224,7 @@ def _ended(model: nn.Module) -> tuple[tuple[int, int], tuple[str, ...], heads.Se
     first: Exception | None = None
     for size in sizes:
         try:
-            return size, *heads.find(model, size)
+            return size, *heads.find(model, (3, *size))
         except HubftError:
             raise
         except Exception as error:  # anyone's code again

@@ -32,7 +32,7 @@ from hubft.base.network import PATIENCE
 from hubft.families import defaults, heads, pooling, resetting, stated, structure
 from hubft.families.build import unfilled
 from hubft.hookspecs import Base, Loaded
-from hubft.inputs import Preprocess
+from hubft.inputs import Framed
 from hubft.job import Head
 from hubft.publish import hub
 
@@ -66,7 +66,7 @@ def load(name: str, pretrained: bool) -> Loaded:
     else:
         names = [pooling.HEAD]
         try:
-            model, stages = pooling.bodied(model, heads.run(model, preprocess.size))
+            model, stages = pooling.bodied(model, heads.run(model, preprocess.shape))
         except FamilyError as error:
             raise FamilyError(f"timm:{name}: ", *error.args) from error
     tag = f".{config['tag']}" if config.get("tag") else ""
@@ -130,14 +130,14 @@ def _builds(config: Mapping[str, Any], loaded: Loaded) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps({**config, "label_names": []}), encoding="utf-8")
         other = unfilled(lambda: replace(loaded, model=timm.create_model(f"local-dir:{folder}"))).model
-    state, size = loaded.model.state_dict(), loaded.images.size
+    state, shape = loaded.model.state_dict(), loaded.images.shape
     if {n: t.shape for n, t in state.items()} != {n: t.shape for n, t in other.state_dict().items()}:
         return False
     other.load_state_dict(state, assign=True)
-    return heads.same(*(heads.run(model, size).outputs for model in (loaded.model, other)))
+    return heads.same(*(heads.run(model, shape).outputs for model in (loaded.model, other)))
 
 
-def _hub_config(model: Any, preprocess: Preprocess) -> dict[str, Any]:
+def _hub_config(model: Any, preprocess: Framed) -> dict[str, Any]:
     """Return the config.json by which `timm.create_model("hf-hub:owner/name")` builds this model."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.json"

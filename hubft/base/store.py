@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from math import prod
 from multiprocessing import reduction
 from pathlib import Path
 from typing import Any
@@ -68,16 +69,19 @@ def _free() -> int:
 
 
 class Store:
-    """Pictures, uint8 `[height, width, 3]`, each made when it is first asked for.
+    """Arrays, such as pictures uint8 `[height, width, 3]`, each made when it is first asked for.
 
     A byte for each tells whether it is there, and is written after the picture. Two processes may make the
     same picture at once, and write the same bytes.
     """
 
-    def __init__(self, shapes: Sequence[tuple[int, int]], make: Callable[[int], numpy.ndarray]) -> None:
-        """:param shapes: (height, width) of each; one that is made in another shape is not kept."""
-        self.shapes, self.make = shapes, make
-        self.ends = list(accumulate((3 * height * width for height, width in shapes), initial=len(shapes)))
+    def __init__(
+        self, shapes: Sequence[tuple[int, ...]], make: Callable[[int], numpy.ndarray], dtype: type = numpy.uint8
+    ) -> None:
+        """:param shapes: of each; one that is made in another shape is not kept."""
+        self.shapes, self.make, self.dtype = shapes, make, numpy.dtype(dtype)
+        first = -(-len(shapes) // self.dtype.itemsize) * self.dtype.itemsize
+        self.ends = list(accumulate((self.dtype.itemsize * prod(shape) for shape in shapes), initial=first))
         self.space: Space | None = None
 
     def keep(self, scratch: Scratch) -> None:
@@ -88,7 +92,7 @@ class Store:
         start, end = self.ends[i : i + 2]
         if self.space is None or end > self.space.size:
             return self.make(i)
-        there, place = self.space.bytes[i : i + 1], self.space.bytes[start:end].reshape(*self.shapes[i], 3)
+        there, place = self.space.bytes[i : i + 1], self.space.bytes[start:end].view(self.dtype).reshape(self.shapes[i])
         if not there[0]:
             picture = self.make(i)
             if picture.shape != place.shape:

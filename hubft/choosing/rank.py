@@ -27,8 +27,8 @@ from hubft.job import Job
 from hubft.machine import processor
 from hubft.machine.runtime import Runtime
 from hubft.report import figures
-from hubft.run import typed
-from hubft.run.data import Data, read, taken
+from hubft.run import taking, typed
+from hubft.run.data import Data, read
 
 SECONDS = 2.0  # that the timing of a backbone may take
 HELD = 500_000_000  # parameters of models that are held in memory at the most, to be timed side by side
@@ -81,7 +81,7 @@ class Reader:
 
         :raises DataError: data that cannot be read, or that is other data than that of the first job.
         """
-        key = (taken(job), job.packages)
+        key = (taking.kinds(job), job.packages)
         if key not in self.known:
             self.known[key] = read(job)
             if self.first(self.known[key]) != self.first(next(iter(self.known.values()))):

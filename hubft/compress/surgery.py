@@ -1,12 +1,13 @@
 """Layers that were changed before a model trained, as plain data: done by a run, and again by whoever loads it.
 
-    {"kind": "surgery", "changes": ["relu=gelu", "batchnorm=group:8", "drop_path=0.1"]}
+    {"kind": "surgery", "changes": ["relu=gelu", "batchnorm=group:8", "drop_path=0.1", "channels=4"]}
 
 The grammar of a change is that of `--surgery` (`hubft/surgery.py`). The head is not touched: it has options of its own.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections import Counter
@@ -16,8 +17,9 @@ from typing import Any
 from torch import nn
 
 from hubft import surgery
-from hubft.base.errors import JobError, Option, PackageError
+from hubft.base.errors import JobError, Option, PackageError, reason
 from hubft.hookspecs import Loaded
+from hubft.inputs import framed
 from hubft.surgery import Change
 
 KIND = "surgery"
@@ -34,6 +36,7 @@ ACTIVATIONS: Mapping[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "tanh": (nn.Tanh, ("Tanh",)),
 }
 """Of each kind what is put in, and by which names of classes it is found: of torch, timm and transformers."""
+COLOURS = 3  # channels by which a convolution that reads images is known
 BRANCH = re.compile(r"(^|\.)(drop_path\d*|stochastic_depth)$")
 """Names of the modules that leave out a residual branch, in timm, transformers and torchvision."""
 
@@ -86,11 +89,19 @@ def operate(loaded: Loaded, change: Change) -> None:
 
     :raises JobError: there are none of the kind.
     """
+    if change.kind == surgery.PATCH:
+        _patched(loaded, change)
+        return
     places = [name for name, module in body(loaded) if _is(name, module, change.kind)]
     if not places:
         raise JobError(
             Option("surgery"), f" {change}: {loaded.base.reference} has no such layers before its head; {known(loaded)}"
         )
+    if change.kind in (surgery.STRIDE, surgery.CHANNELS):
+        for name in places:
+            _entered(loaded.model.get_submodule(name), change)
+        _told(loaded, change)
+        return
     fresh: dict[nn.Module, nn.Module] = {}  # of a layer that stands in several places, one as well
     for number, name in enumerate(places):
         above, _, own = name.rpartition(".")
@@ -126,7 +137,9 @@ def _is(name: str, module: nn.Module, kind: str) -> bool:
         return isinstance(module, nn.Dropout)
     if kind == surgery.DROP_PATH:
         return bool(BRANCH.search(name))
-    return type(module).__name__ in ACTIVATIONS[kind][1]
+    if kind in (surgery.STRIDE, surgery.CHANNELS):
+        return isinstance(module, nn.Conv2d) and module.in_channels == COLOURS
+    return kind in ACTIVATIONS and type(module).__name__ in ACTIVATIONS[kind][1]
 
 
 def _new(old: nn.Module, change: Change, depth: float) -> nn.Module:
@@ -141,6 +154,51 @@ def _new(old: nn.Module, change: Change, depth: float) -> nn.Module:
     if change.kind == surgery.DROP_PATH:
         return _branch(old, change.number * depth)
     return ACTIVATIONS[change.value][0]()
+
+
+def _entered(convolution: Any, change: Change) -> None:
+    """Change a convolution that reads images, in place.
+
+    Of one channel its weights are summed, so that a grey picture gives what it gave in three equal channels; of more
+    they are repeated in turn, and scaled by 3/N, as timm has it.
+    """
+    number = int(change.number)
+    if change.kind == surgery.STRIDE:
+        convolution.stride = (number, number)
+        return
+    from timm.models import adapt_input_conv  # as below
+
+    old = convolution.weight
+    convolution.weight = nn.Parameter(adapt_input_conv(number, old.detach()).clone(), old.requires_grad)
+    convolution.in_channels = number
+
+
+def _told(loaded: Loaded, change: Change) -> None:
+    """Tell the modules that compare their images with it how many channels there are: those of transformers do."""
+    module: Any
+    for _, module in body(loaded):
+        if change.kind == surgery.CHANNELS and getattr(module, "num_channels", None) == COLOURS:
+            module.num_channels = int(change.number)
+
+
+def _patched(loaded: Loaded, change: Change) -> None:
+    """Have a transformer cut images into patches of another size, by its library: timm resamples the weights as
+    FlexiViT does (Beyer et al. 2023, https://arxiv.org/abs/2212.08013), and the positions.
+
+    :raises JobError: its library does not, or images of its size have no whole number of such patches.
+    """
+    model: Any = loaded.model
+    change_size = getattr(model, "set_input_size", None)
+    if change_size is None or "patch_size" not in inspect.signature(change_size).parameters:
+        why = f"the library of {loaded.base.reference} changes no size of its patches; timm's vision transformers do"
+        raise JobError(Option("surgery"), f" {change}: {why}")
+    side = int(change.number)
+    if any(length % side for length in framed(loaded.inputs).size):
+        raise JobError(Option("surgery"), f" {change}: {loaded.inputs} have no whole number of such patches")
+    try:
+        change_size(patch_size=(side, side))
+    except (AssertionError, RuntimeError, ValueError, AttributeError) as error:
+        raise JobError(Option("surgery"), f" {change}: {loaded.base.reference}: {reason(error)}") from error
 
 
 def _branch(old: nn.Module, chance: float) -> nn.Module:

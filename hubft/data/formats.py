@@ -15,6 +15,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000")
 of any kind (TGA), run another program (EPS), or are videos. No GIF: data sets that are published have GIFs for pictures
 that were not found, and the loaders by which their images are counted, torchvision's among them, leave GIFs out."""
 UNKNOWN = f"not an image of a known format ({', '.join(FORMATS)})"
+TIFFS = (".tif", ".tiff")  # no camera's raw files, which begin as TIFF does
+MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes of TIFF and of BigTIFF
 MAX_PIXELS = 100_000_000  # checked in the header, before a decoder allocates
 LYING = (5, 6, 7, 8)  # EXIF orientations of which the width is stored as the height
 MAX_RATIO = 1000  # of the sides: resized by its shorter one, a strip of few pixels becomes one of gigabytes
@@ -27,10 +29,20 @@ def recognised(path: Path) -> bool:
             warnings.simplefilter("ignore")
             opened(path).close()
     except UnidentifiedImageError:
-        return False
+        return path.suffix.lower() in TIFFS and is_tiff(path)
     except Exception:  # it has too many pixels, or its header is damaged
         return path.is_file()
     return True
+
+
+def is_tiff(source: Path | BytesIO) -> bool:
+    """Tell by the first bytes whether a file is a TIFF, of whatever channels and depth."""
+    if isinstance(source, BytesIO):
+        return source.getbuffer()[:4].tobytes() in MARKS
+    if not source.is_file():
+        return False
+    with source.open("rb") as file:
+        return file.read(4) in MARKS
 
 
 def opened(source: Path | BytesIO) -> Image.Image:

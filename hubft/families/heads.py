@@ -82,9 +82,9 @@ class Seen:
 
 @torch.no_grad()
 def run(
-    model: nn.Module, size: tuple[int, int], watched: str = "?", training: bool = False, alone: str | None = None
+    model: nn.Module, shape: tuple[int, int, int], watched: str = "?", training: bool = False, alone: str | None = None
 ) -> Seen:
-    """Return what a pass on noise of this size shows.
+    """Return what a pass on noise of this shape, channels, height and width, shows.
 
     :param watched: dotted name of a module whose input is kept.
     :param training: in training mode; then a pass that fails shows how far it came.
@@ -95,7 +95,7 @@ def run(
     tensors = _tensors(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        noise = torch.randn(2, 3, *size)
+        noise = torch.randn(2, *shape)
         try:
             for name, module in model.named_modules():
                 handles.append(module.register_forward_pre_hook(partial(seen.enter, name, watched)))
@@ -145,7 +145,7 @@ def same(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and bool((one - other).abs().max() <= 1e-5 * other.abs().max())
 
 
-def find(model: nn.Module, size: tuple[int, int]) -> tuple[tuple[str, ...], Seen]:
+def find(model: nn.Module, shape: tuple[int, int, int]) -> tuple[tuple[str, ...], Seen]:
     """Return the names of the layers that make the outputs in eval mode, none where it gives features; and the pass.
 
     Several, where the model gives their mean. An activation behind the last Linear is taken off the model, where it
@@ -153,7 +153,7 @@ def find(model: nn.Module, size: tuple[int, int]) -> tuple[tuple[str, ...], Seen
 
     :raises FamilyError: an activation that cannot be taken off.
     """
-    seen = run(model, size)
+    seen = run(model, shape)
     names = list(seen.layers)
     several = [names[-number:] for number in range(2, min(AVERAGED, len(names)) + 1)]
     for heads in (*([name] for name in reversed(names)), *several):
@@ -167,7 +167,7 @@ def find(model: nn.Module, size: tuple[int, int]) -> tuple[tuple[str, ...], Seen
                         f"in eval mode a {kind} follows its last Linear, {name!r}, and it is written into a forward "
                         "method, where it cannot be taken off: hubft needs the logits"
                     )
-                return find(model, size)
+                return find(model, shape)
     return (), seen
 
 
@@ -200,7 +200,7 @@ def last(model: nn.Module, head: str) -> str:
 
 
 def in_training(
-    model: nn.Module, size: tuple[int, int], heads: Sequence[str], body: str = ""
+    model: nn.Module, shape: tuple[int, int, int], heads: Sequence[str], body: str = ""
 ) -> tuple[str, ...] | None:
     """Return None where the model gives in training mode what it gives in eval mode; else what must be held.
 
@@ -211,15 +211,15 @@ def in_training(
     :param heads: of `find`; none for features, which may be of any kind, but of the same in both modes.
     :raises FamilyError: it gives something else either way.
     """
-    wanted = "what its heads make" if heads else described(run(model, size).outputs)
+    wanted = "what its heads make" if heads else described(run(model, shape).outputs)
 
     def agrees(seen: Seen) -> bool:
         return seen.made_by(heads) if heads else described(seen.outputs) == wanted
 
-    plain = run(model, size, training=True)
+    plain = run(model, shape, training=True)
     if agrees(plain):
         return None
-    seen = run(model, size, training=True, alone=body)
+    seen = run(model, shape, training=True, alone=body)
     if not agrees(seen):
         gives = f"fails ({plain.failed})" if plain.failed else f"gives {described(plain.outputs)}"
         raise FamilyError(

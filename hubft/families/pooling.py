@@ -117,7 +117,7 @@ def put(loaded: Loaded, asked: Head) -> int:
         of its method `forward_features`, if that shows the same features.
     :raises FamilyError: the model does not give that.
     """
-    seen = heads.run(loaded.model, loaded.images.size, watched=loaded.head)
+    seen = heads.run(loaded.model, loaded.images.shape, watched=loaded.head)
     if isinstance(seen.given, Tensor) and seen.given.ndim == 2 and asked.pool in OWN:
         return seen.given.shape[1]
     views = features(seen.given, seen.positions)
@@ -140,7 +140,7 @@ def _inside(loaded: Loaded, given: Tensor) -> dict[str, View]:
         return {}
     body.forward = body.forward_features
     try:
-        seen = heads.run(loaded.model, loaded.images.size, watched=loaded.head)
+        seen = heads.run(loaded.model, loaded.images.shape, watched=loaded.head)
         views = features(seen.given, seen.positions)
     except Exception:  # anyone's method: then it is not what was asked for
         views = {}

@@ -42,14 +42,14 @@ def put(loaded: Loaded, pool: str) -> tuple[int, nn.Module | None]:
 
 
 def _given(loaded: Loaded) -> heads.Seen:
-    return heads.run(loaded.model, loaded.images.size, watched=loaded.head)
+    return heads.run(loaded.model, loaded.images.shape, watched=loaded.head)
 
 
 def _set(loaded: Loaded, pool: str) -> int | None:
     """Return the width that a setting gives which pools as asked for, and set it; None if there is none."""
     model: Any = loaded.model
     with _forward(model, model.forward_features):
-        seen = heads.run(model, loaded.images.size)
+        seen = heads.run(model, loaded.images.shape)
     view = pooling.features(seen.outputs, seen.positions).get(pool)
     if view is None:
         raise pooling.untold(loaded, seen.outputs, pool)
@@ -69,7 +69,7 @@ def _pools(loaded: Loaded, view: pooling.View) -> bool:
     """Tell whether the model's pooling takes this vector out of its features, and no more."""
     model: Any = loaded.model
     with _forward(model, lambda _: [model.forward_head(given) for given in (view.tensor, view.spread())]):
-        one, other = heads.run(model, loaded.images.size).outputs
+        one, other = heads.run(model, loaded.images.shape).outputs
     return one.ndim == 2 and heads.same(one, other)
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from hubft.base.errors import FamilyError
 from hubft.base.serialize import from_dict
-from hubft.inputs import Preprocess
+from hubft.inputs import Framed, Preprocess
 
 SIDES = ("img_size", "image_size", "input_size")  # attributes of a model, or of its patch embedding
 
@@ -66,15 +66,15 @@ def preprocess_of_config(config: Mapping[str, Any]) -> Preprocess:
     )
 
 
-def config_of_preprocess(preprocess: Preprocess) -> dict[str, Any]:
+def config_of_preprocess(preprocess: Framed) -> dict[str, Any]:
     """Return a timm data config by which timm preprocesses alike; the reverse of `preprocess_of_config`."""
-    height, width = preprocess.size
+    height = preprocess.size[0]
     resize = preprocess.resize if isinstance(preprocess.resize, int) else preprocess.resize[0]
     share = height / resize
     if floor(height / share) != resize:
         share = height / (resize + 0.5)  # timm rounds the quotient down
     return {
-        "input_size": (3, height, width),
+        "input_size": preprocess.shape,
         "crop_pct": share,
         "crop_mode": preprocess.crop,
         "interpolation": preprocess.interpolation,

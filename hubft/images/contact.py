@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -30,9 +30,20 @@ class Thumb(NamedTuple):
     words: str
 
 
-def sheet(shelves: Iterable[Shelf]) -> bytes:
-    """Return a PNG of these shelves, each with as many rows as it needs. A file that cannot be read is left out."""
-    made = [(title, _thumbs(files)) for title, files in shelves]
+Open: TypeAlias = "Callable[[Path | BytesIO], Image.Image]"
+
+
+def small(file: Path | BytesIO) -> Image.Image:
+    """Return a picture in RGB, hardly larger than it is shown."""
+    return decode(file, THUMB)
+
+
+def sheet(shelves: Iterable[Shelf], shown: Open = small) -> bytes:
+    """Return a PNG of these shelves, each with as many rows as it needs. A file that cannot be read is left out.
+
+    :param shown: makes a picture in RGB of a file.
+    """
+    made = [(title, _thumbs(files, shown)) for title, files in shelves]
     rows = [-(-len(thumbs) // ACROSS) for _, thumbs in made]
     row = THUMB + LINE + GAP
     height = GAP + sum(TITLE + number * row for number in rows)
@@ -49,11 +60,11 @@ def sheet(shelves: Iterable[Shelf]) -> bytes:
     return made_of.getvalue()
 
 
-def _thumbs(files: Sequence[tuple[Path | BytesIO, str]]) -> list[Thumb]:
+def _thumbs(files: Sequence[tuple[Path | BytesIO, str]], shown: Open) -> list[Thumb]:
     found = []
     for file, words in files:
         with suppress(DataError, OSError):  # it was there when it was read
-            picture = decode(file, THUMB)
+            picture = shown(file)
             picture.thumbnail((THUMB, THUMB))
             found.append(Thumb(picture, visible(words, 20)))
     return found

@@ -12,9 +12,14 @@ import numpy
 from PIL import Image, UnidentifiedImageError
 
 from hubft.base.errors import DataError
-from hubft.data.formats import UNKNOWN, opened, upright
+from hubft.data.formats import UNKNOWN, is_tiff, opened, upright
 from hubft.images.rgb import rgb
 from hubft.inputs import Preprocess
+
+MANY = (
+    "a TIFF that is neither grey nor RGB, or of another depth than 8 bits: with --surgery channels=N, N the number of "
+    "its channels, a model is fine-tuned on such images as they are"
+)
 
 
 def decode(source: Path | BytesIO, side: int = 0, white: int = Preprocess.white) -> Image.Image:
@@ -25,7 +30,7 @@ def decode(source: Path | BytesIO, side: int = 0, white: int = Preprocess.white)
     :param white: value of 16-bit grey that is white.
     :raises DataError: not an image, truncated, or more than 100 megapixels.
     """
-    with _opened(source) as image:
+    with picture(source) as image:
         return _scaled(image, side, white) if side else rgb(image, white)
 
 
@@ -34,7 +39,7 @@ def peak(source: Path | BytesIO) -> int:
 
     :raises DataError: as `decode` does.
     """
-    with _opened(source) as image:
+    with picture(source) as image:
         return int(numpy.asarray(image).max()) if image.mode.startswith("I;16") else 0
 
 
@@ -43,7 +48,7 @@ def size(source: Path | BytesIO) -> tuple[int, int]:
 
     :raises DataError: as `decode` does.
     """
-    with _opened(source) as image:
+    with picture(source) as image:
         if image.format == "PNG":
             image.load()  # a tag of EXIF may stand behind the pixels
         return upright(image)[0]
@@ -58,7 +63,7 @@ def white_of(peak: int) -> int:
 
 
 @contextmanager
-def _opened(source: Path | BytesIO) -> Iterator[Image.Image]:
+def picture(source: Path | BytesIO) -> Iterator[Image.Image]:
     """Open a picture; what is wrong with it is a DataError, also where that shows when its pixels are read."""
     try:
         with warnings.catch_warnings():
@@ -68,7 +73,7 @@ def _opened(source: Path | BytesIO) -> Iterator[Image.Image]:
     except DataError:
         raise
     except UnidentifiedImageError as error:  # its own message names an address in memory
-        raise DataError(UNKNOWN) from error
+        raise DataError(MANY if is_tiff(source) else UNKNOWN) from error
     except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, ...
         raise DataError(f"cannot be decoded: {error}") from error
 

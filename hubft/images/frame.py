@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hubft.inputs import Images
+from hubft.inputs import Framed
 
 Box = tuple[float, float, float, float]
 
@@ -35,7 +35,7 @@ class Frame:
         return left, top, right, bottom
 
 
-def of(size: tuple[int, int], inputs: Images) -> Frame:
+def of(size: tuple[int, int], inputs: Framed) -> Frame:
     """Return where a picture of this width and height lies in what `hubft.images.transforms.evaluation` makes of it."""
     made = _resized(size, inputs)
     wanted = (inputs.size[1], inputs.size[0])
@@ -43,7 +43,7 @@ def of(size: tuple[int, int], inputs: Images) -> Frame:
     return Frame(size, wanted, (made[0] / size[0], made[1] / size[1]), offset)
 
 
-def _resized(size: tuple[int, int], inputs: Images) -> tuple[int, int]:
+def _resized(size: tuple[int, int], inputs: Framed) -> tuple[int, int]:
     """Return width and height before the crop."""
     width, height = size
     resize = inputs.resize

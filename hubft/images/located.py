@@ -38,7 +38,7 @@ class Located(Views):
 
     def _training(self, augment: str) -> v2.Compose:
         ground = tuple(round(255 * one) for one in self.inputs.mean)
-        return training(augment, ground if self.inputs.channels == "rgb" else ground[::-1])
+        return training(augment, ground[::-1] if self.inputs.flipped else ground)
 
     def _moved(self, size: tuple[int, int], target: Any) -> tuple[Any, ...]:
         where = frame.of(size, self.inputs)

@@ -1,4 +1,4 @@
-"""Images, as a kind of inputs."""
+"""Images in 8-bit RGB, as a kind of inputs."""
 
 from __future__ import annotations
 
@@ -8,85 +8,47 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hubft.base.errors import JobError, Option
 from hubft.base.marks import NO_MARKS, Drawing, Marks
-from hubft.data import asked
-from hubft.data.asked import Asked
 from hubft.data.rows import Row, Source
 from hubft.images import samples
+from hubft.images.framing import Framing
 from hubft.images.samples import Sample
-from hubft.inputs import Images
-from hubft.job import Columns, Job, Recipe
+from hubft.inputs import Images, images
+from hubft.job import Job, Recipe
 from hubft.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from hubft.base.store import Scratch
-    from hubft.hookspecs import Batch, Loaded
     from hubft.images.contact import Shelf
-    from hubft.images.conversion import Conversion
     from hubft.images.frame import Frame
-    from hubft.images.mixing import Mixing
-    from hubft.images.pixels import Normalise, Views
-    from hubft.machine.runtime import Runtime
+    from hubft.images.pixels import Views
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Pictures(Framing):
     """Image files, decoded with Pillow."""
 
     kind: ClassVar[str] = "images"
     takes: ClassVar[type[Images]] = Images
-    word: ClassVar[str] = "image"
-    one: ClassVar[str] = "an image"
-    equal: ClassVar[str] = "pixels"
-
-    def settled(self, job: Job) -> Job:
-        if job.recipe.tokens:
-            raise JobError(Option("tokens"), f" {job.recipe.tokens}: images have no tokens; leave it out")
-        return job
-
-    def asked(self, given: str | Path | Iterable[str | Path], columns: Columns | None = None) -> Asked:
-        return asked.pictures(given, columns)
+    becomes: ClassVar[str] = "Whichever way the model is loaded, a picture becomes its `image` as it did in training:"
 
     def examine(self, source: Source, rows: Sequence[Row], targets: Sequence[Any]) -> list[Sample | str]:
-        return samples.examine(source, rows, targets)
-
-    def notes(self, its: Sequence[Sample]) -> Iterable[str]:
-        return samples.notes(its)
-
-    def sizes(self, sample: Sample) -> dict[str, int]:
-        return dict(zip(("width", "height"), sample.size, strict=True))
-
-    def excerpt(self, sample: Sample) -> str:
-        return ""
+        return samples.examine(source, rows, targets, samples.prove)
 
     def fitted(self, inputs: Images, its: Sequence[Sample], job: Job) -> Images:
         return replace(inputs, white=job.white or samples.white(its) or inputs.white)
 
+    def suits(self, inputs: Images, its: Sequence[Sample]) -> None:
+        """Every picture becomes one in 8-bit RGB."""
+
     def remarks(self, training: Views) -> Iterable[str]:
         if samples.white(training.samples):
-            yield f"16-bit grey from 0, black, to {training.inputs.white}, white; --white sets it"
+            yield f"16-bit grey from 0, black, to {images(training.inputs).white}, white; --white sets it"
         from hubft.images import tones
 
         yield from tones.odd(training)
-
-    def check(self, loaded: Loaded, job: Job) -> None:
-        from hubft.images import sizes
-
-        sizes.check(loaded, job)
-
-    def blank(self, inputs: Images, number: int) -> Tensor:
-        import torch
-
-        return torch.zeros(number, 3, *inputs.size)
-
-    def noise(self, inputs: Images, number: int, signs: Sequence[int] = ()) -> Tensor:
-        import torch
-
-        drawn = torch.randn(number, 3, *inputs.size, generator=torch.Generator().manual_seed(0))
-        return drawn + torch.tensor(signs)[:, None, None, None] if signs else drawn
 
     def views(
         self,
@@ -101,32 +63,6 @@ class Pictures:
         from hubft.images.pixels import Views
 
         return (Located if task.located else Views)(source, task, its, inputs, recipe, scratch)
-
-    def ready(self, inputs: Images, runtime: Runtime) -> Normalise:
-        from hubft.images.pixels import Normalise
-
-        return Normalise(inputs, runtime)
-
-    def parts(self, batch: Batch, recipe: Recipe) -> list[tuple[float, Batch]]:
-        from hubft.base import batches
-
-        return batches.even(batch, recipe.accumulate)
-
-    def other(self, batch: Tensor, inputs: Images) -> None:
-        return None
-
-    def whole(self, batch: Tensor, inputs: Images) -> Tensor:
-        return batch
-
-    def conversion(self, given: Images, wanted: Images) -> Conversion:
-        from hubft.images.conversion import Conversion
-
-        return Conversion(given, wanted)
-
-    def mixing(self, outputs: int, seed: int) -> Mixing:
-        from hubft.images.mixing import Mixing
-
-        return Mixing(outputs, seed)
 
     def examples(self, inputs: Images) -> Mapping[str, Tensor]:
         from hubft.images import drawn
@@ -182,19 +118,10 @@ class Pictures:
 
         return marked.small(Image.fromarray(view.numpy()), *marks)
 
-    def together(self, its: Sequence[Tensor], inputs: Images) -> Tensor:
-        import torch
-
-        return torch.stack(list(its))
-
     def transform(self, inputs: Images) -> Any:
         from hubft.images.transforms import upright
 
         return upright(inputs)
-
-    dataset: ClassVar[str] = "imagefolder"
-    becomes: ClassVar[str] = "Whichever way the model is loaded, a picture becomes its `image` as it did in training:"
-    call: ClassVar[tuple[str, ...]] = ("logits = model(model.preprocess(image)[None])",)
 
     def example(self, inputs: Images) -> str:
         return "image.jpg"

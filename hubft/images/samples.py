@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 
 import numpy
@@ -50,13 +50,27 @@ class Sample:
         return self.pixels or self.sha256
 
 
-def examine(source: Source, rows: Sequence[Row], targets: Sequence[Any]) -> list[Sample | str]:
+S = TypeVar("S")
+
+
+def examine(
+    source: Source, rows: Sequence[Row], targets: Sequence[Any], prove: Callable[[Row, Any, bytes], S]
+) -> list[S | str]:
     """Return of each row its sample, or why it is none.
 
     :param targets: of the rows, encoded.
+    :param prove: makes the sample of a row with its target from the bytes of its file, or raises DataError.
     """
+
+    def proved(row: Row, target: Any) -> S | str:
+        try:
+            opened = source.open(row.place)
+            return prove(row, target, opened.getvalue() if isinstance(opened, BytesIO) else opened.read_bytes())
+        except (DataError, OSError) as error:
+            return str(error)
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(lambda row, target: _prove(source, row, target), rows, targets))
+        return list(pool.map(proved, rows, targets))
 
 
 def white(samples: Iterable[Sample]) -> int:
@@ -71,15 +85,13 @@ def notes(samples: Iterable[Sample]) -> Iterable[str]:
         yield f"{len(plain)} images are of one colour: {listed(plain)}"
 
 
-def _prove(source: Source, row: Row, target: Any) -> Sample | str:
-    """Return the sample, or why the file is none."""
-    try:
-        opened = source.open(row.place)
-        content = opened.getvalue() if isinstance(opened, BytesIO) else opened.read_bytes()
-        highest = peak(BytesIO(content))
-        image = decode(BytesIO(content), white=white_of(highest) if highest else Preprocess.white)
-    except (DataError, OSError) as error:
-        return str(error)
+def prove(row: Row, target: Any, content: bytes) -> Sample:
+    """Return the sample of a row with its target.
+
+    :raises DataError: its file is no image.
+    """
+    highest = peak(BytesIO(content))
+    image = decode(BytesIO(content), white=white_of(highest) if highest else Preprocess.white)
     colours, (width, height) = image.tobytes(), image.size
     plain = colours[: 3 * width] == colours[:3] * width and colours == colours[:3] * (width * height)
     # No sha256, which takes a sixth of the time of decoding: nothing but notes and which side of a split depends on it.

@@ -52,7 +52,7 @@ def _problem(loaded: Loaded, size: int) -> str:
     starved: list[str] = []
     try:
         with torch.no_grad(), _watched(loaded.model, starved):
-            found = loaded.forward(loaded.model, torch.zeros(2, 3, size, size))
+            found = loaded.forward(loaded.model, torch.zeros(2, loaded.images.shape[0], size, size))
     except (RuntimeError, AssertionError, ValueError) as error:
         return " ".join(str(error).split())[:300] or type(error).__name__
     several = found.dim() > 2  # boxes: a detector reads larger maps too

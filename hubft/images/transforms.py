@@ -41,13 +41,18 @@ def training(preprocess: Preprocess, augment: str) -> v2.Compose:
         return evaluation(preprocess)
     crop = v2.RandomResizedCrop(
         preprocess.size,
-        scale=(0.75, 1.0) if augment in ("auto", "light") else (0.08, 1.0),
+        scale=area(augment),
         interpolation=_interpolation(preprocess),
         antialias=True,
     )
     colour = [v2.ColorJitter(0.4, 0.4, 0.4)] if augment in ("standard", "strong") else []
     trivial = [v2.TrivialAugmentWide()] if augment == "strong" else []
     return v2.Compose([v2.RGB(), crop, v2.RandomHorizontalFlip(), *colour, *trivial, *_tensor(preprocess)])
+
+
+def area(augment: str) -> tuple[float, float]:
+    """Return the least and the largest share of the area that a crop of `--augment` keeps."""
+    return (0.75, 1.0) if augment in ("auto", "light") else (0.08, 1.0)
 
 
 def _interpolation(preprocess: Preprocess) -> InterpolationMode:

@@ -70,7 +70,7 @@ def explain(
         if text:
             mistake["weights"] = _tokens(seen, view, weights)
         else:
-            mistake["looked"] = keep(f"looked-{number:02}", over(view.numpy(), weights.numpy()))
+            mistake["looked"] = keep(f"looked-{number:02}", over(_seen(seen, view), weights.numpy()))
     return "Brighter is what spoke for the answer that was given: gradient times activation, by captum."
 
 
@@ -142,6 +142,13 @@ def _tokens(seen: Seen, view: Tensor, weights: Tensor) -> list[tuple[str, float]
     ids = view if view.ndim == 1 else view[0]
     pieces = [seen.kind.view_shown(ids[place : place + 1], seen.inputs) for place in range(len(ids))]
     return [(str(piece), round(float(weight), 3)) for piece, weight in zip(pieces, weights, strict=False) if piece]
+
+
+def _seen(seen: Seen, view: Tensor) -> NDArray[Any]:
+    """Return what a person sees of a view, uint8 `[height, width, 3]`."""
+    shown = seen.kind.view_shown(view, seen.inputs)
+    assert isinstance(shown, bytes)
+    return numpy.asarray(Image.open(BytesIO(shown)))
 
 
 def over(picture: NDArray[Any], weights: NDArray[Any]) -> bytes:

@@ -19,10 +19,9 @@ from hubft.data import folder, listing, reading
 from hubft.data.rows import MAX_UNUSABLE, Row, Rows, Source
 from hubft.data.source import Folder
 from hubft.data.split import split
-from hubft.families import takes
-from hubft.job import PACKAGE, Columns, Job, Labels
+from hubft.job import Columns, Job, Labels
 from hubft.modality import Sample
-from hubft.run import remarks
+from hubft.run import remarks, taking
 from hubft.tasks import kinds, naming, settle
 from hubft.tasks.task import Column, Task
 
@@ -80,7 +79,7 @@ def read(job: Job, names: Sequence[str] | None = None, kinds: Sequence[str] = ()
     :raises DataError: no such data, columns or labels that no task can be made of, nothing to train or to validate
         on, more than a tenth of the rows unusable.
     """
-    rows = reading.to_train(str(job.data), job.labels, kinds or taken(job))
+    rows = taking.of_kinds(lambda files: reading.to_train(str(job.data), job.labels, files), kinds or taking.kinds(job))
     word = modality.named(rows.kind).word
     task, told = _task(rows, job.labels, _orders(job) if names is None else [tuple(names)])
     quarantined = {**rows.left_out, **rows.within}
@@ -133,7 +132,7 @@ def labelled(data: str, known: Labels, asked: Columns | None, task: Task, kind: 
     :param asked: columns that are called otherwise here.
     :raises DataError: no such data, a label that the task does not know, no usable sample.
     """
-    rows = reading.to_measure(data, known, asked, (kind,))
+    rows = taking.of_kinds(lambda files: reading.to_measure(data, known, asked, files), (kind,))
     ((part, its),) = rows.parts.items()
     title = rows.title(part)
     if task.kind == "classification" and not any(row.number for row in its):
@@ -156,15 +155,6 @@ def _require_known(title: str, names: Iterable[str], task: Task) -> None:
         if twins := look_alike([*task.names, *strangers]):
             raise DataError(f"a class folder of {title!r} and a known class, {twins}: rename the folder")
         raise DataError(f"{title!r} has unknown classes {listed(strangers)}; known are {listed(task.names)}")
-
-
-def taken(job: Job) -> tuple[str, ...]:
-    """Return the kinds of inputs that a job's model may take (`hubft.modality`)."""
-    if job.family != PACKAGE:
-        return takes.kinds(job.family)
-    from hubft.run import parent  # not at the top: it brings torch, and wrong data is told before
-
-    return parent.kinds(job)
 
 
 def _orders(job: Job) -> list[tuple[str, ...]]:

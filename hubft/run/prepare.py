@@ -15,6 +15,7 @@ import torch
 
 import hubft
 from hubft import modality
+from hubft import surgery as surgeries
 from hubft.base import digest, draws
 from hubft.base.bounds import check
 from hubft.base.errors import FamilyError, JobError, Option, reason
@@ -25,6 +26,7 @@ from hubft.families import checkpointing, plugins, stages
 from hubft.families.adapters import Adapted
 from hubft.families.build import adapt, family_of, load_base
 from hubft.hookspecs import Loaded
+from hubft.inputs import Inputs
 from hubft.job import Compute, Job, Reference
 from hubft.machine.runtime import Runtime
 from hubft.modality import Views
@@ -133,10 +135,9 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     job = job.with_outputs(data.task.outputs)
     loaded = load_base(pm, job, pretrained=True, task=data.task.kind)
     tensors.require_finite(job.reference, loaded.model.state_dict())
-    kind = modality.of(loaded.inputs)
-    if kind.kind != data.kind:
-        raise JobError(f"{job.reference} takes {loaded.inputs}, and {str(job.data)!r} was read as {data.kind}")
-    loaded = replace(loaded, preprocess=kind.fitted(loaded.inputs, data.train, job))
+    inputs = _taken(job, loaded, data)
+    kind = modality.of(inputs)
+    loaded = replace(loaded, preprocess=inputs) if kind.kind == loaded.inputs.kind else loaded
     base = digest.of_tensors(loaded.model.state_dict())
     loaded = replace(loaded, base=replace(loaded.base, sha256=digest.of_state(base)))
     continued = started.continued(job, data.task) if started else None
@@ -148,6 +149,7 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
         loaded.model.load_state_dict(before)
         data = replace(data, task=data.task.after(outputs.unfold(loaded, started.manifest.task)))
     changed = surgery.made(loaded, job.surgery)
+    loaded = replace(loaded, preprocess=inputs) if kind.kind != loaded.inputs.kind else loaded
     data = replace(data, task=_rehearse(pm, job, loaded, data.task))
     job, adapted = adapting.given(pm, job, loaded)
     scratch, known = Scratch(), data.fingerprint()
@@ -156,6 +158,21 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     versions = _versions((job.reference, *loaded.base.below[-1:]), adapted)
     made = Prepared(job, pm, data, training, validation, loaded, base, known, versions, bool(continued), started)
     return replace(made, teaches=teaches, adapted=adapted, changed=tuple(changed))
+
+
+def _taken(job: Job, loaded: Loaded, data: Data) -> Inputs:
+    """Return what the model will take, as the training samples have it.
+
+    :raises HubftError: it does not take the samples that there are.
+    """
+    wanted = surgeries.taken(loaded.inputs, job.surgery)
+    kind = modality.of(wanted)
+    if kind.kind != data.kind:
+        raise JobError(f"{job.reference} takes {wanted}, and {str(job.data)!r} was read as {data.kind}")
+    inputs = kind.fitted(wanted, data.train, job)
+    for its in data.parts.values():
+        kind.suits(inputs, its)
+    return inputs
 
 
 def _trained(job: Job, headed: bool, solvable: bool = True) -> None:

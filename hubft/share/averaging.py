@@ -14,7 +14,7 @@ from hubft.base.bounds import check
 from hubft.base.display import listed
 from hubft.base.errors import JobError, Option
 from hubft.hookspecs import Loaded
-from hubft.inputs import Images
+from hubft.inputs import Framed
 from hubft.publish.manifest import Manifest
 from hubft.share.opened import Opened
 from hubft.tasks import averaged, paired
@@ -39,8 +39,8 @@ def _crops(inputs: Tensor) -> list[Tensor]:
 
 
 WAYS: Mapping[str, Callable[[Tensor], list[Tensor]]] = {"flips": _flips, "crops": _crops}
-"""`--tta`: images `[b, 3, height, width]` -> the views that are averaged, the images themselves first: a picture and
-its mirror image, or the whole and its four corners."""
+"""`--tta`: images `[b, channels, height, width]` -> the views that are averaged, the images themselves first: a picture
+and its mirror image, or the whole and its four corners."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def viewed(opened: Opened, way: str) -> Opened:
     :raises JobError: its inputs are no pictures, or its answers have no mean.
     """
     inputs, task = opened.manifest.inputs, opened.manifest.task
-    if not isinstance(inputs, Images):
+    if not isinstance(inputs, Framed):
         word = modality.of(inputs).word
         raise JobError(Option("tta"), f" {way}: it has no meaning here, a {word} is no picture; leave it out")
     averaged.require(task, f"--tta {way}")

@@ -95,6 +95,7 @@ def evaluate(
     manifest = opened.manifest
     task, members = manifest.task, how.members(opened)
     found = labelled(str(folder), manifest.job.labels, columns, task, manifest.inputs.kind)
+    modality.of(manifest.inputs).suits(manifest.inputs, found.samples)
     console = console or Console(quiet=True)
     each, (targets, *_) = zip(*(_outputs(one, found, console) for one in members.values()), strict=True)
     outputs, beside = each[0] if len(each) == 1 else averaged.mean(task, each), None

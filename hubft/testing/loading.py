@@ -93,7 +93,7 @@ def preprocess_fits_the_model(subject: Subject) -> None:
     kind = modality.of(loaded.inputs)
     if isinstance(loaded.inputs, Images):
         pixels = numpy.random.default_rng(0).integers(0, 256, (97, 61, 3), dtype=numpy.uint8)
-        one = transforms.evaluation(loaded.images)(Image.fromarray(pixels))
+        one = transforms.evaluation(loaded.inputs)(Image.fromarray(pixels))
         wanted = (3, *loaded.images.size)
         expect(tuple(one.shape) == wanted, f"the preprocessing gives {tuple(one.shape)}, not {wanted}")
         two = torch.stack([one, one.flip(2)])

@@ -68,6 +68,7 @@ class Language(Texts):
     takes: ClassVar[type[Text]] = Documents
     word: ClassVar[str] = "document"
     one: ClassVar[str] = "a document"
+    files: ClassVar[str] = "documents"
     equal: ClassVar[str] = "characters"
 
     def settled(self, job: Job) -> Job:

@@ -40,6 +40,7 @@ class Texts:
     takes: ClassVar[type[Text]] = Text
     word: ClassVar[str] = "text"
     one: ClassVar[str] = "a text"
+    files: ClassVar[str] = "text"
     equal: ClassVar[str] = "characters"
 
     def settled(self, job: Job) -> Job:
@@ -79,6 +80,9 @@ class Texts:
             )
         inputs = replace(inputs, pair=bool(job.labels.pair))
         return inputs if job.size else length.chosen(inputs, its)
+
+    def suits(self, inputs: Text, its: Sequence[Sample]) -> None:
+        """What is too long is cut, so every text is taken."""
 
     def remarks(self, training: Views) -> Iterable[str]:
         every, cut, length = len(training.samples), training.cut, training.inputs.length

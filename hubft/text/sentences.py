@@ -38,6 +38,7 @@ class Sentences(Texts):
     takes: ClassVar[type[Text]] = Words
     word: ClassVar[str] = "sentence"
     one: ClassVar[str] = "a sentence"
+    files: ClassVar[str] = "words"
     equal: ClassVar[str] = "words"
 
     def settled(self, job: Job) -> Job:

@@ -17,6 +17,7 @@ from hubft import engine
 from hubft.base.errors import JobError, PackageError
 from hubft.compress import structure, surgery
 from hubft.families import plugins
+from hubft.families.build import unfilled
 from hubft.hookspecs import Loaded
 from hubft.share import load
 
@@ -94,9 +95,30 @@ def test_an_activation_in_several_places_is_replaced_in_all_of_them() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "change", "positions"), [("test_resnet", "stride=1", 160**2), ("test_vit", "patch=8", 20**2)]
+)
+def test_the_first_layer_steps_otherwise(name: str, change: str, positions: int) -> None:
+    loaded, again = timm(name), unfilled(lambda: timm(name))
+    images, seen = torch.randn(2, 3, 160, 160), []
+    before = loaded.model.eval()(images)
+    record = surgery.made(loaded, change)
+    first = next(module for module in loaded.model.modules() if isinstance(module, nn.Conv2d))
+    first.register_forward_hook(lambda module, given, made: seen.append(made[0, 0].numel()))
+    after = loaded.model(images)
+    assert seen == [positions]
+    assert after.shape == before.shape and not torch.equal(after, before)
+    unfilled(lambda: structure.build(again, record))
+    again.model.load_state_dict(loaded.model.state_dict(), assign=True)
+    assert torch.equal(again.model.eval()(images), after)
+
+
+@pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("mish=relu", "has no such layers before its head; it has batchnorm (2), relu (2), dropout (1)"),
+        ("patch=8", "timm's vision transformers do"),
+        ("stride=9", "stride becomes a whole number from 1 to 8"),
+        ("channels=0", "channels becomes a whole number from 1 to 64"),
+        ("mish=relu", "has no such layers before its head; it has stride (1), channels (1), batchnorm (2)"),
         ("relu=relu", "relu becomes another one of relu, "),
         ("relu", "'relu' is no change; known are ACTIVATION=ACTIVATION"),
         ("batchnrom=frozen", "Did you mean 'batchnorm'?"),

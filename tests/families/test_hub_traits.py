@@ -156,7 +156,7 @@ def test_outputs_in_eval_mode_are_logits(entry: str) -> None:
     found = adapted(entry)
     for name in found.stages["head"]:
         nn.init.normal_(found.model.get_submodule(name).weight, std=3.0)  # type: ignore[arg-type]
-    seen = heads.run(found.model, (64, 64))
+    seen = heads.run(found.model, (3, 64, 64))
     assert seen.made_by(found.stages["head"]) and not torch.allclose(seen.outputs.sum(1), torch.ones(2))
 
 

@@ -216,7 +216,7 @@ def test_processes_that_are_not_forked_share_it_too(method: str) -> None:
 
 class Shared(Dataset[int]):
     def __init__(self) -> None:
-        self.kept = Store([(2, 2)] * 4, marked)
+        self.kept = Store([(2, 2, 3)] * 4, marked)
         self.kept.keep(Scratch(10**6, 0))
 
     def __len__(self) -> int:
@@ -232,13 +232,13 @@ def marked(_: int) -> numpy.ndarray:
 
 def test_a_picture_of_another_shape_than_was_said_is_not_kept() -> None:
     made = iter([numpy.ones((3, 2, 3), numpy.uint8), numpy.full((2, 2, 3), 7, numpy.uint8)])
-    kept = Store([(2, 2)], lambda _: next(made))
+    kept = Store([(2, 2, 3)], lambda _: next(made))
     kept.keep(Scratch(10**6, 0))
     assert [kept[0].shape for _ in range(3)] == [(3, 2, 3), (2, 2, 3), (2, 2, 3)]
 
 
 def test_a_picture_that_cannot_be_made_is_not_there_the_next_time() -> None:
-    kept = Store([(2, 2)], lambda _: 1 // 0)  # type: ignore[arg-type,return-value]
+    kept = Store([(2, 2, 3)], lambda _: 1 // 0)  # type: ignore[arg-type,return-value]
     kept.keep(Scratch(10**6, 0))
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):

@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 from hubft import Preprocess
 from hubft.base import draws, keys
 from hubft.images import transforms
-from hubft.inputs import INTERPOLATIONS
+from hubft.pictures import INTERPOLATIONS
 
 SIZES = [(31, 50), (50, 31), (33, 33), (7, 90), (200, 61)]  # width, height
 

@@ -18,7 +18,7 @@ from hubft.base.errors import ExportError, Option
 from hubft.base.serialize import from_dict, to_dict
 from hubft.compress import structure
 from hubft.hookspecs import Loaded
-from hubft.inputs import Free, Images, Inputs
+from hubft.inputs import Free, Images, Inputs, images
 from hubft.job import Compute
 from hubft.machine.runtime import Runtime
 from hubft.publish import carried
@@ -186,12 +186,15 @@ def of(opened: Opened, pixels: bool = False) -> Exportable:
         raise ExportError(Option("with_preprocess"), f" is for models of images, and this one takes {inputs}")
     stored = dict(kind.examples(inputs))
     # In a file that takes pixels the model's own preprocessing is a part of the module.
-    taken = raw(loaded.images) if pixels else inputs
+    taken = raw(images(inputs)) if pixels else inputs
     examples = [kind.of_example(taken, one) for one in stored.values()]
     model = structure.plain(copy.deepcopy(loaded.model)).cpu().eval().requires_grad_(False)
     module: nn.Module = Plain(replace(loaded, model=model))
     if pixels:
-        module, examples = Complete(module, loaded.images, manifest.task), [to_pixels(one[None])[0] for one in examples]
+        module, examples = (
+            Complete(module, images(inputs), manifest.task),
+            [to_pixels(one[None])[0] for one in examples],
+        )
     elif not isinstance(blank := kind.blank(inputs, 1), Tensor):
         module = Parts(module, blank)
     return Exportable(module.eval(), manifest, inputs, stored, examples, pixels)
