@@ -1,9 +1,10 @@
 """Rows and tokens a second of a full fine-tune of MiniLM: `Trainer`, padding to the longest, and hubft, in turn.
 
 Trainer's own loop runs; after each of its steps hubft makes as many as it needs to have seen as many rows, so a busy
-machine slows both alike. Both train every weight, in batches of the same number of rows, for one epoch, by one recipe:
-Trainer's AdamW at 5e-5, falling in a line, no decay of weights, no average of them. Hubft computes as it measured for a
-run of EPOCHS. Padding counts for nothing: tokens are those of the texts. Both are then measured on the test rows.
+machine slows both alike. Both begin with the same weights, Trainer's new head among them, and train every weight, in
+batches of the same number of rows, for one epoch, by one recipe: Trainer's AdamW at 5e-5, falling in a line, no decay
+of weights, no average of them. Hubft computes as it measured for a run of EPOCHS. Padding counts for nothing: tokens
+are those of the texts. Both are then measured on the test rows.
 """
 
 from __future__ import annotations
@@ -60,9 +61,10 @@ class InTurn(transformers.TrainerCallback):
 class Ours:
     """A run of hubft, step by step."""
 
-    def __init__(self, given: text_common.argparse.Namespace, folder: str) -> None:
+    def __init__(self, given: text_common.argparse.Namespace, folder: str, begun: dict[str, torch.Tensor]) -> None:
+        """:param begun: the weights that it begins with."""
         os.environ["HUBFT_CACHE"] = f"{folder}/cache"
-        even = {"layer_decay": 1.0, "weight_decay": 0.0, "warmup": 0.0, "averaging": 0.0}
+        even = {"body_lr": 1.0, "layer_decay": 1.0, "weight_decay": 0.0, "warmup": 0.0, "averaging": 0.0}
         recipe = Recipe(
             train="all", probe=False, epochs=EPOCHS, batch_size=given.batch, seed=given.seed, lr=RATE,
             schedule="linear", **even,
@@ -75,6 +77,7 @@ class Ours:
         prepared, _ = settle(prepare(job), Run.create(job), Console(quiet=True))
         once = replace(prepared.job, recipe=replace(prepared.job.recipe, epochs=1))
         self.prepared = replace(prepared, job=once)
+        self.prepared.loaded.model.load_state_dict(begun)
 
     def steps(self) -> Iterator[int]:
         """Train as a run does, and yield the number of rows of each step."""
@@ -111,7 +114,7 @@ def main() -> None:
     data = text_trainer.tokenised(tokenizer, texts, numbers, given.length)
     tokens = sum(len(one["input_ids"]) for one in data) / len(data)
     with tempfile.TemporaryDirectory() as folder:
-        mine = Ours(given, folder)
+        mine = Ours(given, folder, network.state_dict())
         turns = InTurn(mine.steps(), given.batch)
         arguments = text_trainer.arguments(given, folder)
         trainer = transformers.Trainer(network, arguments, train_dataset=data, processing_class=tokenizer)
