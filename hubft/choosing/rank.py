@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -12,48 +11,26 @@ from typing import Any
 import torch
 
 import hubft
-from hubft.base import bounds, draws
+from hubft.base import draws
 from hubft.base.console import Console
 from hubft.base.errors import DataError, HubftError, JobError, PackageError
 from hubft.base.files import writing
 from hubft.base.serialize import to_dict
 from hubft.choosing import backbone, shown
+from hubft.choosing.asked import Asked
 from hubft.choosing.halving import Halving
 from hubft.choosing.kept import PICTURE, PROBE, TABLE, Kept
 from hubft.choosing.rows import Row, Standing, ordered, standing
 from hubft.deploy import latency
-from hubft.families import plugins
 from hubft.job import Job
 from hubft.machine import processor
 from hubft.machine.runtime import Runtime
+from hubft.reference import ANY
 from hubft.report import figures
 from hubft.run import taking, typed
 from hubft.run.data import Data, read
 
-SECONDS = 2.0  # that the timing of a backbone may take
 HELD = 500_000_000  # parameters of models that are held in memory at the most, to be timed side by side
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What shall be ranked, and how."""
-
-    references: tuple[str, ...]
-    job: Job
-    """Of the runs, but for its reference; its `--budget` is that of all fine-tunes together, none without one."""
-    output: str = ""
-    """Folder of table, picture and fine-tunes; empty for `runs/rank-DATA`."""
-    seconds: float = SECONDS
-
-    def __post_init__(self) -> None:
-        bounds.check(bool(self.references), "references", self.references, "one at the least")
-        for reference in self.references:
-            plugins.find(replace(self.job, reference=reference).family, typed=True)
-
-    @property
-    def folder(self) -> Path:
-        name = re.sub(r"[^\w.-]+", "-", Path(str(self.job.data)).resolve().name)
-        return Path(self.output or f"runs/rank-{name[:60]}")
 
 
 @dataclass(frozen=True)
@@ -187,7 +164,7 @@ def _stand(kept: Kept, references: Sequence[str], targets: Any) -> None:
 
 def _options(job: Job) -> dict[str, Any]:
     """Return what else the rows depend on."""
-    found = to_dict(replace(job, reference="any:any", data="-", output="", recipe=replace(job.recipe, budget="")))
+    found = to_dict(replace(job, reference=ANY, data="-", output="", recipe=replace(job.recipe, budget="")))
     return {name: value for name, value in found.items() if name not in ("reference", "data", "output")}
 
 

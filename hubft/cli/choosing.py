@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from hubft.base.bounds import check
 from hubft.base.console import Console
 from hubft.base.errors import JobError
+from hubft.choosing.asked import Asked, asked
 from hubft.cli.options import Trust
-from hubft.families import listing, plugins
-from hubft.job import Compute, Head, Job, Labels, Recipe, Reference
+from hubft.families import plugins
+from hubft.job import Compute, Head, Job, Labels, Recipe
+from hubft.reference import ANY
 
 
 def rank(
@@ -49,37 +49,21 @@ def rank(
         Folder of table, picture and fine-tunes; without it runs/rank-DATA. A rank that was killed goes on there.
     """
     recipe = Recipe(budget=budget, epochs=epochs, batch_size=batch_size, seed=seed)
-    check(epochs > 0, "epochs", epochs, "1 or more")
-    job = Job("any:any", words[-1] if words else "", recipe=recipe, size=size, holdout=holdout)
+    job = Job(ANY, words[-1] if words else "", recipe=recipe, size=size, holdout=holdout, output=output or "")
     job = replace(job, labels=labels or Labels(), head=head or Head(), compute=compute or Compute())
-    _ranked(_references(words[:-1], every or ()), replace(job, output=str(output or "")), trust)
+    _ranked(asked(words[:-1], every or (), job), trust)
 
 
-def _references(named: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
-    """Return the references that are named, and those that patterns mean, each once.
-
-    :raises HubftError: there are none, or one is of a family that cannot be used: told before torch is imported.
-    """
-    found = tuple(dict.fromkeys([*named, *(one for pattern in patterns for one in listing.matching(pattern))]))
-    if not found:
-        example = "timm:resnet18.a1_in1k timm:resnet34.a1_in1k"
-        raise JobError(f"rank needs REFERENCE... and DATA: hubft rank {example} flowers/")
-    for reference in found:
-        plugins.find(Reference.parse(reference).family, typed=True)
-    return found
-
-
-def _ranked(references: tuple[str, ...], job: Job, trust: bool) -> None:
+def _ranked(what: Asked, trust: bool) -> None:
     """Rank backbones, and print what was found."""
     from hubft.data import reading
 
-    reading.check(str(job.data))
+    reading.check(str(what.job.data))  # what is wrong is told before seconds go into importing torch
     from hubft.choosing import rank as ranks
     from hubft.choosing import shown
 
     console = Console()
-    asked = ranks.Asked(references, replace(job, reference=references[0], output=""), str(job.output))
-    found = ranks.rank(asked, trust, console)
+    found = ranks.rank(what, trust, console)
     shown.show(console, found.rows, found.facts)
     console.say(f"written  {found.folder / ranks.TABLE}")
     console.say(f"picture  {found.folder / ranks.PICTURE}")
@@ -99,23 +83,17 @@ def lr_find(job: Annotated[Job | None, Parameter(name="*")] = None, *, steps: in
     """
     if job is None:
         raise JobError("lr-find needs REFERENCE and DATA: hubft lr-find timm:resnet18.a1_in1k flowers/")
-    plugins.find(job.family, typed=True)
+    plugins.find(job.family, typed=True)  # what is wrong is told before seconds go into importing torch
     from hubft.run import data, folder
 
-    place = folder.free(job)
-    found = data.read(job)
-    from hubft.base.files import marked, write_json, writing
+    folder.free(job)  # as above
+    read = data.read(job)
     from hubft.choosing import curve as curves
-    from hubft.choosing import rates
-    from hubft.report import figures
-    from hubft.run import typed
+    from hubft.choosing import lr_find as finding
 
     console = Console()
-    curve = rates.find(job, console, found, steps=steps, trust=trust)
-    with writing(place, "name another --output"):
-        marked(place)
-        write_json(place / "lr-find.json", curve.plain())
-        figures.draw(curves.picture(curve), place / "lr-find.png")
+    found = finding.find(job, console, read, steps=steps, trust=trust)
+    curve = found.curve
     for text in curves.drawn(curve):
         console.say(text)
     ended = "the loss ran away" if curve.ran_away else "it was done, and the loss did not run away"
@@ -126,7 +104,6 @@ def lr_find(job: Annotated[Job | None, Parameter(name="*")] = None, *, steps: in
         f"suggests {curve.suggestion:.2g} (s): a tenth of {curve.edge:.2g} (e), the largest rate that does no harm"
     )
     console.say(f"recipe   {curve.default:.2g} (d) is what it chooses for this run itself")
-    console.say(f"written  {place / 'lr-find.json'}")
-    console.say(f"picture  {place / 'lr-find.png'}")
-    asked = replace(job, recipe=replace(job.recipe, lr=curve.suggestion), output="")
-    console.say(f"next     {typed.finetune(asked, trust)}")
+    console.say(f"written  {found.folder / finding.NUMBERS}")
+    console.say(f"picture  {found.folder / finding.PICTURE}")
+    console.say(f"next     {found.next}")

@@ -7,12 +7,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from hubft.base.bounds import check
 from hubft.base.console import Console
-from hubft.base.files import writing
 from hubft.cli.options import Trust
-from hubft.families import plugins, takes
-from hubft.job import Compute, Job, Labels, Recipe
+from hubft.job import Compute, Job, Labels
+from hubft.reference import ANY
 
 Size = Annotated[int, Parameter(help="Side of the model's input, as for `finetune`; 0: the model's own.")]
 Device = Annotated[str, Parameter(help="cpu, cuda, cuda:N, mps; auto takes the first accelerator.")]
@@ -43,35 +41,22 @@ def look(
         New folder for findings.csv, data.json and contact.png; without one it is runs/data-NAME, numbered if that
         exists.
     """
-    from hubft import modality
     from hubft.cli import printing_data
-    from hubft.run import data as reader
-    from hubft.run import facts
-    from hubft.run import looked as written
+    from hubft.run import inspecting
 
-    named = bool(reference)
-    if named:
-        plugins.find(reference.partition(":")[0], typed=True)
-    job = _job(reference or facts.DEFAULT["images"], data, labels, size, device, cache, output)
-    folder = written.place(job)
-    found = reader.read(job, kinds=takes.kinds(job.family) if named else tuple(modality.KINDS))
+    asked = inspecting.asked(_job(ANY, data, labels, size, device, cache, output), reference)
+    read = asked.read()
     console = Console()
-    printing_data.show(console, found)
-    from hubft.run import look as looking  # which imports torch: what the reader found is told before
-
-    with writing(folder, "make room, or name another --output"):
-        seen = looking.look(job, found, named, console, trust)
-        written.write(folder, found, seen)
-    printing_data.conclude(console, found, seen, folder)
+    printing_data.show(console, read)  # before seconds go into importing torch
+    printing_data.conclude(console, inspecting.inspect(asked, read, console, trust))
 
 
 def _job(
-    reference: str, data: str, labels: Labels | None, size: int, device: str, cache: float, output: str = ""
+    reference: str, data: str, labels: Labels | None, size: int, device: str, cache: float, output: str | Path
 ) -> Job:
-    """Return the job of a probe alone: what a fine-tune of the head would read and compute first."""
+    """Return the job that the options state."""
     compute = Compute(device=device, cache=cache)
-    return Job(reference, data, labels=labels or Labels(), recipe=Recipe(epochs=0), compute=compute, size=size,
-               output=output)  # fmt: skip
+    return Job(reference, data, labels=labels or Labels(), compute=compute, size=size, output=output)
 
 
 def features(
@@ -101,28 +86,17 @@ def features(
         What to fit on them and to measure on the part to validate on, by commas: logistic, for numbers ridge, which is
         the probe that all are compared with; knn, centroid, boosting, of scikit-learn.
     """
-    from hubft.run import data as reader
-
-    plugins.find(reference.partition(":")[0], typed=True)
-    _check_file(output)
-    job = _job(reference, data, labels, size, device, cache)
-    found = reader.read(job)
     from hubft.cli import printing_data
-    from hubft.run import classifiers, vectors  # which import torch: what is wrong with data is told before
+    from hubft.run import data as reader
+    from hubft.run import inspecting
 
-    names, console = classifiers.asked(classifier, found.task), Console()
-    made = vectors.compute(job, found, console, trust)
-    with writing(output, "make room, or name another --output"):
-        table = vectors.write(made, output)
-    console.say(f"features {output}: {sum(map(len, made.parts.values())):,} rows of {made.width:,}")
-    console.say(f"table    {table}")
-    if names:
-        printing_data.compared(console, classifiers.compared(made.prepared, made.parts, names), found.word)
+    job = inspecting.of_features(_job(reference, data, labels, size, device, cache, output))
+    read = reader.read(job)
+    from hubft.run import vectors  # which imports torch: what is wrong with data is told before
 
-
-def _check_file(output: Path) -> None:
-    """Refuse what features cannot be written to, before seconds go into them."""
-    check(output.suffix == ".safetensors", "output", str(output), "a file called .safetensors")
-    for file in (output, output.with_suffix(".parquet")):
-        check(not file.exists(), "output", str(file), "a new file")
-    check(output.parent.is_dir(), "output", str(output), "a file in a folder that is there")
+    console = Console()
+    made = vectors.features(job, read, classifier, console, trust)
+    console.say(f"features {made.matrix}: {made.rows:,} rows of {made.width:,}")
+    console.say(f"table    {made.table}")
+    if made.classifiers:
+        printing_data.compared(console, made.classifiers, read.word)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubft import modality
@@ -18,7 +17,7 @@ from hubft.tasks.metrics import number, title
 
 if TYPE_CHECKING:
     from hubft.run.classifiers import Fitted
-    from hubft.run.look import Looked
+    from hubft.run.inspecting import Inspection
 
 NAMES, EXAMPLES, WORST = 40, 2, 10  # that are shown: names of a task, texts of each, suspicious samples
 
@@ -61,9 +60,9 @@ def _examples(console: Console, data: Data) -> None:
         console.table(["of", "example"], rows)
 
 
-def conclude(console: Console, data: Data, seen: Looked, folder: Path) -> None:
+def conclude(console: Console, found: Inspection) -> None:
     """Print what was found wrong, the worst of it, and where all of it is."""
-    findings = looked.every(data, seen)
+    findings, seen, folder = found.findings, found.seen, found.folder
     numbers = Counter(finding.finding for finding in findings)
     if seen.probe:
         told = f"error {seen.probe.error:.1%} where it was held out"

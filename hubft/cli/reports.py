@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from hubft.base.bounds import check_new
 from hubft.base.console import Console
-from hubft.base.errors import JobError
 from hubft.cli.options import Trust
 from hubft.tasks.metrics import number, title
 
@@ -32,8 +32,10 @@ def report(run: Path, *, data: Path | None = None, trust: Trust = False) -> None
     Run(run).job()  # what is wrong is told before seconds go into importing torch
     from hubft.report import again
 
-    console = Console()
-    console.say(f"report   {again.write(Run(run), console, data, trust)}")
+    console, page = Console(), again.write(Run(run), data, trust)
+    if page.note:
+        console.say(f"note: {page.note}")
+    console.say(f"report   {page.path}")
 
 
 def compare(
@@ -55,15 +57,13 @@ def compare(
 
     for folder in runs:
         Run(folder).job()  # as above
-    if output and (output.suffix != ".html" or output.exists()):
-        raise JobError(f"--output {str(output)!r}: it must be a new file that ends in .html")
+    if output:
+        check_new(output, ".html")
     from hubft.report import compare as comparing
     from hubft.report import comparison
 
-    sides = comparing.compare(runs)
+    sides = comparison.compared(runs, output)
     console = Console()
-    if output:
-        comparison.write(output, sides)
     if as_json:
         console.raw(json.dumps({"runs": [side.plain() for side in sides]}))
         return

@@ -8,7 +8,6 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from hubft.base.console import Console
-from hubft.base.errors import JobError
 from hubft.cli.concluding import conclude
 from hubft.cli.options import Trust
 
@@ -34,8 +33,9 @@ def soup(
     greedy
         Take only those that make it no worse on the validation part, from the best one on.
     """
-    if len(packages) < 2:
-        raise JobError(f"a soup is made of two packages or more: hubft soup {packages[0]} OTHER --data {data}")
+    from hubft.run import derived
+
+    derived.check_several(packages, data)  # told before seconds go into importing torch
     from hubft import engine
 
     console = Console()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hubft.base.console import Console
 from hubft.base.errors import CheckpointError, HubftError
-from hubft.base.files import write_json
+from hubft.base.files import write_json, writing
 from hubft.base.serialize import from_dict
 from hubft.data.reading import is_there
 from hubft.hookspecs import Loaded
@@ -22,8 +21,20 @@ from hubft.run import resuming
 from hubft.run.folder import Run
 from hubft.share import load
 
+THEN = "samples are shown as they were then"
 
-def write(run: Run, console: Console, data: Path | None = None, trust: bool = False) -> Path:
+
+@dataclass(frozen=True)
+class Page:
+    """A page that was written again."""
+
+    path: Path
+    """The file report/index.html."""
+    note: str = ""
+    """What is missing on it, or as it was then, and why; empty where all is there."""
+
+
+def write(run: Run, data: Path | None = None, trust: bool = False) -> Page:
     """Return the page that now lies in the report of a run: of what its folder holds, with pictures of samples made
     anew; where the data or the package is gone, with those that were made then.
 
@@ -33,12 +44,11 @@ def write(run: Run, console: Console, data: Path | None = None, trust: bool = Fa
     """
     job = run.job()
     facts = _facts(run)
-    seen = _seen(run, replace(job, data=str(data or job.data)), console, trust) if facts else ""
-    if isinstance(seen, Seen):
-        write_json(run.report / page.FACTS, {**facts, **samples.shown(seen, run.report)})
-    elif facts:
-        console.say(f"note: {seen}; samples are shown as they were then")
-    return page.write(run)
+    seen, note = _seen(run, replace(job, data=str(data or job.data)), trust) if facts else (None, "")
+    with writing(run.report, "make room, or mend that, and type it again"):
+        if seen:
+            write_json(run.report / page.FACTS, {**facts, **samples.shown(seen, run.report)})
+        return Page(page.write(run), note)
 
 
 def _facts(run: Run) -> dict[str, Any]:
@@ -51,30 +61,29 @@ def _facts(run: Run) -> dict[str, Any]:
     return found
 
 
-def _seen(run: Run, job: Job, console: Console, trust: bool) -> Seen | str:
-    """Return what there is to look at, or why there is nothing."""
+def _seen(run: Run, job: Job, trust: bool) -> tuple[Seen | None, str]:
+    """Return what there is to look at, and what of it is missing, and why."""
     kept = outcomes.read(run.report)
     if kept is None:
-        return "what became of each sample was too much to be kept"
+        return None, f"what became of each sample was too much to be kept; {THEN}"
     if not run.package.is_dir():
-        return "no package was made"
+        return None, f"no package was made; {THEN}"
     if not is_there(str(job.data)):
-        return f"the data was in {str(job.data)!r}, which is not there now (--data says where it is)"
+        return None, f"the data was in {str(job.data)!r}, which is not there now (--data says where it is); {THEN}"
     try:
         found = resuming.data(run, job)
         package = packages.read(run.package)
     except HubftError as error:
-        return str(error)
+        return None, f"{error}; {THEN}"
     settled = from_dict(Job, json.loads(run.plan_file.read_text(encoding="utf-8"))["job"])
-    model = _model(package, console, trust)
+    model, note = _model(package, trust)
     inputs = package.manifest.inputs
-    return Seen(found, kept.task, inputs, settled.recipe, kept.outputs, kept.targets, model)
+    return Seen(found, kept.task, inputs, settled.recipe, kept.outputs, kept.targets, model), note
 
 
-def _model(package: Package, console: Console, trust: bool) -> Loaded | None:
-    """Return the model of a package; None where it cannot be had here."""
+def _model(package: Package, trust: bool) -> tuple[Loaded | None, str]:
+    """Return the model of a package; none, and why, where it cannot be had here."""
     try:
-        return load.filled(package, trust)
+        return load.filled(package, trust), ""
     except HubftError as error:
-        console.say(f"note: what the model looked at is not drawn: {error}")
-        return None
+        return None, f"what the model looked at is not drawn: {error}"

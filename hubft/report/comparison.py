@@ -8,14 +8,31 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from hubft.base.bounds import check_new
 from hubft.base.display import visible
-from hubft.base.files import write_text
+from hubft.base.files import write_text, writing
 from hubft.report import charts, page
-from hubft.report.compare import Side, differing
+from hubft.report.compare import Side, compare, differing
 from hubft.report.documents import Document, Documents
 from hubft.tasks.metrics import title
 
 NAME = "comparison"
+
+
+def compared(folders: Sequence[Path], output: Path | None = None) -> list[Side]:
+    """Return runs beside one another, in their order; with an output their page is written.
+
+    :param output: new file, .html.
+    :raises JobError: as `compare`; a file that cannot be written anew.
+    :raises CheckpointError: as `compare`.
+    """
+    if output:
+        check_new(output, ".html")
+    sides = compare(folders)
+    if output:
+        with writing(output, "make room, or name another --output"):
+            write(output, sides)
+    return sides
 
 
 def write(path: Path, sides: Sequence[Side]) -> None:

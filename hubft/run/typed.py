@@ -9,6 +9,7 @@ from typing import Any
 
 from hubft.base.errors import Option
 from hubft.job import Job
+from hubft.reference import ANY
 
 OWN = ("reference", "data", "outputs")  # what is typed without a flag, or never
 
@@ -27,7 +28,7 @@ def changed(job: Job, always: Sequence[str] = ()) -> Iterator[tuple[str, Any]]:
 
     :param always: those that are given also where they are.
     """
-    yield from _changed(job, Job("any:any", "-"), always)
+    yield from _changed(job, Job(ANY, "-"), always)
 
 
 def _changed(part: Any, usual: Any, always: Sequence[str]) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,5 @@
-"""Pooled features of labelled data as files: a matrix, and a table of what each of its rows is."""
+"""Pooled features of labelled data as files: a matrix, and a table of what each of its rows is; and what classifiers
+reach on them."""
 
 from __future__ import annotations
 
@@ -13,8 +14,10 @@ from torch import Tensor
 
 from hubft.base.console import Console
 from hubft.base.errors import JobError
-from hubft.base.files import save_file, temporary_file
+from hubft.base.files import save_file, temporary_file, writing
 from hubft.job import Job
+from hubft.run import classifiers
+from hubft.run.classifiers import Fitted
 from hubft.run.data import Data
 from hubft.run.plan import computing
 from hubft.run.pooled import pooled, unpooled
@@ -34,6 +37,38 @@ class Vectors:
     @property
     def width(self) -> int:
         return next(iter(self.parts.values())).shape[1]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What was written, and what classifiers reach on it."""
+
+    matrix: Path
+    """The file .safetensors with the tensor `features`, float32 `[rows, width]`."""
+    table: Path
+    """The file .parquet with the path, the part and the target of each row."""
+    rows: int
+    """Number of samples."""
+    width: int
+    """Number of features of a sample."""
+    classifiers: tuple[Fitted, ...] = ()
+    """What each reaches on the validation part, the probe first; empty where none was asked for."""
+
+
+def features(job: Job, data: Data, classifier: str, console: Console, trust: bool = False) -> Features:
+    """Return what was written of the features of a job's samples, and what classifiers reach on them.
+
+    :param job: of a probe alone; its output is the file of the matrix (`hubft.run.inspecting.of_features`).
+    :param classifier: names of those to fit, by commas; none where it is empty.
+    :raises JobError: a model of which there are no features for these labels; a classifier that there is none of, or
+        that has no meaning for them.
+    """
+    names, output = classifiers.asked(classifier, data.task), Path(job.output)
+    made = compute(job, data, console, trust)
+    with writing(output, "make room, or name another --output"):
+        table = write(made, output)
+    fitted = classifiers.compared(made.prepared, made.parts, names) if names else ()
+    return Features(output, table, sum(map(len, made.parts.values())), made.width, tuple(fitted))
 
 
 def compute(job: Job, data: Data, console: Console, trust: bool = False) -> Vectors:

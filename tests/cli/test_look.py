@@ -191,7 +191,7 @@ def test_features_lie_beside_their_paths_and_targets_and_classifiers_are_compare
     [
         (("--classifier", "forest"), "none of logistic, ridge, knn, centroid, boosting"),
         (("--classifier", "ridge"), "logistic does"),
-        (("-o", "features.npy"), "a file called .safetensors"),
+        (("-o", "features.npy"), "a new file that ends in .safetensors"),
     ],
 )
 def test_features_refuses_in_one_line_and_writes_nothing(

@@ -1,19 +1,10 @@
-"""hubft from Python: the commands as functions, with the names and defaults of the command line.
-
-import hubft
-
-result = hubft.finetune("timm:resnet18.a1_in1k", "flowers/", epochs=4)
-hubft.evaluate(result.package, "more_flowers/").metrics
-hubft.predict(result.package, ["rose.jpg"])
-"""
+"""Runs: begun, taught, gone on with, averaged."""
 
 from __future__ import annotations
 
 import base64
-import dataclasses
 import html
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,32 +13,14 @@ from typing import Any, Unpack
 from torch import nn
 
 from hubft import engine
+from hubft.api.asked import job, spelled
 from hubft.base.console import Console
-from hubft.base.errors import JobError, suggest
-from hubft.deploy.export.opening import averaging, opened
-from hubft.job import Adapting, Columns, Compute, Head, Job, Labels, Recipe, Teaching
 from hubft.options import Options
 from hubft.run.beside import Beside
 from hubft.run.folder import Run
-from hubft.share import inference
-from hubft.share.inference import Evaluation
 from hubft.share.load import load
-from hubft.share.opened import Answer
 from hubft.tasks import ownloss
 from hubft.tasks.metrics import Metrics, title
-
-__all__ = ["Answer", "Evaluation", "Options", "Result", "distill", "evaluate", "finetune", "load", "predict", "resume"]
-
-PARTS: Mapping[str, type] = {
-    "labels": Labels,
-    "head": Head,
-    "recipe": Recipe,
-    "adapting": Adapting,
-    "compute": Compute,
-    "teaching": Teaching,
-}
-"""Parts of a job whose fields are options of their own."""
-OWN = ("outputs",)  # fields that no user sets
 
 
 @dataclass(frozen=True)
@@ -115,6 +88,7 @@ class Result:
         return f"<table><tr><th>metric, 95 % interval</th>{heads}</tr>{rows}</table>{where}{images}"
 
 
+@spelled(Options)
 def finetune(
     reference: str, data: str | Path, *, trust: bool = False, quiet: bool = False, **options: Unpack[Options]
 ) -> Result:
@@ -133,6 +107,7 @@ def finetune(
         return Result.of(engine.finetune(job(reference, data, options), Console(quiet=quiet), trust=trust))
 
 
+@spelled(Options)
 def distill(
     teacher: str | Path,
     /,
@@ -163,92 +138,25 @@ def resume(run: str | Path, *, quiet: bool = False, loss: Callable[..., Any] | N
         return Result.of(engine.resume(Path(run), Console(quiet=quiet)))
 
 
-def evaluate(
-    source: str | Path,
+def soup(
+    packages: Sequence[str | Path],
     data: str | Path,
     *,
+    output: str | Path = "",
+    greedy: bool = False,
     trust: bool = False,
-    columns: Columns | None = None,
-    others: Sequence[str | Path] = (),
-    tta: str = "",
-) -> Evaluation:
-    """Return what a package reaches on labelled images that it was not trained on.
+    quiet: bool = False,
+) -> Result:
+    """Return a finished run whose package is the mean of the weights of several, and costs what one costs.
 
-    :param source: folder of a run or of a package, owner/name[@revision] on the Hugging Face Hub, or an exported file.
-    :param data: as for `finetune`; its labels must be the package's.
-    :param columns: of a table, where they are not called as those that were trained on.
-    :param others: further packages, of the same task and names: what is measured is the mean of their answers, beside
-        each of them (`Evaluation.beside`).
-    :param tta: flips or crops, to measure the mean over views of a picture, beside one view.
-    :raises HubftError: no package, or data that does not fit it.
+    :param packages: two or more fine-tunes of one base with the same labels: folders of runs or of packages, or
+        owner/name[@revision] on the Hub.
+    :param data: as for `finetune`: on its validation part the soup is measured.
+    :param output: the run's folder; without one it is runs/MODEL-DATA, numbered if that exists.
+    :param greedy: take only those that make it no worse on the validation part, from the best one on.
+    :param trust: as for `finetune`.
+    :param quiet: print nothing.
+    :raises HubftError: fewer than two packages, or such as cannot be averaged; as `finetune`.
     """
-    how = averaging(source, others, tta, trust)
-    return inference.evaluate(opened(source, trust), data, columns=columns, how=how)
-
-
-def predict(
-    source: str | Path,
-    images: str | Path | Iterable[str | Path],
-    *,
-    trust: bool = False,
-    input: str = "",
-    pair: str = "",
-    others: Sequence[str | Path] = (),
-    tta: str = "",
-) -> list[Answer]:
-    """Return what a package says of images, in their order: an answer each, also where one cannot be read.
-
-    :param source: folder of a run or of a package, owner/name[@revision] on the Hugging Face Hub, or an exported file.
-    :param images: files, folders of them, and tables that name them.
-    :param input: column of a table with the images or texts; found, where one column alone holds such.
-    :param pair: column of a table with the second texts, of a package that takes pairs.
-    :param others: further packages, whose answers are averaged with those of the first, as `tta` is, for `evaluate`.
-    :raises HubftError: no package, or nothing to be read.
-    """
-    columns, how = Columns(input=input, pair=pair), averaging(source, others, tta, trust)
-    return list(inference.predict(opened(source, trust), images, columns, how))
-
-
-def job(reference: str, data: str | Path, options: Mapping[str, Any]) -> Job:
-    """Return the job that options say, each put into the part of a job that has it.
-
-    :raises JobError: an option that there is none of, or a value that it cannot have.
-    """
-    known = dict(fields())
-    parts: dict[str, dict[str, Any]] = {}
-    for name, value in options.items():
-        if name not in known:
-            raise JobError(f"there is no option {name!r}.{suggest(name, known)}")
-        part, field = known[name]
-        value = ownloss.name_of(value) if name == "loss" and callable(value) else value
-        one = isinstance(field.default, tuple) and isinstance(value, str)
-        parts.setdefault(part, {})[name] = (value,) if one else value
-    own = parts.pop("", {})
-    return Job(reference, data, **own, **{part: PARTS[part](**its) for part, its in parts.items()})
-
-
-def fields() -> Iterator[tuple[str, tuple[str, dataclasses.Field[Any]]]]:
-    """Yield every option with the part of a job that it is of, and its field; the job's own have no part."""
-    for field in dataclasses.fields(Job):
-        if field.name in PARTS:
-            for inner in dataclasses.fields(PARTS[field.name]):
-                if inner.name not in OWN:
-                    yield inner.name, (field.name, inner)
-        elif field.name not in ("reference", "data"):
-            yield field.name, ("", field)
-
-
-def _signature(function: Callable[..., Result]) -> inspect.Signature:
-    """Return the signature of a function that takes options, with every one and its default, for `help` and
-    notebooks."""
-    given = [one for one in inspect.signature(function).parameters.values() if one.kind is not one.VAR_KEYWORD]
-    options = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
-        for name, (_, field) in fields()
-        if name not in {one.name for one in given}
-    ]
-    return inspect.Signature([*given, *options], return_annotation=Result)
-
-
-finetune.__signature__ = _signature(finetune)  # type: ignore[attr-defined]
-distill.__signature__ = _signature(distill)  # type: ignore[attr-defined]
+    names, console = [str(one) for one in packages], Console(quiet=quiet)
+    return Result.of(engine.blend(names, data, output, console, greedy=greedy, trust=trust))

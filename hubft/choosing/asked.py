@@ -1,0 +1,52 @@
+"""What shall be ranked. Without torch, so that what is wrong with it is told before seconds go into importing it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hubft.base import bounds
+from hubft.base.errors import JobError
+from hubft.families import listing, plugins
+from hubft.job import Job
+
+SECONDS = 2.0  # that the timing of a backbone may take
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What shall be ranked, and how."""
+
+    references: tuple[str, ...]
+    job: Job
+    """Of the runs, but for its reference; its `--budget` is that of all fine-tunes together, none without one."""
+    output: str = ""
+    """Folder of table, picture and fine-tunes; empty for `runs/rank-DATA`."""
+    seconds: float = SECONDS
+
+    def __post_init__(self) -> None:
+        bounds.check(bool(self.references), "references", self.references, "one at the least")
+        bounds.check(self.job.recipe.epochs > 0, "epochs", self.job.recipe.epochs, "1 or more")
+        for reference in self.references:
+            plugins.find(replace(self.job, reference=reference).family, typed=True)
+
+    @property
+    def folder(self) -> Path:
+        name = re.sub(r"[^\w.-]+", "-", Path(str(self.job.data)).resolve().name)
+        return Path(self.output or f"runs/rank-{name[:60]}")
+
+
+def asked(named: Sequence[str], patterns: Sequence[str], job: Job) -> Asked:
+    """Return the rank of the references that are named, and of those that patterns mean, each once.
+
+    :param patterns: FAMILY:PATTERN, as timm:resnet*.
+    :param job: of the runs, whatever its reference; its output is the folder of the rank.
+    :raises HubftError: there are no references, or one is of a family that cannot be used.
+    """
+    found = tuple(dict.fromkeys([*named, *(one for pattern in patterns for one in listing.matching(pattern))]))
+    if not found:
+        example = "timm:resnet18.a1_in1k timm:resnet34.a1_in1k"
+        raise JobError(f"rank needs REFERENCE... and DATA: hubft rank {example} flowers/")
+    return Asked(found, replace(job, reference=found[0], output=""), str(job.output))
