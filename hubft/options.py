@@ -23,6 +23,7 @@ class LookOptions(TypedDict, total=False):
     separator: str
     empty: Literal["", "none", "unlabelled"]
     size: int
+    surgery: str
     device: str
     cache: float
 
@@ -92,7 +93,6 @@ class Options(RankOptions, total=False):
     baseline: bool
     soup: str | Sequence[str]
     greedy: bool
-    surgery: str
     white: int
     compress: str
     max_drop: float | None

@@ -25,6 +25,7 @@ def rank(
     head: Annotated[Head | None, Parameter(name="*")] = None,
     compute: Annotated[Compute | None, Parameter(name="*")] = None,
     size: int = Job.size,
+    surgery: str = Job.surgery,
     holdout: float = Job.holdout,
     epochs: int = Recipe.epochs,
     batch_size: int = Recipe.batch_size,
@@ -50,7 +51,7 @@ def rank(
     """
     recipe = Recipe(budget=budget, epochs=epochs, batch_size=batch_size, seed=seed)
     job = Job(ANY, words[-1] if words else "", recipe=recipe, size=size, holdout=holdout, output=output or "")
-    job = replace(job, labels=labels or Labels(), head=head or Head(), compute=compute or Compute())
+    job = replace(job, labels=labels or Labels(), head=head or Head(), compute=compute or Compute(), surgery=surgery)
     _ranked(asked(words[:-1], every or (), job), trust)
 
 

@@ -13,6 +13,7 @@ from hubft.job import Compute, Job, Labels
 from hubft.reference import ANY
 
 Size = Annotated[int, Parameter(help="Side of the model's input, as for `finetune`; 0: the model's own.")]
+Surgery = Annotated[str, Parameter(help="Layers that are changed first, as for `finetune`: channels=N.")]
 Device = Annotated[str, Parameter(help="cpu, cuda, cuda:N, mps; auto takes the first accelerator.")]
 Cache = Annotated[float, Parameter(help="Gigabytes of disk for features, over all runs, as for `finetune`.")]
 
@@ -23,6 +24,7 @@ def look(
     *,
     reference: str = "",
     size: Size = 0,
+    surgery: Surgery = Job.surgery,
     device: Device = "auto",
     cache: Cache = Compute.cache,
     output: str = "",
@@ -44,7 +46,7 @@ def look(
     from hubft.cli import printing_data
     from hubft.run import inspecting
 
-    asked = inspecting.asked(_job(ANY, data, labels, size, device, cache, output), reference)
+    asked = inspecting.asked(_job(ANY, data, labels, size, surgery, device, cache, output), reference)
     read = asked.read()
     console = Console()
     printing_data.show(console, read)  # before seconds go into importing torch
@@ -52,11 +54,18 @@ def look(
 
 
 def _job(
-    reference: str, data: str, labels: Labels | None, size: int, device: str, cache: float, output: str | Path
+    reference: str,
+    data: str,
+    labels: Labels | None,
+    size: int,
+    surgery: str,
+    device: str,
+    cache: float,
+    output: str | Path,
 ) -> Job:
     """Return the job that the options state."""
-    compute = Compute(device=device, cache=cache)
-    return Job(reference, data, labels=labels or Labels(), compute=compute, size=size, output=output)
+    compute, labels = Compute(device=device, cache=cache), labels or Labels()
+    return Job(reference, data, labels=labels, compute=compute, size=size, surgery=surgery, output=output)
 
 
 def features(
@@ -67,6 +76,7 @@ def features(
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     classifier: str = "",
     size: Size = 0,
+    surgery: Surgery = Job.surgery,
     device: Device = "auto",
     cache: Cache = Compute.cache,
     trust: Trust = False,
@@ -90,7 +100,7 @@ def features(
     from hubft.run import data as reader
     from hubft.run import inspecting
 
-    job = inspecting.of_features(_job(reference, data, labels, size, device, cache, output))
+    job = inspecting.of_features(_job(reference, data, labels, size, surgery, device, cache, output))
     read = reader.read(job)
     from hubft.run import vectors  # which imports torch: what is wrong with data is told before
 

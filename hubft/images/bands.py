@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from itertools import islice
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ EXTRA = "tiff"
 DTYPES = ("uint8", "uint16", "int16", "float16", "float32", "float64")
 READ = {"1": "L", "P": "RGB", "PA": "RGBA"}
 """Modes of Pillow that are no values of channels -> what they are read as."""
+VALUES = 3 * MAX_PIXELS  # as many as the largest picture in RGB has
 DARK, BRIGHT = 2, 98  # percentiles of a channel that are shown as black and as white
 
 
@@ -83,6 +85,8 @@ def _joined(pages: list[Any]) -> NDArray[Any]:
         raise DataError(f"a TIFF with the axes {first.axes}, where those of one picture are looked for")
     height, width, channels = first.imagelength, first.imagewidth, len(pages) if several else first.samplesperpixel
     _require(height, width, channels, str(first.dtype))
+    if max(prod(page.chunks) for page in pages) > VALUES:  # a tile may be larger than its picture
+        raise DataError(f"a TIFF with a strip or a tile of more than {VALUES:,} values")
     turn = first.tags.get("Orientation")
     if first.photometric == tifffile.PHOTOMETRIC.PALETTE or (turn is not None and turn.value != 1):
         raise DataError("a TIFF with a palette, or one that lies on its side: save it without")
@@ -107,6 +111,8 @@ def _require(height: int, width: int, channels: int, dtype: str) -> None:
     """Refuse what nobody trains on, before it is allocated."""
     if height * width > MAX_PIXELS or max(height, width) > MAX_RATIO * min(height, width):
         raise DataError(f"{width} x {height} pixels: more than {MAX_PIXELS}, or one side {MAX_RATIO} times the other")
+    if height * width * channels > VALUES:
+        raise DataError(f"{width} x {height} pixels of {channels} channels are more than {VALUES:,} values")
     if channels > MOST_CHANNELS:
         raise DataError(f"it has {channels} channels, and {MOST_CHANNELS} are the most that are read")
     if numpy.dtype(dtype).newbyteorder("=").name not in DTYPES:

@@ -13,10 +13,10 @@ from hubft import modality
 from hubft.base.bounds import check_new
 from hubft.base.console import Console
 from hubft.base.files import writing
-from hubft.families import plugins, takes
+from hubft.families import plugins
 from hubft.job import Job, Recipe
 from hubft.run import data as reader
-from hubft.run import facts, looked
+from hubft.run import facts, looked, taking
 from hubft.run.data import Data
 from hubft.run.facts import Finding
 
@@ -40,8 +40,8 @@ class Asked:
 
         :raises DataError: data that cannot be read.
         """
-        kinds = takes.kinds(self.job.family) if self.named else tuple(modality.KINDS)
-        return reader.read(self.job, kinds=kinds)
+        known = self.named or self.job.surgery
+        return reader.read(self.job, kinds=taking.kinds(self.job) if known else tuple(modality.KINDS))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from hubft import modality
 from hubft.base import draws
 from hubft.base.console import Console
 from hubft.base.errors import FamilyError, JobError, Option, PackageError
@@ -59,7 +60,7 @@ def look(job: Job, data: Data, named: bool, console: Console, trust: bool = Fals
     :raises HubftError: a backbone that was named cannot be had, or does not take these samples.
     """
     both = "near-duplicates and suspicious labels are left out"
-    reference = job.reference if named else DEFAULT.get(data.kind, "")
+    reference = job.reference if named else DEFAULT.get(modality.named(data.kind).files, "")
     if why := unpooled(job, data):
         return Looked(left_out=f"{both}: {why}")
     assert reference  # every other kind of inputs has its own

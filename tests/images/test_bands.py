@@ -15,6 +15,7 @@ from extras import needs
 from numpy.typing import NDArray
 from PIL import Image
 from runs import heard, job
+from safetensors.torch import load_file
 from torch import nn
 
 from hubft.base.errors import DataError, JobError
@@ -101,6 +102,17 @@ def test_what_is_no_picture_says_why(tmp_path: Path, write: Callable[[Path], Any
     write(tmp_path / "a.tif")
     with pytest.raises(DataError, match=why):
         bands.read(tmp_path / "a.tif", 4)
+
+
+def test_what_is_allocated_is_bounded_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bands, "VALUES", 1000)
+    written(tmp_path / "large.tif", numpy.zeros((16, 16, 4), numpy.uint8))
+    with pytest.raises(DataError, match="16 x 16 pixels of 4 channels are more than 1,000 values"):
+        bands.read(tmp_path / "large.tif")
+    small = numpy.zeros((8, 8, 4), numpy.uint8)
+    tifffile.imwrite(tmp_path / "tile.tif", small, photometric="minisblack", planarconfig="contig", tile=(64, 64))
+    with pytest.raises(DataError, match="a tile of more than 1,000 values"):
+        bands.read(tmp_path / "tile.tif")
 
 
 def test_a_picture_is_shown_between_its_percentiles() -> None:
@@ -209,3 +221,12 @@ def test_the_command_line_asks_a_package_of_channels(
     assert exit_code("predict", str(result.run.package), str(strange)) != 0
     found = capsys.readouterr()
     assert "it has 3 channels, and the model takes 4" in found.out + found.err
+
+
+def test_data_is_looked_at_through_a_model_of_so_many_channels(fields: Path, tmp_path: Path) -> None:
+    known = [fields, "--surgery", "channels=4", "--device", "cpu", "--output"]
+    assert exit_code("data", "--reference", "toy:small", *known, tmp_path / "seen") == 0
+    with Image.open(tmp_path / "seen" / "contact.png") as sheet:
+        assert len(sheet.convert("RGB").getcolors(1 << 20) or ()) > 100  # pictures, not their titles alone
+    assert exit_code("features", "toy:small", *known, tmp_path / "features.safetensors") == 0
+    assert load_file(tmp_path / "features.safetensors")["features"].shape[0] == 36
