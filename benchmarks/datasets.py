@@ -26,6 +26,7 @@ import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -83,6 +84,7 @@ FONTS = (
 )
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 RENDERINGS = 40  # of each character
+MANY = 280  # the same, for ten thousand pictures
 TYPEFACES = {
     "sans": "DejaVuSans",
     "sans-slanted": "DejaVuSans-Oblique",
@@ -106,6 +108,7 @@ SOURCES = {
     "their categories from emoji-datasource-google (MIT)",
     "typefaces": "three letters on 224 x 224 pixels, turned and noisy, by typeface: matplotlib's DejaVu, STIX and "
     "Computer Modern (free licences)",
+    "many-letters": "10,080 pictures made as `letters`",
     "letters": "capitals and figures, turned, blurred and noisy, rendered here in matplotlib's DejaVu, STIX and "
     "Computer Modern (free licences)",
 }
@@ -298,12 +301,12 @@ def typefaces(cache: Path) -> list[Sample]:
     ]
 
 
-def letters(cache: Path) -> list[Sample]:
-    """Return 40 renderings of each of 36 characters."""
+def letters(cache: Path, renderings: int = RENDERINGS) -> list[Sample]:
+    """Return so many renderings of each of 36 characters."""
     return [
         Sample(character, f"{i:02}.png", lambda character=character, i=i: png(rendering(character, i)))
         for character in CHARACTERS
-        for i in range(RENDERINGS)
+        for i in range(renderings)
     ]
 
 
@@ -315,6 +318,7 @@ MAKERS = {
     "drawings": drawings,
     "typefaces": typefaces,
     "letters": letters,
+    "many-letters": partial(letters, renderings=MANY),
 }
 
 
