@@ -79,8 +79,8 @@ class Layers(Framing):
             first, same = others[0], {len(one.sums) for one in its}
             cure = f"channels={len(first.sums)} reads them all" if len(same) == 1 else "keep those of one number alone"
             raise DataError(
-                f"{len(others):,} of {len(its):,} images have not {number} channels, such as {first.place!r} with "
-                f"{len(first.sums)}: {cure}"
+                f"{len(others):,} of {len(its):,} images have another number of channels than {number}, such as "
+                f"{first.place!r} with {len(first.sums)}: {cure}"
             )
 
     def remarks(self, training: Views) -> Iterable[str]:

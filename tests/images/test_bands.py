@@ -194,7 +194,7 @@ def test_weights_are_folded_or_repeated(fields: Path, tmp_path: Path, channels: 
 
 
 def test_wrong_channels_are_one_line(fields: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"24 of 24 images have not 5 channels, .* channels=4 reads them all"):
+    with pytest.raises(DataError, match=r"24 of 24 images have another number .* than 5, .* channels=4 reads them all"):
         heard(job(fields, tmp_path / "run", surgery="channels=5"))
     with pytest.raises(JobError, match="taken as they are stored"):
         heard(job(fields, tmp_path / "run", surgery="channels=4", white=4095))
