@@ -64,22 +64,7 @@ __all__ = [
     "write_report",
 ]
 
-LAZY = (  # of `hubft.api`, which imports torch
-    "Result",
-    "compare",
-    "distill",
-    "evaluate",
-    "features",
-    "finetune",
-    "inspect_data",
-    "load",
-    "lr_find",
-    "predict",
-    "rank",
-    "resume",
-    "soup",
-    "write_report",
-)
+LAZY = set(__all__) - set(globals())  # of `hubft.api`, which imports torch
 
 
 def __getattr__(name: str) -> Any:

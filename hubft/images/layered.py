@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import numpy
 import torch
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from hubft.images import bands, pixels
 from hubft.images.decode import scaled_size
-from hubft.images.transforms import area
+from hubft.images.transforms import cropped, resized
 from hubft.inputs import Bands
 
 
@@ -49,24 +49,14 @@ class Views(pixels.Views):
 def evaluation(inputs: Bands) -> v2.Compose:
     """Return the transform from an array `[height, width, channels]`, or `[height, width]`, to float32 `[channels,
     height, width]`. It holds torchvision's own classes only."""
-    resize = list(inputs.resize) if isinstance(inputs.resize, tuple) else inputs.resize
-    resize = [resize] * 2 if inputs.crop == "squash" and isinstance(resize, int) else resize
-    way = InterpolationMode(inputs.interpolation)
-    steps = [v2.Resize(resize, interpolation=way, antialias=True), v2.CenterCrop(inputs.size)]
-    return v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32), *steps, _normalise(inputs)])
+    return v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32), *resized(inputs), _normalise(inputs)])
 
 
 def training(inputs: Bands, augment: str) -> v2.Compose:
     """Return the random transform of `--augment`, as `hubft.images.transforms.training` has it but for colours."""
     if augment == "none":
         return evaluation(inputs)
-    crop = v2.RandomResizedCrop(
-        inputs.size,
-        scale=area(augment),
-        interpolation=InterpolationMode(inputs.interpolation),
-        antialias=True,
-    )
-    steps = [crop, v2.RandomHorizontalFlip(), _normalise(inputs)]
+    steps = [cropped(inputs, augment), v2.RandomHorizontalFlip(), _normalise(inputs)]
     return v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32), *steps])
 
 

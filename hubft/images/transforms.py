@@ -8,7 +8,7 @@ from operator import methodcaller
 from PIL import Image, ImageOps
 from torchvision.transforms import InterpolationMode, ToTensor, v2
 
-from hubft.inputs import Preprocess
+from hubft.inputs import Framed, Preprocess
 
 
 def evaluation(preprocess: Preprocess) -> v2.Compose:
@@ -17,7 +17,8 @@ def evaluation(preprocess: Preprocess) -> v2.Compose:
     It holds torchvision's own classes only, so it can be pickled to a process without hubft. What else a file
     needs is the reader's task (`hubft.images.rgb`), not the transform's.
     """
-    return v2.Compose([v2.RGB(), *_resize(preprocess), *_tensor(preprocess)])
+    sized = _with_border(preprocess) if preprocess.crop == "border" else resized(preprocess)
+    return v2.Compose([v2.RGB(), *sized, *_tensor(preprocess)])
 
 
 def upright(preprocess: Preprocess) -> v2.Compose:
@@ -39,36 +40,30 @@ def training(preprocess: Preprocess, augment: str) -> v2.Compose:
     """
     if augment == "none":
         return evaluation(preprocess)
-    crop = v2.RandomResizedCrop(
-        preprocess.size,
-        scale=area(augment),
-        interpolation=_interpolation(preprocess),
-        antialias=True,
-    )
+    crop = cropped(preprocess, augment)
     colour = [v2.ColorJitter(0.4, 0.4, 0.4)] if augment in ("standard", "strong") else []
     trivial = [v2.TrivialAugmentWide()] if augment == "strong" else []
     return v2.Compose([v2.RGB(), crop, v2.RandomHorizontalFlip(), *colour, *trivial, *_tensor(preprocess)])
 
 
-def area(augment: str) -> tuple[float, float]:
-    """Return the least and the largest share of the area that a crop of `--augment` keeps."""
-    return (0.75, 1.0) if augment in ("auto", "light") else (0.08, 1.0)
+def cropped(inputs: Framed, augment: str) -> v2.RandomResizedCrop:
+    """Return the random crop of `--augment`, of a picture or of a tensor `[channels, height, width]`."""
+    scale = (0.75, 1.0) if augment in ("auto", "light") else (0.08, 1.0)
+    return v2.RandomResizedCrop(inputs.size, scale=scale, interpolation=_interpolation(inputs), antialias=True)
 
 
-def _interpolation(preprocess: Preprocess) -> InterpolationMode:
-    return InterpolationMode(preprocess.interpolation)
-
-
-def _resize(preprocess: Preprocess) -> list[v2.Transform]:
-    mode = _interpolation(preprocess)
-    if preprocess.crop == "border":
-        return _with_border(preprocess)
+def resized(inputs: Framed) -> list[v2.Transform]:
+    """Return the steps from a picture, or such a tensor, to one of the model's size, but for timm's `border`."""
     resize: int | list[int]
-    if isinstance(preprocess.resize, tuple):
-        resize = list(preprocess.resize)
+    if isinstance(inputs.resize, tuple):
+        resize = list(inputs.resize)
     else:
-        resize = [preprocess.resize] * 2 if preprocess.crop == "squash" else preprocess.resize
-    return [v2.Resize(resize, interpolation=mode, antialias=True), v2.CenterCrop(preprocess.size)]
+        resize = [inputs.resize] * 2 if inputs.crop == "squash" else inputs.resize
+    return [v2.Resize(resize, interpolation=_interpolation(inputs), antialias=True), v2.CenterCrop(inputs.size)]
+
+
+def _interpolation(inputs: Framed) -> InterpolationMode:
+    return InterpolationMode(inputs.interpolation)
 
 
 def _with_border(preprocess: Preprocess) -> list[v2.Transform]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from hubft.base import digest
 from hubft.base.files import MANIFEST
-from hubft.families import takes
 from hubft.hookspecs import Base
 from hubft.job import PACKAGE, Head, Job
 from hubft.publish import hub
@@ -59,12 +58,6 @@ class Parent:
 def of(job: Job) -> Parent | None:
     """Return the package that a job starts from, its manifest read; None where that is a pretrained model."""
     return named(job.name) if job.family == PACKAGE else None
-
-
-def kinds(job: Job) -> tuple[str, ...]:
-    """Return the kinds of inputs that a job's model may take (`hubft.modality`), found without importing its
-    library."""
-    return (named(job.name).manifest.inputs.kind,) if job.family == PACKAGE else takes.kinds(job.family)
 
 
 def orders(job: Job) -> list[tuple[str, ...]]:
