@@ -21,6 +21,7 @@ from hubft.report import reporting
 from hubft.run import (
     before,
     beside,
+    beyond,
     compressing,
     derived,
     diagnosis,
@@ -164,7 +165,7 @@ def _run(prepared: Prepared, run: Run, console: Console) -> Result:
 def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
     introduce(prepared, run, console)
     began, asked = time.perf_counter(), prepared.job
-    prepared, plan = settle(prepared, run, console)
+    prepared, plan, solved = settle(prepared, run, console)
     with prepared.runtime.using_threads():
         mixed = soup.mixed(prepared, lambda name: load.filled(load.package(name), trust=True), console)
         teacher = teaching.measured(prepared, console) if prepared.teacher else None
@@ -183,8 +184,9 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
         tested = task.measure(*training.outcome(prepared, model, testing(prepared))) if prepared.data.test else None
         compared = beside.compared(prepared, teacher, done.outcome, without) if teacher else None
         grown = before.compared(prepared, untrained, done.outcome)
+        further = beyond.compared(prepared, solved, done.outcome)
     held = done.uncompressed if done.held != "none" else None
-    result = Result(run, metrics, held, tested, done.steps, compared, grown, way, mixed)
+    result = Result(run, metrics, held, tested, done.steps, compared, grown, way, mixed, further)
     told = [parted, *task.diagnosis(metrics, done.outcome[1])]
     results = left.results(prepared, result, plan, seconds) | diagnosis.plain(told, run.history())
     pictures = reporting.keep(prepared, done.outcome, run, results, metrics, console)

@@ -34,6 +34,7 @@ def conclude(result: Result, console: Console) -> None:
     from hubft import modality
     from hubft.publish import lines
     from hubft.publish import package as packages
+    from hubft.tasks.paired import told
 
     manifest = packages.read(result.run.package, verify=False).manifest
     word = modality.of(manifest.inputs).word
@@ -46,6 +47,8 @@ def conclude(result: Result, console: Console) -> None:
         print_beside(console, result.metrics, result.beside)
     if result.before:
         console.say(f"before   {result.before}")
+    if one := result.beyond.get("probe"):
+        console.say(f"trained  the paired difference to its probe is {told(one)}")
     page = result.run.report / "index.html"
     console.say(f"report   {page if page.is_file() else result.run.report}")
     console.say(f"package  {result.run.package}")

@@ -47,6 +47,9 @@ OTHERS: Mapping[str, Steps] = {
     "the teacher": ("beside", "teacher"),
 }
 """What a model is held against -> where its metrics stand in the results."""
+BASE_RATE = "base rate"
+BEYOND = {"probe": "probe", BASE_RATE: "base_rate"}
+"""What a model is held against -> how the results call the difference to it (`hubft.run.beyond`)."""
 
 
 def write(run: Run) -> Path:
@@ -123,14 +126,18 @@ def context(run: Run, job: Job, known: Documents) -> dict[str, Any]:
 
 def against(known: Documents, headline: str) -> dict[str, Any]:
     """Return the headline beside that of the probe, of the base rate and of whatever else was measured: a chart, and
-    rows of name and linked number."""
+    rows of name, linked number, and the paired difference of this model to it, where there is one."""
     places: dict[str, tuple[str, Steps]] = {"this model": (RESULTS, ("metrics",))}
     places |= {name: (RESULTS, path) for name, path in OTHERS.items()}
-    places["base rate"] = ("facts", ("base_rate",))
+    places[BASE_RATE] = ("facts", ("base_rate",))
     there = {name: (file, (*path, headline)) for name, (file, path) in places.items()}
     there = {name: (file, path) for name, (file, path) in there.items() if known.get(file, *path)}
     reached = {name: Measured(**known.get(file, *path)) for name, (file, path) in there.items()}
-    rows = [(name, known.number(file, *path)) for name, (file, path) in there.items()]
+    apart = {name: ("beyond", key) for name, key in BEYOND.items() if known.get(RESULTS, "beyond", key)}
+    rows = [
+        (name, known.number(file, *path), known.number(RESULTS, *apart[name]) if name in apart else "")
+        for name, (file, path) in there.items()
+    ]
     return {"chart": charts.compared(reached, headline) if len(reached) > 1 else "", "rows": rows}
 
 

@@ -20,7 +20,8 @@ from hubft.families.quantized import SCALE, Quantized
 from hubft.hookspecs import Loaded
 from hubft.job import Job, Recipe
 from hubft.machine.runtime import find_device
-from hubft.tasks.metrics import Measured, Metrics, number, title
+from hubft.tasks.metrics import Measured, Metrics, title
+from hubft.tasks.paired import told
 from hubft.train import norms
 
 PLUGIN = "adapter"  # name of what holds all but the adapters and the head
@@ -44,11 +45,9 @@ class Narrow:
 
     def __str__(self) -> str:
         """Return it in a phrase."""
-        change, low, high = self.change.value, self.change.low or 0.0, self.change.high or 0.0
         return (
             f"in {self.quantized.how} {title(self.metrics.headline)} was {self.metrics.head}; over the base as it is, "
-            f"as packaged, the paired difference is {'+' if change > 0 else ''}{number(change)}, 95 % interval "
-            f"{number(low)} to {number(high)}"
+            f"as packaged, the paired difference is {told(self.change)}"
         )
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from hubft.run import training
 from hubft.run.prepare import Prepared
 from hubft.run.training import Outcome
-from hubft.tasks.metrics import Measured, Metrics, number, title
-from hubft.tasks.paired import difference, further
+from hubft.tasks.metrics import Measured, Metrics, title
+from hubft.tasks.paired import difference, further, told
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,12 @@ class Before:
     def __str__(self) -> str:
         """Return it in a sentence."""
         name, its = self.metrics.headline, self.metrics.values
-        told = [f"the model had {title(name)} {self.metrics.head}; the paired difference is {_told(self.difference)}"]
-        told += [
-            f"its {title(name)} was {its[name]}, and the difference is {_told(one)}"
+        said = [f"the model had {title(name)} {self.metrics.head}; the paired difference is {told(self.difference)}"]
+        said += [
+            f"its {title(name)} was {its[name]}, and the difference is {told(one)}"
             for name, one in self.further.items()
         ]
-        return "; ".join(told)
-
-
-def _told(difference: Measured) -> str:
-    change, low, high = difference.value, difference.low or 0.0, difference.high or 0.0
-    tells = "" if low > 0 or high < 0 else ", which does not tell it from nothing"
-    return f"{'+' if change > 0 else ''}{number(change)}, 95 % interval {number(low)} to {number(high)}{tells}"
+        return "; ".join(said)
 
 
 def measured(prepared: Prepared) -> Outcome | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from hubft.run.plan import Plan
 from hubft.run.prepare import Prepared
 from hubft.run.soup import Soup
 from hubft.run.wise import Way
-from hubft.tasks.metrics import Metrics
+from hubft.tasks.metrics import Measured, Metrics
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Result:
     """How far it came from where it began."""
     soup: Soup | None = None
     """Of which packages it was made, if it was."""
+    beyond: Mapping[str, Measured] = field(default_factory=dict)
+    """Its headline minus that of `probe` and `base_rate`, on the same samples (`hubft.run.beyond`)."""
 
 
 def results(prepared: Prepared, result: Result, plan: Plan, seconds: float) -> dict[str, Any]:
@@ -59,6 +61,7 @@ def results(prepared: Prepared, result: Result, plan: Plan, seconds: float) -> d
         "quantized_base": prepared.folded and prepared.folded.narrow and prepared.folded.narrow.plain(),
         "before": result.before and result.before.plain(),
         "probe": plan.probed,
+        "beyond": {name: asdict(one) for name, one in result.beyond.items()},
         "wise": result.way.line and result.way.line.plain(),
         "moved": dict(result.way.moved),
         "memory": dict(result.way.memory),

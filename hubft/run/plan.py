@@ -23,7 +23,7 @@ from hubft.run import adapting, budget
 from hubft.run.folder import Run
 from hubft.run.phases import PROOF
 from hubft.run.prepare import Prepared
-from hubft.run.probing import augmentation, held_by_nothing, learning_rate, solve
+from hubft.run.probing import Solved, augmentation, held_by_nothing, learning_rate, solve
 from hubft.tasks import metrics
 from hubft.train import loader, norms, probe
 from hubft.train.gradient import Parts
@@ -64,13 +64,12 @@ class Plan:
         }
 
 
-def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Plan]:
-    """Return what was prepared, its job settled and its head solved, and the plan, written to the run."""
+def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Plan, Solved | None]:
+    """Return what was prepared, its job settled; the plan, written to the run; and its head as it was solved."""
     if plan := _read(run):
         prepared = budget.drawn(_computing(prepared, plan.job.compute, plan.forward), plan.rows)
-        if plan.probe:
-            solve(prepared, Console(quiet=True))
-        return _under(prepared, plan.job), plan
+        solved = solve(prepared, Console(quiet=True)) if plan.probe else None
+        return _under(prepared, plan.job), plan, solved
     began = time.perf_counter()
     prepared, choice = computing(prepared, console)
     costs = budget.Costs.of(prepared, choice) if prepared.job.recipe.budget else None
@@ -91,7 +90,7 @@ def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Pl
     trained = f", peak learning rate {recipe.lr:.2g}, augmentation {recipe.augment}"
     untrained = ": the head as it was solved" if solved else ": the model as it is"
     console.say(f"recipe   {recipe.epochs} epochs{trained if recipe.epochs else untrained}")
-    return _under(prepared, plan.job), plan
+    return _under(prepared, plan.job), plan, solved
 
 
 def halving(plan: Plan, run: Run, console: Console) -> Parts:

@@ -18,6 +18,7 @@ from hubft.run.phases import features, find
 from hubft.run.prepare import Prepared
 from hubft.run.training import Outcome, outcome
 from hubft.tasks.metrics import Metrics
+from hubft.tasks.task import Task
 from hubft.train import loader, probe
 
 RATE_PER_ERROR = 5e-6  # learning rate of AdamW for each training image that the probe got wrong
@@ -37,6 +38,8 @@ class Solved:
     """On the validation images: its headline and loss."""
     outcome: Outcome
     """What it gave for them."""
+    task: Task
+    """What that means: the unit of numbers, the thresholds of labels."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def solved(prepared: Prepared, its: Given) -> Solved:
         found = probe.better(head, known) if prepared.continued else probe.solve(head, known)
         batches = its.held.in_order(prepared.job.recipe.batch_size)
         reached = outcome(prepared, loaded.model, batches, cut.feed)
-    return Solved(found, data.task.score(*reached), reached)
+    return Solved(found, data.task.score(*reached), reached, data.task)
 
 
 def augmentation(prepared: Prepared, solved: Solved | None) -> Literal["auto", "none", "light", "standard", "strong"]:

@@ -19,8 +19,14 @@ from hubft.tasks.task import Task
 def score(task: Task, targets: Any, number: int) -> Metrics | None:
     """Return what the one answer that the training rows tell would reach on so many samples; None where a task has no
     such answer: places in a sample, and text that goes on."""
-    said = answer(task)
-    return None if said is None else task.score(said.expand(number, -1).clone(), targets)
+    outputs = said(task, number)
+    return None if outputs is None else task.score(outputs, targets)
+
+
+def said(task: Task, number: int) -> Tensor | None:
+    """Return that answer for so many samples, float32 `[number, outputs]`; None where there is none."""
+    one = answer(task)
+    return None if one is None else one.expand(number, -1).clone()
 
 
 @singledispatch

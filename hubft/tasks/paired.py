@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hubft.base.batches import count, take
-from hubft.tasks.metrics import RESAMPLES, Measured, Statistic, bootstrap, resampled
+from hubft.tasks.metrics import RESAMPLES, Measured, Statistic, bootstrap, number, resampled
 from hubft.tasks.task import Task
 
 MANY = 2000
@@ -79,6 +79,15 @@ def further(task: Task, outputs: Tensor, others: Tensor, targets: Any) -> dict[s
         return lambda counts: new[name](counts) - old[name](counts)
 
     return {name: bootstrap(apart(name), count(outputs)) for name in new if name in old}
+
+
+def told(change: Measured) -> str:
+    """Return a difference in words: how large, with its interval, and whether that tells it from nothing."""
+    low, high = change.low or 0.0, change.high or 0.0
+    tells = "" if low > 0 or high < 0 else ", which does not tell it from nothing"
+    return (
+        f"{'+' if change.value > 0 else ''}{number(change.value)}, 95 % interval {number(low)} to {number(high)}{tells}"
+    )
 
 
 def lost(change: Measured, before: Measured) -> float:

@@ -117,6 +117,22 @@ def test_the_headline_stands_against_the_probe_and_the_base_rate(made: Made) -> 
     assert not json.loads((made("boxes").run.report / page.FACTS).read_text())["base_rate"]
 
 
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "regression"])
+def test_the_difference_to_probe_and_base_rate_is_paired(made: Made, kind: str) -> None:
+    result = made(kind)
+    results = json.loads((result.run.report / "results.json").read_text())
+    facts = json.loads((result.run.report / page.FACTS).read_text())
+    name, (text, its) = result.metrics.headline, read(result)
+    others = {"base_rate": facts["base_rate"]} | ({"probe": results["probe"]} if results["probe"] else {})
+    assert set(others) == set(results["beyond"]), "of each that there is"
+    for other, metrics in others.items():
+        apart, reached = results["beyond"][other], results["metrics"][name]
+        assert apart["value"] == pytest.approx(reached["value"] - metrics[name]["value"], abs=1e-6)
+        assert apart["low"] <= apart["value"] <= apart["high"] and apart["n"] == reached["n"]
+        assert "; difference <a" in text
+        assert any(shown.startswith(number(apart["value"])) for _, shown in its.links)
+
+
 def test_pictures_of_samples_stay_in_the_report(made: Made) -> None:
     for kind in ("classification", "boxes"):
         run = made(kind).run
