@@ -37,8 +37,6 @@ class Ranks:
 
     rank: int = 0
     world: int = 1
-    here: int = 1
-    """How many of them are on this machine."""
 
     @property
     def alone(self) -> bool:
@@ -142,7 +140,7 @@ def joining() -> Iterator[Ranks]:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and distributed.is_nccl_available() else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=WAIT)
     try:
-        yield Ranks(rank, world, int(os.environ.get("LOCAL_WORLD_SIZE", world)))
+        yield Ranks(rank, world)
     except Stopped as stopped:  # all of them were, and the first one says so
         if rank:
             raise Silent(128 + stopped.signal) from stopped

@@ -35,7 +35,7 @@ def job(run: Run, moved_to: Path | None = None, keep_anyway: bool = False, devic
             f"the data of the run was in {stored.data!r}, which is not there now; say where it is: "
             f"{run.resumed_by('--data', 'DATA')}"
         )
-    compute = replace(stored.compute, devices=devices or stored.compute.devices)
+    compute = stored.compute if devices is None else replace(stored.compute, devices=devices)
     keep = keep_anyway or stored.keep_anyway
     return replace(stored, data=str(moved_to or stored.data), keep_anyway=keep, compute=compute)
 

@@ -109,6 +109,10 @@ def _restore(prepared: Prepared, run: Run, state: loop.State, console: Console) 
         run.rewind(int(newest.name.rpartition("-")[2]) if newest else 0)
     if newest is None:
         return Meter()
+    if not newest.exists():
+        raise CheckpointError(
+            f"{str(newest)!r} is not here: the folder of a run must be on a file system of all machines"
+        )
     meta = checkpoint.restore(newest, state)
     if meta["data"] != prepared.fingerprint:
         raise CheckpointError(f"{str(prepared.job.data)!r} is not the data of the run: bring that back")
