@@ -22,7 +22,6 @@ from hubft.base.batches import concat, count, to
 from hubft.base.errors import TrainingError
 from hubft.hookspecs import Batch
 from hubft.machine.ranks import Ranks
-from hubft.train import norms
 from hubft.train.gradient import Gradient
 from hubft.train.loader import Batches
 
@@ -52,6 +51,7 @@ def together(gradient: Gradient, parts: Sequence[Batch], sampler: Batches) -> tu
         own.append(_taken(live))
     told = ranks.joined(said)
     total = _in_order(ranks, own, live, sampler.parts) if gradient.runtime.exact else ranks.add(own[0])
+    _mean(ranks, gradient.moving.live)
     _put(live, total, [any(its) for its in zip(*(has for has, _ in told), strict=True)])
     return sum(sizes), [result for _, results in told for result in results]
 
@@ -108,18 +108,24 @@ def _put(live: Sequence[nn.Parameter], total: Tensor, has: Sequence[bool]) -> No
 
 
 @torch.no_grad()
-def agreed(ranks: Ranks, model: nn.Module) -> None:
-    """Prove that each process has the same model, and have it have the same statistics of norms: those of each are of
-    its own part of every batch, and their mean is of all of it.
+def _mean(ranks: Ranks, moved: Sequence[Tensor]) -> None:
+    """Have each process have the mean of what forward passes moved: statistics of norms, which each has of its own part
+    of a batch."""
+    its = [one for one in moved if one.is_floating_point()]
+    if ranks.alone or not its:
+        return
+    mean = ranks.add(torch.cat([one.float().flatten() for one in its])).div_(ranks.world)
+    for one, piece in zip(its, mean.split([one.numel() for one in its]), strict=True):
+        one.copy_(piece.view(one.shape))
 
-    :raises TrainingError: a weight has other bits in one of them, as where their processors compute differently.
+
+def agreed(ranks: Ranks, model: nn.Module) -> None:
+    """Prove that each process has the same model.
+
+    :raises TrainingError: a tensor has other bits in one of them, as where their processors compute differently.
     """
     if ranks.alone:
         return
-    for norm in norms.measuring(model).values():
-        if norm.training:
-            for statistic in (norm.running_mean, norm.running_var):
-                ranks.add(statistic).div_(ranks.world)  # type: ignore[arg-type]
     found = ranks.told(digest.of_state(digest.of_tensors(model.state_dict())))
     if len(set(found)) > 1:
         raise TrainingError(

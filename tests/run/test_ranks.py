@@ -99,9 +99,21 @@ def test_two_processes_add_what_thaws_and_agree_with_one(data: Path, tmp_path: P
 
 
 def test_norms_that_move_have_the_mean_of_all_processes(data: Path, tmp_path: Path) -> None:
-    done = ran("hubft", *words(data, tmp_path / "run", "--devices", "2", train="all"))
+    """So that a run that is stopped within an epoch goes on with them, to the same bits."""
+    done = ran("hubft", *words(data, tmp_path / "whole", "--devices", "2", train="all"))
     assert done.returncode == 0, done.stderr
     assert "note: the statistics of 2 norms are means over those of each process's share of a batch" in done.stdout
+    command = [sys.executable, "-m", "hubft", *words(data, tmp_path / "run", "--devices", "2", train="all")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while len(list((tmp_path / "run" / "checkpoints").glob("step-0*"))) < 2:
+            time.sleep(0.01)
+        process.terminate()
+        _, stderr = process.communicate(timeout=2 * HUNG)
+    assert process.returncode == 143
+    assert stderr == f"hubft: stopped by signal 15; go on with: hubft finetune --resume {tmp_path / 'run'}\n"
+    done = ran("hubft", "finetune", "--resume", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    assert_same_bits(Run(tmp_path / "run"), Run(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize("victim", [0, 1])
