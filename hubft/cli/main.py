@@ -168,7 +168,7 @@ def distill(teacher: str, /, job: Annotated[Job | None, Parameter(name="*")] = N
 def go_on(
     *,
     resume: Path,
-    data: Path | None = None,
+    data: str | None = None,
     keep_anyway: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Go on with a run, from its newest intact checkpoint.
