@@ -143,7 +143,7 @@ class Remote:
     def _asked(self, offset: int, size: int) -> tuple[bytes, Mapping[str, str]]:
         """Return bytes and the headers that came with them; tries again where a server is busy."""
         from huggingface_hub import errors  # not at the top: it takes a while to import
-        from huggingface_hub.utils import build_hf_headers, http_stream_backoff
+        from huggingface_hub.utils import build_hf_headers, http_stream_backoff  # type: ignore[attr-defined]
 
         headers = {"Range": f"bytes={offset}-{offset + size - 1}", "Accept-Encoding": "identity"}
         headers |= build_hf_headers() if self.private else {}

@@ -191,7 +191,7 @@ def _members(file: BinaryIO, size: int, name: str) -> Iterator[tarfile.TarInfo]:
     try:
         archive = tarfile.TarFile(fileobj=_Heads(file))  # type: ignore[arg-type]
         while member := archive.next():
-            archive.members.clear()  # of which it keeps all
+            archive.members.clear()  # type: ignore[attr-defined]  # of which it keeps all
             if member.size < 0 or archive.offset <= end or (member.isreg() and archive.offset > size):
                 raise tarfile.ReadError(f"{member.name!r} ends behind it")
             end = archive.offset
