@@ -20,7 +20,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from hubft.base import files
+from hubft.base import files, network
 from hubft.base.display import listed, quoted
 from hubft.base.errors import DataError
 from hubft.data import hub_shards, tar
@@ -55,6 +55,8 @@ def read(data: str) -> Book:
             raise DataError(
                 f"{data!r}: a run writes down where its data is, so a URL may hold no password and no query"
             )
+        if problem := network.unreachable(places[0][1]):
+            raise DataError(f"{data!r}: {problem}")
     above = _above([name for name, _ in places])
     with ThreadPoolExecutor(AT_ONCE) as pool:
         its = pool.map(lambda one: Remote.at(one[1], one[0].removeprefix(above).lstrip("/"), private), places)

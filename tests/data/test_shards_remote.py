@@ -45,7 +45,7 @@ def web(hub: Hub, name: str) -> str:
 
 
 def fetched(hub: Hub) -> int:
-    return sum("/resolve/" in request for request in hub.requests)
+    return sum(request.startswith("GET ") and "/resolve/" in request for request in hub.requests)
 
 
 def test_shards_of_a_server_are_read_by_ranges(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +116,7 @@ def test_a_server_that_is_busy_is_asked_again(hub: Hub) -> None:
         ("{url}/me/birds/resolve/main/in/test.tar", "cannot be read"),
         ("http://me:secret@127.0.0.1/a.tar", "no password"),
         ("https://example.com/a?key=x.tar", "no password and no query"),
+        ("http://127.0.0.1:9/a.tar", "127.0.0.1:9 cannot be reached"),
         ("{url}/me/birds/resolve/main/in/a.zip", "is a URL: download it first"),
     ],
 )
