@@ -80,7 +80,7 @@ def resume(
     console: Console | None = None,
     data: Data | None = None,
     *,
-    moved_to: Path | None = None,
+    moved_to: str | Path | None = None,
     keep_anyway: bool = False,
     devices: int | None = None,
     ranks: Ranks = ALONE,
@@ -224,7 +224,7 @@ def _without(prepared: Prepared, asked: Job, run: Run, console: Console) -> nn.M
         prepared,
         run,
         begin=lambda: finetune(beside.job(prepared, asked, run), console, prepared.data, trust=True),
-        go_on=lambda folder: resume(folder, console, prepared.data, moved_to=Path(asked.data)),
+        go_on=lambda folder: resume(folder, console, prepared.data, moved_to=asked.data),
         console=console,
     )
     return found if isinstance(found, str) else load.model(load.package(found.package), trust=True)

@@ -110,7 +110,8 @@ class Job:
     """Pretrained model, as family:name."""
     data: str | Path
     """Folder: train/CLASS/* with val/CLASS/* or test/CLASS/* (or both), or one folder of class folders. Or a table:
-    CSV, TSV, JSON Lines or Parquet; or datasets:owner/name[@revision] of the Hugging Face Hub."""
+    CSV, TSV, JSON Lines or Parquet; shards of WebDataset, 'train-{000000..000012}.tar', or a folder or URL of such; or
+    datasets:owner/name[@revision] of the Hugging Face Hub."""
     _: KW_ONLY
     labels: Labels = field(default_factory=Labels)
     head: Head = field(default_factory=Head)

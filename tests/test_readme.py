@@ -16,6 +16,7 @@ import numpy
 import pictures
 import pytest
 import scenes
+import shards
 import texts
 from environments import Environment, announced
 from extras import needs
@@ -137,8 +138,9 @@ def stopped(line: str, run: Path, environment: Mapping[str, str]) -> None:
 
 def test_look_at_data(tmp_path: Path, world: dict[str, str]) -> None:
     needs("cleanlab", "labels")
-    for line in commands("data"):
-        printed = shell(line, tmp_path, world)
+    shards.of_folder(tmp_path / "flowers", tmp_path / "birds", 4)
+    printed = "".join(shell(line, tmp_path, world) for line in commands("data"))
+    assert "accuracy" in printed.rpartition("measured")[2] and (tmp_path / "runs/birds/package").is_dir()
     assert (tmp_path / "runs" / "data-flowers" / "findings.csv").is_file()
     assert "centroid" in printed and (tmp_path / "flowers.parquet").is_file()
     [code] = blocks("data", "python")

@@ -20,7 +20,7 @@ def write_report(run: str | Path, *, data: str | Path | None = None, trust: bool
     :param trust: also ask a model that is built by code of a repository, which runs that code.
     :raises CheckpointError: the folder is no run, or one that has measured nothing yet.
     """
-    return again.write(Run(Path(run)), Path(data) if data is not None else None, trust)
+    return again.write(Run(Path(run)), data, trust)
 
 
 def compare(runs: Sequence[str | Path], *, output: str | Path | None = None) -> list[Side]:

@@ -96,7 +96,7 @@ def finetune(
     """Return a finished run: the model fine-tuned, measured, reported and packaged.
 
     :param reference: pretrained model, as family:name.
-    :param data: folder of class folders, table, or `datasets:owner/name`.
+    :param data: folder of class folders, table, shards, or `datasets:owner/name`.
     :param trust: also start from a model of transformers with code of its own, or from a package that is built by code
         of a repository, which runs that code.
     :param quiet: print nothing.

@@ -172,7 +172,7 @@ def distill(teacher: str, /, job: Annotated[Job | None, Parameter(name="*")] = N
 def go_on(
     *,
     resume: Path,
-    data: Path | None = None,
+    data: str | None = None,
     keep_anyway: Annotated[bool, Parameter(negative=())] = False,
     devices: int | None = None,
 ) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hubft.report.compare import Side
 
 
-def report(run: Path, *, data: Path | None = None, trust: Trust = False) -> None:
+def report(run: Path, *, data: str | None = None, trust: Trust = False) -> None:
     """Write the page of RUN again: report/index.html, one file that opens anywhere.
 
     Parameters

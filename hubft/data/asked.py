@@ -135,7 +135,7 @@ def texts(given: str | Path | Iterable[str | Path], columns: Columns | None = No
 
 def _is_table(given: str) -> bool:
     path = Path(given)
-    return given.startswith(table.HUB) or (urls.there(path) and path.is_file() and table.is_table_file(path))
+    return table.elsewhere(given) or (urls.there(path) and path.is_file() and table.is_table_file(path))
 
 
 def _add_rows(given: str, columns: Columns | None, kind: str, inputs: list[Input], notes: list[str]) -> None:

@@ -78,7 +78,7 @@ class _Taking:
         self.parts: dict[str, list[Row]] = {part: [] for part in PARTS}
         self.titles: dict[str, list[str]] = {}
         """Part -> what it is called where it lies, where the data says parts."""
-        self.left_out: dict[str, str] = {}
+        self.left_out: dict[str, str] = dict(book.left_out)
         self.texts: dict[str, str] = {}
         """Place of a row -> its input, where that is a text."""
         self.count = self.repeated = 0
@@ -106,8 +106,7 @@ class _Taking:
             said = rest.pop(0) if chosen.split else None
             group = rest.pop(0) if chosen.group else None
             try:
-                own = f"{sheet.name}#{number - 1}"
-                place = own if chosen.packed or chosen.text else self._place(rest[0], sheet)
+                place = sheet.place(number - 1) if chosen.packed or chosen.text else self._place(rest[0], sheet)
                 if chosen.text:
                     self.texts[place] = _input(rest, chosen, cells[:size])
                 part = self._part(said, f"{where} {number:,}", sheet, place)

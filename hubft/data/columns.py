@@ -18,7 +18,7 @@ from hubft.data.rows import Rows
 from hubft.data.sheet import Book, Sheet, kind
 from hubft.job import Labels
 
-TARGETS = ("label", "labels", "class", "target", "category", "tags", "boxes")
+TARGETS = ("label", "labels", "class", "cls", "target", "category", "tags", "boxes")
 SPLITS = ("split", "is_valid", "subset", "partition")
 INDEX = ("", "index", "unnamed: 0", "__index_level_0__")
 """What pandas calls the numbers of the rows: never taken for labels."""

@@ -1,20 +1,21 @@
-"""Which tables lie in a folder: shards of Parquet, a table among the images that it describes, a saved data set."""
+"""Which tables lie in a folder: shards of Parquet or of samples, a table among the images that it describes, a saved
+data set."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hubft.base.display import listed
 from hubft.base.errors import DataError
-from hubft.data import conll, text
+from hubft.data import conll, patterns, text
 from hubft.data.sheet import kind
 
 TEXT = (*text.DELIMITERS, *text.LINES, ".json")
 PARQUET = ".parquet"
-SUFFIXES = (*TEXT, PARQUET, conll.SUFFIX)
+SUFFIXES = (*TEXT, PARQUET, conll.SUFFIX, patterns.SUFFIX)
 """Of the files that are tables."""
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 NAMED = "file_name"
@@ -31,15 +32,17 @@ class Found:
     """Whether the library `datasets` saved it."""
     metadata: tuple[Path, ...] = ()
     parquet: tuple[Path, ...] = ()
+    shards: tuple[Path, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.saved or self.metadata or self.parquet)
+        return bool(self.saved or self.metadata or self.parquet or self.shards)
 
 
 def look(folder: Path) -> Found:
     """Return the tables in a folder, in its folder `data`, and in folders that are called as parts of a split there.
 
-    Of several kinds the first counts: a set that was saved, a table among images, Parquet.
+    Of several kinds the first counts: a set that was saved, a table among images, Parquet, tar files. The latter are no
+    samples beside a folder that is no part of a split, as of a class.
 
     :raises DataError: two tables for the same images.
     """
@@ -52,8 +55,18 @@ def look(folder: Path) -> Found:
         raise DataError(f"{str(folder)!r} has tables for the same images, {names}: keep one of them")
     if metadata:
         return Found(metadata=tuple(metadata))
-    shards = (path for place in places for path in sorted(place.iterdir()) if path.suffix.lower() == PARQUET)
-    return Found(parquet=tuple(path for path in shards if not path.name.startswith((".", "_")) and path.is_file()))
+    if parquet := _of(PARQUET, places):
+        return Found(parquet=parquet)
+    alone = not any(path.is_dir() and path not in places for place in places for path in _seen(place))
+    return Found(shards=_of(patterns.SUFFIX, places) if alone else ())
+
+
+def _of(suffix: str, places: Sequence[Path]) -> tuple[Path, ...]:
+    return tuple(path for place in places for path in _seen(place) if path.suffix.lower() == suffix and path.is_file())
+
+
+def _seen(place: Path) -> list[Path]:
+    return sorted(path for path in place.iterdir() if not path.name.startswith((".", "_")))
 
 
 def _places(folder: Path) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from hubft.base.errors import DataError, Option
 
 KIND = "text"
 PAIR, TYPED = "\x1f", "|||"  # between the two texts of a pair, in a place of rows, and as people type it
-NAMES = ("text", "texts", "sentence", "document", "content", "review", "comment", "message", "body", "tweet")
+NAMES = ("text", "texts", "txt", "sentence", "document", "content", "review", "comment", "message", "body", "tweet")
 SHARE = 0.5  # of the cells of a column: so many differ, and so many are more than a word
 
 

@@ -8,18 +8,22 @@ from pathlib import Path
 
 from hubft.base.display import listed
 from hubft.base.errors import DataError, Option
-from hubft.data import annotated, detection, documents, folder, layout, table, words
+from hubft.data import annotated, detection, documents, folder, layout, patterns, table, words
 from hubft.data.rows import Rows
 from hubft.job import Columns, Labels
 
 
 def is_there(data: str) -> bool:
     """Tell whether data that is named by a path lies there; what lies elsewhere always does."""
+    if patterns.named(data):
+        return patterns.there(data)
     return data.startswith(table.HUB) or Path(data).exists()
 
 
 def absolute(data: str) -> str:
     """Return what names the same data from any working folder."""
+    if patterns.named(data):
+        return patterns.absolute(data)
     return data if data.startswith(table.HUB) else str(Path(data).resolve())
 
 

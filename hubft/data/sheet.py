@@ -36,6 +36,12 @@ class Sheet:
     """What stands before its relative paths: `train/`."""
     packed: frozenset[str] = frozenset()
     """Columns with the bytes of images inside; their cells are not read with the others."""
+    keys: Sequence[str] = ()
+    """What its rows are called, where they have names."""
+
+    def place(self, row: int) -> str:
+        """Return where a row is that has its input inside: `SHEET#ROW`, counted from 0, or `SHEET#KEY`."""
+        return f"{self.name}#{self.keys[row] if self.keys else row}"
 
 
 @dataclass(frozen=True)
@@ -48,10 +54,12 @@ class Book:
     """Where relative paths begin, if the user names no other folder."""
     sheets: tuple[Sheet, ...]
     source: Callable[[str], Source] | None = None
-    """Called with the name of a packed column, gives what opens its bytes at `SHEET#ROW`, rows counted from 0."""
+    """Called with the name of a packed column, gives what opens its bytes at the place of a row."""
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Column -> names of its classes in order, where the data says them."""
     notes: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Place -> why something there is no row."""
     kind: str = "images"
     """Of the inputs that are looked for in it (`hubft.modality`)."""
     files: bool = False

@@ -1,4 +1,5 @@
-"""Tables: CSV, TSV, JSON Lines and Parquet files, folders of them, and data sets of the library `datasets`.
+"""Tables: CSV, TSV, JSON Lines and Parquet files, shards of samples, folders of them, and data sets of the library
+`datasets`.
 
 In: what the user gave as data, and which columns hold what. Out: the rows. Without torch; pyarrow and datasets are
 imported when such a table is read.
@@ -14,7 +15,7 @@ from typing import Any
 from hubft.base import files, urls
 from hubft.base.display import listed
 from hubft.base.errors import DataError, Option
-from hubft.data import assemble, columns, conll, folders, text
+from hubft.data import assemble, columns, conll, folders, patterns, shards, text
 from hubft.data.rows import Rows
 from hubft.data.sheet import Book, Sheet, part_of
 from hubft.job import Labels
@@ -29,11 +30,16 @@ def is_table(data: str | Path) -> bool:
     :raises DataError: a folder with two tables for the same images.
     """
     path = Path(data)
-    if str(data).startswith(HUB) or (path.suffix.lower() in folders.SUFFIXES and not _is_folder(path)):
+    if elsewhere(data) or (path.suffix.lower() in folders.SUFFIXES and not _is_folder(path)):
         return True
     if not _is_folder(path):
         return urls.there(path)  # a file of another kind: `read` says which it knows
     return not files.ours(path) and bool(folders.look(path))
+
+
+def elsewhere(data: str | Path) -> bool:
+    """Tell whether data is a table that no path of this machine names: of the Hub, of a server, by a pattern."""
+    return str(data).startswith(HUB) or patterns.named(data)
 
 
 def is_table_file(path: Path) -> bool:
@@ -50,15 +56,15 @@ def read(
 ) -> Rows:
     """Return the rows of a table.
 
-    :param data: a file; a folder of Parquet files, or with `metadata.csv`, `.jsonl` or `.parquet` among its images, or
-        that `datasets` saved; or `datasets:owner/name[@revision]`.
+    :param data: a file; a folder of Parquet files or of shards, or with `metadata.csv`, `.jsonl` or `.parquet` among
+        its images, or that `datasets` saved; `datasets:owner/name[@revision]`; shards by a pattern or a URL.
     :param soft: options that count only where the table has such a column.
     :param labelled: without, no column of labels is looked for.
     :param kinds: of the inputs that are looked for: images where a column holds such, else another.
     :raises DataError: nothing of that kind, a table that is damaged, columns or splits that cannot be told.
     """
     path = Path(data)
-    if problem := urls.answer(data):
+    if not elsewhere(data) and (problem := urls.answer(data)):
         raise DataError(problem)
     images = Path(labels.images) if labels.images else None
     if images and Rows.kind not in kinds:
@@ -67,6 +73,8 @@ def read(
         raise DataError(f"{str(images)!r}, where ", Option("images"), " says that paths begin, is no folder")
     if str(data).startswith(HUB):
         book = _datasets(str(data))
+    elif patterns.named(data):
+        book = shards.read(str(data))
     elif _is_folder(path):
         book = _folder(path)
     else:
@@ -92,7 +100,9 @@ def _file(path: Path) -> Book:
     if not path.is_file():
         raise DataError(f"{str(path)!r} is not a regular file")
     if path.suffix.lower() == folders.PARQUET:
-        return _shards(path.name, path.parent, [path], parts=False)
+        return _parquet(path.name, path.parent, [path], parts=False)
+    if path.suffix.lower() == patterns.SUFFIX:
+        return shards.files_of(path.name, path.parent, [path], parts=False)
     return Book(path.name, path.parent, (_sheet(path, path.name),))
 
 
@@ -103,11 +113,13 @@ def _folder(folder: Path) -> Book:
     if found.metadata:
         sheets = tuple(_among(path, folder) for path in found.metadata)
         return Book(str(folder), folder, sheets, files=True)
+    if found.shards:
+        return shards.files_of(str(folder), folder, found.shards, parts=True)
     if not found.parquet:
         raise DataError(f"{str(folder)!r} holds no table: known are {listed(folders.SUFFIXES)}")
     names = {path: part_of(path.relative_to(folder).as_posix()) for path in found.parquet}
     used = [path for path in names if names[path]] or list(names)
-    book = _shards(str(folder), folder, used, parts=True)
+    book = _parquet(str(folder), folder, used, parts=True)
     aside = [path.relative_to(folder).as_posix() for path in names if path not in used]
     notes = (f"not used, no part of a split by their names: {listed(aside)}",) if aside else ()
     return replace(book, notes=notes)
@@ -123,13 +135,13 @@ def _among(path: Path, folder: Path) -> Sheet:
 
 def _sheet(path: Path, name: str) -> Sheet:
     if path.suffix.lower() == folders.PARQUET:
-        return _shards(name, path.parents[name.count("/")], [path], parts=False).sheets[0]
+        return _parquet(name, path.parents[name.count("/")], [path], parts=False).sheets[0]
     if path.suffix.lower() == conll.SUFFIX:
         return conll.sheet(path, name)
     return (text.delimited if path.suffix.lower() in text.DELIMITERS else text.json_lines)(path, name)
 
 
-def _shards(shown: str, root: Path, shards: Sequence[Path], parts: bool) -> Book:
+def _parquet(shown: str, root: Path, shards: Sequence[Path], parts: bool) -> Book:
     from hubft.data import parquet  # not at the top: pyarrow takes a while to import
 
     return parquet.book(shown, root, shards, parts)

@@ -34,7 +34,7 @@ class Page:
     """What is missing on it, or as it was then, and why; empty where all is there."""
 
 
-def write(run: Run, data: Path | None = None, trust: bool = False) -> Page:
+def write(run: Run, data: str | Path | None = None, trust: bool = False) -> Page:
     """Return the page that now lies in the report of a run: of what its folder holds, with pictures of samples made
     anew; where the data or the package is gone, with those that were made then.
 

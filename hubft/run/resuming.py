@@ -15,7 +15,7 @@ from hubft.run.folder import Run
 from hubft.run.remarks import TITLES
 
 
-def job(run: Run, moved_to: Path | None = None, keep_anyway: bool = False, devices: int | None = None) -> Job:
+def job(run: Run, moved_to: str | Path | None = None, keep_anyway: bool = False, devices: int | None = None) -> Job:
     """Return the job of a run that is not finished, and whose images lie where it says.
 
     :param moved_to: where the images are now, if they were moved.

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from hubft import modality
 from hubft.base import draws
 from hubft.base.batches import concat, count, take
-from hubft.base.errors import JobError, Option
+from hubft.base.errors import DataError, JobError, Option
 from hubft.hookspecs import Batch
 from hubft.machine.ranks import ALONE, Ranks
 from hubft.machine.runtime import Runtime
@@ -148,8 +148,17 @@ class Loader:
         return Passed(passing(self), self.places)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
-        for pictures, targets in self.pictures:
+        for pictures, targets in _told(self.pictures):
             yield self.ready(pictures), targets
+
+
+def _told(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield batches, and tell in a line what a worker process could not read: torch puts its traceback around it."""
+    try:
+        yield from batches
+    except DataError as error:
+        line = str(error).rstrip().rpartition("\n")[2]
+        raise DataError(line.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
 
 
 def batches(views: Views, sampler: Batches, runtime: Runtime) -> Loader:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 @route("GET", "/api/models/{repo}")
 @route("GET", "/api/models/{repo}/revision/{revision}")
+@route("GET", "/api/datasets/{repo}")
+@route("GET", "/api/datasets/{repo}/revision/{revision}")
 def info(hub: Hub, request: Request, repo: str, revision: str = "main") -> Answer:
     sha = hub.resolve(repo, revision)
     if sha is None:
@@ -51,6 +53,7 @@ def paths_info(hub: Hub, request: Request, repo: str, revision: str) -> Answer:
 
 
 @route("GET", "/{repo}/resolve/{revision}/{path}")
+@route("GET", "/datasets/{repo}/resolve/{revision}/{path}")
 def resolve(hub: Hub, request: Request, repo: str, revision: str, path: str) -> Answer:
     sha = hub.resolve(repo, revision)
     if sha is None:
