@@ -130,14 +130,14 @@ class Sweep:
         try:
             with FileLock(own / "lock"):  # another process may be at it
                 done = trial.known(own) or trial.trained(self.base, self.held, own, self.trust, lambda *_: None)
+            if done.score is None:
+                raise HubftError(f"the recipe as it is cannot be trained, so nothing compares with it: {done.why}")
         except Stopped as stopped:
             raise Stopped(stopped.signal, str(self.folder), AGAIN) from stopped
         except HubftError:
             if self.new:  # nothing that could go on
                 shutil.rmtree(self.folder, ignore_errors=True)
             raise
-        if done.score is None:
-            raise HubftError(f"the recipe as it is cannot be trained, and there is nothing to compare with: {done.why}")
         self.console.say(f"recipe   as it is: {self._reached(done)}")
         return done
 
