@@ -1,11 +1,11 @@
 """What it saves to go through options in one process: a sweep of 20 trials to 20 separate runs of the same points.
 
-    python benchmarks/sweep.py --data DATA [--size 128] [--trials 20]
+    python benchmarks/sweep.py --data DATA [--size 128] [--trials 20] [--runs 20]
 
 The head alone trains, on features that are in the cache before the clock runs, for both. A sweep is one command: the
 recipe as it is and the run of the best, with its report and package, are in its time. The separate runs are commands
-too, each with the options of one trial. Wall time, and the processor time of all processes: only the second holds where
-others compute on the same cores.
+too, each with the options of one trial; with --runs only so many are done, and counted as all. Wall time, and the
+processor time of all processes: only the second holds where others compute on the same cores.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--model", default="pip:efficientnet_lite0")
     parser.add_argument("--size", default="128")
     parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--runs", type=int, default=0)
     asked = parser.parse_args()
     common = [asked.model, asked.data, "--train", "head", "--size", asked.size, "--threads", "1", "--workers", "0"]
     with tempfile.TemporaryDirectory() as folder:
@@ -47,7 +48,7 @@ def main() -> None:
         found: dict[str, Any] = json.loads(Path(folder, "sweep", "sweep.json").read_text(encoding="utf-8"))
         runs = []
         for row in found["trials"]:
-            if row["trial"] is not None:
+            if row["trial"] is not None and len(runs) < (asked.runs or asked.trials):
                 options = [word for name, value in row["options"].items() for word in (f"--{name}", value)]
                 options = [word.replace("_", "-") if word.startswith("--") else word for word in options]
                 runs.append(taken(["finetune", *common, *options, "--output", f"{folder}/run-{row['trial']}"]))
