@@ -52,12 +52,11 @@ def main() -> None:
                 options = [word for name, value in row["options"].items() for word in (f"--{name}", value)]
                 options = [word.replace("_", "-") if word.startswith("--") else word for word in options]
                 runs.append(taken(["finetune", *common, *options, "--output", f"{folder}/run-{row['trial']}"]))
-    wall, processor = (sum(one) for one in zip(*runs, strict=True))
     states = [row["state"] for row in found["trials"] if row["trial"] is not None]
-    print(
-        f"sweep    {len(states)} trials, {states.count('given up')} given up: {sweep[0]:.1f} s, {sweep[1]:.1f} s of CPU"
-    )
-    print(f"runs     {len(runs)} one by one: {wall:.1f} s, {processor:.1f} s of CPU")
+    wall, processor = (len(states) * sum(one) / len(runs) for one in zip(*runs, strict=True))
+    ended = f"{len(states)} trials, {states.count('given up')} given up"
+    print(f"sweep    {ended}: {sweep[0]:.1f} s, {sweep[1]:.1f} s of CPU")
+    print(f"runs     {len(states)}, of which {len(runs)} were done: {wall:.1f} s, {processor:.1f} s of CPU")
     print(f"ratio    {sweep[0] / wall:.3f} of the time, {sweep[1] / processor:.3f} of the CPU time")
     print(f"winner   {found['next']}")
 
