@@ -3,8 +3,8 @@
     result = hubft.finetune("timm:resnet18.a1_in1k", "flowers/", epochs=4)
 
 The commands are functions, with the names and defaults of the command line (`hubft.api`): before a run `inspect_data`,
-`features`, `rank` and `lr_find`; `finetune`, `distill`, `resume` and `soup`; then `evaluate`, `predict`, `load`,
-`write_report` and `compare`. What needs torch is imported when it is used.
+`features`, `rank`, `lr_find` and `sweep`; `finetune`, `distill`, `resume` and `soup`; then `evaluate`, `predict`,
+`load`, `write_report` and `compare`. What needs torch is imported when it is used.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         rank,
         resume,
         soup,
+        sweep,
         write_report,
     )
 
@@ -61,6 +62,7 @@ __all__ = [
     "rank",
     "resume",
     "soup",
+    "sweep",
     "write_report",
 ]
 

@@ -1,13 +1,28 @@
-"""The options of a run by name, for type checkers and editors: the fields of `Job` and of its parts, side by side.
+"""The options of a run by name: the fields of `Job` and of its parts, side by side; and listed for type checkers and
+editors.
 
-A test keeps this list equal to them, and prints what it should be.
+A test keeps that list equal to them, and prints what it should be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict
+
+from hubft.job import Adapting, Compute, Head, Job, Labels, Recipe, Teaching
+
+PARTS: Mapping[str, type] = {
+    "labels": Labels,
+    "head": Head,
+    "recipe": Recipe,
+    "adapting": Adapting,
+    "compute": Compute,
+    "teaching": Teaching,
+}
+"""Parts of a job whose fields are options of their own."""
+OWN = ("outputs",)  # fields that no user sets
 
 
 class LookOptions(TypedDict, total=False):
@@ -102,3 +117,14 @@ class Options(RankOptions, total=False):
     package: Literal["full", "delta"]
     keep_anyway: bool
     output: str | Path
+
+
+def fields() -> Iterator[tuple[str, tuple[str, dataclasses.Field[Any]]]]:
+    """Yield every option with the part of a job that it is of, and its field; the job's own have no part."""
+    for field in dataclasses.fields(Job):
+        if field.name in PARTS:
+            for inner in dataclasses.fields(PARTS[field.name]):
+                if inner.name not in OWN:
+                    yield inner.name, (field.name, inner)
+        elif field.name not in ("reference", "data"):
+            yield field.name, ("", field)

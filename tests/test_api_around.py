@@ -15,6 +15,7 @@ import pictures
 import pytest
 import torch
 from commands import exit_code, in_folder
+from extras import needs
 from pyarrow import parquet
 from safetensors.torch import load_file
 from torch import Tensor
@@ -32,6 +33,7 @@ COMMANDS = {
     "features": data.features,
     "rank": choosing.rank,
     "lr_find": choosing.lr_find,
+    "sweep": choosing.sweep,
     "soup": soup.soup,
     "write_report": reports.report,
     "compare": reports.compare,
@@ -112,6 +114,8 @@ def test_a_function_has_the_names_and_defaults_of_its_command(name: str) -> None
         ("rank toy:small nowhere", "'nowhere' is no folder"),
         ("rank toy:small . --epochs 0", "--epochs 0: must be 1 or more"),
         ("lr-find toy:small nowhere", "'nowhere' is no folder"),
+        ("sweep toy:small nowhere --over lr=1e-5..1e-3", "'nowhere' is no folder"),
+        ("sweep toy:small . --over lr=1..0", "an empty range"),
         ("data nowhere", "'nowhere' is no folder"),
         ("features toy:small . -o a.npy", "--output 'a.npy': must be a new file that ends in .safetensors"),
         ("features toy:small . -o none/a.safetensors", "must be a file in a folder that is there"),
@@ -184,6 +188,27 @@ def test_a_range_test_is_that_of_the_command(images: Path, tmp_path: Path, capsy
         hubft.lr_find("toy:small", images, output=tmp_path / "a", **asked)
     own = hubft.lr_find("toy:small", images, loss=half, output=tmp_path / "c", **asked)
     assert own.curve.losses[0] == pytest.approx(found.curve.losses[0] / 2, rel=0.1), "a callable is the loss"
+
+
+def test_a_sweep_is_that_of_the_command(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    needs("optuna", "sweep")
+    over: Any = ["lr=1e-3..0.1", "batch_size=8,16"]
+    asked: Any = {"over": over, "trials": 2, "epochs": 1, "size": 32, "quiet": True, **MACHINE}
+    found = hubft.sweep("toy:small", images, output=tmp_path / "a", **asked)
+    assert capsys.readouterr().out == "" and found.folder == tmp_path / "a" and found.validation and found.package
+    words = ("--over", over[0], "--over", over[1], "--trials", 2, "--epochs", 1, "--size", 32, *TYPED)
+    printed = typed(tmp_path, "sweep", "toy:small", images, *words, "--output", "b")
+    ours, theirs = (table(tmp_path / name, "sweep.json") for name in "ab")
+    assert ours == json.loads(json.dumps(found.plain())) and f"winner   {found.next}" in printed.splitlines()
+    for one in (ours, theirs):
+        del one["package"]
+        for row in one["trials"]:
+            del row["seconds"]
+    assert ours == theirs and len(found.rows) == 3
+    with pytest.raises(JobError, match="does not go through seed"):
+        hubft.sweep("toy:small", images, over="seed=1,2", output=tmp_path / "c")
+    own = hubft.sweep("toy:small", images, output=tmp_path / "c", **{**asked, "trials": 1}, loss=half)
+    assert own.rows[0].done.score, "a callable is the loss"
 
 
 def test_a_look_at_data_is_that_of_the_command(

@@ -169,9 +169,13 @@ def test_fine_tune(tmp_path: Path, world: dict[str, str]) -> None:
 
 def test_choose(tmp_path: Path, world: dict[str, str]) -> None:
     for line in commands("choose"):
-        small = "--epochs 1" if line.startswith("hubft rank") else "--steps 10"
+        small = "--steps 10" if line.startswith("hubft lr-find") else "--epochs 1"
+        line = line.replace("--trials 20", "--trials 2")
         printed = shell(f"{line} --size 32 {small}", tmp_path, world)
-    assert "next     hubft finetune pip:efficientnet_lite0 flowers/ --lr" in printed
+        if line.startswith("hubft lr-find"):
+            assert "next     hubft finetune pip:efficientnet_lite0 flowers/ --lr" in printed
+    assert "winner   hubft finetune pip:efficientnet_lite0 flowers/ " in printed
+    assert (tmp_path / "runs" / "sweep-flowers" / "index.html").is_file()
     found = json.loads((tmp_path / "runs" / "backbones" / "rank.json").read_text(encoding="utf-8"))
     assert [row["failure"] for row in found["rows"]] == ["", ""] and all(row["rounds"] for row in found["rows"])
     [code] = blocks("choose", "python")

@@ -10,15 +10,16 @@ A function is called as its command is; `hubft data` is `inspect_data` and `hubf
 `hubft.data` and `hubft.report` are rooms of the package. A command and its function call the same room below.
 """
 
-from hubft.api.asked import fields, job
-from hubft.api.choosing import lr_find, rank
+from hubft.api.asked import job
+from hubft.api.choosing import lr_find, rank, sweep
 from hubft.api.data import features, inspect_data
 from hubft.api.packages import evaluate, predict
 from hubft.api.reports import compare, write_report
 from hubft.api.runs import Result, distill, finetune, resume, soup
 from hubft.choosing.lr_find import Rate
 from hubft.choosing.rank import Ranking
-from hubft.options import LookOptions, Options, RankOptions
+from hubft.choosing.swept import Swept
+from hubft.options import LookOptions, Options, RankOptions, fields
 from hubft.report.again import Page
 from hubft.report.compare import Side
 from hubft.run.inspecting import Inspection
@@ -40,6 +41,7 @@ __all__ = [
     "Rate",
     "Result",
     "Side",
+    "Swept",
     "compare",
     "distill",
     "evaluate",
@@ -54,5 +56,6 @@ __all__ = [
     "rank",
     "resume",
     "soup",
+    "sweep",
     "write_report",
 ]

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hubft.base.errors import JobError, suggest
-from hubft.job import Adapting, Compute, Head, Job, Labels, Recipe, Teaching
+from hubft.job import Job
 from hubft.machine import ranks
-from hubft.options import Options
+from hubft.options import PARTS, Options, fields
 from hubft.tasks import ownloss
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-PARTS: Mapping[str, type] = {
-    "labels": Labels,
-    "head": Head,
-    "recipe": Recipe,
-    "adapting": Adapting,
-    "compute": Compute,
-    "teaching": Teaching,
-}
-"""Parts of a job whose fields are options of their own."""
-OWN = ("outputs",)  # fields that no user sets
 
 
 def job(reference: str, data: str | Path, options: Mapping[str, Any], of: type = Options) -> Job:
@@ -46,17 +35,6 @@ def job(reference: str, data: str | Path, options: Mapping[str, Any], of: type =
         parts.setdefault(part, {})[name] = (value,) if one else value
     own = parts.pop("", {})
     return Job(reference, data, **own, **{part: PARTS[part](**its) for part, its in parts.items()})
-
-
-def fields() -> Iterator[tuple[str, tuple[str, dataclasses.Field[Any]]]]:
-    """Yield every option with the part of a job that it is of, and its field; the job's own have no part."""
-    for field in dataclasses.fields(Job):
-        if field.name in PARTS:
-            for inner in dataclasses.fields(PARTS[field.name]):
-                if inner.name not in OWN:
-                    yield inner.name, (field.name, inner)
-        elif field.name not in ("reference", "data"):
-            yield field.name, ("", field)
 
 
 def spelled(of: type) -> Callable[[F], F]:

@@ -1,4 +1,4 @@
-"""Before a run: which backbone, and which learning rate."""
+"""Before a run: which backbone, which learning rate, and which options."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from hubft.api.asked import job, spelled
 from hubft.base.console import Console
 from hubft.choosing import lr_find as finding
 from hubft.choosing import rank as ranks
-from hubft.choosing.asked import asked
+from hubft.choosing import sweep as sweeps
+from hubft.choosing.asked import TRIALS, asked
 from hubft.choosing.lr_find import Rate
 from hubft.choosing.rank import Ranking
 from hubft.choosing.rates import STEPS
+from hubft.choosing.swept import Swept
 from hubft.options import Options, RankOptions
 from hubft.reference import ANY
 from hubft.tasks import ownloss
@@ -79,3 +81,36 @@ def lr_find(
     """
     with ownloss.given(options.get("loss")):
         return finding.find(job(reference, data, options), Console(quiet=quiet), steps=steps, trust=trust)
+
+
+@spelled(Options)
+def sweep(
+    reference: str,
+    data: str | Path,
+    *,
+    over: str | Sequence[str] = (),
+    trials: int = TRIALS,
+    trust: bool = False,
+    quiet: bool = False,
+    **options: Unpack[Options],
+) -> Swept:
+    """Return what trials of other options came to, and the run of the best of them.
+
+    `Swept.rows` has a row for each trial, from the best down: its options, its score with its interval on training
+    samples that were held out, or why it did not come to its end (`done.why`). `luck` says how much of the gain is that
+    of having chosen the best, `package` and `validation` are of the run of the best, on data that no trial has seen.
+    The folder holds the same as sweep.json and index.html.
+
+    :param reference: as for `finetune`, as is `data`.
+    :param over: what is tried of an option, NAME=LOW..HIGH or NAME=A,B, as lr=1e-5..1e-3 or augment=light,standard.
+    :param trials: how many points are tried, those of earlier calls with this folder counted.
+    :param trust: as for `finetune`.
+    :param quiet: print nothing.
+    :param options: as for `finetune`, for all trials alike; `budget` is the time of all trials together, `output` the
+        folder, runs/sweep-DATA without one.
+    :raises HubftError: bad input; a recipe that cannot be trained as it is.
+    :raises Stopped: SIGTERM or Ctrl-C; the next call with the same folder goes on.
+    """
+    texts = (over,) if isinstance(over, str) else tuple(over)
+    with ownloss.given(options.get("loss")):
+        return sweeps.sweep(job(reference, data, options), texts, trials, Console(quiet=quiet), trust=trust)

@@ -1,18 +1,23 @@
-"""What shall be ranked. Without torch, so that what is wrong with it is told before seconds go into importing it."""
+"""What shall be ranked, or gone through. Without torch, so that what is wrong with it is told before seconds go into
+importing it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from hubft.base import bounds
-from hubft.base.errors import JobError
+from hubft.base.errors import JobError, Option
+from hubft.choosing import space
+from hubft.choosing.space import Space
 from hubft.families import listing, plugins
 from hubft.job import Job
 
 SECONDS = 2.0  # that the timing of a backbone may take
+TRIALS = 20  # of a sweep
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,16 @@ class Asked:
 
     @property
     def folder(self) -> Path:
-        name = re.sub(r"[^\w.-]+", "-", Path(str(self.job.data)).resolve().name)
-        return Path(self.output or f"runs/rank-{name[:60]}")
+        return place("rank", self.job, self.output)
+
+
+def place(what: str, job: Job, output: str | Path) -> Path:
+    """Return the folder that is given; without one it is called by the data, and the same line goes on in it.
+
+    :param what: it is of.
+    """
+    name = re.sub(r"[^\w.-]+", "-", Path(str(job.data)).resolve().name)
+    return Path(output or f"runs/{what}-{name[:60]}")
 
 
 def asked(named: Sequence[str], patterns: Sequence[str], job: Job) -> Asked:
@@ -50,3 +63,20 @@ def asked(named: Sequence[str], patterns: Sequence[str], job: Job) -> Asked:
         example = "timm:resnet18.a1_in1k timm:resnet34.a1_in1k"
         raise JobError(f"rank needs REFERENCE... and DATA: hubft rank {example} flowers/")
     return Asked(found, replace(job, reference=found[0], output=""), str(job.output))
+
+
+def over(texts: Sequence[str], trials: int, job: Job) -> Space:
+    """Return what a sweep goes through.
+
+    :param texts: as `--over` takes them.
+    :param job: of the trials, but for these options.
+    :raises HubftError: options of which no sweep can be made; a family that cannot be used; no Optuna.
+    """
+    plugins.find(job.family, typed=True)
+    bounds.check_bounds("trials", trials, 1, 10_000)
+    if job.soup:
+        raise JobError(Option("soup"), " is of no trial: leave it out")
+    found = space.parse(texts, job)
+    if find_spec("optuna") is None:
+        raise JobError("a sweep needs the library Optuna: pip install 'hubft[sweep]'")
+    return found

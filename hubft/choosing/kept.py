@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from hubft.base.errors import JobError, Option
 from hubft.base.files import marked, save_file, temporary_file, write_json
 from hubft.base.serialize import from_dict, to_dict
 from hubft.choosing.rows import Outcome, Row
+from hubft.job import Job
+from hubft.reference import ANY
 from hubft.tasks import kinds
 
 TABLE, PICTURE = "rank.json", "rank.png"
@@ -36,17 +39,9 @@ class Kept:
         self.asked = json.loads(json.dumps(asked))  # a tuple as it is read back
         self.more: dict[str, Any] = {}
         """What rank.json says besides."""
-        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        if (known := found(folder, TABLE, "rank", self.asked)) is None:
             return
-        try:
-            known = json.loads((folder / TABLE).read_text(encoding="utf-8"))
-            its, rows = known["asked"], [from_dict(Row, one, "row") for one in known["rows"]]
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            why = f"{str(folder)!r} holds something else than a rank: name another "
-            raise JobError(why, Option("output")) from error
-        if differing := sorted(key for key in {*its, *self.asked} if its.get(key) != self.asked.get(key)):
-            why = f"{str(folder)!r} holds a rank with other {', '.join(differing)}: name another "
-            raise JobError(why, Option("output"))
+        rows = _rows(known, folder)
         self.rows = {row.reference: row for row in rows if not row.failure}  # what failed may be mended
 
     def put(self, *rows: Row) -> None:
@@ -62,18 +57,65 @@ class Kept:
         if not (self.folder / TABLE).exists():
             self.put()  # so that the folder of a rank that was killed now is known again
         path.parent.mkdir(exist_ok=True)
-        said = {"task": json.dumps(kinds.plain(outcome.task))}
-        with temporary_file(path) as temporary:
-            save_file({"outputs": outcome.outputs.contiguous()}, temporary, said)
+        write_outcome(path, outcome)
 
     def outcome(self, reference: str, stage: str) -> Outcome | None:
         """Return what was kept of it, if it was."""
-        try:
-            with safe_open(self._file(reference, stage), framework="pt") as file:
-                said = file.metadata()["task"]
-                return Outcome(file.get_tensor("outputs"), kinds.read(json.loads(said)))
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-            return None
+        return read_outcome(self._file(reference, stage))
 
     def _file(self, reference: str, stage: str) -> Path:
         return self.folder / "outputs" / f"{hashlib.sha256(reference.encode()).hexdigest()[:16]}-{stage}.safetensors"
+
+
+def found(folder: Path, file: str, what: str, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a file of a folder says, JSON types; None where the folder is new.
+
+    :param what: the folder is of, as a word.
+    :param asked: of which data and options that must be, as the file says it.
+    :raises JobError: the folder holds something else, or is of something else.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return None
+    try:
+        known: dict[str, Any] = json.loads((folder / file).read_text(encoding="utf-8"))
+        its = dict(known["asked"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise _other(folder, what) from error
+    if differing := sorted(key for key in {*its, *asked} if its.get(key) != asked.get(key)):
+        why = f"{str(folder)!r} holds a {what} with other {', '.join(differing)}: name another "
+        raise JobError(why, Option("output"))
+    return known
+
+
+def _rows(known: Mapping[str, Any], folder: Path) -> list[Row]:
+    try:
+        return [from_dict(Row, one, "row") for one in known["rows"]]
+    except (TypeError, KeyError, JobError) as error:
+        raise _other(folder, "rank") from error
+
+
+def _other(folder: Path, what: str) -> JobError:
+    return JobError(f"{str(folder)!r} holds something else than a {what}: name another ", Option("output"))
+
+
+def options(job: Job) -> dict[str, Any]:
+    """Return what else the figures of runs depend on, beside their reference and data, JSON types."""
+    plain = to_dict(replace(job, reference=ANY, data="-", output="", recipe=replace(job.recipe, budget="")))
+    return {name: value for name, value in plain.items() if name not in ("reference", "data", "output")}
+
+
+def write_outcome(path: Path, outcome: Outcome) -> None:
+    """Keep what a model gave, whole or not at all."""
+    said = {"task": json.dumps(kinds.plain(outcome.task))}
+    with temporary_file(path) as temporary:
+        save_file({"outputs": outcome.outputs.contiguous()}, temporary, said)
+
+
+def read_outcome(path: Path) -> Outcome | None:
+    """Return what was kept, if it was."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = file.metadata()["task"]
+            return Outcome(file.get_tensor("outputs"), kinds.read(json.loads(said)))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None

@@ -15,17 +15,15 @@ from hubft.base import draws
 from hubft.base.console import Console
 from hubft.base.errors import DataError, HubftError, JobError, PackageError
 from hubft.base.files import writing
-from hubft.base.serialize import to_dict
 from hubft.choosing import backbone, shown
 from hubft.choosing.asked import Asked
 from hubft.choosing.halving import Halving
-from hubft.choosing.kept import PICTURE, PROBE, TABLE, Kept
+from hubft.choosing.kept import PICTURE, PROBE, TABLE, Kept, options
 from hubft.choosing.rows import Row, Standing, ordered, standing
 from hubft.deploy import latency
 from hubft.job import Job
 from hubft.machine import processor
 from hubft.machine.runtime import Runtime
-from hubft.reference import ANY
 from hubft.report import figures
 from hubft.run import taking, typed
 from hubft.run.data import Data, read
@@ -85,7 +83,7 @@ def rank(asked: Asked, trust: bool = False, console: Console | None = None) -> R
             "rank: models that write cut texts into tokens of their own, and perplexity is by the token: it "
             "compares no two of them; fine-tune each, and compare what they write"
         )
-    kept = Kept(asked.folder, {"data": data.fingerprint(), "options": _options(asked.job)})
+    kept = Kept(asked.folder, {"data": data.fingerprint(), "options": options(asked.job)})
     kept.more = {"facts": _facts(asked, data)}
     targets = data.task.collate([sample.target for sample in data.val])
     with draws.preserved(), writing(kept.folder, "make room, or name another --output, and type it again"):
@@ -160,12 +158,6 @@ def _stand(kept: Kept, references: Sequence[str], targets: Any) -> None:
     scores = {name: probe.score for name in outcomes if (probe := kept.rows[name].probe)}
     stands = standing(scores, outcomes, targets) if scores else {}
     kept.put(*(replace(kept.rows[name], probe=its) for name, its in stands.items()))
-
-
-def _options(job: Job) -> dict[str, Any]:
-    """Return what else the rows depend on."""
-    found = to_dict(replace(job, reference=ANY, data="-", output="", recipe=replace(job.recipe, budget="")))
-    return {name: value for name, value in found.items() if name not in ("reference", "data", "output")}
 
 
 def _facts(asked: Asked, data: Data) -> dict[str, Any]:

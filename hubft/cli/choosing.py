@@ -1,4 +1,4 @@
-"""The commands before a run: which backbone, and which learning rate."""
+"""The commands before a run: which backbone, which learning rate, and which options."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from cyclopts import Parameter
 
 from hubft.base.console import Console
 from hubft.base.errors import JobError
-from hubft.choosing.asked import Asked, asked
+from hubft.choosing import asked as space
+from hubft.choosing.asked import TRIALS, Asked, asked
 from hubft.cli.options import Trust
 from hubft.families import plugins
 from hubft.job import Compute, Head, Job, Labels, Recipe
@@ -108,3 +109,39 @@ def lr_find(job: Annotated[Job | None, Parameter(name="*")] = None, *, steps: in
     console.say(f"written  {found.folder / finding.NUMBERS}")
     console.say(f"picture  {found.folder / finding.PICTURE}")
     console.say(f"next     {found.next}")
+
+
+def sweep(
+    job: Annotated[Job | None, Parameter(name="*")] = None,
+    *,
+    over: Annotated[list[str] | None, Parameter(negative=())] = None,
+    trials: int = TRIALS,
+    trust: Trust = False,
+) -> None:
+    """Try options of the run of REFERENCE on DATA, and train the best: a study of Optuna, by the run's own loop.
+
+    It takes the options of `finetune`, for all trials alike; --budget is the time of all trials together. Trials are
+    measured on training images that are held out; only the best is measured on the validation part. A sweep that was
+    killed goes on by the same line, and the same line in several processes at once shares the trials. --output is the
+    folder; without it runs/sweep-DATA.
+
+    Parameters
+    ----------
+    over
+        What is tried of an option of `finetune`: NAME=LOW..HIGH or NAME=A,B, as lr=1e-5..1e-3 or
+        augment=light,standard; by semicolons where values hold commas, as in "train=head;all,-norms".
+    trials
+        How many points are tried.
+    """
+    if job is None:
+        example = "hubft sweep timm:resnet18.a1_in1k flowers/ --over lr=1e-5..1e-3 --trials 20"
+        raise JobError(f"sweep needs REFERENCE and DATA: {example}")
+    space.over(over or (), trials, job)  # what is wrong is told before seconds go into importing torch
+    from hubft.run import data
+
+    read = data.read(job)
+    from hubft.choosing import sweep as sweeps
+    from hubft.choosing import swept
+
+    console = Console()
+    swept.show(console, sweeps.sweep(job, over or (), trials, console, read, trust=trust))

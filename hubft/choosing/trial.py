@@ -1,0 +1,129 @@
+"""One trial of a sweep: a run's own training, measured on training samples that were held out, up to its report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hubft import engine
+from hubft.base import draws
+from hubft.base.console import Console
+from hubft.base.errors import DataError, TrainingError
+from hubft.base.files import marked, write_json
+from hubft.base.serialize import from_dict
+from hubft.choosing.kept import read_outcome, write_outcome
+from hubft.choosing.rows import Outcome
+from hubft.data.split import split
+from hubft.job import Compute, Job
+from hubft.run import keeping
+from hubft.run.data import Data
+from hubft.run.fitting import fit
+from hubft.run.folder import Run
+from hubft.run.plan import settle
+from hubft.tasks.metrics import Measured
+
+SHARE = 0.2  # of the training samples: on them the trials are measured
+FILE, OUTCOME = "trial.json", "outcome.safetensors"
+
+Told = Callable[[int, Measured], None]
+"""Gets each epoch's number, from 1, and headline as it is measured; what it raises ends the training."""
+
+
+class GivenUp(Exception):
+    """A trial that is not worth its other epochs; its text says why."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a trial."""
+
+    score: Measured | None = None
+    """Its headline on the samples held out, after its last epoch; None where it did not come there."""
+    epochs: int = 0
+    """That were done."""
+    seconds: float = 0.0
+    """That it took, since it was gone on with last."""
+    why: str = ""
+    """It did not come to its end."""
+    refused: bool = False
+    """Whether that is because no run can be made of its options."""
+    compute: Compute | None = None
+    """How it was computed, with nothing left to choose."""
+
+
+@dataclass(frozen=True)
+class Watched(Run):
+    """The folder of a trial; each epoch is told as it is written down."""
+
+    headline: str
+    told: Told
+
+    def log(self, line: dict[str, Any]) -> None:
+        """Append a line to metrics.jsonl, and tell it."""
+        super().log(line)
+        self.told(line["epoch"], Measured(**line[self.headline]))
+
+
+def apart(data: Data, seed: int) -> Data:
+    """Return the data of trials: of the training samples alone, of which a part is held out to measure them on.
+
+    :raises DataError: there are too few.
+    """
+    task = data.task
+    stay, held = split(data.train, lambda sample: task.strata(sample.target), SHARE, seed, "sweep")
+    if not held:
+        raise DataError(f"of {len(data.train):,} training {data.word}s none can be held out to measure trials on")
+    task = task.settled([sample.target for sample in stay])
+    return replace(data, task=task, train=tuple(stay), val=tuple(held), test=())
+
+
+def trained(job: Job, data: Data, folder: Path, trust: bool, told: Told) -> Done:
+    """Return what became of the trial of a job, begun now or gone on with; its folder keeps it (`known`).
+
+    :param data: as `apart` gives it.
+    :raises HubftError: no run can be made of the job.
+    :raises Stopped: SIGTERM or Ctrl-C; a checkpoint was written.
+    """
+    began, quiet = time.perf_counter(), Console(quiet=True)
+    with draws.preserved():
+        prepared = engine.ready(job, data, trust)
+        run = Watched(marked(folder), prepared.data.task.headline, told)
+        try:
+            prepared, plan, _ = settle(prepared, run, quiet)
+            with prepared.runtime.using_threads():
+                prepared, (outputs, targets), *_ = fit(prepared, run, plan, quiet)
+        except (TrainingError, GivenUp) as error:
+            why = error.typed() if isinstance(error, TrainingError) else str(error)
+            done = Done(None, _epochs(run), time.perf_counter() - began, why)
+        else:
+            task = prepared.data.task
+            write_outcome(folder / OUTCOME, Outcome(outputs, task))
+            score = task.measure(outputs, targets).head
+            done = Done(score, _epochs(run), time.perf_counter() - began, compute=plan.job.compute)
+    write_json(folder / FILE, asdict(done))
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    (folder / keeping.FILE).unlink(missing_ok=True)
+    return done
+
+
+def known(folder: Path) -> Done | None:
+    """Return what became of the trial of a folder, if it is over."""
+    try:
+        return from_dict(Done, json.loads((folder / FILE).read_text(encoding="utf-8")), "trial")
+    except (OSError, ValueError):
+        return None
+
+
+def outcome(folder: Path) -> Outcome | None:
+    """Return what its model gave for the samples held out, if it came to its end."""
+    return read_outcome(folder / OUTCOME)
+
+
+def _epochs(run: Run) -> int:
+    history = run.history()
+    return int(history[-1]["epoch"]) if history else 0
