@@ -4,7 +4,7 @@
 
 The commands are functions, with the names and defaults of the command line (`hubft.api`): before a run `inspect_data`,
 `features`, `rank` and `lr_find`; `finetune`, `distill`, `resume` and `soup`; then `evaluate`, `predict`, `load`,
-`write_report` and `compare`. What needs torch is imported when it is used.
+`write_report`, `compare` and `track`. What needs torch is imported when it is used.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         rank,
         resume,
         soup,
+        track,
         write_report,
     )
 
@@ -61,6 +62,7 @@ __all__ = [
     "rank",
     "resume",
     "soup",
+    "track",
     "write_report",
 ]
 

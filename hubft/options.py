@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+from hubft.job import Tracker
+
 
 class LookOptions(TypedDict, total=False):
     """Of `hubft.inspect_data` and `hubft.features`, which look at labelled data through a frozen backbone."""
@@ -98,4 +100,5 @@ class Options(RankOptions, total=False):
     max_drop: float | None
     package: Literal["full", "delta"]
     keep_anyway: bool
+    track: Tracker | Sequence[Tracker]
     output: str | Path

@@ -14,7 +14,7 @@ from hubft.api.asked import fields, job
 from hubft.api.choosing import lr_find, rank
 from hubft.api.data import features, inspect_data
 from hubft.api.packages import evaluate, predict
-from hubft.api.reports import compare, write_report
+from hubft.api.reports import compare, track, write_report
 from hubft.api.runs import Result, distill, finetune, resume, soup
 from hubft.choosing.lr_find import Rate
 from hubft.choosing.rank import Ranking
@@ -26,6 +26,7 @@ from hubft.run.vectors import Features
 from hubft.share.inference import Evaluation
 from hubft.share.load import load
 from hubft.share.opened import Answer
+from hubft.tracking.delivery import Tracked
 
 __all__ = [
     "Answer",
@@ -40,6 +41,7 @@ __all__ = [
     "Rate",
     "Result",
     "Side",
+    "Tracked",
     "compare",
     "distill",
     "evaluate",
@@ -54,5 +56,6 @@ __all__ = [
     "rank",
     "resume",
     "soup",
+    "track",
     "write_report",
 ]

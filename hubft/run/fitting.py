@@ -9,7 +9,7 @@ from hubft.base.console import Console
 from hubft.base.errors import Diverged, NotFinite
 from hubft.base.memory import Peak
 from hubft.run import keeping, nonfinite, teaching, training, unquantized, wise
-from hubft.run.folder import Run
+from hubft.run.journal import Journal
 from hubft.run.plan import Plan, halving
 from hubft.run.prepare import Prepared
 from hubft.run.safeguard import mend
@@ -18,11 +18,12 @@ from hubft.train import frozen, loop, states
 
 
 def fit(
-    prepared: Prepared, run: Run, plan: Plan, console: Console
+    prepared: Prepared, journal: Journal, plan: Plan, console: Console
 ) -> tuple[Prepared, training.Outcome, dict[str, str], Way]:
     """Train to the end; return what was prepared, its model trained and plain, what that gives for the validation
     images, the proof of what was frozen to the end, and how far the model came."""
-    job, model = prepared.job, prepared.loaded.model
+    job, run, model = prepared.job, journal.run, prepared.loaded.model
+    journal.begin(job)
     solved = states.kept(model)
     lessons = teaching.lessons(prepared)
     state = loop.start(prepared.loaded, job.recipe, prepared.runtime, prepared.data.task, lessons)
@@ -30,7 +31,7 @@ def fit(
     peak, outcome = Peak(prepared.runtime.device), None
     if job.recipe.epochs:
         try:
-            outcome = training.train(prepared, run, state, console)
+            outcome = training.train(prepared, journal, state, console)
         except NotFinite as told:
             raise nonfinite.explained(prepared, run, solved, told) from told
     else:  # all but the head is as it was loaded

@@ -15,6 +15,7 @@ from hubft.base.errors import CheckpointError, Stopped
 from hubft.hookspecs import Batch
 from hubft.run import keeping
 from hubft.run.folder import Run, StopRequest
+from hubft.run.journal import Journal
 from hubft.run.phases import phases, validation
 from hubft.run.prepare import Prepared
 from hubft.run.teaching import inputs
@@ -30,9 +31,9 @@ APART = 1.0
 features, has epochs of ten milliseconds, and a checkpoint takes forty."""
 
 
-def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> Outcome | None:
+def train(prepared: Prepared, journal: Journal, state: loop.State, console: Console) -> Outcome | None:
     """Train from the newest checkpoint to the end; return what the last state gave, if its epoch ended here."""
-    recipe, every = prepared.job.recipe, prepared.job.compute.checkpoint_every
+    run, recipe, every = journal.run, prepared.job.recipe, prepared.job.compute.checkpoint_every
     meter = _restore(prepared, run, state, console)
     per_epoch = loader.steps_per_epoch(len(prepared.data.train), recipe.batch_size)
     steps = per_epoch * recipe.epochs
@@ -46,6 +47,7 @@ def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> 
                 seen = inputs(prepared, phase, state.step, console)
             for step in loop.fit(prepared.pm, state, recipe, seen.batches, prepared.runtime, seen.feed):
                 meter.add(step)
+                journal.step(step)
                 epoch, into = divmod(step.number, per_epoch)
                 bar.step(step.number, epoch + bool(into), meter)
                 if not into:
@@ -54,7 +56,7 @@ def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> 
                         measured = outcome(prepared, state.model, seen.validation, seen.feed, state)
                         score = prepared.data.task.score(*measured)
                     line |= {"val_loss": score.loss, score.headline: asdict(score.head), "seconds": meter.seconds}
-                    run.log(line)
+                    journal.epoch(line)
                     console.epoch(line, recipe.epochs, str(score))
                     if recipe.keep == "best" and keeping.best(run.history(), score.headline) == epoch:
                         with averaged(state):
