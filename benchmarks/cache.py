@@ -88,7 +88,7 @@ def hubft(given: argparse.Namespace, rule: str, cache: float, seed: int) -> Take
         if given.profile:
             profile.enable()
         run = Run.create(prepared.job)
-        prepared, _ = settle(prepared, run, console)
+        prepared, *_ = settle(prepared, run, console)
         with prepared.runtime.using_threads():
             state = loop.start(prepared.loaded, prepared.job.recipe, prepared.runtime, prepared.data.task)
             train(prepared, run, state, console)

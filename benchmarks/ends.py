@@ -112,7 +112,7 @@ def run(data: Path, given: argparse.Namespace, rate: float, seed: int) -> Line:
         job = Job(given.model, str(data), recipe=recipe, compute=compute, size=given.size, output=f"{folder}/run")
         prepared = prepare(job)
         created = Run.create(prepared.job)
-        prepared, plan = settle(prepared, created, Console(quiet=True))
+        prepared, plan, _ = settle(prepared, created, Console(quiet=True))
         recipe = prepared.job.recipe
         prepared = replace(prepared, job=replace(prepared.job, recipe=replace(recipe, lr=rate * recipe.lr)))
         right = Ends(prepared, created).right(data / "test")

@@ -68,7 +68,8 @@ def settled(given: argparse.Namespace, folder: str) -> tuple[Prepared, Plan]:
     reference, data = f"timm:{given.model}", str(given.data)
     job = Job(reference, data, recipe=recipe, compute=compute, size=given.size, output=f"{folder}/run")
     prepared = prepare(job)
-    return settle(prepared, Run.create(prepared.job), Console(quiet=True))
+    prepared, plan, _ = settle(prepared, Run.create(prepared.job), Console(quiet=True))
+    return prepared, plan
 
 
 def ours(prepared: Prepared) -> Iterator[int]:

@@ -33,11 +33,20 @@ class Compute:
     checkpoint_activations: bool = False
     """Keep what each stage of the model is given, and compute the rest of its activations again in the backward pass:
     the same bits in less memory, and a step takes a third longer."""
+    devices: int = 1
+    """Processes on this machine that train together, one a device: each computes its share of every batch."""
+    exact: bool = False
+    """Sum the gradients of a batch in eight parts, always in one order: the bits of the run then do not depend on how
+    many processes it has."""
+    cache_folder: str = ""
+    """Folder of these features: one on a common file system serves several machines; empty is $HUBFT_CACHE, or
+    ~/.cache/hubft."""
 
     def __post_init__(self) -> None:
         settle(self)
         check_bounds("threads", self.threads, 0, 1024)
         check_bounds("workers", self.workers, -1, 1024)
+        check_bounds("devices", self.devices, 1, 1024)
         check_bounds("cache", self.cache, 0.0, 1e6)
         check_bounds("checkpoint_every", self.checkpoint_every, 0, 2**31)
 

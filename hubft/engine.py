@@ -17,6 +17,7 @@ from hubft.base.files import writing
 from hubft.families import plugins
 from hubft.families.trust import trusting
 from hubft.job import Job
+from hubft.machine.ranks import ALONE, Ranks
 from hubft.report import reporting
 from hubft.run import (
     before,
@@ -27,6 +28,7 @@ from hubft.run import (
     diagnosis,
     keeping,
     left,
+    processes,
     resuming,
     soup,
     teaching,
@@ -50,10 +52,14 @@ from hubft.share import load
 __all__ = ["Result", "blend", "compress", "finetune", "ready", "resume"]
 
 
-def finetune(job: Job, console: Console | None = None, data: Data | None = None, *, trust: bool = False) -> Result:
+def finetune(
+    job: Job, console: Console | None = None, data: Data | None = None, *, trust: bool = False, ranks: Ranks = ALONE
+) -> Result:
     """Return a finished run: trained, measured, reported, packaged.
 
     :param data: of the job, where it was read already.
+    :param ranks: the processes that train together; each calls this, and the first one finishes the run: the others
+        end with `Silent` when training is over.
     :param trust: also start from a model of transformers with code of its own, or from a package that is built by code
         of a repository, which runs that code.
     :raises HubftError: bad input, before anything is written; a run that must not go on.
@@ -64,9 +70,9 @@ def finetune(job: Job, console: Console | None = None, data: Data | None = None,
     console = console or Console(quiet=True)
     with draws.preserved():
         with writing(Path(job.output or "runs"), "nothing was written; make room, or name another --output"):
-            prepared = ready(job, data, trust)
+            prepared = processes.prepared(ready(job, data, trust), ranks)
             compressing.rehearse(prepared, console)
-            run = Run.create(prepared.job, prepared.facts())
+            run = ranks.same(lambda: Run.create(prepared.job, prepared.facts()))
         return _run(prepared, run, console)
 
 
@@ -77,21 +83,25 @@ def resume(
     *,
     moved_to: Path | None = None,
     keep_anyway: bool = False,
+    devices: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> Result:
     """Return the finished run of a folder, gone on with from its newest intact checkpoint, to the same bits.
 
     :param data: of the run, where `resuming.data` gave it already.
     :param moved_to: where the data is now, if it was moved; written to its job.json.
     :param keep_anyway: make the package although training diverged; written there too.
+    :param devices: how many processes go on with it, where that is to change.
+    :param ranks: as of `finetune`.
     :raises CheckpointError: no run, one that is finished, or one whose data changed.
     """
     run = Run(folder)
-    job = resuming.job(run, moved_to, keep_anyway)
+    job = resuming.job(run, moved_to, keep_anyway, devices)
     data = data or resuming.data(run, job)
     with draws.preserved():
         with writing(run.folder, f"make room, or mend that, and type it again: {run.resumed_by()}"):
-            prepared = ready(job, data, trust=True, code=run.code())  # given when the run was begun
-            if job != run.job():
+            prepared = processes.prepared(ready(job, data, trust=True, code=run.code()), ranks)  # given when it began
+            if ranks.first and job != run.job():
                 run.write_job(job)
         return _run(prepared, run, console or Console(quiet=True))
 

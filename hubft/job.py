@@ -226,4 +226,5 @@ class Job:
         teaching = dataclasses.replace(self.teaching, teacher=teacher) if teacher else self.teaching
         soup = tuple(unplaced(f"{PACKAGE}:{name}").partition(":")[2] for name in self.soup)
         found = dataclasses.replace(self, reference=reference, data=data, labels=labels, soup=soup)
-        return dataclasses.replace(found, teaching=teaching, output="", track=())
+        compute = dataclasses.replace(self.compute, cache_folder="")
+        return dataclasses.replace(found, teaching=teaching, compute=compute, output="", track=())

@@ -47,6 +47,9 @@ class RankOptions(LookOptions, total=False):
     workers: int
     checkpoint_every: int
     checkpoint_activations: bool
+    devices: int
+    exact: bool
+    cache_folder: str
 
 
 class Options(RankOptions, total=False):

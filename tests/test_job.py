@@ -194,6 +194,7 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {  # field: (accepted, refused)
     "teaching.temperature": ([0.0, 100.0], [-0.1, 101.0, float("nan")]),
     "teaching.imitation": ([0.0, 1.0], [-0.1, 1.1, float("nan")]),
     "teaching.hints": ([0.0, 1e3], [-0.1, 1001.0, float("nan")]),
+    "compute.devices": ([1, 1024], [0, 1025]),
     "compute.checkpoint_every": ([0, 2**31], [-1, 2**31 + 1]),
     "adapting.rank": ([1, 4096], [0, 4097]),
     "adapting.alpha": ([0, 2**20], [-1, 2**20 + 1]),

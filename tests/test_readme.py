@@ -30,8 +30,21 @@ from hubft.testing import check_family
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in FILES}
 STORIES = (
-    *("data", "fine-tune", "report", "choose", "labels", "text", "boxes", "adapters", "deploy", "publish", "families"),
-    "trackers",
+    *(
+        "data",
+        "fine-tune",
+        "report",
+        "choose",
+        "labels",
+        "text",
+        "boxes",
+        "adapters",
+        "devices",
+        "deploy",
+        "publish",
+        "families",
+        "trackers",
+    ),
 )
 HERE = {'pip install -e ".[dev]" && hubft demo', 'pip install -e ".[dev]"'}  # what runs this test, and test_demo
 COMMIT = 40 * "a"

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from hubft.base.errors import JobError, suggest
 from hubft.job import Adapting, Compute, Head, Job, Labels, Recipe, Teaching
+from hubft.machine import ranks
 from hubft.options import Options
 from hubft.tasks import ownloss
 
@@ -33,6 +34,7 @@ def job(reference: str, data: str | Path, options: Mapping[str, Any], of: type =
     :param of: the options that may be given.
     :raises JobError: an option that there is none of, or a value that it cannot have.
     """
+    ranks.check_alone()
     known = _known(of)
     parts: dict[str, dict[str, Any]] = {}
     for name, value in options.items():

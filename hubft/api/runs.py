@@ -15,6 +15,7 @@ from torch import nn
 from hubft import engine
 from hubft.api.asked import job, spelled
 from hubft.base.console import Console
+from hubft.machine import ranks
 from hubft.options import Options
 from hubft.run.beside import Beside
 from hubft.run.folder import Run
@@ -134,6 +135,7 @@ def resume(run: str | Path, *, quiet: bool = False, loss: Callable[..., Any] | N
     :param loss: the callable that the run began with, if it was passed one.
     :raises CheckpointError: no run, one that is finished, or one whose data changed.
     """
+    ranks.check_alone()
     with ownloss.given(loss):
         return Result.of(engine.resume(Path(run), Console(quiet=quiet)))
 

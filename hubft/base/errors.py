@@ -128,6 +128,14 @@ class Stopped(Exception):
         self.signal = signal
 
 
+class Silent(Exception):
+    """The end of a process whose run another process ended, which says why."""
+
+    def __init__(self, code: int = 1) -> None:
+        super().__init__()
+        self.code = code
+
+
 class Incomplete(Exception):
     """A command that did its work but for a part, which it named as it went: exit code 1."""
 

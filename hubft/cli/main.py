@@ -14,10 +14,11 @@ import hubft
 from hubft.base import distributions, files
 from hubft.base.console import Console, give_up_output
 from hubft.base.display import visible
-from hubft.base.errors import Diverged, HubftError, Incomplete, JobError, Stopped, suggest
+from hubft.base.errors import Diverged, HubftError, Incomplete, JobError, Silent, Stopped, suggest
 from hubft.cli import catalogue, choosing, data, deploy, families, package, reports, share, soup
 from hubft.cli.concluding import conclude, tell
 from hubft.cli.options import Trust
+from hubft.cli.together import together
 from hubft.families import plugins
 from hubft.job import Adapting, Compute, Head, Job, Labels, Recipe, Teaching
 from hubft.machine import process_setup
@@ -33,7 +34,7 @@ for part, title in (
 ):
     Parameter(name="*", group=Group(title, sort_key=len(title)), parse=r"^(?!outputs$)")(part)
 
-ALONE = "--resume takes everything from the run's job.json, and no other option than --data and --keep-anyway"
+ALONE = "--resume takes everything from the run's job.json; only --data, --keep-anyway and --devices go with it"
 
 app = App(
     name="hubft",
@@ -67,6 +68,8 @@ def main() -> NoReturn:
     except BrokenPipeError:
         give_up_output()
         sys.exit(128 + 13)  # SIGPIPE, which Windows does not name
+    except Silent as silent:
+        sys.exit(silent.code)
     except Stopped as stopped:
         print(f"hubft: {visible(str(stopped), 4000)}", file=sys.stderr)
         sys.exit(128 + stopped.signal)
@@ -119,7 +122,7 @@ def finetune(
     ----------
     resume
         Run folder to go on with, from its newest intact checkpoint; takes no other option than --data, where its
-        images were moved to, and --keep-anyway.
+        images were moved to, --keep-anyway, and --devices, of which there may be others than before.
     overfit_one_batch
         Train on the first batch alone, to see whether model and loss can learn at all; nothing is written.
     """
@@ -135,14 +138,15 @@ def finetune(
         from hubft.run import teacher
 
         teacher.named(job)
-    found = data.read(job)
-    from hubft import engine
+    with together(job.compute.devices) as own:
+        found = data.read(job)
+        from hubft import engine
 
-    console = Console()
-    if overfit_one_batch:
-        tell(engine.overfit(job, console, found, trust=trust), console)
-    else:
-        conclude(engine.finetune(job, console, found, trust=trust), console)
+        console = Console(quiet=not own.first)
+        if overfit_one_batch:
+            tell(engine.overfit(job, console, found, trust=trust), console)
+        else:
+            conclude(engine.finetune(job, console, found, trust=trust, ranks=own), console)
 
 
 @app.command
@@ -170,6 +174,7 @@ def go_on(
     resume: Path,
     data: Path | None = None,
     keep_anyway: Annotated[bool, Parameter(negative=())] = False,
+    devices: int | None = None,
 ) -> None:
     """Go on with a run, from its newest intact checkpoint.
 
@@ -181,16 +186,23 @@ def go_on(
         Where its images are now, if they were moved.
     keep_anyway
         Make the package although training diverged.
+    devices
+        How many processes go on with it, if others than began it.
     """
     from hubft.run import resuming
     from hubft.run.folder import Run
 
     run = Run(resume)  # what is wrong is told before seconds go into importing torch
-    found = resuming.data(run, resuming.job(run, data, keep_anyway))
-    from hubft import engine
+    job = resuming.job(run, data, keep_anyway, devices)
+    with together(job.compute.devices) as own:
+        found = resuming.data(run, job)
+        from hubft import engine
 
-    console = Console()
-    conclude(engine.resume(resume, console, found, moved_to=data, keep_anyway=keep_anyway), console)
+        console = Console(quiet=not own.first)
+        result = engine.resume(
+            resume, console, found, moved_to=data, keep_anyway=keep_anyway, devices=devices, ranks=own
+        )
+        conclude(result, console)
 
 
 @app.command

@@ -85,9 +85,9 @@ class Reader:
 class Cache:
     """The folder of all features, of all runs, with its budget."""
 
-    def __init__(self, gigabytes: float, folder: Path | None = None) -> None:
+    def __init__(self, gigabytes: float, folder: Path | str = "") -> None:
         """:param folder: without it `files.cache("features")`."""
-        self.folder = folder or cache("features")
+        self.folder = Path(folder) if folder else cache("features")
         self.budget = int(gigabytes * 1e9)
 
     def get(

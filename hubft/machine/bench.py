@@ -21,7 +21,7 @@ from hubft.base.batches import concat, count, rows
 from hubft.base.errors import TrainingError
 from hubft.families import stages
 from hubft.hookspecs import Batch, Loaded
-from hubft.job import Job
+from hubft.job import Compute, Job
 from hubft.machine.runtime import Runtime
 from hubft.machine.timings import Setting, Timing
 
@@ -108,7 +108,7 @@ class Bench:
 
         :param compared: with another's, so that nothing may be dropped at random, which takes its time in a step.
         """
-        runtime = Runtime(replace(setting.compute(self.device), checkpoint_activations=self.saves))
+        runtime = Runtime(replace(setting.compute(self.device, Compute(workers=0)), checkpoint_activations=self.saves))
         model = runtime.place(copy.deepcopy(self.loaded.model))
         loaded = replace(self.loaded, model=model)
         batch = runtime.to_device(self.batch)

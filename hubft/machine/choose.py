@@ -127,9 +127,7 @@ class _Search:
         return self._time(plain) if plain in self.timings or self.job.recipe.budget else 0.0
 
     def _compute(self, setting: Setting, workers: int) -> Compute:
-        chosen = setting.compute(self.bench.device)
-        kept = {name: getattr(self.fixed, name) for name in ("cache", "checkpoint_every", "checkpoint_activations")}
-        return replace(chosen, workers=workers, **kept)
+        return replace(setting.compute(self.bench.device, self.fixed), workers=workers)
 
     def _first_passes(self) -> float:
         """Return the seconds that the first passes predict for the run. Where the user left the memory format open

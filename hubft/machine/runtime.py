@@ -18,6 +18,7 @@ from hubft.base.errors import JobError, Option
 from hubft.families.checkpointing import checkpointed
 from hubft.hookspecs import Loaded
 from hubft.job import Compute
+from hubft.machine.ranks import ALONE, Ranks
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -32,8 +33,10 @@ class Runtime:
     :raises JobError: a device that this machine lacks, or workers where there can be none.
     """
 
-    def __init__(self, compute: Compute) -> None:
-        self.device = find_device(compute.device)
+    def __init__(self, compute: Compute, ranks: Ranks = ALONE) -> None:
+        """:param ranks: the processes that compute together."""
+        self.ranks, self.device = ranks, find_device(compute.device)
+        self.exact = compute.exact
         self.precision = compute.precision
         if self.precision == "auto":
             bf16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -100,8 +103,9 @@ def can_hand_over() -> bool:
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use: its share of them where several train together."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, found // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def find_device(name: str) -> torch.device:
@@ -109,9 +113,12 @@ def find_device(name: str) -> torch.device:
 
     :raises JobError: a device that this machine lacks.
     """
+    own = os.environ.get("LOCAL_RANK", "")  # of several processes each has a device of its own
     if name == "auto":
         found = torch.accelerator.current_accelerator(check_available=True)
-        return found or torch.device("cpu")
+        name = f"{found.type}:{own}" if found and own else str(found or "cpu")
+    elif own and name in ("cuda", "xpu"):
+        name = f"{name}:{own}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

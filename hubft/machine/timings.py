@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -28,8 +28,10 @@ class Setting:
     threads: int
     compile: bool = False
 
-    def compute(self, device: torch.device) -> Compute:
-        return Compute(
+    def compute(self, device: torch.device, asked: Compute) -> Compute:
+        """Return this way, and in all else what was asked for."""
+        return replace(
+            asked,
             device=str(device),
             precision=self.precision,  # type: ignore[arg-type]
             memory_format=self.memory_format,  # type: ignore[arg-type]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+
+from torch import Tensor
 
 from hubft.base.console import Console
 from hubft.base.errors import Diverged, NotFinite
 from hubft.base.memory import Peak
-from hubft.run import keeping, nonfinite, teaching, training, unquantized, wise
+from hubft.run import keeping, nonfinite, processes, teaching, training, unquantized, wise
 from hubft.run.journal import Journal
 from hubft.run.plan import Plan, halving
 from hubft.run.prepare import Prepared
@@ -21,21 +24,19 @@ def fit(
     prepared: Prepared, journal: Journal, plan: Plan, console: Console
 ) -> tuple[Prepared, training.Outcome, dict[str, str], Way]:
     """Train to the end; return what was prepared, its model trained and plain, what that gives for the validation
-    images, the proof of what was frozen to the end, and how far the model came."""
+    images, the proof of what was frozen to the end, and how far the model came.
+
+    Of several processes the first one alone comes back.
+    """
     job, run, model = prepared.job, journal.run, prepared.loaded.model
-    journal.begin(job)
+    if prepared.ranks.first:
+        journal.begin(job)
     solved = states.kept(model)
     lessons = teaching.lessons(prepared)
     state = loop.start(prepared.loaded, job.recipe, prepared.runtime, prepared.data.task, lessons)
     state.parts = halving(plan, run, console)
-    peak, outcome = Peak(prepared.runtime.device), None
-    if job.recipe.epochs:
-        try:
-            outcome = training.train(prepared, journal, state, console)
-        except NotFinite as told:
-            raise nonfinite.explained(prepared, run, solved, told) from told
-    else:  # all but the head is as it was loaded
-        loop.begin_epoch(prepared.pm, state, replace(job.recipe, train="head"), 0.0)
+    peak = Peak(prepared.runtime.device)
+    prepared, outcome = _trained(prepared, journal, state, solved, console)
     took = {**peak.plain(), "parts": [*state.parts.since.items()]} if job.recipe.epochs else {}
     if state.average:
         state.average.keep()
@@ -59,3 +60,18 @@ def fit(
     if not math.isfinite(prepared.data.task.score(*outcome).loss):
         raise Diverged("training diverged: the model gives no finite numbers; no package was made: try a lower --lr")
     return prepared, outcome, proof, Way(line, far, took)
+
+
+def _trained(
+    prepared: Prepared, journal: Journal, state: loop.State, solved: Mapping[str, Tensor], console: Console
+) -> tuple[Prepared, training.Outcome | None]:
+    """Train to the end; return what was prepared, to go on with in one process, and what the last epoch gave, if one
+    ended now."""
+    if not prepared.job.recipe.epochs:  # all but the head is as it was loaded
+        loop.begin_epoch(prepared.pm, state, replace(prepared.job.recipe, train="head"), 0.0)
+        return processes.alone(prepared), None
+    try:
+        outcome = training.train(prepared, journal, state, console)
+    except NotFinite as told:
+        raise nonfinite.explained(prepared, journal.run, solved, told) from told
+    return processes.alone(prepared), outcome

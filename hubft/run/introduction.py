@@ -5,6 +5,7 @@ from __future__ import annotations
 from hubft import modality
 from hubft.base.console import Console
 from hubft.compress import structure
+from hubft.run import processes
 from hubft.run.folder import RESULTS_FILE, Run
 from hubft.run.prepare import Prepared
 
@@ -33,5 +34,6 @@ def introduce(prepared: Prepared, run: Run, console: Console) -> None:
             console.say(f"base     {prepared.adapted.quantized.words}")
         if prepared.adapted.note:
             console.say(f"note: {prepared.adapted.note}")
+    processes.introduce(prepared, console)
     for remark in modality.of(prepared.loaded.inputs).remarks(prepared.training):
         console.say(remark)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,12 +15,13 @@ from torch import Tensor
 
 from hubft import modality
 from hubft.base.batches import rows
-from hubft.cut import cut
+from hubft.cut import cut, sharing
 from hubft.cut.features import Cache, Features
 from hubft.cut.feed import Cut
 from hubft.cut.provenance import Source, prefix
 from hubft.families import stages
 from hubft.hookspecs import Batch
+from hubft.machine.ranks import Ranks
 from hubft.machine.runtime import DTYPES, Runtime
 from hubft.modality import Sample, Views
 from hubft.run.prepare import Prepared
@@ -112,7 +114,8 @@ def _sampler(prepared: Prepared, phase: Phase, step: int, views: int) -> loader.
     start, stop = phase.epochs.start * per_epoch, phase.epochs.stop * per_epoch
     weights = balancing(prepared) if recipe.sampler == "balanced" else None
     begin, costs = max(step, start), prepared.training.costs()
-    return loader.Batches(n, recipe.batch_size, recipe.epochs, recipe.seed, begin, stop, views, weights, costs)
+    size, runtime = recipe.batch_size, prepared.runtime
+    return loader.Batches(n, size, recipe.epochs, recipe.seed, begin, stop, views, weights, costs, runtime)
 
 
 def balancing(prepared: Prepared) -> Tensor:
@@ -185,13 +188,20 @@ def features(
     """
     wanted = source(prepared, pictures, runtime, prefix(found), found.shape)
     wanted = replace(wanted, dtype=DTYPES.get(runtime.precision, torch.float32), precision=runtime.precision)
-    cache = Cache(prepared.job.compute.cache)
-    return cache.get(
+    return sharing.get(
+        prepared.ranks,
+        kept(prepared),
         [replace(wanted, view=view) for view in views or [0]],
         pictures.targets(),
-        lambda source: _compute(prepared, found, pictures, runtime, source),
+        lambda source, ranks: _compute(prepared, found, pictures, runtime, source, ranks),
         needed=not views,
     )
+
+
+def kept(prepared: Prepared) -> Cache:
+    """Return the cache of the run."""
+    compute = prepared.job.compute
+    return Cache(compute.cache, Path(compute.cache_folder, "features") if compute.cache_folder else "")
 
 
 def source(prepared: Prepared, pictures: Views, runtime: Runtime, computed_by: str, shape: tuple[int, ...]) -> Source:
@@ -215,11 +225,15 @@ def source(prepared: Prepared, pictures: Views, runtime: Runtime, computed_by: s
 
 
 @torch.no_grad()
-def _compute(prepared: Prepared, found: Cut, pictures: Views, runtime: Runtime, source: Source) -> Iterator[Tensor]:
+def _compute(
+    prepared: Prepared, found: Cut, pictures: Views, runtime: Runtime, source: Source, ranks: Ranks
+) -> Iterator[Tensor]:
     runtime.place(found.model)
     try:
         batches = loader.in_order(pictures, source.batch_size, runtime, source.view)
-        yield from loader.restored(batches, (_features(found, batch, runtime) for batch, _ in batches))
+        own = (_features(found, batch, runtime) for batch, _ in loader.share(batches, ranks))
+        every = own if ranks.alone else sharing.rounds(ranks, (one.cpu() for one in own), len(batches))
+        yield from loader.restored(batches, every)
     finally:
         prepared.runtime.place(found.model)
 

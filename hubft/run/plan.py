@@ -65,14 +65,18 @@ class Plan:
 
 
 def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Plan, Solved | None]:
-    """Return what was prepared, its job settled; the plan, written to the run; and its head as it was solved."""
-    if plan := _read(run):
+    """Return what was prepared, its job settled; the plan, written to the run; and its head as it was solved.
+
+    Of several processes each calls it. The first one settles what a clock tells, and writes.
+    """
+    ranks = prepared.ranks
+    if plan := ranks.same(lambda: _read(run)):
         prepared = budget.drawn(_computing(prepared, plan.job.compute, plan.forward), plan.rows)
         solved = solve(prepared, Console(quiet=True)) if plan.probe else None
-        return _under(prepared, plan.job), plan, solved
+        return _under(prepared, replace(plan.job, compute=prepared.job.compute)), plan, solved
     began = time.perf_counter()
     prepared, choice = computing(prepared, console)
-    costs = budget.Costs.of(prepared, choice) if prepared.job.recipe.budget else None
+    costs = ranks.same(lambda: budget.Costs.of(prepared, choice) if prepared.job.recipe.budget else None)
     prepared, part = _within(prepared, costs, began, console)
     solved = solve(prepared, console) if prepared.job.recipe.probe else None
     found, probed = (solved.probe, solved.metrics.plain()) if solved else (None, {})
@@ -82,11 +86,12 @@ def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Pl
         console.say("note: no norm of the model has seen a batch: nobody trained it, and nothing of it is held back")
     if costs:
         least = part.epochs or int(not found or bool(prepared.teacher))
-        spent, rows = time.perf_counter() - began, len(prepared.data.train)
+        spent, rows = ranks.same(lambda: time.perf_counter() - began), len(prepared.data.train)
         recipe = replace(recipe, epochs=budget.epochs(recipe, rows, costs, spent, least))
     recipe = _rated(recipe, prepared, found)
     plan = Plan(replace(prepared.job, recipe=recipe), choice.forward, found, probed, choice.evidence, part.rows)
-    write_json(run.plan_file, to_dict(plan))
+    if ranks.first:
+        write_json(run.plan_file, to_dict(plan))
     trained = f", peak learning rate {recipe.lr:.2g}, augmentation {recipe.augment}"
     untrained = ": the head as it was solved" if solved else ": the model as it is"
     console.say(f"recipe   {recipe.epochs} epochs{trained if recipe.epochs else untrained}")
@@ -113,7 +118,7 @@ def noted(run: Run) -> Parts:
 
 def computing(prepared: Prepared, console: Console) -> tuple[Prepared, choose.Choice]:
     """Return what was prepared, its job settled in how it computes on this machine, and how that was chosen."""
-    choice = choose.choose(prepared.pm, prepared.job, prepared.loaded, _work(prepared))
+    choice = prepared.ranks.same(lambda: choose.choose(prepared.pm, prepared.job, prepared.loaded, _work(prepared)))
     _say_machine(choice, console)
     return _computing(prepared, choice.compute, choice.forward), choice
 
@@ -124,7 +129,8 @@ def _within(
     """Return what was prepared with the training samples that the budget has time for, and what share they are."""
     if costs is None:
         return prepared, budget.Share()
-    part, all_ = budget.share(prepared, costs, time.perf_counter() - began), len(prepared.data.train)
+    spent = prepared.ranks.same(lambda: time.perf_counter() - began)
+    part, all_ = budget.share(prepared, costs, spent), len(prepared.data.train)
     if not part.rows:
         return prepared, part
     asked, word = prepared.job.recipe.budget, prepared.data.word
@@ -155,6 +161,9 @@ def _say_machine(choice: choose.Choice, console: Console) -> None:
 
 
 def _computing(prepared: Prepared, compute: Compute, forward: Compute) -> Prepared:
+    if not prepared.ranks.alone:  # each process has a device of its own
+        own = str(prepared.runtime.device)
+        compute, forward = replace(compute, device=own), replace(forward, device=own)
     return replace(prepared, job=replace(prepared.job, compute=compute), prefix=forward)
 
 

@@ -28,6 +28,8 @@ from hubft.families.build import adapt, family_of, load_base
 from hubft.hookspecs import Loaded
 from hubft.inputs import Inputs
 from hubft.job import Compute, Job, Reference
+from hubft.machine import ranks
+from hubft.machine.ranks import ALONE, Ranks
 from hubft.machine.runtime import Runtime
 from hubft.modality import Views
 from hubft.publish import tensors
@@ -72,6 +74,8 @@ class Prepared:
     """Records of what `--surgery` did."""
     folded: Folded | None = None
     """What is left of them once they are in the weights."""
+    ranks: Ranks = ALONE
+    """The processes that compute together now: until training is over."""
     cuts: dict[object, Cut | str] = field(default_factory=dict)
     """What `phases.find` found in this run, by what trains and in which precision."""
 
@@ -100,17 +104,17 @@ class Prepared:
     @cached_property
     def runtime(self) -> Runtime:
         """Of training steps."""
-        return Runtime(self.job.compute)
+        return Runtime(self.job.compute, self.ranks)
 
     @cached_property
     def forward(self) -> Runtime:
         """Of the frozen part of the model."""
-        return Runtime(self.prefix)
+        return Runtime(self.prefix, self.ranks)
 
     @cached_property
     def exact(self) -> Runtime:
         """Of evaluation: the precision that a package promises."""
-        return Runtime(replace(self.job.compute, precision="fp32"))
+        return Runtime(replace(self.job.compute, precision="fp32"), self.ranks)
 
 
 def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared:
@@ -126,7 +130,7 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     teaches = teacher.named(job)
     job = teacher.settled(job, teaches) if teaches else job
     pm = family_of(job, trust, typed=True)
-    Runtime(job.compute)  # a device that is not there is told at once
+    _computable(job)
     data = data or read(job)
     job = modality.named(data.kind).settled(job)
     ownloss.criterion(data.task, job.recipe)  # whether its options have a meaning
@@ -173,6 +177,12 @@ def _taken(job: Job, loaded: Loaded, data: Data) -> Inputs:
     for its in data.parts.values():
         kind.suits(inputs, its)
     return inputs
+
+
+def _computable(job: Job) -> None:
+    """Refuse at once a device that is not there, and more of them than there are processes."""
+    Runtime(job.compute)
+    ranks.check(job.compute.devices)
 
 
 def _trained(job: Job, headed: bool, solvable: bool = True) -> None:

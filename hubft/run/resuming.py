@@ -15,11 +15,12 @@ from hubft.run.folder import Run
 from hubft.run.remarks import TITLES
 
 
-def job(run: Run, moved_to: Path | None = None, keep_anyway: bool = False) -> Job:
+def job(run: Run, moved_to: Path | None = None, keep_anyway: bool = False, devices: int | None = None) -> Job:
     """Return the job of a run that is not finished, and whose images lie where it says.
 
     :param moved_to: where the images are now, if they were moved.
     :param keep_anyway: make the package although training diverged.
+    :param devices: how many processes go on with it, if others than began it.
     :raises CheckpointError: no run, a finished one, or one whose images are not there.
     """
     stored = run.job()
@@ -34,7 +35,9 @@ def job(run: Run, moved_to: Path | None = None, keep_anyway: bool = False) -> Jo
             f"the data of the run was in {stored.data!r}, which is not there now; say where it is: "
             f"{run.resumed_by('--data', 'DATA')}"
         )
-    return replace(stored, data=str(moved_to or stored.data), keep_anyway=keep_anyway or stored.keep_anyway)
+    compute = stored.compute if devices is None else replace(stored.compute, devices=devices)
+    keep = keep_anyway or stored.keep_anyway
+    return replace(stored, data=str(moved_to or stored.data), keep_anyway=keep, compute=compute)
 
 
 def data(run: Run, asked: Job) -> Data:

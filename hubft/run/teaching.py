@@ -15,7 +15,7 @@ from hubft import modality
 from hubft.base.batches import count
 from hubft.base.console import Console
 from hubft.base.errors import PackageError, reason
-from hubft.cut.features import Cache, Features
+from hubft.cut.features import Features
 from hubft.cut.provenance import whole as all_of
 from hubft.data import seen
 from hubft.hookspecs import Batch, Loaded
@@ -133,7 +133,7 @@ def answers(prepared: Prepared, teacher: Teacher, pictures: Views, views: Sequen
         batches = loader.in_order(pictures, wanted.batch_size, prepared.exact, view)
         yield from loader.restored(batches, (teacher.says(batch) for batch, _ in batches))
 
-    return Cache(prepared.job.compute.cache).get(
+    return phases.kept(prepared).get(
         [replace(wanted, view=view) for view in views],
         pictures.targets(),
         lambda source: compute(source.view),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from typing import Any
@@ -16,11 +16,11 @@ from hubft.hookspecs import Batch
 from hubft.run import keeping
 from hubft.run.folder import Run, StopRequest
 from hubft.run.journal import Journal
-from hubft.run.phases import phases, validation
+from hubft.run.phases import Inputs, phases, validation
 from hubft.run.prepare import Prepared
 from hubft.run.teaching import inputs
 from hubft.tasks.metrics import title
-from hubft.train import checkpoint, loader, loop
+from hubft.train import checkpoint, loader, loop, together
 from hubft.train.meter import Meter
 
 Outcome = tuple[Tensor, Any]
@@ -32,15 +32,24 @@ features, has epochs of ten milliseconds, and a checkpoint takes forty."""
 
 
 def train(prepared: Prepared, journal: Journal, state: loop.State, console: Console) -> Outcome | None:
-    """Train from the newest checkpoint to the end; return what the last state gave, if its epoch ended here."""
+    """Train from the newest checkpoint to the end; return what the last state gave, if its epoch ended here.
+
+    Of several processes each calls it. The first one writes, and tells the others what the files of the run say.
+
+    :raises TrainingError: their weights are not the same any more.
+    """
     run, recipe, every = journal.run, prepared.job.recipe, prepared.job.compute.checkpoint_every
-    meter = _restore(prepared, run, state, console)
+    meter, ranks = _restore(prepared, run, state, console), prepared.ranks
     per_epoch = loader.steps_per_epoch(len(prepared.data.train), recipe.batch_size)
     steps = per_epoch * recipe.epochs
     measured, saved, headline = None, time.monotonic(), prepared.data.task.headline
+
+    def is_over() -> bool:
+        return ranks.same(lambda: keeping.is_over(run.history, headline, recipe))
+
     with StopRequest() as stop, console.bar(steps, state.step) as bar:
         for phase in phases(prepared):
-            over = keeping.is_over(run.history, headline, recipe)  # a run that was killed after its last epoch
+            over = is_over()  # a run that was killed after its last epoch
             if over or state.step >= phase.epochs.stop * per_epoch:
                 continue
             with meter.timing("features"):
@@ -51,27 +60,46 @@ def train(prepared: Prepared, journal: Journal, state: loop.State, console: Cons
                 epoch, into = divmod(step.number, per_epoch)
                 bar.step(step.number, epoch + bool(into), meter)
                 if not into:
-                    line = _line(step, epoch, meter)
-                    with meter.timing("evaluation"):
-                        measured = outcome(prepared, state.model, seen.validation, seen.feed, state)
-                        score = prepared.data.task.score(*measured)
-                    line |= {"val_loss": score.loss, score.headline: asdict(score.head), "seconds": meter.seconds}
-                    journal.epoch(line)
-                    console.epoch(line, recipe.epochs, str(score))
-                    if recipe.keep == "best" and keeping.best(run.history(), score.headline) == epoch:
-                        with averaged(state):
-                            keeping.save(run.folder, state.model, epoch)
+                    measured = _epoch_over(prepared, journal, state, seen, _line(step, epoch, meter), meter, console)
                     meter = Meter()
                 after_epoch = not into and (state.step == steps or time.monotonic() - saved >= APART)
-                if stop.signal or (state.step % every == 0 if every else after_epoch):
+                stopped = max(ranks.told(stop.signal or 0))
+                if stopped or (state.step % every == 0 if every else after_epoch):
                     with meter.timing("checkpoints"):
-                        checkpoint.save(run.checkpoints, state, _meta(prepared, meter))
+                        if ranks.first:
+                            checkpoint.save(run.checkpoints, state, _meta(prepared, meter))
                     saved = time.monotonic()
-                if stop.signal:
-                    raise Stopped(stop.signal, str(run.folder))
-                if not into and state.step < steps and keeping.is_over(run.history, headline, recipe):
+                if stopped:
+                    ranks.told(None)  # the checkpoint is there
+                    raise Stopped(stopped, str(run.folder))
+                if not into and state.step < steps and is_over():
                     console.say(f"stopped  no better {title(headline)} in {recipe.patience} epochs")
                     return measured
+    return measured
+
+
+def _epoch_over(
+    prepared: Prepared,
+    journal: Journal,
+    state: loop.State,
+    seen: Inputs,
+    line: dict[str, Any],
+    meter: Meter,
+    console: Console,
+) -> Outcome:
+    """Return what the model gives at the end of an epoch, which is told, logged, and kept if it is the best."""
+    run, recipe, first = journal.run, prepared.job.recipe, prepared.ranks.first
+    with meter.timing("evaluation"):
+        together.agreed(prepared.ranks, state.model)
+        measured = outcome(prepared, state.model, seen.validation, seen.feed, state)
+        score = prepared.data.task.score(*measured)
+    line |= {"val_loss": score.loss, score.headline: asdict(score.head), "seconds": meter.seconds}
+    if first:
+        journal.epoch(line)
+    console.epoch(line, recipe.epochs, str(score))
+    if first and recipe.keep == "best" and keeping.best(run.history(), score.headline) == line["epoch"]:
+        with averaged(state):
+            keeping.save(run.folder, state.model, line["epoch"])
     return measured
 
 
@@ -81,12 +109,18 @@ def averaged(state: loop.State) -> AbstractContextManager[None]:
 
 
 def _restore(prepared: Prepared, run: Run, state: loop.State, console: Console) -> Meter:
-    newest, skipped = checkpoint.newest(run.checkpoints)
+    ranks = prepared.ranks
+    newest, skipped = ranks.same(lambda: checkpoint.newest(run.checkpoints))
     for line in skipped:
         console.say(line)
+    if ranks.first:
+        run.rewind(int(newest.name.rpartition("-")[2]) if newest else 0)
     if newest is None:
-        run.rewind(0)
         return Meter()
+    if not newest.exists():
+        raise CheckpointError(
+            f"{str(newest)!r} is not here: the folder of a run must be on a file system of all machines"
+        )
     meta = checkpoint.restore(newest, state)
     if meta["data"] != prepared.fingerprint:
         raise CheckpointError(f"{str(prepared.job.data)!r} is not the data of the run: bring that back")
@@ -94,11 +128,27 @@ def _restore(prepared: Prepared, run: Run, state: loop.State, console: Console) 
         raise CheckpointError(
             f"the teacher {prepared.job.teaching.teacher!r} is not the one that the run began with: bring that back"
         )
-    run.rewind(state.step)
     console.say(f"going on from {newest.name}")
+    if note := _differently(prepared, meta.get("processes", {"number": 1, "exact": False})):
+        console.say(note)
     if meta["versions"] != prepared.versions:
         console.say(f"note: it was written with {meta['versions']}: with other versions the bits may differ")
     return Meter(*meta["meter"])
+
+
+def _differently(prepared: Prepared, before: Mapping[str, Any]) -> str:
+    """Return that a run goes on with other processes than it had, and what of its bits that changes; or nothing."""
+    now = _processes(prepared)
+    if now == before or (now["exact"] and before["exact"]):
+        return ""
+    return (
+        f"note: it was written by {before['number']} processes{' with --exact' if before['exact'] else ''}, and there "
+        f"are {now['number']} now: sums of gradients are added in another order, and the last bits may differ"
+    )
+
+
+def _processes(prepared: Prepared) -> dict[str, Any]:
+    return {"number": prepared.ranks.world, "exact": prepared.job.compute.exact}
 
 
 def _line(step: loop.Step, epoch: int, meter: Meter) -> dict[str, Any]:
@@ -120,6 +170,7 @@ def _meta(prepared: Prepared, meter: Meter) -> dict[str, Any]:
         "meter": meter.state(),
         "versions": prepared.versions,
         "teacher": prepared.teacher_sha256,
+        "processes": _processes(prepared),
     }
 
 

@@ -122,7 +122,7 @@ class Gradient:
             draws.seed("step", recipe.seed, state.step)
             its = self.divided(batch, recipe)
             try:
-                results = self._of(batch, its)
+                results = self.backwards(batch[1], its)
             except RuntimeError as error:
                 if not memory.ran_out(error):
                     raise
@@ -136,11 +136,16 @@ class Gradient:
             number = len(self.divided(batch, recipe))
             least = twice(state.step + 1, batch, len(its), number, self.criterion)
 
-    def _of(self, batch: Batch, its: Sequence[tuple[float, Batch]]) -> list[tuple[float, dict[str, Tensor]]]:
+    def backwards(self, every: Any, its: Sequence[tuple[float, Batch]]) -> list[tuple[float, dict[str, Tensor]]]:
+        """Return what the hook gave for parts of a batch; the gradient of each is added to what is there.
+
+        :param every: targets of the whole batch.
+        :param its: the parts, each with its share of all samples; 1 is all of it.
+        """
         results, state, runtime = [], self.state, self.runtime
         with runtime.checkpointing(state.loaded):
             for share, (inputs, targets) in its:
-                criterion = self.criterion if len(its) == 1 else self.criterion.part(batch[1], share)
+                criterion = self.criterion if share == 1 else self.criterion.part(every, share)
                 with self.feed(inputs) as seen:
                     with runtime.autocast():
                         result = self.pm.hook.train_step(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 import torch
@@ -13,12 +14,16 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from hubft import modality
 from hubft.base import draws
 from hubft.base.batches import concat, count, take
+from hubft.base.errors import JobError, Option
+from hubft.hookspecs import Batch
+from hubft.machine.ranks import ALONE, Ranks
 from hubft.machine.runtime import Runtime
 from hubft.modality import Views
 
 T = TypeVar("T")
 Index = tuple[int, int]  # (view, index of the sample); view 0 is the evaluation's
 
+PARTS = 8  # of a batch with --exact, whatever the number of processes
 POOL = 16  # batches at most whose samples are put together by their costs; a quarter of an epoch, where that is less
 WINDOW = 64  # batches that are out of order at most where results are put back in order
 
@@ -37,6 +42,8 @@ class Batches(Sampler[list[Index]]):
 
     Where samples differ in what they cost, a batch has samples of like costs: those of `POOL` batches of an epoch's
     order are sorted, and its batches then come in an order that is drawn.
+
+    Of several processes each has `own` parts of every batch, one after the other; the order is the same for all.
     """
 
     def __init__(
@@ -50,9 +57,12 @@ class Batches(Sampler[list[Index]]):
         views: int = 0,
         weights: Tensor | None = None,
         costs: Sequence[int] | None = None,
+        runtime: Runtime | None = None,
     ) -> None:
         """:param weights: float64 `[samples]`, where an epoch draws samples with these chances, with replacement.
         :param costs: of the samples, where they differ (`hubft.modality.Views.costs`).
+        :param runtime: of the steps: whether they are computed by several processes, and in parts.
+        :raises JobError: a batch has fewer samples than there are processes.
         """
         self.weights, self.costs = weights, None if costs is None else torch.as_tensor(costs)
         self.samples, self.seed, self.start, self.views = samples, seed, start, views
@@ -60,9 +70,21 @@ class Batches(Sampler[list[Index]]):
         self.steps = self.per_epoch * epochs
         """Of the whole run, whatever part of it this is."""
         self.stop = self.steps if stop is None else stop
+        self.ranks = runtime.ranks if runtime else ALONE
+        least = samples // max(1, self.per_epoch)
+        if least < self.ranks.world:
+            why = f" {batch_size} of {samples} samples: {self.ranks.world} processes need one each in every batch"
+            raise JobError(Option("batch_size"), why)
+        self.parts = max(1, min(PARTS, least // 2)) if runtime and runtime.exact else self.ranks.world
+        """In which the gradient of a batch is computed, by all processes together."""
+
+    @property
+    def own(self) -> range:
+        """Which parts of each batch this process computes."""
+        return range(self.ranks.rank, self.parts, self.ranks.world)
 
     def __len__(self) -> int:
-        return self.stop - self.start
+        return (self.stop - self.start) * len(self.own)
 
     def __iter__(self) -> Iterator[list[Index]]:
         for epoch in range(self.start // self.per_epoch, -(-self.stop // self.per_epoch)):
@@ -77,7 +99,8 @@ class Batches(Sampler[list[Index]]):
             if self.costs is not None:
                 cut = alike(cut, self.costs, random)
             for batch in cut[max(0, self.start - first) : self.stop - first]:
-                yield [(view, i) for i in batch.tolist()]
+                for part in self.ranks.own(batch.tensor_split(self.parts)):
+                    yield [(view, i) for i in part.tolist()]
 
 
 def alike(batches: Sequence[Tensor], costs: Tensor, random: torch.Generator) -> Sequence[Tensor]:
@@ -99,7 +122,7 @@ class Loader:
     """
 
     def __init__(self, views: Views, order: Any, runtime: Runtime, workers: int) -> None:
-        self.batch_sampler = order
+        self.views, self.batch_sampler, self.runtime = views, order, runtime
         self.ready = modality.of(views.inputs).ready(views.inputs, runtime)
         self.pictures: DataLoader[Any] = DataLoader(
             cast(Dataset[Any], views),
@@ -112,6 +135,10 @@ class Loader:
 
     def __len__(self) -> int:
         return len(self.batch_sampler)
+
+    def shared(self, ranks: Ranks) -> Loader:
+        """Return the batches that are this process's, of an order that is a list."""
+        return Loader(self.views, ranks.own(self.batch_sampler), self.runtime, self.pictures.num_workers)
 
     places: Sequence[Tensor] = ()
     """Of `in_order`, where samples come out of order: for each window of them, the places of those that come."""
@@ -130,6 +157,17 @@ def batches(views: Views, sampler: Batches, runtime: Runtime) -> Loader:
     for view in range(sampler.views) or (1,):
         views.keep(view)
     return Loader(views, sampler, runtime, runtime.workers)
+
+
+def steps(batches: Any) -> Iterator[list[Batch]]:
+    """Yield this process's parts of each batch of a run, of which there may be none."""
+    number = len(getattr(batches.batch_sampler, "own", (0,)))
+    if number == 1:  # then there may be no end
+        yield from ([batch] for batch in batches)
+        return
+    its, sampler = iter(batches), batches.batch_sampler
+    for _ in range(sampler.stop - sampler.start):
+        yield list(islice(its, number))
 
 
 def in_order(views: Views, batch_size: int, runtime: Runtime, view: int = 0) -> Loader:
@@ -160,6 +198,13 @@ class Passed:
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.batches)
+
+
+def share(batches: Iterable[Batch], ranks: Ranks) -> Iterable[Batch]:
+    """Return every world-th of these batches, from this process's on; those of a loader alone are read."""
+    if ranks.alone:
+        return batches
+    return batches.shared(ranks) if isinstance(batches, Loader) else islice(batches, ranks.rank, None, ranks.world)
 
 
 def restored(batches: Any, made: Iterable[T]) -> Iterator[T]:

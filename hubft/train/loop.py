@@ -25,6 +25,7 @@ from hubft.train.gradient import Gradient, Moving, Parts, mean
 from hubft.train.lessons import Lessons
 from hubft.train.recipe import Average, optimizer
 from hubft.train.schedule import set_lr
+from hubft.train.together import together
 
 Feed = Callable[[Any], AbstractContextManager[Any]]
 Rates = Callable[[torch.optim.Optimizer, Recipe, int, int], float]
@@ -116,6 +117,8 @@ def fit(
 ) -> Iterator[Step]:
     """Train from `state.step` to the end of `batches`, one step for each item that is taken.
 
+    Of several processes each calls this, with its own parts of every batch, and each does the same update.
+
     With `--accumulate` a step is computed in parts, whose gradients, weighted by their share of the images, add
     up to that of the batch; batch norms in training see the parts. A step that runs out of memory is done again in
     twice as many parts, and all after it are computed in so many.
@@ -142,22 +145,23 @@ def _steps(
 ) -> Iterator[Step]:
     sampler = batches.batch_sampler  # type: ignore[attr-defined]
     lessons, mixing, gradient = state.lessons, _mixing(state, recipe, feed), Gradient(pm, state, recipe, runtime, feed)
-    for batch in batches:
+    for parts in loader.steps(batches):
         gradient.laps.end("data")
         if state.step == sampler.start or state.step % sampler.per_epoch == 0:
             begin_epoch(pm, state, recipe, (state.step - state.step % sampler.per_epoch) / sampler.steps)
             gradient.moving = Moving(state.model)
         lr = rates(state.optimizer, recipe, state.step, sampler.steps)
-        here = runtime.to_device(batch)
+        here = [runtime.to_device(part) for part in parts]
         if mixing:
-            here = mixing(here, state.step)
-        here = lessons.given(here) if lessons else here
-        results = gradient.of(here)
+            here = [mixing(part, state.step) for part in here]
+        here = [lessons.given(part) for part in here] if lessons else here
+        plain = runtime.ranks.alone and not runtime.exact
+        images, results = (count(here[0]), gradient.of(here[0])) if plain else together(gradient, here, sampler)
         norms, of = update(state, recipe)
         scalars = mean(results)
         gradient.laps.end(gradient.backward)
         seconds = gradient.laps.taken()
-        yield Step(state.step, count(batch), scalars.pop("loss").detach(), lr, scalars, norms, of, seconds)
+        yield Step(state.step, images, scalars.pop("loss").detach(), lr, scalars, norms, of, seconds)
         gradient.laps.begin()
 
 
@@ -220,16 +224,18 @@ def evaluate(
     """Return (outputs, targets as the task collates them) on the CPU, in fp32 and eval mode, in the order of the
     samples: float32 `[n, outputs]`, or what the task keeps of them (`Task.kept`); of a list one tensor, filled up.
 
+    Of several processes each computes every so-manieth batch, and each gets all outputs: the same as one would have.
+
     The loss of the hook is the task's plain one here, whatever the model was trained with.
     """
     model, forward = loaded.model.eval(), loaded.forward
     criterion = task.criterion()
     found = []
-    for batch in batches:
+    for batch in loader.share(batches, runtime.ranks):
         inputs, targets = runtime.to_device(batch)
         with feed(inputs) as seen:
             result = pm.hook.train_step(model=model, batch=(seen, targets), criterion=criterion, forward=forward)
         kept = task.kept(result["outputs"], targets)
         found.append((each(kept, lambda tensor: tensor.float().cpu()), batch[1]))
-    outputs, targets = zip(*loader.restored(batches, found), strict=True)
+    outputs, targets = zip(*loader.restored(batches, runtime.ranks.joined(found)), strict=True)
     return stacked(concat(outputs)), concat(targets)

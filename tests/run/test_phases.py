@@ -82,6 +82,21 @@ def loads(net: Callable[[], nn.Module]) -> Callable[..., Loaded]:
 # --- one phase --------------------------------------------------------------------------------------------------
 
 
+def test_a_cache_folder_serves_other_machines_and_no_package_names_it(
+    insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = {"cache_folder": str(tmp_path / "common")}
+    for machine, how in (("one", "computed once"), ("other", "found in the cache")):
+        monkeypatch.setenv("HUBFT_CACHE", str(tmp_path / machine))
+        recipe = HEAD | {"epochs": 7, "probe": False}
+        result, said = heard(job(insects, tmp_path / f"run-{machine}", recipe=recipe, compute=compute))
+        assert said.about("cache ") == [
+            f"cache    features before drop {how}, of images as they are: --views 4 augments three"
+        ]
+        assert list((tmp_path / "common" / "features").iterdir()) and not (tmp_path / machine / "features").exists()
+        assert "common" not in (result.run.package / "hubft.json").read_text()
+
+
 @pytest.mark.parametrize("probe", [False, True])
 @pytest.mark.parametrize("views", [1, 3])
 def test_the_cache_changes_no_result(insects: Path, tmp_path: Path, probe: bool, views: int) -> None:

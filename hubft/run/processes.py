@@ -1,0 +1,63 @@
+"""A run of several processes: what can be trained so, and where it becomes one process again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hubft.base.console import Console
+from hubft.base.errors import JobError, Option, Silent
+from hubft.families import stages
+from hubft.machine.ranks import ALONE, Ranks
+from hubft.run.phases import phases
+from hubft.run.prepare import Prepared
+from hubft.train import norms
+
+
+def prepared(ready: Prepared, ranks: Ranks) -> Prepared:
+    """Return what was prepared, to be trained by these processes together.
+
+    :raises JobError: what they cannot do together, or more of them asked for than there are.
+    """
+    compute, task = ready.job.compute, ready.data.task
+    if not ranks.alone and task.located:
+        why = ": the losses of a detector divide by the boxes of one process; train it with one"
+        raise JobError(Option("devices"), f" {ranks.world}{why}")
+    if compute.exact and (task.located or moving(ready)):
+        why = (
+            "the losses of a detector divide by all boxes of a batch"
+            if task.located
+            else (f"the statistics of {moving(ready)} norms are of a part of a batch")
+        )
+        raise JobError(Option("exact"), f": {why}; leave it out, or freeze them with ", Option("train"), " all,-norms")
+    return replace(ready, ranks=ranks)
+
+
+def moving(ready: Prepared) -> int:
+    """Return how many norms there are whose running statistics move in training."""
+    if not ready.job.recipe.epochs:
+        return 0
+    stages.set_trainable(ready.loaded.model, phases(ready)[-1].live)
+    return len(norms.live(ready.loaded.model))
+
+
+def introduce(ready: Prepared, console: Console) -> None:
+    """Say what a user should know of a run of several processes."""
+    ranks, exact = ready.ranks, ready.job.compute.exact
+    if ranks.alone:
+        return
+    how = "the same bits for any number of them" if exact else "the last bits differ from those of another number"
+    console.say(f"devices  {ranks.world} processes, each with its share of every batch; {how}")
+    if number := moving(ready):
+        console.say(f"note: the statistics of {number} norms are means over those of each process's share of a batch")
+    if ready.job.recipe.augment == "strong" and ready.data.task.mixes:
+        console.say("note: images are mixed within each part of a batch")
+
+
+def alone(ready: Prepared) -> Prepared:
+    """Return what was prepared, for the first process to go on with alone.
+
+    :raises Silent: this is another one, whose work is done.
+    """
+    if not ready.ranks.first:
+        raise Silent(0)
+    return replace(ready, ranks=ALONE)
