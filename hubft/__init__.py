@@ -4,7 +4,7 @@
 
 The commands are functions, with the names and defaults of the command line (`hubft.api`): before a run `inspect_data`,
 `features`, `rank`, `lr_find` and `sweep`; `finetune`, `distill`, `resume` and `soup`; then `evaluate`, `predict`,
-`load`, `write_report` and `compare`. What needs torch is imported when it is used.
+`load`, `write_report`, `compare` and `track`. What needs torch is imported when it is used.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         resume,
         soup,
         sweep,
+        track,
         write_report,
     )
 
@@ -63,6 +64,7 @@ __all__ = [
     "resume",
     "soup",
     "sweep",
+    "track",
     "write_report",
 ]
 

@@ -40,6 +40,7 @@ from hubft.run.data import Data
 from hubft.run.fitting import fit
 from hubft.run.folder import Run
 from hubft.run.introduction import introduce
+from hubft.run.journal import Journal
 from hubft.run.left import Result
 from hubft.run.overfit import Overfit, one_batch
 from hubft.run.phases import testing
@@ -168,11 +169,13 @@ def ready(job: Job, data: Data | None, trust: bool, code: Mapping[str, str] | No
 
 def _run(prepared: Prepared, run: Run, console: Console) -> Result:
     """Do what is left of a run; a disk that is full ends it so that it can go on."""
-    with writing(run.folder, f"make room, or mend that, and go on with: {run.resumed_by()}"):
-        return _finish(prepared, run, console)
+    cure = f"make room, or mend that, and go on with: {run.resumed_by()}"
+    with Journal(run, console) as journal, writing(run.folder, cure):
+        return _finish(prepared, journal, console)
 
 
-def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
+def _finish(prepared: Prepared, journal: Journal, console: Console) -> Result:
+    run = journal.run
     introduce(prepared, run, console)
     began, asked = time.perf_counter(), prepared.job
     prepared, plan, solved = settle(prepared, run, console)
@@ -180,7 +183,7 @@ def _finish(prepared: Prepared, run: Run, console: Console) -> Result:
         mixed = soup.mixed(prepared, lambda name: load.filled(load.package(name), trust=True), console)
         teacher = teaching.measured(prepared, console) if prepared.teacher else None
         untrained = before.measured(prepared)
-        prepared, outcome, proof, way = fit(prepared, run, plan, console)
+        prepared, outcome, proof, way = fit(prepared, journal, plan, console)
         held_out = prepared.data.task.score(*outcome)
         problem = "" if plan.probe else diverged(prepared, run.history(), held_out.loss)
         parted = diagnosis.parted(prepared, run.history(), held_out)

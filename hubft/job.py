@@ -33,6 +33,9 @@ __all__ = [
 
 SMALLEST = 8  # pixels a side: the smallest images that are in use, of digits; what a model asks for is `train.sizes`
 
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
+"""What `hubft.tracking` has a file of."""
+
 
 @dataclass(frozen=True)
 class Head:
@@ -144,6 +147,8 @@ class Job:
     base, which is then needed to load it, as for an adapter."""
     keep_anyway: bool = False
     """Make the package although training diverged and left a model that is worse than none."""
+    track: tuple[Tracker, ...] = ()
+    """Tools that show the run beside others, while it goes: tensorboard, wandb, mlflow, trackio; each is an extra."""
     output: str | Path = ""
     """The run's folder; empty makes runs/MODEL-DATA, numbered if that exists."""
 
@@ -155,6 +160,7 @@ class Job:
         check_bounds("holdout", self.holdout, 0.01, 0.9)
         check_bounds("white", self.white, 0, 65535)
         check(len(set(self.soup)) == len(self.soup), "soup", self.soup, "each package once")
+        check(len(set(self.track)) == len(self.track), "track", self.track, "each tool once")
         methods.parse(self.compress)
         surgery.parse(self.surgery)
         if self.max_drop is not None:
@@ -222,4 +228,4 @@ class Job:
         soup = tuple(unplaced(f"{PACKAGE}:{name}").partition(":")[2] for name in self.soup)
         found = dataclasses.replace(self, reference=reference, data=data, labels=labels, soup=soup)
         compute = dataclasses.replace(self.compute, cache_folder="")
-        return dataclasses.replace(found, teaching=teaching, compute=compute, output="")
+        return dataclasses.replace(found, teaching=teaching, compute=compute, output="", track=())

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from hubft.job import Adapting, Compute, Head, Job, Labels, Recipe, Teaching
+from hubft.job import Adapting, Compute, Head, Job, Labels, Recipe, Teaching, Tracker
 
 PARTS: Mapping[str, type] = {
     "labels": Labels,
@@ -116,6 +116,7 @@ class Options(RankOptions, total=False):
     max_drop: float | None
     package: Literal["full", "delta"]
     keep_anyway: bool
+    track: Tracker | Sequence[Tracker]
     output: str | Path
 
 

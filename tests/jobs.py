@@ -57,6 +57,7 @@ EVERY_FIELD = Job(
     max_drop=1.5,
     package="delta",
     keep_anyway=True,
+    track=("tensorboard", "mlflow"),
     output="runs/mine",
 )
 

@@ -54,6 +54,7 @@ def test_options_have_the_names_and_defaults_of_a_job() -> None:
     assert len(wanted) == sum(1 for _ in api.fields()), "no name twice"
     stated = {name: hint.__forward_arg__ for name, hint in inspect.get_annotations(Options).items()}
     plain = {"tuple[str, ...]": "str | Sequence[str]", "tuple[int, ...]": "Sequence[int]"}
+    plain["tuple[Tracker, ...]"] = "Tracker | Sequence[Tracker]"
     own = {"loss": "str | Callable[..., Any]"}  # Python passes it as it is
     types = {name: plain.get(str(field.type), str(field.type)) for name, field in wanted.items()} | own
     assert stated == types, "\n".join(f"    {name}: {kind}" for name, kind in types.items())

@@ -37,6 +37,7 @@ COMMANDS = {
     "soup": soup.soup,
     "write_report": reports.report,
     "compare": reports.compare,
+    "track": reports.track,
 }
 
 
@@ -120,6 +121,7 @@ def test_a_function_has_the_names_and_defaults_of_its_command(name: str) -> None
         ("features toy:small . -o a.npy", "--output 'a.npy': must be a new file that ends in .safetensors"),
         ("features toy:small . -o none/a.safetensors", "must be a file in a folder that is there"),
         ("compare nowhere", "'nowhere' is no run"),
+        ("track nowhere --to tensorboard", "'nowhere' is no run"),
         ("soup nowhere --data .", "a soup is made of two packages or more: hubft soup nowhere OTHER --data ."),
     ],
 )

@@ -181,6 +181,7 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {  # field: (accepted, refused)
         [["balanced"], ["uncertainty", "a=1"], ["a"], ["a=-1"], ["a=inf"]],
     ),
     "soup": ([[], ["runs/a", "runs/b"]], [["runs/a", "runs/a"]]),
+    "track": ([[], ["wandb", "mlflow"]], [["wandb", "wandb"]]),
     "recipe.power": ([0.01, 100.0], [0.0, 101.0, float("nan")]),
     "recipe.anchor": ([0.0, 1e3], [-0.1, 1001.0, float("nan")]),
     "recipe.patience": ([0, 100_000], [-1, 100_001]),

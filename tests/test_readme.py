@@ -44,6 +44,7 @@ STORIES = (
         "deploy",
         "publish",
         "families",
+        "trackers",
     ),
 )
 HERE = {'pip install -e ".[dev]" && hubft demo', 'pip install -e ".[dev]"'}  # what runs this test, and test_demo
@@ -192,6 +193,17 @@ def test_labels_and_tables(tmp_path: Path, world: dict[str, str]) -> None:
     [code] = blocks("labels", "python")
     printed = python(code.replace("epochs=1", "epochs=1, size=32"), tmp_path, world)
     assert len([line for line in printed.splitlines() if line.startswith("photos/")]) == 30
+
+
+def test_trackers(tmp_path: Path, world: dict[str, str]) -> None:
+    for name in ("tensorboard", "wandb", "mlflow", "sqlalchemy"):
+        needs(name, "mlflow" if name == "sqlalchemy" else name)
+    for line in commands("trackers"):
+        printed = shell(line, tmp_path, world | {"WANDB_MODE": "offline"})
+    assert printed.count("tracked  ") == 2 and "wandb sync runs/tracked/wandb/offline-run-" in printed
+    assert (tmp_path / "runs" / "tracked" / "mlflow" / "mlflow.db").is_file()
+    [code] = blocks("trackers", "python")
+    assert python(code, tmp_path, world) == "tensorboard --logdir runs/tracked True\n"
 
 
 def given(models: hub.Hub, name: str, folder: Path) -> None:

@@ -14,7 +14,7 @@ from hubft.api.asked import job
 from hubft.api.choosing import lr_find, rank, sweep
 from hubft.api.data import features, inspect_data
 from hubft.api.packages import evaluate, predict
-from hubft.api.reports import compare, write_report
+from hubft.api.reports import compare, track, write_report
 from hubft.api.runs import Result, distill, finetune, resume, soup
 from hubft.choosing.lr_find import Rate
 from hubft.choosing.rank import Ranking
@@ -27,6 +27,7 @@ from hubft.run.vectors import Features
 from hubft.share.inference import Evaluation
 from hubft.share.load import load
 from hubft.share.opened import Answer
+from hubft.tracking.delivery import Tracked
 
 __all__ = [
     "Answer",
@@ -42,6 +43,7 @@ __all__ = [
     "Result",
     "Side",
     "Swept",
+    "Tracked",
     "compare",
     "distill",
     "evaluate",
@@ -57,5 +59,6 @@ __all__ = [
     "resume",
     "soup",
     "sweep",
+    "track",
     "write_report",
 ]

@@ -24,6 +24,7 @@ from hubft.run import keeping
 from hubft.run.data import Data
 from hubft.run.fitting import fit
 from hubft.run.folder import Run
+from hubft.run.journal import Journal
 from hubft.run.plan import settle
 from hubft.tasks.metrics import Measured
 
@@ -56,16 +57,19 @@ class Done:
     """How it was computed, with nothing left to choose."""
 
 
-@dataclass(frozen=True)
-class Watched(Run):
-    """The folder of a trial; each epoch is told as it is written down."""
+class Watched(Journal):
+    """The numbers of a trial; each epoch is told as it is written down. Trackers are told of the winner alone."""
 
-    headline: str
-    told: Told
+    def __init__(self, run: Run, console: Console, headline: str, told: Told) -> None:
+        super().__init__(run, console)
+        self.headline, self.told = headline, told
 
-    def log(self, line: dict[str, Any]) -> None:
-        """Append a line to metrics.jsonl, and tell it."""
-        super().log(line)
+    def begin(self, job: Job) -> None:
+        """Start no tracker."""
+
+    def epoch(self, line: dict[str, Any]) -> None:
+        """Append an epoch's line to metrics.jsonl, and tell it."""
+        super().epoch(line)
         self.told(line["epoch"], Measured(**line[self.headline]))
 
 
@@ -92,11 +96,12 @@ def trained(job: Job, data: Data, folder: Path, trust: bool, told: Told) -> Done
     began, quiet = time.perf_counter(), Console(quiet=True)
     with draws.preserved():
         prepared = engine.ready(job, data, trust)
-        run = Watched(marked(folder), prepared.data.task.headline, told)
+        run = Run(marked(folder))
+        journal = Watched(run, quiet, prepared.data.task.headline, told)
         try:
             prepared, plan, _ = settle(prepared, run, quiet)
             with prepared.runtime.using_threads():
-                prepared, (outputs, targets), *_ = fit(prepared, run, plan, quiet)
+                prepared, (outputs, targets), *_ = fit(prepared, journal, plan, quiet)
         except (TrainingError, GivenUp) as error:
             why = error.typed() if isinstance(error, TrainingError) else str(error)
             done = Done(None, _epochs(run), time.perf_counter() - began, why)

@@ -10,7 +10,9 @@ from cyclopts import Parameter
 
 from hubft.base.bounds import check_new
 from hubft.base.console import Console
+from hubft.base.errors import Incomplete
 from hubft.cli.options import Trust
+from hubft.job import Tracker
 from hubft.tasks.metrics import number, title
 
 if TYPE_CHECKING:
@@ -72,6 +74,26 @@ def compare(
         console.table(["option", *(side.name for side in sides)], [[name, *row] for name, row in differing])
     if output:
         console.say(f"page     {output}")
+
+
+def track(run: Path, *, to: Annotated[tuple[Tracker, ...], Parameter(negative=())] = ()) -> None:
+    """Tell trackers of RUN after it: all that they do not have yet.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    to
+        Tools to tell; without it, those of the run's own --track.
+    """
+    from hubft.run import tracked
+    from hubft.run.folder import Run
+
+    job = tracked.asked(Run(run), to)  # what is wrong is told before seconds go into importing torch
+    from hubft.run.journal import told
+
+    if missing := [name for name, its in told(Run(run), job, Console()).items() if not its.complete]:
+        raise Incomplete(f"{' and '.join(missing)}: not all of the run arrived")
 
 
 def _print(console: Console, sides: list[Side]) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from hubft.base.errors import CheckpointError, HubftError
 from hubft.base.files import write_json, writing
-from hubft.base.serialize import from_dict
 from hubft.data.reading import is_there
 from hubft.hookspecs import Loaded
 from hubft.job import Job
@@ -75,7 +74,7 @@ def _seen(run: Run, job: Job, trust: bool) -> tuple[Seen | None, str]:
         package = packages.read(run.package)
     except HubftError as error:
         return None, f"{error}; {THEN}"
-    settled = from_dict(Job, json.loads(run.plan_file.read_text(encoding="utf-8"))["job"])
+    settled = run.settled()
     model, note = _model(package, trust)
     inputs = package.manifest.inputs
     return Seen(found, kept.task, inputs, settled.recipe, kept.outputs, kept.targets, model), note

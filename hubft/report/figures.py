@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hubft.base.files import write_bytes, write_json
+from hubft.run.folder import RESULTS_FILE
 from hubft.tasks.metrics import Measured, Metrics, title
 from hubft.tasks.task import Task
 
@@ -30,7 +31,7 @@ def write(
     :param metrics: of the packaged model, which the pictures show.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "results.json", results)
+    write_json(folder / RESULTS_FILE, results)
     if history:
         draw(curves(history, metrics.headline, results.get("probe")), folder / "curves.png")
     if results.get("beside"):

@@ -23,14 +23,14 @@ from hubft.publish import package as packages
 from hubft.report import charts, commands, documents, tables
 from hubft.report.documents import Documents, Steps
 from hubft.report.tables import RESULTS, Part
-from hubft.run.folder import Run
+from hubft.run.folder import PAGE_FILE, RESULTS_FILE, Run
 from hubft.tasks import kinds
 from hubft.tasks.metrics import Measured, read, title
 
-FILE, FACTS = "index.html", "facts.json"
+FILE, FACTS = PAGE_FILE, "facts.json"
 TEMPLATES = Path(__file__).parent / "templates"
 FILES = {
-    RESULTS: "results.json",
+    RESULTS: RESULTS_FILE,
     "facts": FACTS,
     "epochs": "../metrics.jsonl",
     "plan": "../plan.json",

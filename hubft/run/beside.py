@@ -70,7 +70,9 @@ def job(prepared: Prepared, asked: Job, run: Run) -> Job:
     """
     settled = prepared.job
     recipe = replace(settled.recipe, budget="")  # as many epochs, not as much time
-    return replace(asked, recipe=recipe, compute=settled.compute, teaching=Teaching(), output=str(folder(run).folder))
+    return replace(
+        asked, recipe=recipe, compute=settled.compute, teaching=Teaching(), track=(), output=str(folder(run).folder)
+    )
 
 
 def trained(

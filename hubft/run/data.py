@@ -24,6 +24,7 @@ from hubft.modality import Sample
 from hubft.run import remarks, taking
 from hubft.tasks import kinds, naming, settle
 from hubft.tasks.task import Column, Task
+from hubft.tracking import table as tracking
 
 TUNE = 0.1  # share of the training rows that is held out where a task, or --wise, has something to choose by them
 
@@ -76,9 +77,11 @@ def read(job: Job, names: Sequence[str] | None = None, kinds: Sequence[str] = ()
     :param names: of outputs, whose order is taken where the data has the same names; without them, those of the
         packages that the job builds on.
     :param kinds: of inputs that may be meant; without them, those that the job's model may take.
+    :raises JobError: a tracker whose library is missing.
     :raises DataError: no such data, columns or labels that no task can be made of, nothing to train or to validate
         on, more than a tenth of the rows unusable.
     """
+    tracking.require(job.track)
     rows = taking.of_kinds(lambda files: reading.to_train(str(job.data), job.labels, files), kinds or taking.kinds(job))
     word = modality.named(rows.kind).word
     task, told = _task(rows, job.labels, _orders(job) if names is None else [tuple(names)])

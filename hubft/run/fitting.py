@@ -12,7 +12,7 @@ from hubft.base.console import Console
 from hubft.base.errors import Diverged, NotFinite
 from hubft.base.memory import Peak
 from hubft.run import keeping, nonfinite, processes, teaching, training, unquantized, wise
-from hubft.run.folder import Run
+from hubft.run.journal import Journal
 from hubft.run.plan import Plan, halving
 from hubft.run.prepare import Prepared
 from hubft.run.safeguard import mend
@@ -21,20 +21,22 @@ from hubft.train import frozen, loop, states
 
 
 def fit(
-    prepared: Prepared, run: Run, plan: Plan, console: Console
+    prepared: Prepared, journal: Journal, plan: Plan, console: Console
 ) -> tuple[Prepared, training.Outcome, dict[str, str], Way]:
     """Train to the end; return what was prepared, its model trained and plain, what that gives for the validation
     images, the proof of what was frozen to the end, and how far the model came.
 
     Of several processes the first one alone comes back.
     """
-    job, model = prepared.job, prepared.loaded.model
+    job, run, model = prepared.job, journal.run, prepared.loaded.model
+    if prepared.ranks.first:
+        journal.begin(job)
     solved = states.kept(model)
     lessons = teaching.lessons(prepared)
     state = loop.start(prepared.loaded, job.recipe, prepared.runtime, prepared.data.task, lessons)
     state.parts = halving(plan, run, console)
     peak = Peak(prepared.runtime.device)
-    prepared, outcome = _trained(prepared, run, state, solved, console)
+    prepared, outcome = _trained(prepared, journal, state, solved, console)
     took = {**peak.plain(), "parts": [*state.parts.since.items()]} if job.recipe.epochs else {}
     if state.average:
         state.average.keep()
@@ -61,7 +63,7 @@ def fit(
 
 
 def _trained(
-    prepared: Prepared, run: Run, state: loop.State, solved: Mapping[str, Tensor], console: Console
+    prepared: Prepared, journal: Journal, state: loop.State, solved: Mapping[str, Tensor], console: Console
 ) -> tuple[Prepared, training.Outcome | None]:
     """Train to the end; return what was prepared, to go on with in one process, and what the last epoch gave, if one
     ended now."""
@@ -69,7 +71,7 @@ def _trained(
         loop.begin_epoch(prepared.pm, state, replace(prepared.job.recipe, train="head"), 0.0)
         return processes.alone(prepared), None
     try:
-        outcome = training.train(prepared, run, state, console)
+        outcome = training.train(prepared, journal, state, console)
     except NotFinite as told:
-        raise nonfinite.explained(prepared, run, solved, told) from told
+        raise nonfinite.explained(prepared, journal.run, solved, told) from told
     return processes.alone(prepared), outcome

@@ -23,6 +23,8 @@ from hubft.base.serialize import from_dict, to_dict
 from hubft.data import reading
 from hubft.job import Job
 
+RESULTS_FILE, PAGE_FILE = "results.json", "index.html"  # in its report/
+
 
 @dataclass(frozen=True)
 class Run:
@@ -95,6 +97,19 @@ class Run:
                 f"{new if is_free(self.folder) else ''}"
             ) from error
 
+    def settled(self) -> Job:
+        """Return the job in which nothing is left to choose.
+
+        :raises CheckpointError: the folder is no run, or one that has not come so far.
+        """
+        self.job()
+        try:
+            return from_dict(Job, json.loads(self.plan_file.read_text(encoding="utf-8"))["job"])
+        except (OSError, ValueError, KeyError, JobError) as error:
+            raise CheckpointError(
+                f"{str(self.folder)!r} has not begun to train; go on with: {self.resumed_by()}"
+            ) from error
+
     def facts(self) -> dict[str, Any]:
         """Return what the images of the run are known by; nothing, where an older hubft began it."""
         try:
@@ -110,11 +125,6 @@ class Run:
     def resumed_by(self, *options: str) -> str:
         """Return the command that goes on with the run."""
         return f"hubft finetune --resume {shlex.join([str(self.folder), *options])}"
-
-    def log(self, line: dict[str, Any]) -> None:
-        """Append a line to metrics.jsonl."""
-        with self.metrics_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
 
     def history(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl; a last line that was cut short is left out."""

@@ -6,7 +6,7 @@ from hubft import modality
 from hubft.base.console import Console
 from hubft.compress import structure
 from hubft.run import processes
-from hubft.run.folder import Run
+from hubft.run.folder import RESULTS_FILE, Run
 from hubft.run.prepare import Prepared
 
 
@@ -21,7 +21,7 @@ def introduce(prepared: Prepared, run: Run, console: Console) -> None:
     for place, reason in list(data.quarantined.items())[:5]:
         console.say(f"left out {place!r}: {reason}")
     if len(data.quarantined) > 5:
-        console.say(f"and {len(data.quarantined) - 5} more, listed in {run.report / 'results.json'}")
+        console.say(f"and {len(data.quarantined) - 5} more, listed in {run.report / RESULTS_FILE}")
     for note in data.notes:
         console.say(f"note: {note}")
     if job.recipe.augment == "strong" and not data.task.mixes:

@@ -15,6 +15,7 @@ from hubft.base.errors import CheckpointError, Stopped
 from hubft.hookspecs import Batch
 from hubft.run import keeping
 from hubft.run.folder import Run, StopRequest
+from hubft.run.journal import Journal
 from hubft.run.phases import Inputs, phases, validation
 from hubft.run.prepare import Prepared
 from hubft.run.teaching import inputs
@@ -30,15 +31,15 @@ APART = 1.0
 features, has epochs of ten milliseconds, and a checkpoint takes forty."""
 
 
-def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> Outcome | None:
+def train(prepared: Prepared, journal: Journal, state: loop.State, console: Console) -> Outcome | None:
     """Train from the newest checkpoint to the end; return what the last state gave, if its epoch ended here.
 
     Of several processes each calls it. The first one writes, and tells the others what the files of the run say.
 
     :raises TrainingError: their weights are not the same any more.
     """
-    recipe, every, ranks = prepared.job.recipe, prepared.job.compute.checkpoint_every, prepared.ranks
-    meter = _restore(prepared, run, state, console)
+    run, recipe, every = journal.run, prepared.job.recipe, prepared.job.compute.checkpoint_every
+    meter, ranks = _restore(prepared, run, state, console), prepared.ranks
     per_epoch = loader.steps_per_epoch(len(prepared.data.train), recipe.batch_size)
     steps = per_epoch * recipe.epochs
     measured, saved, headline = None, time.monotonic(), prepared.data.task.headline
@@ -55,10 +56,11 @@ def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> 
                 seen = inputs(prepared, phase, state.step, console)
             for step in loop.fit(prepared.pm, state, recipe, seen.batches, prepared.runtime, seen.feed):
                 meter.add(step)
+                journal.step(step)
                 epoch, into = divmod(step.number, per_epoch)
                 bar.step(step.number, epoch + bool(into), meter)
                 if not into:
-                    measured = _epoch_over(prepared, run, state, seen, _line(step, epoch, meter), meter, console)
+                    measured = _epoch_over(prepared, journal, state, seen, _line(step, epoch, meter), meter, console)
                     meter = Meter()
                 after_epoch = not into and (state.step == steps or time.monotonic() - saved >= APART)
                 stopped = max(ranks.told(stop.signal or 0))
@@ -77,17 +79,23 @@ def train(prepared: Prepared, run: Run, state: loop.State, console: Console) -> 
 
 
 def _epoch_over(
-    prepared: Prepared, run: Run, state: loop.State, seen: Inputs, line: dict[str, Any], meter: Meter, console: Console
+    prepared: Prepared,
+    journal: Journal,
+    state: loop.State,
+    seen: Inputs,
+    line: dict[str, Any],
+    meter: Meter,
+    console: Console,
 ) -> Outcome:
     """Return what the model gives at the end of an epoch, which is told, logged, and kept if it is the best."""
-    recipe, first = prepared.job.recipe, prepared.ranks.first
+    run, recipe, first = journal.run, prepared.job.recipe, prepared.ranks.first
     with meter.timing("evaluation"):
         together.agreed(prepared.ranks, state.model)
         measured = outcome(prepared, state.model, seen.validation, seen.feed, state)
         score = prepared.data.task.score(*measured)
     line |= {"val_loss": score.loss, score.headline: asdict(score.head), "seconds": meter.seconds}
     if first:
-        run.log(line)
+        journal.epoch(line)
     console.epoch(line, recipe.epochs, str(score))
     if first and recipe.keep == "best" and keeping.best(run.history(), score.headline) == line["epoch"]:
         with averaged(state):

@@ -96,6 +96,8 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path: Path) -> None:
 def test_every_mode_becomes_rgb_of_8_bits(mode: str) -> None:
     grey = Image.new("RGB", (6, 4), (102, 102, 102)).convert(mode, dither=Image.Dither.NONE)
     options: dict[str, object] = {"transparency": 3} if mode == "P" else {}
+    if mode == "YCbCr":
+        options["compression"] = "tiff_lzw"  # Pillow 12 cannot read such files that are not compressed
     image = decode(BytesIO(encoded(grey, "TIFF" if mode in ("CMYK", "YCbCr") else "PNG", **options)))
     assert (image.mode, image.size) == ("RGB", (6, 4))
     assert abs(numpy.asarray(image).mean() - (0 if mode == "1" else 102)) <= 1
@@ -120,7 +122,7 @@ def test_what_is_transparent_is_laid_over_white() -> None:
     }
     for content, wanted in pictures.items():
         image = decode(BytesIO(content))
-        assert image.mode == "RGB" and list(image.get_flattened_data()) == wanted
+        assert image.mode == "RGB" and numpy.asarray(image).reshape(-1, 3).tolist() == list(map(list, wanted))
 
 
 def test_opaque_pictures_keep_their_bits() -> None:
