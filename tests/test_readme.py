@@ -30,7 +30,20 @@ from hubft.testing import check_family
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in FILES}
 STORIES = (
-    *("data", "fine-tune", "report", "choose", "labels", "text", "boxes", "adapters", "deploy", "publish", "families"),
+    *(
+        "data",
+        "fine-tune",
+        "report",
+        "choose",
+        "labels",
+        "text",
+        "boxes",
+        "adapters",
+        "deploy",
+        "publish",
+        "families",
+        "cli",
+    ),
 )
 HERE = {'pip install -e ".[dev]" && hubft demo', 'pip install -e ".[dev]"'}  # what runs this test, and test_demo
 COMMIT = 40 * "a"
@@ -201,6 +214,13 @@ def test_boxes(tmp_path: Path, world: dict[str, str], models: hub.Hub) -> None:
     for line in commands("boxes"):
         shell(line + " --epochs 2" * line.startswith("hubft finetune"), tmp_path, world)
     assert len(list((tmp_path / "found").glob("*.*g"))) == 6
+
+
+def test_the_command_line(tmp_path: Path, world: dict[str, str]) -> None:
+    for line in commands("cli"):
+        shell(line, tmp_path, world)
+    told, families = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("told", "families"))
+    assert told["run"] == "runs/told" and {"pip", "timm"} <= {one["name"] for one in families["families"]}
 
 
 def test_adapters(tmp_path: Path, world: dict[str, str], models: hub.Hub) -> None:

@@ -17,7 +17,7 @@ from hubft.base.display import visible
 from hubft.base.errors import Diverged, HubftError, Incomplete, JobError, Stopped, suggest
 from hubft.cli import catalogue, choosing, data, deploy, families, package, reports, share, soup
 from hubft.cli.concluding import conclude, tell
-from hubft.cli.options import Trust
+from hubft.cli.options import Json, Trust
 from hubft.families import plugins
 from hubft.job import Adapting, Compute, Head, Job, Labels, Recipe, Teaching
 from hubft.machine import process_setup
@@ -33,7 +33,7 @@ for part, title in (
 ):
     Parameter(name="*", group=Group(title, sort_key=len(title)), parse=r"^(?!outputs$)")(part)
 
-ALONE = "--resume takes everything from the run's job.json, and no other option than --data and --keep-anyway"
+ALONE = "--resume takes everything from the run's job.json, and no other option than --data, --keep-anyway and --json"
 
 app = App(
     name="hubft",
@@ -111,6 +111,7 @@ def finetune(
     *,
     resume: Path | None = None,
     overfit_one_batch: Annotated[bool, Parameter(negative=())] = False,
+    as_json: Json = False,
     trust: Trust = False,
 ) -> None:
     """Fine-tune REFERENCE on the images in DATA, measure it, and write a package.
@@ -119,7 +120,7 @@ def finetune(
     ----------
     resume
         Run folder to go on with, from its newest intact checkpoint; takes no other option than --data, where its
-        images were moved to, and --keep-anyway.
+        images were moved to, --keep-anyway and --json.
     overfit_one_batch
         Train on the first batch alone, to see whether model and loss can learn at all; nothing is written.
     """
@@ -138,7 +139,7 @@ def finetune(
     found = data.read(job)
     from hubft import engine
 
-    console = Console()
+    console = Console(as_json=as_json)
     if overfit_one_batch:
         tell(engine.overfit(job, console, found, trust=trust), console)
     else:
@@ -146,7 +147,14 @@ def finetune(
 
 
 @app.command
-def distill(teacher: str, /, job: Annotated[Job | None, Parameter(name="*")] = None, *, trust: Trust = False) -> None:
+def distill(
+    teacher: str,
+    /,
+    job: Annotated[Job | None, Parameter(name="*")] = None,
+    *,
+    as_json: Json = False,
+    trust: Trust = False,
+) -> None:
     """Fine-tune REFERENCE on the images in DATA and on what the package TEACHER says of them.
 
     It is a run of `finetune` with --teacher: the same options, report and package. Beside it stands the same model
@@ -161,7 +169,7 @@ def distill(teacher: str, /, job: Annotated[Job | None, Parameter(name="*")] = N
         raise JobError(
             "distill needs TEACHER, REFERENCE and DATA: hubft distill runs/big timm:resnet18.a1_in1k flowers/"
         )
-    finetune(job.taught_by(teacher), trust=trust)
+    finetune(job.taught_by(teacher), as_json=as_json, trust=trust)
 
 
 @on_resume.default
@@ -170,6 +178,7 @@ def go_on(
     resume: Path,
     data: Path | None = None,
     keep_anyway: Annotated[bool, Parameter(negative=())] = False,
+    as_json: Json = False,
 ) -> None:
     """Go on with a run, from its newest intact checkpoint.
 
@@ -189,7 +198,7 @@ def go_on(
     found = resuming.data(run, resuming.job(run, data, keep_anyway))
     from hubft import engine
 
-    console = Console()
+    console = Console(as_json=as_json)
     conclude(engine.resume(resume, console, found, moved_to=data, keep_anyway=keep_anyway), console)
 
 
