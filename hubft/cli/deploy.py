@@ -13,7 +13,6 @@ from hubft.cli.options import Json, Trust
 from hubft.deploy.export import asked as asking
 from hubft.deploy.export.asked import Asked
 
-
 Seconds = Annotated[float, Parameter(help="That the timing of a batch size may take.")]
 
 
