@@ -15,7 +15,7 @@ from hubft.base import distributions, files
 from hubft.base.console import Console, give_up_output
 from hubft.base.display import visible
 from hubft.base.errors import Diverged, HubftError, Incomplete, JobError, Stopped, suggest
-from hubft.cli import catalogue, choosing, data, deploy, families, package, reports, share, soup
+from hubft.cli import catalogue, choosing, data, deploy, families, package, reports, share, soup, trial
 from hubft.cli.concluding import conclude, tell
 from hubft.cli.options import Json, Trust
 from hubft.families import plugins
@@ -235,6 +235,7 @@ app.command(reports.report)
 app.command(reports.compare)
 app.command(deploy.export)
 app.command(deploy.benchmark)
+app.command(trial.try_, name="try")
 app.command(share.push)
 app.command(share.pull)
 app.command(families.app)
