@@ -220,6 +220,7 @@ def test_the_command_line(tmp_path: Path, world: dict[str, str]) -> None:
     for line in commands("cli"):
         shell(line, tmp_path, world)
     told, families = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("told", "families"))
+    assert "finetune" in (tmp_path / "hubft.bash").read_text() and (tmp_path / "_hubft").read_text()
     assert told["run"] == "runs/told" and {"pip", "timm"} <= {one["name"] for one in families["families"]}
 
 

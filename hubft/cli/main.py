@@ -15,7 +15,7 @@ from hubft.base import distributions, files
 from hubft.base.console import Console, give_up_output
 from hubft.base.display import visible
 from hubft.base.errors import Diverged, HubftError, Incomplete, JobError, Stopped, suggest
-from hubft.cli import catalogue, choosing, data, deploy, families, package, reports, share, soup, trial
+from hubft.cli import catalogue, choosing, completion, data, deploy, families, package, reports, share, soup, trial
 from hubft.cli.concluding import conclude, tell
 from hubft.cli.options import Json, Trust
 from hubft.families import plugins
@@ -242,3 +242,4 @@ app.command(families.app)
 app.command(catalogue.publish)
 app.command(catalogue.app)
 app.command(catalogue.init_hub)
+app.command(completion.of(app))

@@ -39,7 +39,7 @@ LINES: dict[str, tuple[str, Callable[[Any], object]]] = {
 }
 """Of each command its words, and what its object must hold."""
 LINE_BY_LINE = {"predict", "families check"}  # of which one object a line was asked for
-NO_TABLE = {"demo", "try", "export", "report", "push", "pull", "publish", "init-hub", "families new"}
+NO_TABLE = {"demo", "try", "completion", "export", "report", "push", "pull", "publish", "init-hub", "families new"}
 
 
 @pytest.fixture(scope="module")
