@@ -32,7 +32,7 @@ def test_it_is_small_and_not_root() -> None:
     assert those("FROM") == ["python:3.11-slim"] and those("USER") == ["1000"]
     order = [first for first, _ in LINES]
     assert "RUN" not in order[order.index("USER") :], "nothing is installed as that user, so it cannot be changed by it"
-    assert json.loads(those("VOLUME")[0]) == ["/cache", "/work/runs"]
+    assert json.loads(those("VOLUME")[0]) == ["/cache", "/data/runs"]
     assert json.loads(those("ENTRYPOINT")[0]) == ["hubft"]
     folders = dict(pair.split("=", 1) for pair in those("ENV")[0].split())
     assert all(folders[name].startswith("/cache/") for name in ("HUBFT_CACHE", "HF_HOME", "TORCH_HOME"))

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from hubft.deploy.sending import Exports
 
 
+Data = Annotated[
+    str, Parameter(help="Labelled images, as for `export`: int8 is calibrated on them, and the exports judged by them.")
+]
+Drop = Annotated[
+    float | None,
+    Parameter(help="Points of the score on the validation images that an export may lose; 1, if none is given."),
+]
 WithPage = Annotated[
     bool,
     Parameter(negative=(), help="Send the page of `hubft try` too, as a Space of the same name with this package."),
@@ -34,8 +41,8 @@ def push(
     revision: str = "",
     message: str = "",
     with_: Annotated[str, Parameter(name="--with")] = "",
-    data: str = "",
-    max_drop: float | None = None,
+    data: Data = "",
+    max_drop: Drop = None,
     space: WithPage = False,
     examples: Examples = "",
     trust: Trust = False,
@@ -55,10 +62,6 @@ def push(
     with_
         Exports to send along, by commas: onnx or openvino, with :int8 or :bf16 where the format has it. Each is proved
         first; one that fails sends nothing.
-    data
-        Labelled images, as for `export`: int8 is calibrated on them, and the exports are judged by them.
-    max_drop
-        Points of the score on the validation images that an export may lose; 1, if none is given.
     """
     page = Space(space, examples, run)
     along = _along(with_, data, max_drop, trust)
