@@ -32,6 +32,7 @@ from hubft.run import (
     resuming,
     soup,
     teaching,
+    tracked,
     training,
     trying,
     tuning,
@@ -111,6 +112,7 @@ def overfit(job: Job, console: Console | None = None, data: Data | None = None, 
 
     :raises HubftError: as `finetune`.
     """
+    tracked.refuse(job, "one batch")
     with draws.preserved():
         return one_batch(ready(job, data, trust), console or Console(quiet=True))
 

@@ -45,6 +45,7 @@ STORIES = (
         "publish",
         "families",
         "trackers",
+        "cli",
     ),
 )
 HERE = {'pip install -e ".[dev]" && hubft demo', 'pip install -e ".[dev]"'}  # what runs this test, and test_demo
@@ -232,6 +233,14 @@ def test_boxes(tmp_path: Path, world: dict[str, str], models: hub.Hub) -> None:
     for line in commands("boxes"):
         shell(line + " --epochs 2" * line.startswith("hubft finetune"), tmp_path, world)
     assert len(list((tmp_path / "found").glob("*.*g"))) == 6
+
+
+def test_the_command_line(tmp_path: Path, world: dict[str, str]) -> None:
+    for line in commands("cli"):
+        shell(line, tmp_path, world)
+    told, families = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("told", "families"))
+    assert "finetune" in (tmp_path / "hubft.bash").read_text() and (tmp_path / "_hubft").read_text()
+    assert told["run"] == "runs/told" and {"pip", "timm"} <= {one["name"] for one in families["families"]}
 
 
 def test_adapters(tmp_path: Path, world: dict[str, str], models: hub.Hub) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol, Self, TypeVar
 
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from hubft.base.display import visible
+from hubft.base.serialize import finite
 
 T = TypeVar("T")
 
@@ -37,10 +39,14 @@ class Output(RichConsole):
 
 
 class Console:
-    """Shows a run as it goes; `Console(quiet=True)` shows nothing."""
+    """Shows a run as it goes; `Console(quiet=True)` shows nothing.
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.rich = Output(quiet=quiet, highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+    With `as_json` stdout is for one JSON object alone: lines and bars go to stderr, and no tables are drawn.
+    """
+
+    def __init__(self, quiet: bool = False, as_json: bool = False) -> None:
+        self.as_json, stream = as_json, sys.stderr if as_json else sys.stdout
+        self.rich = Output(quiet=quiet, stderr=as_json, highlight=False, emoji=False, soft_wrap=not stream.isatty())
 
     def say(self, text: str) -> None:
         """Print a line as it is, markup and control characters inert."""
@@ -52,10 +58,15 @@ class Console:
 
     def raw(self, text: str) -> None:
         """Print a line that a program may read, of printable characters, not a character changed."""
-        if self.rich.is_terminal:
+        if self.rich.is_terminal and not self.as_json:
             self.rich.out(text, highlight=False)  # above a bar
         else:
             print(text)
+
+    def answer(self, value: Mapping[str, Any]) -> None:
+        """Print one JSON object, where that was asked for; numbers that JSON has not are null."""
+        if self.as_json:
+            self.raw(json.dumps(finite(value), allow_nan=False))
 
     def piece(self, text: str) -> None:
         """Print a part of a text at once; what steers a terminal is shown as escapes, but for new lines and tabs."""
@@ -104,6 +115,8 @@ class Console:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
         """Print a table; numbers stand to the right."""
+        if self.as_json:
+            return  # what it says is in the object
         rows = [list(row) for row in rows]
         table = Table(title=title and escape(visible(title, 200)), title_justify="left")
         for i, column in enumerate(columns):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -127,6 +128,11 @@ def writing(where: Path, cure: str) -> Iterator[None]:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON that can be shown on a terminal, non-finite numbers refused, as `write_text` does."""
     write_text(path, readable_json(value) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Return what `write_json` wrote."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def cache(kind: str) -> Path:

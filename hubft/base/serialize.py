@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import operator
 import os
 import types
@@ -20,6 +21,15 @@ T = TypeVar("T")
 def to_dict(value: Any) -> dict[str, Any]:
     """Return a dataclass as plain JSON types."""
     return dataclasses.asdict(value)
+
+
+def finite(value: Any) -> Any:
+    """Return plain JSON types with None for a number that JSON has not: NaN and the infinities."""
+    if isinstance(value, Mapping):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def from_dict(cls: type[T], data: Any, where: str = "job", made: Mapping[str, Any] | None = None) -> T:

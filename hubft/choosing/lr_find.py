@@ -13,7 +13,7 @@ from hubft.choosing.rates import STEPS, Curve
 from hubft.families import plugins
 from hubft.job import Job
 from hubft.report import figures
-from hubft.run import folder, typed
+from hubft.run import folder, tracked, typed
 from hubft.run.data import Data
 
 NUMBERS, PICTURE = "lr-find.json", "lr-find.png"
@@ -47,6 +47,7 @@ def find(
     :raises HubftError: bad input; a folder that is taken; a job that trains nothing.
     """
     plugins.find(job.family, typed=True)
+    tracked.refuse(job, "a range test")
     place = folder.free(job)
     curve = rates.find(job, console, data, steps=steps, trust=trust)
     with writing(place, "name another --output"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from cyclopts import App, Parameter
 
 from hubft.base.console import Console
 from hubft.base.errors import HubftError
-from hubft.cli.options import Private, Trust
+from hubft.cli.options import Json, Private, Trust
 
 app = App(name="catalogue", help="List the entries of a catalogue, or prove them.")
 
@@ -57,7 +58,7 @@ def publish(
 
 
 @app.default
-def entries(*, hub: Hub = None) -> None:
+def entries(*, hub: Hub = None, as_json: Json = False) -> None:
     """List the entries of a catalogue.
 
     Parameters
@@ -68,18 +69,22 @@ def entries(*, hub: Hub = None) -> None:
     from hubft.share import catalogue
 
     file = _catalogue(hub, or_own=True)
-    rows = []
+    rows, known = [], []
     for name in catalogue.names(file):
         entry = catalogue.find(name, file)
         package = f"catalogue/{name}" if catalogue.own(name, file) else entry.hub or "none yet"
+        known.append({"name": name, **asdict(entry), "package": package})
         rows.append([name, entry.description, entry.reference, package])
-    Console().table(["entry", "description", "base", "package"], rows, title=str(file))
+    console = Console(as_json=as_json)
+    console.answer({"catalogue": str(file), "entries": known})
+    console.table(["entry", "description", "base", "package"], rows, title=str(file))
 
 
 @app.command
 def verify(
     *names: str,
     hub: Hub = None,
+    as_json: Json = False,
     trust: Trust = False,
 ) -> None:
     """Download the entries NAMES, or all, and prove each by its self-test.
@@ -93,7 +98,9 @@ def verify(
 
     file = _catalogue(hub, or_own=True)
     verdicts = list(organisation.verify(names, file, trust))
-    Console().table(["entry", "result"], [[verdict.name, verdict] for verdict in verdicts], title=str(file))
+    console = Console(as_json=as_json)
+    console.answer({"catalogue": str(file), "entries": [asdict(verdict) for verdict in verdicts]})
+    console.table(["entry", "result"], [[verdict.name, verdict] for verdict in verdicts], title=str(file))
     failed = [verdict.name for verdict in verdicts if verdict.problem]
     if failed:
         raise HubftError(f"{len(failed)} of {len(verdicts)} entries cannot be proved: {', '.join(failed)}")

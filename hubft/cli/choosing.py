@@ -10,9 +10,10 @@ from cyclopts import Parameter
 
 from hubft.base.console import Console
 from hubft.base.errors import JobError
+from hubft.base.files import read_json
 from hubft.choosing import asked as space
 from hubft.choosing.asked import TRIALS, Asked, asked
-from hubft.cli.options import Trust
+from hubft.cli.options import Json, Trust
 from hubft.families import plugins
 from hubft.job import Compute, Head, Job, Labels, Recipe
 from hubft.reference import ANY
@@ -32,6 +33,7 @@ def rank(
     batch_size: int = Recipe.batch_size,
     seed: int = Recipe.seed,
     output: Path | None = None,
+    as_json: Json = False,
     trust: Trust = False,
 ) -> None:
     """Rank backbones on your data, REFERENCE... DATA: by a probe each, and with --budget by fine-tunes.
@@ -53,10 +55,10 @@ def rank(
     recipe = Recipe(budget=budget, epochs=epochs, batch_size=batch_size, seed=seed)
     job = Job(ANY, words[-1] if words else "", recipe=recipe, size=size, holdout=holdout, output=output or "")
     job = replace(job, labels=labels or Labels(), head=head or Head(), compute=compute or Compute(), surgery=surgery)
-    _ranked(asked(words[:-1], every or (), job), trust)
+    _ranked(asked(words[:-1], every or (), job), Console(as_json=as_json), trust)
 
 
-def _ranked(what: Asked, trust: bool) -> None:
+def _ranked(what: Asked, console: Console, trust: bool) -> None:
     """Rank backbones, and print what was found."""
     from hubft.data import reading
 
@@ -64,15 +66,21 @@ def _ranked(what: Asked, trust: bool) -> None:
     from hubft.choosing import rank as ranks
     from hubft.choosing import shown
 
-    console = Console()
     found = ranks.rank(what, trust, console)
+    console.answer({"folder": str(found.folder), **read_json(found.folder / ranks.TABLE)})
     shown.show(console, found.rows, found.facts)
     console.say(f"written  {found.folder / ranks.TABLE}")
     console.say(f"picture  {found.folder / ranks.PICTURE}")
     console.say(f"next     {found.next}")
 
 
-def lr_find(job: Annotated[Job | None, Parameter(name="*")] = None, *, steps: int = 100, trust: Trust = False) -> None:
+def lr_find(
+    job: Annotated[Job | None, Parameter(name="*")] = None,
+    *,
+    steps: int = 100,
+    as_json: Json = False,
+    trust: Trust = False,
+) -> None:
     """Look for a learning rate for the run of REFERENCE on DATA: a range test by the run's own loop.
 
     It takes the options of `finetune`, and says the line of the run with the rate that is suggested. --output is the
@@ -93,9 +101,10 @@ def lr_find(job: Annotated[Job | None, Parameter(name="*")] = None, *, steps: in
     from hubft.choosing import curve as curves
     from hubft.choosing import lr_find as finding
 
-    console = Console()
+    console = Console(as_json=as_json)
     found = finding.find(job, console, read, steps=steps, trust=trust)
     curve = found.curve
+    console.answer({"folder": str(found.folder), **curve.plain(), "next": found.next})
     for text in curves.drawn(curve):
         console.say(text)
     ended = "the loss ran away" if curve.ran_away else "it was done, and the loss did not run away"
@@ -116,6 +125,7 @@ def sweep(
     *,
     over: Annotated[list[str] | None, Parameter(negative=())] = None,
     trials: int = TRIALS,
+    as_json: Json = False,
     trust: Trust = False,
 ) -> None:
     """Try options of the run of REFERENCE on DATA, and train the best: a study of Optuna, by the run's own loop.
@@ -143,5 +153,7 @@ def sweep(
     from hubft.choosing import sweep as sweeps
     from hubft.choosing import swept
 
-    console = Console()
-    swept.show(console, sweeps.sweep(job, over or (), trials, console, read, trust=trust))
+    console = Console(as_json=as_json)
+    found = sweeps.sweep(job, over or (), trials, console, read, trust=trust)
+    console.answer({"folder": str(found.folder), **found.plain()})
+    swept.show(console, found)

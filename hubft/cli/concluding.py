@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from hubft.base.console import Console
 from hubft.base.errors import Incomplete
+from hubft.base.files import read_json
 from hubft.cli.printing import print_beside, print_metrics
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ def tell(found: Overfit, console: Console) -> None:
 
     :raises Incomplete: it was not learned; says what may be the reason.
     """
+    console.answer({**asdict(found), "learned": found.learned})
     if not found.learned:
         raise Incomplete(f"one batch was not learned: {found}; {found.why}")
     console.say(f"learned  {found}: model and loss can learn")
@@ -38,6 +41,9 @@ def conclude(result: Result, console: Console) -> None:
 
     manifest = packages.read(result.run.package, verify=False).manifest
     word = modality.of(manifest.inputs).word
+    run = result.run
+    places = {"run": str(run.folder), "package": str(run.package), "report": str(run.report)}
+    console.answer({**places, **read_json(run.report / "results.json")})
     if result.uncompressed:
         print_metrics(console, result.uncompressed, "before compression", word)
     print_metrics(console, result.metrics, "as packaged", word)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from hubft.base.console import Console
-from hubft.cli.options import Trust
+from hubft.cli.options import Json, Trust
 from hubft.job import Compute, Job, Labels
 from hubft.reference import ANY
 
@@ -28,6 +29,7 @@ def look(
     device: Device = "auto",
     cache: Cache = Compute.cache,
     output: str = "",
+    as_json: Json = False,
     trust: Trust = False,
 ) -> None:
     """Tell what is in DATA before anything is trained: counts, copies, leaks, suspicious labels. It is not changed.
@@ -48,9 +50,12 @@ def look(
 
     asked = inspecting.asked(_job(ANY, data, labels, size, surgery, device, cache, output), reference)
     read = asked.read()
-    console = Console()
+    console = Console(as_json=as_json)
     printing_data.show(console, read)  # before seconds go into importing torch
-    printing_data.conclude(console, inspecting.inspect(asked, read, console, trust))
+    found = inspecting.inspect(asked, read, console, trust)
+    listed = [asdict(finding) for finding in found.findings]
+    console.answer({"folder": str(found.folder), **found.facts, "findings": listed})
+    printing_data.conclude(console, found)
 
 
 def _job(
@@ -79,6 +84,7 @@ def features(
     surgery: Surgery = Job.surgery,
     device: Device = "auto",
     cache: Cache = Compute.cache,
+    as_json: Json = False,
     trust: Trust = False,
 ) -> None:
     """Write the pooled features that REFERENCE gives for DATA, and a table of their paths and targets.
@@ -104,8 +110,9 @@ def features(
     read = reader.read(job)
     from hubft.run import vectors  # which imports torch: what is wrong with data is told before
 
-    console = Console()
+    console = Console(as_json=as_json)
     made = vectors.features(job, read, classifier, console, trust)
+    console.answer(made.plain())
     console.say(f"features {made.matrix}: {made.rows:,} rows of {made.width:,}")
     console.say(f"table    {made.table}")
     if made.classifiers:

@@ -8,9 +8,12 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from hubft.base.console import Console
-from hubft.cli.options import Trust
+from hubft.base.files import read_json
+from hubft.cli.options import Json, Trust
 from hubft.deploy.export import asked as asking
 from hubft.deploy.export.asked import Asked
+
+Seconds = Annotated[float, Parameter(help="That the timing of a batch size may take.")]
 
 
 def export(
@@ -68,7 +71,8 @@ def benchmark(
     max_drop: float = 0.5,
     output: Path | None = None,
     threads: int = 0,
-    seconds: float = 20.0,
+    seconds: Seconds = 20.0,
+    as_json: Json = False,
     trust: Trust = False,
 ) -> None:
     """Compare what PACKAGE can become: score, size, memory and latency of each, on your data and this machine.
@@ -88,8 +92,6 @@ def benchmark(
         Folder of files, table and picture; without it, `benchmark` in the folder of the run, whose report gets both.
     threads
         That all compute with; 0 is PyTorch's number.
-    seconds
-        That the timing of a batch size may take.
     """
     from hubft.data import reading
 
@@ -97,10 +99,11 @@ def benchmark(
     from hubft.deploy import benchmark as benchmarks
     from hubft.deploy import verdict
 
-    console = Console()
+    console = Console(as_json=as_json)
     words = tuple(word for word in against.split(",") if word.strip())
     asked = benchmarks.Asked(words, max_drop, str(output or ""), threads, seconds)
     found = benchmarks.compare(package, data, asked, trust, console)
+    console.answer({"folder": str(found.folder), **read_json(found.folder / benchmarks.TABLE)})
     verdict.show(console, found.rows, found.facts)
     console.say(f"written  {found.folder / benchmarks.TABLE}")
     console.say(f"picture  {found.picture}")

@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 from hubft.base.console import Console
 from hubft.base.distributions import DISABLED, Family
 from hubft.base.errors import FamilyError
+from hubft.cli.options import Json
 from hubft.families import plugins, sandbox
 
 app = App(name="families", help="List the installed model families, check one, or make a new one.")
@@ -19,7 +20,10 @@ app = App(name="families", help="List the installed model families, check one, o
 
 @app.default
 def families(
-    *, verify: Annotated[bool, Parameter(negative=())] = False, strict: Annotated[bool, Parameter(negative=())] = False
+    *,
+    verify: Annotated[bool, Parameter(negative=())] = False,
+    strict: Annotated[bool, Parameter(negative=())] = False,
+    as_json: Json = False,
 ) -> None:
     """List the installed model families.
 
@@ -32,11 +36,12 @@ def families(
     """
     verify = verify or strict
     found = plugins.installed()
-    console = Console()
+    console = Console(as_json=as_json)
     if verify:
         with console.counting("families", len(found)) as done:
             found = sandbox.verified(found, done)
     columns = ["family", "distribution", "version", "hooks" if verify else "module", "state"]
+    console.answer({"families": list(map(dataclasses.asdict, found))})
     console.table(columns, [_row(family, verify) for family in found])
     broken = [family for family in found if family.problem and not family.disabled]
     for problem in dict.fromkeys(family.problem for family in broken):

@@ -15,9 +15,9 @@ from hubft.base import distributions, files
 from hubft.base.console import Console, give_up_output
 from hubft.base.display import visible
 from hubft.base.errors import Diverged, HubftError, Incomplete, JobError, Silent, Stopped, suggest
-from hubft.cli import catalogue, choosing, data, deploy, families, package, reports, share, soup
+from hubft.cli import catalogue, choosing, completion, data, deploy, families, package, reports, share, soup, trial
 from hubft.cli.concluding import conclude, tell
-from hubft.cli.options import Trust
+from hubft.cli.options import Json, Trust
 from hubft.cli.together import together
 from hubft.families import plugins
 from hubft.job import Adapting, Compute, Head, Job, Labels, Recipe, Teaching
@@ -34,7 +34,7 @@ for part, title in (
 ):
     Parameter(name="*", group=Group(title, sort_key=len(title)), parse=r"^(?!outputs$)")(part)
 
-ALONE = "--resume takes everything from the run's job.json; only --data, --keep-anyway and --devices go with it"
+ALONE = "--resume takes everything from the run's job.json; only --data, --keep-anyway, --devices, --json go with it"
 
 app = App(
     name="hubft",
@@ -114,6 +114,7 @@ def finetune(
     *,
     resume: Path | None = None,
     overfit_one_batch: Annotated[bool, Parameter(negative=())] = False,
+    as_json: Json = False,
     trust: Trust = False,
 ) -> None:
     """Fine-tune REFERENCE on the images in DATA, measure it, and write a package.
@@ -122,7 +123,7 @@ def finetune(
     ----------
     resume
         Run folder to go on with, from its newest intact checkpoint; takes no other option than --data, where its
-        images were moved to, --keep-anyway, and --devices, of which there may be others than before.
+        images were moved to, --keep-anyway, --json, and --devices, of which there may be others than before.
     overfit_one_batch
         Train on the first batch alone, to see whether model and loss can learn at all; nothing is written.
     """
@@ -142,7 +143,7 @@ def finetune(
         found = data.read(job)
         from hubft import engine
 
-        console = Console(quiet=not own.first)
+        console = Console(quiet=not own.first, as_json=as_json)
         if overfit_one_batch:
             tell(engine.overfit(job, console, found, trust=trust), console)
         else:
@@ -150,7 +151,14 @@ def finetune(
 
 
 @app.command
-def distill(teacher: str, /, job: Annotated[Job | None, Parameter(name="*")] = None, *, trust: Trust = False) -> None:
+def distill(
+    teacher: str,
+    /,
+    job: Annotated[Job | None, Parameter(name="*")] = None,
+    *,
+    as_json: Json = False,
+    trust: Trust = False,
+) -> None:
     """Fine-tune REFERENCE on the images in DATA and on what the package TEACHER says of them.
 
     It is a run of `finetune` with --teacher: the same options, report and package. Beside it stands the same model
@@ -165,7 +173,7 @@ def distill(teacher: str, /, job: Annotated[Job | None, Parameter(name="*")] = N
         raise JobError(
             "distill needs TEACHER, REFERENCE and DATA: hubft distill runs/big timm:resnet18.a1_in1k flowers/"
         )
-    finetune(job.taught_by(teacher), trust=trust)
+    finetune(job.taught_by(teacher), as_json=as_json, trust=trust)
 
 
 @on_resume.default
@@ -175,6 +183,7 @@ def go_on(
     data: str | None = None,
     keep_anyway: Annotated[bool, Parameter(negative=())] = False,
     devices: int | None = None,
+    as_json: Json = False,
 ) -> None:
     """Go on with a run, from its newest intact checkpoint.
 
@@ -198,7 +207,7 @@ def go_on(
         found = resuming.data(run, job)
         from hubft import engine
 
-        console = Console(quiet=not own.first)
+        console = Console(quiet=not own.first, as_json=as_json)
         result = engine.resume(
             resume, console, found, moved_to=data, keep_anyway=keep_anyway, devices=devices, ranks=own
         )
@@ -240,9 +249,11 @@ app.command(reports.compare)
 app.command(reports.track)
 app.command(deploy.export)
 app.command(deploy.benchmark)
+app.command(trial.try_, name="try")
 app.command(share.push)
 app.command(share.pull)
 app.command(families.app)
 app.command(catalogue.publish)
 app.command(catalogue.app)
 app.command(catalogue.init_hub)
+app.command(completion.of(app))

@@ -17,6 +17,15 @@ Trust = Annotated[
     ),
 ]
 
+Json = Annotated[
+    bool,
+    Parameter(
+        name="--json",
+        negative=(),
+        help="One JSON object on stdout, and nothing else there: lines for people go to stderr, tables are left out.",
+    ),
+]
+
 Tta = Annotated[
     Literal["flips", "crops"] | None,
     Parameter(

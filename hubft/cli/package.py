@@ -14,7 +14,7 @@ from hubft.base.bounds import check
 from hubft.base.console import Console
 from hubft.base.errors import Incomplete, JobError
 from hubft.cli import printing
-from hubft.cli.options import Others, Trust, Tta
+from hubft.cli.options import Json, Others, Trust, Tta
 from hubft.families import plugins
 from hubft.job import Columns, Job
 from hubft.recipe import Recipe
@@ -40,7 +40,7 @@ def evaluate(
     columns: Annotated[Columns | None, Parameter(name="*")] = None,
     *,
     matrix: bool = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: Json = False,
     predictions: Predictions = None,
     tta: Tta = None,
     others: Others = (),
@@ -57,8 +57,6 @@ def evaluate(
         package's.
     matrix
         Print the confusion matrix as well.
-    as_json
-        One JSON object with all metrics on stdout, and nothing else there.
     """
     from hubft.data import reading
 
@@ -69,7 +67,7 @@ def evaluate(
         from hubft.deploy.export import opening
         from hubft.share import inference
 
-        console = Console()
+        console = Console(as_json=as_json)
         found, how = opening.opened(package, trust), opening.averaging(package, others, tta or "", trust)
         task = found.manifest.task
         measured = inference.evaluate(found, data, console, columns, how)
@@ -174,7 +172,9 @@ def _answered(
     return printing.print_answers(console, answers, task, form, top, its, write)
 
 
-def show(source: str, *, train: str = Recipe.train, size: int = Job.size, trust: Trust = False) -> None:
+def show(
+    source: str, *, train: str = Recipe.train, size: int = Job.size, as_json: Json = False, trust: Trust = False
+) -> None:
     """Show a model's stages and head, and what of it trains and what is frozen; and what a package holds.
 
     Parameters
@@ -190,7 +190,7 @@ def show(source: str, *, train: str = Recipe.train, size: int = Job.size, trust:
     from hubft.families.trust import trusting
     from hubft.share import load
 
-    console = Console()
+    console = Console(as_json=as_json)
     named = ":" in source and not urls.answer(source)
     if named:
         job = Job(source, "-", size=size)
@@ -203,12 +203,16 @@ def show(source: str, *, train: str = Recipe.train, size: int = Job.size, trust:
         job, loaded = package.manifest.job, load.architecture(package, trust)
     starts = sorted({0.0, *(rule.start for rule in rules.parse(train))})
     rows = stages.table(loaded, train, starts)
-    if not named:
-        printing.print_facts(console, package)
+    facts = {} if named else printing.facts(package)
+    if facts:
+        console.table(["fact", "value"], list(facts.items()), title=str(package.folder))
     after = ["after" if start == 0 else f"from {start:.0%}" for start in starts]
     kind = type(loaded.model).__name__
+    columns = ["stage", "modules", "parameters", "before", *after]
+    about = {"reference": job.reference, "class": kind, "head": loaded.head, "train": train, "facts": facts}
+    console.answer({**about, "stages": [dict(zip(columns, row, strict=True)) for row in rows]})
     title = f"{job.reference}: {kind}, head {loaded.head}; trainable before and after --train {train}"
-    console.table(["stage", "modules", "parameters", "before", *after], rows, title=title)
+    console.table(columns, rows, title=title)
     whole, *live = [int(str(cell)) for cell in rows[-1][2:]]
     for when, trains in zip(["before", *after], live, strict=True):
         console.say(f"{when}: {trains:,} parameters train, {whole - trains:,} are frozen")

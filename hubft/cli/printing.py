@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hubft.base.console import Console
 from hubft.base.display import csv_line, listed, visible
 from hubft.base.errors import JobError
 from hubft.base.files import new_file
+from hubft.base.serialize import finite
 from hubft.tasks.metrics import number, title
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def write_outcomes(outcomes: Iterable[Outcome], task: Task, word: str, form: str
     for place, one in enumerate(outcomes):
         found = task.verdict(one.true, one.said, one.error)
         if form == "json":
-            write(json.dumps(_finite({word: one.image, **found}), allow_nan=False))
+            write(json.dumps(finite({word: one.image, **found}), allow_nan=False))
             continue
         if not place:
             write(csv_line([word, *found]))
@@ -159,16 +159,7 @@ def print_evaluation(console: Console, task: Task, measured: Evaluation) -> None
     """Print one JSON object: the metrics, `classes` in the order of their lists, and facts of the images."""
     about = {"classes": list(task.names), "trained_on": measured.trained_on, "left_out": dict(measured.left_out)}
     about |= {"beside": measured.beside.plain()} if measured.beside else {}
-    console.raw(json.dumps(_finite({**measured.metrics.plain(), **about}), allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    """Return JSON types with None for a number that JSON has not."""
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    console.answer({**measured.metrics.plain(), **about})
 
 
 def trained_on(measured: Evaluation) -> str:
@@ -226,8 +217,8 @@ def print_details(console: Console, task: Task, metrics: Metrics, matrix: bool) 
 # ---- show --------------------------------------------------------------------------------------------
 
 
-def print_facts(console: Console, package: Package) -> None:
-    """Print what a package is, from its manifest: its own head and classes, its score and size, and its base."""
+def facts(package: Package) -> dict[str, str]:
+    """Return what a package is, from its manifest: its own head and classes, its score and size, and its base."""
     from hubft.compress import structure
     from hubft.publish import measured
     from hubft.publish.package import MANIFEST
@@ -239,7 +230,7 @@ def print_facts(console: Console, package: Package) -> None:
     part = "an adapter" if job.adapting.apart else "delta"
     kind = "full" if delta is None else f"{part}: {len(delta):,} tensors are those of the base"
     merged = {"merged": manifest.settled["adapter"]} if job.adapting.merge and "adapter" in manifest.settled else {}
-    facts = {
+    found = {
         "head": f"{hidden}{job.head.outputs:,} outputs" if job.head.outputs else "the model's own",
         "task": manifest.task.kind,
         **({f"{manifest.task.word} names": f"{len(names):,}: {listed(names)}"} if names else {}),
@@ -251,5 +242,5 @@ def print_facts(console: Console, package: Package) -> None:
         "base": base.reference + (f", revision {base.revision}" if base.revision else ""),
     }
     if done := structure.words(manifest.structure):
-        facts["structure"] = "; ".join(done)
-    console.table(["fact", "value"], list(facts.items()), title=str(package.folder))
+        found["structure"] = "; ".join(done)
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,7 @@ from cyclopts import Parameter
 from hubft.base.bounds import check_new
 from hubft.base.console import Console
 from hubft.base.errors import Incomplete
-from hubft.cli.options import Trust
+from hubft.cli.options import Json, Trust
 from hubft.job import Tracker
 from hubft.tasks.metrics import number, title
 
@@ -43,7 +42,7 @@ def report(run: Path, *, data: str | None = None, trust: Trust = False) -> None:
 def compare(
     runs: Annotated[list[Path], Parameter(negative=())],
     *,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: Json = False,
     output: Annotated[Path | None, Parameter(help="New file, .html, that gets the same as a page.")] = None,
 ) -> None:
     """Put RUNS side by side: what each reached, and its paired difference to the first on the same samples.
@@ -52,8 +51,6 @@ def compare(
     ----------
     runs
         Two or more folders of runs of one task.
-    as_json
-        One JSON object on stdout, and nothing else there.
     """
     from hubft.run.folder import Run
 
@@ -65,10 +62,8 @@ def compare(
     from hubft.report import comparison
 
     sides = comparison.compared(runs, output)
-    console = Console()
-    if as_json:
-        console.raw(json.dumps({"runs": [side.plain() for side in sides]}))
-        return
+    console = Console(as_json=as_json)
+    console.answer({"runs": [side.plain() for side in sides]})
     _print(console, sides)
     if differing := comparing.differing(sides):
         console.table(["option", *(side.name for side in sides)], [[name, *row] for name, row in differing])

@@ -10,9 +10,27 @@ from cyclopts import Parameter
 from hubft.base.console import Console
 from hubft.base.errors import JobError, Option
 from hubft.cli.options import Private, Trust
+from hubft.cli.trial import Space
 
 if TYPE_CHECKING:
     from hubft.deploy.sending import Exports
+
+
+Data = Annotated[
+    str, Parameter(help="Labelled images, as for `export`: int8 is calibrated on them, and the exports judged by them.")
+]
+Drop = Annotated[
+    float | None,
+    Parameter(help="Points of the score on the validation images that an export may lose; 1, if none is given."),
+]
+WithPage = Annotated[
+    bool,
+    Parameter(negative=(), help="Send the page of `hubft try` too, as a Space of the same name with this package."),
+]
+Examples = Annotated[
+    str,
+    Parameter(help="With --space: labelled data of which a few samples of each class are sent, beside the answers."),
+]
 
 
 def push(
@@ -23,8 +41,10 @@ def push(
     revision: str = "",
     message: str = "",
     with_: Annotated[str, Parameter(name="--with")] = "",
-    data: str = "",
-    max_drop: float | None = None,
+    data: Data = "",
+    max_drop: Drop = None,
+    space: WithPage = False,
+    examples: Examples = "",
     trust: Trust = False,
 ) -> None:
     """Push the package of RUN to the Hugging Face Hub, and print the line that loads it.
@@ -42,11 +62,8 @@ def push(
     with_
         Exports to send along, by commas: onnx or openvino, with :int8 or :bf16 where the format has it. Each is proved
         first; one that fails sends nothing.
-    data
-        Labelled images, as for `export`: int8 is calibrated on them, and the exports are judged by them.
-    max_drop
-        Points of the score on the validation images that an export may lose; 1, if none is given.
     """
+    page = Space(space, examples, run)
     along = _along(with_, data, max_drop, trust)
     from hubft.publish import lines
     from hubft.share import transfer
@@ -57,6 +74,7 @@ def push(
         console.say(line)
     console.say(f"pushed   {pushed}, {'private: --public opens it to everyone' if pushed.private else 'public'}")
     console.say(f"load     {lines.here(str(pushed), pushed.trust)}")
+    page.send(pushed, console)
 
 
 def _along(words: str, data: str, max_drop: float | None, trust: bool) -> Exports | None:

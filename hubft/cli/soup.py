@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from hubft.base.console import Console
 from hubft.cli.concluding import conclude
-from hubft.cli.options import Trust
+from hubft.cli.options import Json, Trust
 
 
 def soup(
@@ -18,6 +18,7 @@ def soup(
     data: str,
     output: Path = Path(),
     greedy: Annotated[bool, Parameter(negative=())] = False,
+    as_json: Json = False,
     trust: Trust = False,
 ) -> None:
     """Average the weights of PACKAGES, fine-tunes of one base with the same labels, into one that costs what one costs.
@@ -38,6 +39,6 @@ def soup(
     derived.check_several(packages, data)  # told before seconds go into importing torch
     from hubft import engine
 
-    console = Console()
+    console = Console(as_json=as_json)
     folder = "" if output == Path() else output
     conclude(engine.blend(packages, data, folder, console, greedy=greedy, trust=trust), console)

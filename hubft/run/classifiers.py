@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 import numpy
@@ -62,6 +62,11 @@ class Fitted:
     metrics: Metrics
     difference: Measured | None = None
     """Of its headline to the probe's on the same samples, with the interval of a paired bootstrap; None for it."""
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON types."""
+        difference = self.difference and asdict(self.difference)
+        return {"name": self.name, "metrics": self.metrics.plain(), "difference": difference}
 
 
 def asked(text: str, task: Task) -> list[str]:

@@ -13,6 +13,15 @@ from hubft.run.folder import Run
 from hubft.tracking import table
 
 
+def refuse(job: Job, what: str) -> None:
+    """Refuse trackers of what is no run, of which they would be told nothing.
+
+    :raises JobError: there are some.
+    """
+    if job.track:
+        raise JobError(Option("track"), f" {job.track[0]}: of {what} nothing is told; leave it out")
+
+
 def asked(run: Run, to: Sequence[str]) -> Job:
     """Return the job of a run in which nothing is left to choose, with the trackers that are to have all of it.
 

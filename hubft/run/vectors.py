@@ -54,6 +54,12 @@ class Features:
     classifiers: tuple[Fitted, ...] = ()
     """What each reaches on the validation part, the probe first; empty where none was asked for."""
 
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON types."""
+        fitted = [one.plain() for one in self.classifiers]
+        places = {"matrix": str(self.matrix), "table": str(self.table)}
+        return {**places, "rows": self.rows, "width": self.width, "classifiers": fitted}
+
 
 def features(job: Job, data: Data, classifier: str, console: Console, trust: bool = False) -> Features:
     """Return what was written of the features of a job's samples, and what classifiers reach on them.

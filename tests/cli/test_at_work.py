@@ -283,7 +283,9 @@ def test_evaluate_for_programs(package: Path, labelled: Path, tmp_path: Path) ->
 def test_no_metric_that_json_has_not(capsys: pytest.CaptureFixture[str]) -> None:
     values = {"accuracy": Measured(0.5, float("-inf"), None, 2)}
     odd = Metrics("accuracy", values, float("inf"), {"recall": [None, {"value": float("nan")}]})
-    printing.print_evaluation(Console(), Classification(("a", "b")), inference.Evaluation(odd, {}, (), None))
+    printing.print_evaluation(
+        Console(as_json=True), Classification(("a", "b")), inference.Evaluation(odd, {}, (), None)
+    )
     [found] = objects(capsys.readouterr().out)
     assert found["loss"] is None and found["recall"] == [None, {"value": None}]
     assert found["accuracy"] == {"value": 0.5, "low": None, "high": None, "n": 2, "better": "higher"}

@@ -73,7 +73,7 @@ def test_flags_are_the_fields_of_the_job_with_their_defaults(hubft: Hubft) -> No
     empty = {f"--empty-{name}" for name in ("hidden", "stage-lr", "class-weights", "head-weights", "target", "soup")}
     others = ("keep-anyway", "baseline", "rslora", "dora", "merge", "checkpoint-activations", "wise", "greedy", "exact")
     switches = {f"--no-{name}" for name in ("probe", *others)}
-    assert shown.keys() - {"--resume", "--trust", "--overfit-one-batch", *switches, *empty} == fields.keys()
+    assert shown.keys() - {"--resume", "--trust", "--json", "--overfit-one-batch", *switches, *empty} == fields.keys()
     for name, value in fields.items():
         default = '""' if value == "" else str(value)
         unset = value is None or name in ("--reference", "--data")
@@ -153,7 +153,7 @@ def tree(*folders: Path) -> dict[Path, bytes]:
 
 
 TUNE = "finetune toy:small flowers --workers 0 "
-ALONE = "--resume takes everything from the run's job.json; only --data, --keep-anyway and --devices go with it"
+ALONE = "--resume takes everything from the run's job.json; only --data, --keep-anyway, --devices, --json go with it"
 
 
 WRONG = [

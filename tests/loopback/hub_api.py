@@ -33,6 +33,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+SPACE = "space~"
+"""Stands before owner/name of a Space, which may be called as a model is."""
 ROUTES: list[tuple[str, re.Pattern[str], bool, Callable[..., Answer]]] = []
 
 
@@ -54,8 +56,9 @@ def answer(hub: Hub, request: Request) -> Answer:
     """Carry a request out."""
     if request.token not in ("", hub.token):
         return error(401, "Invalid credentials in Authorization header")
+    path = re.sub(r"^/(api/)?spaces/", lambda its: f"/{'api/models/' if its[1] else ''}{SPACE}", request.path)
     for method, pattern, write, function in ROUTES:
-        match = pattern.fullmatch(request.path)
+        match = pattern.fullmatch(path)
         if method != request.method or not match:
             continue
         named = {key: urllib.parse.unquote(value) for key, value in match.groupdict().items()}
@@ -64,7 +67,7 @@ def answer(hub: Hub, request: Request) -> Answer:
         repo = named.get("repo", "")
         if repo and (repo not in hub.refs or (repo in hub.private and not request.token)):
             return error(404, "Repository not found", "RepoNotFound")
-        if write and repo.partition("/")[0] in hub.forbidden:
+        if write and repo.partition("/")[0].removeprefix(SPACE) in hub.forbidden:
             return error(403, "Forbidden: you must use a write token to upload to a repository.")
         return function(hub, request, **named)
     return error(404, f"no route {request.path}")

@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from loopback import xet
-from loopback.hub_api import Answer, Request, error, no_revision, reply, route
+from loopback.hub_api import SPACE, Answer, Request, error, no_revision, reply, route
 from loopback.hub_read import entry
 
 if TYPE_CHECKING:
@@ -26,15 +26,17 @@ def whoami(hub: Hub, request: Request) -> Answer:
 def create(hub: Hub, request: Request) -> Answer:
     wanted = request.json()
     owner = wanted.get("organization") or hub.user
-    repo = f"{owner}/{wanted['name']}"
+    kind = SPACE if wanted.get("type") == "space" else ""
+    repo = f"{kind}{owner}/{wanted['name']}"
     if owner in hub.forbidden:
         return error(403, f'You don\'t have the rights to create a model under the namespace "{owner}"')
     if repo in hub.refs:
-        return error(409, "You already created this model repo", url=f"{hub.url}/{repo}")
+        return error(409, "You already created this repo", url=f"{hub.url}/{repo.replace(SPACE, 'spaces/')}")
     if wanted.get("visibility") == "private":
         hub.private.add(repo)
     hub.put(repo, {".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"}, message="initial commit")
-    return reply({"url": f"{hub.url}/{repo}", "id": repo, "name": repo})
+    plain = repo.removeprefix(SPACE)
+    return reply({"url": f"{hub.url}/{'spaces/' if kind else ''}{plain}", "id": plain, "name": plain})
 
 
 @route("PUT", "/api/models/{repo}/settings", write=True)
@@ -158,7 +160,14 @@ def commit(hub: Hub, request: Request, repo: str, branch: str) -> Answer:
         if problem:
             return problem
     sha = hub.put(repo, files, branch, header["value"]["summary"])
-    return reply({"success": True, "commitOid": sha, "commitUrl": f"{hub.url}/{repo}/commit/{sha}", "hookOutput": ""})
+    return reply(
+        {
+            "success": True,
+            "commitOid": sha,
+            "commitUrl": f"{hub.url}/{repo.replace(SPACE, 'spaces/')}/commit/{sha}",
+            "hookOutput": "",
+        }
+    )
 
 
 def _change(hub: Hub, files: Files, key: str, value: dict[str, Any]) -> Answer | None:

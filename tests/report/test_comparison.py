@@ -30,7 +30,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_the_difference_is_paired(runs: list[Path], hubft: Hubft, tmp_path: Path) -> None:
     ran = hubft("compare", *runs, "--json", "--output", tmp_path / "page.html")
-    assert (ran.code, ran.err) == (0, "")
+    assert ran.code == 0 and f"page     {tmp_path / 'page.html'}" in ran.err
     first, second, third = json.loads(ran.out)["runs"]
     kept = [outcomes.read(folder / "report") for folder in runs]
     assert kept[0] and kept[1] and kept[0].sha256 == kept[1].sha256
