@@ -33,7 +33,20 @@ HUNG = 30.0  # seconds
 
 def command(given: argparse.Namespace, output: Path, devices: int, *more: object) -> list[str]:
     words = [sys.executable, "-m", "hubft", "finetune", given.reference, given.data, "--size", given.size]
-    words += ["--epochs", given.epochs, "--devices", devices, "--threads", 1, "--workers", 0, "--output", output]
+    words += [
+        "--batch-size",
+        given.batch_size,
+        "--epochs",
+        given.epochs,
+        "--devices",
+        devices,
+        "--threads",
+        1,
+        "--workers",
+        0,
+        "--output",
+        output,
+    ]
     return [*map(str, words), *map(str, more)]
 
 
@@ -125,6 +138,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--reference", default="")
     parser.add_argument("--size", type=int, default=0)
+    parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5, help="of each, or seeds")
     parser.add_argument("--kills", type=int, default=20)

@@ -50,6 +50,7 @@ def launch(words: Sequence[str], number: int) -> int:
         finally:
             for child in children.values():
                 child.kill()
+                child.wait()
 
 
 def _ended(children: Children, store: Any) -> int:

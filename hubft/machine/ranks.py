@@ -61,6 +61,17 @@ class Ranks:
         distributed.all_gather_object(found, value)
         return found
 
+    def most(self, number: int) -> int:
+        """Return the largest number that a process says; each must call it."""
+        if self.alone:
+            return number
+        import torch
+        from torch import distributed
+
+        found = torch.tensor(number)
+        distributed.all_reduce(found, distributed.ReduceOp.MAX)
+        return int(found)
+
     def joined(self, own: Sequence[T]) -> list[T]:
         """Return the things of which each process has its `own`, in the order that they had."""
         its = [[(turn, one) for turn, one in enumerate(of_one)] for of_one in self.told(list(own))]

@@ -63,7 +63,7 @@ def train(prepared: Prepared, journal: Journal, state: loop.State, console: Cons
                     measured = _epoch_over(prepared, journal, state, seen, _line(step, epoch, meter), meter, console)
                     meter = Meter()
                 after_epoch = not into and (state.step == steps or time.monotonic() - saved >= APART)
-                stopped = max(ranks.told(stop.signal or 0))
+                stopped = ranks.most(stop.signal or 0)
                 if stopped or (state.step % every == 0 if every else after_epoch):
                     with meter.timing("checkpoints"):
                         if ranks.first:
