@@ -121,7 +121,10 @@ def _family(name: str, module: str, distribution: Distribution | None, problem: 
         else:
             problem = problem or "its METADATA is missing, or has no name or no version"
     except Exception as error:
-        problem = problem or f"its METADATA is malformed ({type(error).__name__}: {error})"
+        why = f"its METADATA is malformed ({type(error).__name__}: {error})"
+        if type(error).__name__ == "MetadataNotFound":  # of importlib_metadata, which reads all where it is installed
+            why = "its METADATA is missing, or has no name or no version"
+        problem = problem or why
     family = Family(name, module, owner, version)
     # Pip reads the same files, and cannot uninstall what it cannot read.
     return replace(family, problem=problem and family.line(f"is unusable: {problem}", f"delete {folder}"))
