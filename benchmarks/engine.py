@@ -43,7 +43,7 @@ class Synthetic:
 
     def __init__(self, steps: int, batch: int, inputs: Any) -> None:
         self.start, self.steps, self.per_epoch = 0, steps, steps
-        self.batch_sampler = self
+        self.batch_sampler, self.parts, self.own = self, 1, (0,)
         self.batch = (inputs, torch.randint(0, 10, (batch,)))
 
     def __len__(self) -> int:

@@ -139,7 +139,7 @@ def finetune(
         from hubft.run import teacher
 
         teacher.named(job)
-    with together(job.compute.devices) as own:
+    with together(1 if overfit_one_batch else job.compute.devices) as own:
         found = data.read(job)
         from hubft import engine
 

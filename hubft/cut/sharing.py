@@ -10,9 +10,10 @@ from torch import Tensor
 from hubft.cut.features import Cache, Features
 from hubft.cut.provenance import Source
 from hubft.machine.ranks import ALONE, Ranks
+from hubft.train import loader
 
 Compute = Callable[[Source, Ranks], Iterator[Tensor]]
-"""Gives the features of a source, batch by batch in order, computed by these processes together (`rounds`)."""
+"""Gives the features of a source, batch by batch in order, computed by these processes together (`computed`)."""
 
 
 def get(
@@ -42,6 +43,13 @@ def get(
 def _told(ranks: Ranks, number: int, source: Source, compute: Compute) -> Iterator[Tensor]:
     ranks.same(lambda: number)
     yield from compute(source, ranks)
+
+
+def computed(ranks: Ranks, batches: loader.Loader, make: Callable[[Any], Tensor]) -> Iterator[Tensor]:
+    """Yield what is made of the inputs of each batch of `loader.in_order`, in the order of the samples."""
+    own = (make(inputs) for inputs, _ in loader.share(batches, ranks))
+    every = own if ranks.alone else rounds(ranks, (one.cpu() for one in own), len(batches))
+    yield from loader.restored(batches, every)
 
 
 def rounds(ranks: Ranks, own: Iterator[Tensor], number: int) -> Iterator[Tensor]:

@@ -7,9 +7,10 @@ that broke is: up to the step that broke it, this time with a look at what each 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from torch import Tensor, nn
@@ -85,11 +86,13 @@ def _steps(prepared: Prepared, state: loop.State, watch: Watch) -> Iterator[tupl
         if state.step >= phase.epochs.stop * per_epoch:
             continue
         seen = teaching.inputs(prepared, phase, state.step, quiet)
-        order: Iterable[Any] = list(seen.batches.batch_sampler)  # type: ignore[attr-defined]
+        sampler = seen.batches.batch_sampler  # type: ignore[attr-defined]
+        order = list(loader.steps(list(sampler), sampler))
         done = loop.fit(prepared.pm, state, recipe, seen.batches, prepared.runtime, seen.feed)
-        for batch in order:
+        for own in order:
             watch.begin()
-            yield next(done), [sample for _, sample in batch]
+            step = next(done)
+            yield step, [sample for _, sample in chain(*prepared.ranks.joined(own))]
 
 
 def _told(prepared: Prepared, run: Run, step: loop.Step, watch: Watch, places: Sequence[str]) -> NotFinite:
@@ -101,7 +104,8 @@ def _told(prepared: Prepared, run: Run, step: loop.Step, watch: Watch, places: S
     gradient = f"all modules give finite numbers, and the gradient of {', '.join(sorted(odd))} is not finite"
     what = watch.odd or (gradient if odd else "all modules give finite numbers, and the loss makes none of them")
     loss, file = step.loss.item(), run.folder / FILE
-    write_json(file, {"step": step.number, "loss": str(loss), "seen": what, "samples": list(places)})
+    if prepared.ranks.first:
+        write_json(file, {"step": step.number, "loss": str(loss), "seen": what, "samples": list(places)})
     more = f" and {len(places) - SHOWN} more, listed in {file}" if len(places) > SHOWN else ""
     job, many = prepared.job, f"{prepared.data.word}s"
     cure: tuple[str | Option, ...] = ("try a lower ", Option("lr"), f" than {job.recipe.lr:.2g}")

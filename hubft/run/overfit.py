@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hubft.base.console import Console
@@ -27,6 +27,8 @@ class Same:
     steps: int
     start: int = 0
     per_epoch: int = 1
+    parts: int = 1
+    own: Sequence[int] = (0,)
 
     @property
     def batch_sampler(self) -> Same:

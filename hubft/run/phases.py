@@ -231,9 +231,7 @@ def _compute(
     runtime.place(found.model)
     try:
         batches = loader.in_order(pictures, source.batch_size, runtime, source.view)
-        own = (_features(found, batch, runtime) for batch, _ in loader.share(batches, ranks))
-        every = own if ranks.alone else sharing.rounds(ranks, (one.cpu() for one in own), len(batches))
-        yield from loader.restored(batches, every)
+        yield from sharing.computed(ranks, batches, lambda inputs: _features(found, inputs, runtime))
     finally:
         prepared.runtime.place(found.model)
 

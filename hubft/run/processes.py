@@ -22,13 +22,11 @@ def prepared(ready: Prepared, ranks: Ranks) -> Prepared:
     if not ranks.alone and task.located:
         why = ": the losses of a detector divide by the boxes of one process; train it with one"
         raise JobError(Option("devices"), f" {ranks.world}{why}")
-    if compute.exact and (task.located or moving(ready)):
-        why = (
-            "the losses of a detector divide by all boxes of a batch"
-            if task.located
-            else (f"the statistics of {moving(ready)} norms are of a part of a batch")
-        )
-        raise JobError(Option("exact"), f": {why}; leave it out, or freeze them with ", Option("train"), " all,-norms")
+    if compute.exact and task.located:
+        raise JobError(Option("exact"), ": the losses of a detector divide by all boxes of a batch; leave it out")
+    if compute.exact and (number := moving(ready)):
+        why = f": the statistics of {number} norms are of a part of a batch; leave it out, or freeze them with "
+        raise JobError(Option("exact"), why, Option("train"), " all,-norms")
     return replace(ready, ranks=ranks)
 
 

@@ -15,10 +15,13 @@ from hubft import modality
 from hubft.base.batches import count
 from hubft.base.console import Console
 from hubft.base.errors import PackageError, reason
+from hubft.cut import sharing
 from hubft.cut.features import Features
+from hubft.cut.provenance import Source
 from hubft.cut.provenance import whole as all_of
 from hubft.data import seen
 from hubft.hookspecs import Batch, Loaded
+from hubft.machine.ranks import Ranks
 from hubft.modality import Views
 from hubft.run import hints, phases
 from hubft.run.phases import PROOF, Inputs, Phase
@@ -128,17 +131,13 @@ def answers(prepared: Prepared, teacher: Teacher, pictures: Views, views: Sequen
     what = f"{teacher.places} of {teacher.loaded.inputs}"
     wanted = phases.source(prepared, pictures, prepared.exact, all_of(teacher.loaded.model, what), (teacher.numbers,))
 
-    def compute(view: int) -> Iterator[Tensor]:
+    def compute(source: Source, ranks: Ranks) -> Iterator[Tensor]:
         prepared.exact.place(teacher.loaded.model)
-        batches = loader.in_order(pictures, wanted.batch_size, prepared.exact, view)
-        yield from loader.restored(batches, (teacher.says(batch) for batch, _ in batches))
+        batches = loader.in_order(pictures, wanted.batch_size, prepared.exact, source.view)
+        return sharing.computed(ranks, batches, teacher.says)
 
-    return phases.kept(prepared).get(
-        [replace(wanted, view=view) for view in views],
-        pictures.targets(),
-        lambda source: compute(source.view),
-        needed=True,
-    )
+    sources = [replace(wanted, view=view) for view in views]
+    return sharing.get(prepared.ranks, phases.kept(prepared), sources, pictures.targets(), compute, needed=True)
 
 
 def measured(prepared: Prepared, console: Console) -> Metrics:

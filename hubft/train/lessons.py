@@ -139,8 +139,9 @@ class Lessons:
         with listening(model, [place.student for place in self.teacher.places]) as self.heard:
             yield self
 
-    def given(self, batch: Batch) -> Batch:
-        """Return a batch with a `Lesson` for its targets: what the teacher says of it is computed if it is not there.
+    def given(self, parts: Sequence[Batch]) -> list[Batch]:
+        """Return the parts of a batch, each with a `Lesson` for its targets: what the teacher says of it is computed if
+        it is not there.
 
         :raises FamilyError: the batch before was trained on without asking the loss.
         """
@@ -148,8 +149,10 @@ class Lessons:
             raise FamilyError("the hook `train_step` computes its loss without the criterion: it cannot be distilled")
         self.asked = False
         self.heard.clear()
-        inputs, targets = batch
-        return batch if isinstance(targets, Lesson) else (inputs, Lesson(targets, self.teacher.says(inputs)))
+        return [
+            (inputs, targets if isinstance(targets, Lesson) else Lesson(targets, self.teacher.says(inputs)))
+            for inputs, targets in parts
+        ]
 
     def missed(self, features: Sequence[Tensor]) -> Tensor:
         """Return the mean square of what the adapters miss of the teacher's features, a mean over the places.

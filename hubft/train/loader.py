@@ -79,9 +79,9 @@ class Batches(Sampler[list[Index]]):
         """In which the gradient of a batch is computed, by all processes together."""
 
     @property
-    def own(self) -> range:
+    def own(self) -> Sequence[int]:
         """Which parts of each batch this process computes."""
-        return range(self.ranks.rank, self.parts, self.ranks.world)
+        return self.ranks.own(range(self.parts))
 
     def __len__(self) -> int:
         return (self.stop - self.start) * len(self.own)
@@ -168,13 +168,15 @@ def batches(views: Views, sampler: Batches, runtime: Runtime) -> Loader:
     return Loader(views, sampler, runtime, runtime.workers)
 
 
-def steps(batches: Any) -> Iterator[list[Batch]]:
-    """Yield this process's parts of each batch of a run, of which there may be none."""
-    number = len(getattr(batches.batch_sampler, "own", (0,)))
-    if number == 1:  # then there may be no end
-        yield from ([batch] for batch in batches)
+def steps(parts: Iterable[T], sampler: Batches) -> Iterator[list[T]]:
+    """Yield, for each step, what there is of each of this process's parts of its batch; there may be none.
+
+    :param parts: a thing a part, in the sampler's order.
+    """
+    its, number = iter(parts), len(sampler.own)
+    if number == 1:
+        yield from ([one] for one in its)
         return
-    its, sampler = iter(batches), batches.batch_sampler
     for _ in range(sampler.stop - sampler.start):
         yield list(islice(its, number))
 

@@ -124,7 +124,8 @@ def fit(
     twice as many parts, and all after it are computed in so many.
 
     :param batches: batches of the run from step `state.step` on, with a `batch_sampler` that knows `start`, that
-        step, `per_epoch`, the steps of an epoch, and `steps`, those of the whole run (`hubft.train.loader.Batches`).
+        step, `per_epoch`, the steps of an epoch, `steps`, those of the whole run, and the `parts` of a batch with those
+        that are this process's `own` (`hubft.train.loader.Batches`).
     :param feed: a context that makes of a batch's inputs what the model is called with in it. Under one there is
         no Mixup or CutMix: its inputs need not be images.
     :param rates: what sets the learning rates of a step; the recipe's schedule, if nothing else is asked for.
@@ -145,7 +146,7 @@ def _steps(
 ) -> Iterator[Step]:
     sampler = batches.batch_sampler  # type: ignore[attr-defined]
     lessons, mixing, gradient = state.lessons, _mixing(state, recipe, feed), Gradient(pm, state, recipe, runtime, feed)
-    for parts in loader.steps(batches):
+    for parts in loader.steps(batches, sampler):
         gradient.laps.end("data")
         if state.step == sampler.start or state.step % sampler.per_epoch == 0:
             begin_epoch(pm, state, recipe, (state.step - state.step % sampler.per_epoch) / sampler.steps)
@@ -154,7 +155,7 @@ def _steps(
         here = [runtime.to_device(part) for part in parts]
         if mixing:
             here = [mixing(part, state.step) for part in here]
-        here = [lessons.given(part) for part in here] if lessons else here
+        here = lessons.given(here) if lessons else here
         plain = runtime.ranks.alone and not runtime.exact
         images, results = (count(here[0]), gradient.of(here[0])) if plain else together(gradient, here, sampler)
         norms, of = update(state, recipe)

@@ -71,6 +71,17 @@ def test_the_step_the_module_and_the_samples_are_named(
     assert re.search(r"its images: (\S+), ", told)[1] == found["samples"][0]  # type: ignore[index]
 
 
+def test_of_a_batch_in_parts_all_samples_are_named(
+    insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaking(monkeypatch, 8 + 3, lambda given: given / 0)  # in the second step, of eight parts each
+    exact = {"recipe": RECIPE | {"train": "all,-norms"}, "compute": {"exact": True}}
+    with pytest.raises(NotFinite, match="the loss of step 2 is nan"):
+        engine.finetune(job(insects, tmp_path / "run", **exact))
+    found = json.loads((tmp_path / "run" / "nonfinite.json").read_text())
+    assert found["step"] == 2 and len(set(found["samples"])) == 16
+
+
 def test_the_samples_are_those_that_the_model_was_given(
     insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

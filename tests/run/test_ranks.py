@@ -149,6 +149,26 @@ def test_features_that_two_compute_are_those_of_one(
     assert found[0] == found[1] and len(found[0]) >= 2, "of training and of held-out images"
 
 
+def test_two_processes_ask_a_teacher_once(data: Path, one: Run, tmp_path: Path) -> None:
+    """Each has its share of what the teacher says; the model without it is trained by the first process alone."""
+    runs = []
+    for number in ("1", "2"):
+        words = ["--epochs", "2", "--batch-size", "8", "--workers", "0", "--augment", "none", "--train", "head"]
+        output = str(tmp_path / number)
+        command = ["distill", str(one.folder), "toy:small", str(data), *words, "--exact", "--no-baseline"]
+        done = ran("hubft", *command, "--devices", number, "--output", output)
+        assert done.returncode == 0, done.stderr
+        runs.append((Path(output) / "package" / "model.safetensors").read_bytes())
+    assert runs[0] == runs[1]
+
+
+def test_one_batch_is_of_one_process(data: Path, hubft: Hubft) -> None:
+    ran = hubft("finetune", "toy:small", data, "--overfit-one-batch", "--devices", "2")
+    assert ran.code == 2 and "--devices 2: here is one process alone" in ran.err
+    learned = hubft("finetune", "toy:small", data, "--overfit-one-batch", "--exact", "--workers", "0")
+    assert "Traceback" not in learned.err and "batch    " in learned.out
+
+
 def test_what_is_wrong_is_told_once(data: Path, tmp_path: Path, hubft: Hubft) -> None:
     for more, said in (
         (("--batch-size", "1"), "hubft: --batch-size 1 of 36 samples: 2 processes need one each in every batch\n"),
