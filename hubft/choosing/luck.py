@@ -39,8 +39,7 @@ class Luck:
     @property
     def tells(self) -> bool:
         """Whether what is left is told from nothing."""
-        low, high = self.corrected.low, self.corrected.high
-        return low is not None and high is not None and (low > 0 or high < 0)
+        return self.corrected.tells
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON types."""

@@ -18,7 +18,7 @@ from filelock import FileLock
 from hubft import engine
 from hubft.base.console import Console
 from hubft.base.errors import HubftError, Stopped
-from hubft.base.files import marked, write_json, writing
+from hubft.base.files import marked, read_json, write_json, writing
 from hubft.choosing import luck, swept, trial
 from hubft.choosing.asked import TRIALS, over, place
 from hubft.choosing.kept import found, options
@@ -28,7 +28,7 @@ from hubft.choosing.trial import Done, GivenUp
 from hubft.job import Job
 from hubft.run import typed
 from hubft.run.data import Data, read
-from hubft.run.folder import Run
+from hubft.run.folder import RESULTS_FILE, Run
 from hubft.tasks import metrics
 from hubft.tasks.metrics import Measured
 
@@ -209,7 +209,7 @@ class Sweep:
                     engine.finetune(job, quiet, self.data, trust=self.trust)
         except Stopped as stopped:
             raise Stopped(stopped.signal, str(self.folder), AGAIN) from stopped
-        results = json.loads((run.report / "results.json").read_text(encoding="utf-8"))
+        results = read_json(run.report / RESULTS_FILE)
         made = replace(made, package=run.package, validation=metrics.read(results["metrics"]))
         swept.write(made)
         return made

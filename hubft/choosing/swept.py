@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hubft.base.console import Console
 from hubft.base.display import visible
@@ -18,23 +18,13 @@ from hubft.choosing.space import Space
 from hubft.choosing.trial import Done
 from hubft.report import charts, figures, page
 from hubft.report.documents import Document, Documents
+from hubft.report.tables import Cell, Sortable
 from hubft.tasks.metrics import Metrics, title
 
 TABLE, PAGE = "sweep.json", "index.html"
 PICTURES = {"parallel.png": "parallel coordinates", "importance.png": "importance"}
 RECIPE = "recipe"  # the name of the trial of no other options
 SHOWN = 12  # trials whose intervals are drawn
-
-
-class Cell(NamedTuple):
-    text: Any
-    key: Any
-
-
-class Sortable(NamedTuple):
-    columns: list[str]
-    rows: list[list[Cell]]
-    note: str
 
 
 @dataclass(frozen=True)
@@ -173,10 +163,10 @@ def _table(found: Swept, known: Documents) -> Sortable:
     rows = []
     for place, row in enumerate(found.rows):
         at = ("trials", place)
-        first = [Cell(row.title, -1 if row.number is None else row.number)]
+        first = [Cell(-1 if row.number is None else row.number, row.title)]
         tried = [_option(row.options.get(name, "-")) for name in names]
-        score = Cell(known.number("sweep", *at, "score"), worth(row.done.score) if row.done.score else "-inf")
-        ends = [Cell(known.number("sweep", *at, name), getattr(row.done, name)) for name in ("epochs", "seconds")]
+        score = Cell(worth(row.done.score) if row.done.score else "-inf", known.number("sweep", *at, "score"))
+        ends = [Cell(getattr(row.done, name), known.number("sweep", *at, name)) for name in ("epochs", "seconds")]
         rows.append([*first, *tried, score, *ends, _option(row.done.why or row.state)])
     columns = ["trial", *(name.replace("_", "-") for name in names), title(found.facts["headline"])]
     note = "The score of a trial is that of its last epoch, on training samples held out, with a 95 % interval."
@@ -184,7 +174,7 @@ def _table(found: Swept, known: Documents) -> Sortable:
 
 
 def _option(text: str) -> Cell:
-    return Cell(visible(text, 200), _number(text))
+    return Cell(_number(text), visible(text, 200))
 
 
 def _number(text: str) -> float | str:

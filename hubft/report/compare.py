@@ -18,7 +18,7 @@ from hubft.base.errors import CheckpointError, JobError
 from hubft.job import Job
 from hubft.report import commands, outcomes
 from hubft.report.outcomes import Outcomes
-from hubft.run.folder import Run
+from hubft.run.folder import RESULTS_FILE, Run
 from hubft.tasks.metrics import Measured, Metrics, read
 from hubft.tasks.paired import difference
 
@@ -79,7 +79,7 @@ def compare(folders: Sequence[Path]) -> list[Side]:
 def _read(run: Run) -> Side:
     job = run.job()
     try:
-        results = json.loads((run.report / "results.json").read_text(encoding="utf-8"))
+        results = json.loads((run.report / RESULTS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         go_on = f"go on with: {run.resumed_by()}"
         raise CheckpointError(f"{str(run.folder)!r} has not come to its report ({error}); {go_on}") from error

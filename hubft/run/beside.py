@@ -50,7 +50,7 @@ class Beside:
             return f"what the teacher is worth was not measured: {self.note}"
         worth, low, high = self.difference.value, self.difference.low or 0.0, self.difference.high or 0.0
         than = "higher" if worth >= 0 else "lower"
-        tells = "" if low > 0 or high < 0 else ", which these samples do not tell from nothing"
+        tells = "" if self.difference.tells else ", which these samples do not tell from nothing"
         return (
             f"with its teacher the model's {title(self.teacher.headline)} is {number(abs(worth))} {than} than without, "
             f"95 % interval of the paired difference {number(low)} to {number(high)}, {self.difference.n} samples"

@@ -44,6 +44,11 @@ class Measured:
     """Samples, or labels, that it was measured on."""
     better: Literal["higher", "lower"] = "higher"
 
+    @property
+    def tells(self) -> bool:
+        """Whether its interval leaves out zero: of a difference, whether it is told from nothing."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
     def beats(self, other: Measured) -> bool:
         """Tell whether this is the better number."""
         return self.value > other.value if self.better == "higher" else self.value < other.value

@@ -84,7 +84,7 @@ def further(task: Task, outputs: Tensor, others: Tensor, targets: Any) -> dict[s
 def told(change: Measured) -> str:
     """Return a difference in words: how large, with its interval, and whether that tells it from nothing."""
     low, high = change.low or 0.0, change.high or 0.0
-    tells = "" if low > 0 or high < 0 else ", which does not tell it from nothing"
+    tells = "" if change.tells else ", which does not tell it from nothing"
     return (
         f"{'+' if change.value > 0 else ''}{number(change.value)}, 95 % interval {number(low)} to {number(high)}{tells}"
     )

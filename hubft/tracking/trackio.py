@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
-from pathlib import Path
 
-from hubft.tracking.tracker import PROJECT, Begin, Row, State
+from hubft.tracking.logged import Logged
+from hubft.tracking.tracker import PROJECT, Begin, State
 
 LIBRARIES = ("trackio",)
 ELSEWHERE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL")
 
 
-class Trackio:
-    at_once, note = False, ""
+class Trackio(Logged):
+    note = ""
 
     def __init__(self, begin: Begin) -> None:
         folder = os.environ.setdefault("TRACKIO_DIR", str(begin.folder.resolve()))  # read when it is imported
@@ -34,24 +33,6 @@ class Trackio:
         )
         there = next((os.environ[name] for name in ELSEWHERE if os.environ.get(name)), "")
         self.where = there or f"TRACKIO_DIR={shlex.quote(folder)} trackio show --project {PROJECT}"
-
-    def values(self, rows: Sequence[Row]) -> None:
-        for step, values in rows:
-            self.run.log(dict(values), step=step)
-
-    def picture(self, name: str, path: Path, step: int) -> None:
-        self.run.log({name: self.library.Image(str(path))}, step=step)
-
-    def report(self, path: Path) -> None:
-        self._artifact("report", path, {})
-
-    def package(self, manifest: Path, sha256: str) -> None:
-        self._artifact("package", manifest, {"sha256": sha256})
-
-    def _artifact(self, kind: str, path: Path, facts: dict[str, str]) -> None:
-        its = self.library.Artifact(f"{kind}-{self.known}", kind, metadata=facts)
-        its.add_file(str(path), name=path.name)
-        self.run.log_artifact(its)
 
     def end(self, state: State) -> None:
         self.run.finish()

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hubft.tracking.logged import Logged
 from hubft.tracking.redaction import line
-from hubft.tracking.tracker import PROJECT, Begin, Row, State
+from hubft.tracking.tracker import PROJECT, Begin, State
 
 LIBRARIES = ("wandb",)
 PATIENCE = 8.0  # seconds for the server to answer when a run begins
 
 
-class WandB:
-    at_once = False
-
+class WandB(Logged):
     def __init__(self, begin: Begin) -> None:
         # Files wait there for `wandb sync`: in the run's folder, not in the user's home.
         os.environ.setdefault("WANDB_DATA_DIR", str(begin.folder.resolve()))
@@ -54,24 +52,9 @@ class WandB:
             settings=settings,
         )
 
-    def values(self, rows: Sequence[Row]) -> None:
-        for step, values in rows:
-            self.run.log(dict(values), step=step)
-
-    def picture(self, name: str, path: Path, step: int) -> None:
-        self.run.log({name: self.library.Image(str(path))}, step=step)
-
-    def report(self, path: Path) -> None:
-        self._artifact("report", path, {})
-
     def package(self, manifest: Path, sha256: str) -> None:
         self.run.summary["package.sha256"] = sha256
-        self._artifact("package", manifest, {"sha256": sha256})
-
-    def _artifact(self, kind: str, path: Path, facts: dict[str, str]) -> None:
-        its = self.library.Artifact(f"{kind}-{self.known}", kind, metadata=facts)
-        its.add_file(str(path), name=path.name)
-        self.run.log_artifact(its)
+        super().package(manifest, sha256)
 
     def end(self, state: State) -> None:
         self.run.finish(exit_code=int(state != "finished"))
