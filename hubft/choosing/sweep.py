@@ -10,7 +10,8 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
@@ -19,6 +20,7 @@ from hubft import engine
 from hubft.base.console import Console
 from hubft.base.errors import HubftError, Stopped
 from hubft.base.files import marked, read_json, write_json, writing
+from hubft.base.serialize import to_dict
 from hubft.choosing import luck, swept, trial
 from hubft.choosing.asked import TRIALS, over, place
 from hubft.choosing.kept import found, options
@@ -92,7 +94,7 @@ class Sweep:
         self.folder, self.budget = place("sweep", job, job.output), Budget.of(job)
         self.base = replace(job, output="", recipe=replace(job.recipe, budget=""))
         self.space, self.data, self.trust, self.console = space, data, trust, console
-        self.held = trial.apart(data, job.recipe.seed)
+        self.held, self.heads = trial.apart(data, job.recipe.seed), dict[object, Any]()
         its = {axis.name: axis.plain() for axis in space}
         asked = {"reference": job.reference, "data": data.fingerprint(), "options": options(job), "over": its}
         self.asked = json.loads(json.dumps(asked))
@@ -129,7 +131,7 @@ class Sweep:
         own = marked(self.folder / RECIPE)
         try:
             with FileLock(own / "lock"):  # another process may be at it
-                done = trial.known(own) or trial.trained(self.base, self.held, own, self.trust, lambda *_: None)
+                done = trial.known(own) or self._trained(self.base, own, lambda *_: None)
             if done.score is None:
                 raise HubftError(f"the recipe as it is cannot be trained, so nothing compares with it: {done.why}")
         except Stopped as stopped:
@@ -143,8 +145,7 @@ class Sweep:
 
     def _once(self, study: Study, taken: Taken, recipe: Done) -> None:
         """Have a trial trained, or what is left of it, and write down what became of it."""
-        base = replace(self.base, compute=recipe.compute) if recipe.compute else self.base
-        job, own = put(self.space, base, taken.point), study.place(taken.number)
+        job, own = put(self.space, self._settled(recipe), taken.point), study.place(taken.number)
         watched, spoken = study.watch(taken, job.recipe.epochs), f"trial {taken.number:<3}"
 
         def told(epoch: int, headline: Measured) -> None:
@@ -155,15 +156,23 @@ class Sweep:
         if taken.resumed:
             self.console.say(f"{spoken}goes on: a process left it")
         try:
-            done = trial.known(own) or trial.trained(job, self.held, own, self.trust, told)
+            done = trial.known(own) or self._trained(job, own, told)
         except Stopped as stopped:
             raise Stopped(stopped.signal, str(self.folder), AGAIN) from stopped
         except HubftError as error:
             done = Done(why=error.typed(), refused=True)
-            write_json(own / trial.FILE, asdict(done))
+            write_json(own / trial.FILE, to_dict(done))
         study.tell(taken, done)
         values = ", ".join(f"{axis.name} {axis.text(taken.point[axis.name])}" for axis in self.space)
         self.console.say(f"{spoken}{values}: {self._reached(done)}")
+
+    def _settled(self, recipe: Done) -> Job:
+        """Return the job with what the recipe as it is has settled: no trial looks for that again."""
+        its = recipe.job or self.base
+        return replace(self.base, compute=its.compute, recipe=replace(self.base.recipe, augment=its.recipe.augment))
+
+    def _trained(self, job: Job, own: Path, told: trial.Told) -> Done:
+        return trial.trained(job, self.held, own, self.trust, told, self.heads)
 
     def _reached(self, done: Done) -> str:
         if done.score is None:

@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from hubft.base import draws
 from hubft.base.console import Console
 from hubft.base.errors import DataError, TrainingError
 from hubft.base.files import marked, write_json
-from hubft.base.serialize import from_dict
+from hubft.base.serialize import from_dict, to_dict
 from hubft.choosing.kept import read_outcome, write_outcome
 from hubft.choosing.rows import Outcome
 from hubft.data.split import split
-from hubft.job import Compute, Job
+from hubft.job import Job
 from hubft.run import keeping
 from hubft.run.data import Data
 from hubft.run.fitting import fit
@@ -53,8 +53,8 @@ class Done:
     """It did not come to its end."""
     refused: bool = False
     """Whether that is because no run can be made of its options."""
-    compute: Compute | None = None
-    """How it was computed, with nothing left to choose."""
+    job: Job | None = None
+    """Where it came to its end: its job as it was settled, with nothing left to choose."""
 
 
 class Watched(Journal):
@@ -86,16 +86,17 @@ def apart(data: Data, seed: int) -> Data:
     return replace(data, task=task, train=tuple(stay), val=tuple(held), test=())
 
 
-def trained(job: Job, data: Data, folder: Path, trust: bool, told: Told) -> Done:
+def trained(job: Job, data: Data, folder: Path, trust: bool, told: Told, heads: dict[object, Any]) -> Done:
     """Return what became of the trial of a job, begun now or gone on with; its folder keeps it (`known`).
 
     :param data: as `apart` gives it.
+    :param heads: that trials on this data solved before (`Prepared.heads`); what this one solves is put there.
     :raises HubftError: no run can be made of the job.
     :raises Stopped: SIGTERM or Ctrl-C; a checkpoint was written.
     """
     began, quiet = time.perf_counter(), Console(quiet=True)
     with draws.preserved():
-        prepared = engine.ready(job, data, trust)
+        prepared = replace(engine.ready(job, data, trust), heads=heads)
         run = Run(marked(folder))
         journal = Watched(run, quiet, prepared.data.task.headline, told)
         try:
@@ -109,8 +110,8 @@ def trained(job: Job, data: Data, folder: Path, trust: bool, told: Told) -> Done
             task = prepared.data.task
             write_outcome(folder / OUTCOME, Outcome(outputs, task))
             score = task.measure(outputs, targets).head
-            done = Done(score, _epochs(run), time.perf_counter() - began, compute=plan.job.compute)
-    write_json(folder / FILE, asdict(done))
+            done = Done(score, _epochs(run), time.perf_counter() - began, job=plan.job)
+    write_json(folder / FILE, to_dict(done))
     shutil.rmtree(run.checkpoints, ignore_errors=True)
     (folder / keeping.FILE).unlink(missing_ok=True)
     return done

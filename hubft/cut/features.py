@@ -57,6 +57,8 @@ class Features:
     """Of all samples, as the task collates them."""
     computed: int
     """How many of the views were not there and were computed."""
+    keys: tuple[str, ...] = ()
+    """Of the views: what is of the same key is the same."""
 
     def batches(self, sampler: Batches) -> Reader:
         """Return the batches of a run as (features `[b, *shape]`, targets), epoch e of view e % views."""
@@ -119,7 +121,7 @@ class Cache:
                 if view is None:
                     return reason or f"the cache {str(self.folder)!r} does not keep what is written to it"
             views.append(view)
-        return Features(tuple(views), targets, computed)
+        return Features(tuple(views), targets, computed, tuple(keys))
 
     def _open(self, source: Source, key: str, in_memory: bool) -> View | None:
         """Return a view that is there and intact; a damaged one is removed."""

@@ -78,6 +78,8 @@ class Prepared:
     """The processes that compute together now: until training is over."""
     cuts: dict[object, Cut | str] = field(default_factory=dict)
     """What `phases.find` found in this run, by what trains and in which precision."""
+    heads: dict[object, Any] = field(default_factory=dict)
+    """What `probing.solve` solved in runs that share this and their data, by what it was solved on."""
 
     @property
     def seen(self) -> object:

@@ -19,7 +19,7 @@ from hubft.run.prepare import Prepared
 from hubft.run.training import Outcome, outcome
 from hubft.tasks.metrics import Metrics
 from hubft.tasks.task import Task
-from hubft.train import loader, probe
+from hubft.train import loader, probe, states
 
 RATE_PER_ERROR = 5e-6  # learning rate of AdamW for each training image that the probe got wrong
 RATE_PER_STEP = 2e-5  # and for each step that there is to come back from the first ones
@@ -68,9 +68,24 @@ def solve(prepared: Prepared, console: Console) -> Solved | None:
         start = "goes on from that of the package" if prepared.continued else fresh
         console.say(f"note: the head {start}, no probe is solved: {its}")
         return None
-    found = solved(prepared, its)
+    found = _shared(prepared, its)
     which = "held out from it" if found.probe.decay else "as it is in the package"
     console.say(f"probe    {found.metrics}; error on training {prepared.data.word}s {which} {found.probe.error:.1%}")
+    return found
+
+
+def _shared(prepared: Prepared, its: Given) -> Solved:
+    """Return the head solved on these features, which the model then has: now, or by a run that shares its heads."""
+    if prepared.continued:
+        return solved(prepared, its)
+    head, key = stages.head_of(prepared.loaded), (its.known.keys, its.held.keys, prepared.job.recipe.seed)
+    if key in prepared.heads:
+        found: Solved
+        found, state = prepared.heads[key]
+        states.put(head, state)
+        return found
+    found = solved(prepared, its)
+    prepared.heads[key] = found, states.kept(head)
     return found
 
 
