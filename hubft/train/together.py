@@ -10,7 +10,7 @@ processes each part is then sent by itself, which takes as many times as long as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -78,10 +78,18 @@ def _plain(share: float, result: dict[str, Tensor]) -> tuple[float, dict[str, Te
 
 def _taken(live: Sequence[nn.Parameter]) -> Tensor:
     """Return the gradients one after the other, float32 `[numbers]`, and leave none."""
-    found = [(torch.zeros_like(one) if one.grad is None else one.grad).float().flatten() for one in live]
-    for one in live:
+    found = torch.empty(sum(one.numel() for one in live), device=live[0].device)
+    for one, room in zip(live, _rooms(found, live), strict=True):
+        room.zero_() if one.grad is None else room.copy_(one.grad)
         one.grad = None
-    return torch.cat(found)
+    return found
+
+
+def _rooms(all_: Tensor, live: Sequence[nn.Parameter]) -> Iterator[Tensor]:
+    """Yield the part of a tensor of all gradients that is a parameter's, in its shape and its order in memory: sums go
+    by that order, and a copy that keeps it is quick."""
+    for one, piece in zip(live, all_.split([one.numel() for one in live]), strict=True):
+        yield piece.as_strided(one.shape, torch.empty_like(one, device="meta").stride())
 
 
 def _in_order(ranks: Ranks, own: Sequence[Tensor], live: Sequence[nn.Parameter], parts: int) -> Tensor:
@@ -101,10 +109,9 @@ def _in_order(ranks: Ranks, own: Sequence[Tensor], live: Sequence[nn.Parameter],
 
 def _put(live: Sequence[nn.Parameter], total: Tensor, has: Sequence[bool]) -> None:
     """Give the parameters their gradients; one that has none in any part stays without."""
-    pieces = total.split([one.numel() for one in live])
-    for one, piece, known in zip(live, pieces, has, strict=True):
-        if known:  # in the parameter's order in memory, by which sums go
-            one.grad = torch.empty_like(one).copy_(piece.view(one.shape))
+    for one, room, known in zip(live, _rooms(total, live), has, strict=True):
+        if known:
+            one.grad = room.to(one.dtype)
 
 
 @torch.no_grad()
