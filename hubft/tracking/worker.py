@@ -63,4 +63,7 @@ def _deliver(delivery: Delivery, lines: IO[str]) -> None:
     watch = threading.Timer(ORPHANED, os._exit, (1,))
     watch.daemon = True
     watch.start()
-    delivery.end("stopped")
+    try:
+        delivery.end("stopped")
+    finally:
+        watch.cancel()

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 import typing
@@ -365,6 +366,8 @@ def test_a_process_whose_run_was_killed_closes_what_it_has(tmp_path: Path) -> No
     begin = json.dumps({"folder": str(tmp_path), "name": "run", "config": {}})
     worker.serve("tensorboard", io.StringIO(f"{begin}\n{json.dumps([value(1)])}\n" + '[{"series": "ep'))
     assert Tracked.read(tmp_path).complete and Tracked.read(tmp_path).sent == {"epoch": 1}
+    timers = [one for one in threading.enumerate() if isinstance(one, threading.Timer)]
+    assert all(one.finished.is_set() for one in timers), "what would end a process that hangs was called off"
 
 
 def test_a_list_that_is_full_leaves_steps_out_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
