@@ -5,8 +5,9 @@
 Every reference is fine-tuned in full, by the default recipe. Then `rank` gets a share of the time that these took
 together, its probes counted, on an empty cache. What a backbone is worth is its full fine-tune's score: on data/test,
 if there is one, else on the validation part, which `rank` sees too. Each run is a line of --out; what is there already
-is not run again. The aim: the same best three of ten, in a tenth of the time. Code beside weights runs: name references
-that you trust.
+is not run again. Each has a process, whose processor time is counted too, from its start on: it is the one that other
+work on the machine does not change. The aim: the same best three of ten, in a tenth of the time. Code beside weights
+runs: name references that you trust.
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ def _compared(seed: int, known: dict[str, Line], line: Line, total: float) -> di
         "lost by its first": known[truly[0]]["worth"] - known[order[0]]["worth"],
         "share of the time": line["seconds"] / total,
         "share of the probes": line["probe_seconds"] / total,
+        "of the processor's time": line["processor"] / sum(one["processor"] for one in known.values()),
     }
 
 
@@ -143,7 +145,8 @@ def main() -> None:
 
         process_setup.set_up()
         done = full if of == "full" else ranked
-        print(json.dumps(done(given, int(seed), about if of == "full" else float(about), Path(folder))))
+        line = done(given, int(seed), about if of == "full" else float(about), Path(folder))
+    print(json.dumps(line | {"processor": sum(os.times()[:4])}))
     return None
 
 

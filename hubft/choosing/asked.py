@@ -16,7 +16,7 @@ from hubft.choosing.space import Space
 from hubft.families import listing, plugins
 from hubft.job import Job
 
-SECONDS = 2.0  # that the timing of a backbone may take
+SECONDS = 1.0  # that the timing of a backbone may take
 TRIALS = 20  # of a sweep
 
 
