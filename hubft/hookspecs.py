@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PROJECT = "hubft"
 CODE = "foreign_code"
 """Key of `Base.config` with what `Base.code` gives."""
-API = (1, 4)
+API = (1, 5)
 """Of the hooks, major and minor: a new argument or field raises the minor, a removed one the major."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -212,9 +212,14 @@ def train_step(  # type: ignore[empty-body]
     """Return `loss` (scalar, differentiable), `outputs` (`[batch, outputs]`), and scalars to log.
 
     :param batch: inputs and targets on the model's device (see `Batch`).
-        With `--accumulate` it is a part of the batch, and the loop adds up the gradients.
+        With `--accumulate`, and of several processes, it is a part of a batch: the loop weights its loss by its share
+        of the samples, and adds up the gradients.
     :param criterion: the task's loss, called as `criterion(outputs, targets)`: a mean over the labels that are there.
     :param forward: how the model is called, `forward(model, inputs)`: what `load` stated as `Loaded.forward`.
+
+    A detector computes its loss itself. Of a part of a batch, `hubft.tasks.losses.whole_of(criterion)` has the targets
+    of all of it and the part's share: where its loss divides by boxes, it is to divide by the boxes of the batch times
+    the share. A family that says so is of version 1.5 at least: others train detectors in one process.
 
     Default: one forward pass and the criterion. Evaluation calls the same hook in eval mode without
     gradients. The loop owns backward, optimizer, precision and devices.

@@ -43,37 +43,48 @@ def table(folder: Path, count: int, seed: int = 0) -> Path:
     return folder / "boxes.jsonl"
 
 
-def config(kind: str) -> Any:
-    """Return the config of a tiny detector of transformers, of ten classes."""
+LEVELS = [16, 24, 32]
+
+
+def config(kind: str, **more: Any) -> Any:
+    """Return the config of a tiny detector of transformers, of ten classes.
+
+    :param more: fields of it.
+    """
     transformers = needs("transformers", "transformers")
-    small = {"embedding_size": 8, "hidden_sizes": [8, 16, 24, 32], "depths": [1] * 4, "layer_type": "basic"}
-    sides = {
-        "encoder_attention_heads": 2,
-        "decoder_attention_heads": 2,
-        "encoder_ffn_dim": 32,
-        "decoder_ffn_dim": 32,
-        "decoder_layers": 2,
-        "d_model": 32,
-        "num_queries": 12,
-        "num_labels": 10,
-    }
+    small = {"embedding_size": 8, "hidden_sizes": [8, *LEVELS], "depths": [1] * 4, "layer_type": "basic"}
+    vit = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 16}
+    decoder = {"decoder_ffn_dim": 32, "decoder_layers": 2, "d_model": 32, "num_queries": 12, "num_labels": 10, **more}
+    sides = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 32, **decoder}
+    named = transformers.CONFIG_MAPPING[kind]
     if kind == "yolos":
-        its = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-        image = {"image_size": [64, 64], "patch_size": 16, "num_detection_tokens": 12}
-        return transformers.YolosConfig(**its, **image, num_labels=10)
-    levels = ["stage4"] if kind == "detr" else ["stage2", "stage3", "stage4"]
-    if kind in ("detr", "deformable_detr"):
-        backbone = transformers.ResNetConfig(**small, out_features=levels)
-        chosen = transformers.DetrConfig if kind == "detr" else transformers.DeformableDetrConfig
-        more = {} if kind == "detr" else {"num_feature_levels": 3}
-        return chosen(backbone_config=backbone, use_timm_backbone=False, encoder_layers=1, **sides, **more)
-    inside = {"encoder_hidden_dim": 32, "decoder_in_channels": [32] * 3, "num_denoising": 4}
-    if kind == "rt_detr_v2":
-        backbone = transformers.RTDetrResNetConfig(**small, out_features=levels)
-        return transformers.RTDetrV2Config(
-            backbone_config=backbone, encoder_in_channels=[16, 24, 32], **inside, **sides
-        )
-    backbone = transformers.HGNetV2Config(
+        image = {"image_size": [64, 64], "num_detection_tokens": 12}
+        return named(**vit, **image, intermediate_size=32, num_labels=10, **more)
+    if kind in ("lw_detr", "rf_detr"):
+        heads = {"decoder_self_attention_heads": 2, "decoder_cross_attention_heads": 2, "group_detr": 3}
+        if kind == "rf_detr":
+            stages = {"out_features": ["stage1", "stage2"], "num_windows": 2, "image_size": 64}
+            return named(backbone_config=transformers.RfDetrDinov2Config(**vit, **stages), **heads, **decoder)
+        sizes = {"image_size": 64, "pretrain_image_size": 64, "window_block_indices": [0], "num_windows": 4}
+        backbone = transformers.LwDetrViTConfig(**vit, **sizes, out_indices=[1, 2])
+        return named(backbone_config=backbone, projector_scale_factors=[1.0], **heads, **decoder)
+    inside = {"encoder_hidden_dim": 32, "decoder_in_channels": [32] * 3, "num_denoising": 4, **sides}
+    if kind in ("rt_detr", "rt_detr_v2"):
+        backbone = transformers.RTDetrResNetConfig(**small, out_features=["stage2", "stage3", "stage4"])
+        return named(backbone_config=backbone, encoder_in_channels=LEVELS, **inside)
+    if kind in ("d_fine", "deimv2"):
+        return named(backbone_config=_hgnet(transformers), encoder_in_channels=[24, 32, 40], **inside)
+    levels = ["stage4"]
+    if kind == "deformable_detr":
+        levels, sides["num_feature_levels"] = ["stage2", "stage3", "stage4"], 3
+    backbone = transformers.ResNetConfig(**small, out_features=levels)
+    if kind == "dab-detr":
+        sides["hidden_size"] = sides.pop("d_model")
+    return named(backbone_config=backbone, use_timm_backbone=False, encoder_layers=1, **sides)
+
+
+def _hgnet(transformers: Any) -> Any:
+    return transformers.HGNetV2Config(
         stem_channels=[3, 8, 8],
         stage_in_channels=[8, 16, 24, 32],
         stage_mid_channels=[8] * 4,
@@ -82,9 +93,8 @@ def config(kind: str) -> Any:
         stage_numb_of_layers=[1] * 4,
         hidden_sizes=[16, 24, 32, 40],
         depths=[1] * 4,
-        out_features=levels,
+        out_features=["stage2", "stage3", "stage4"],
     )
-    return transformers.DFineConfig(backbone_config=backbone, encoder_in_channels=[24, 32, 40], **inside, **sides)
 
 
 def transformer(place: Path, kind: str) -> Path:

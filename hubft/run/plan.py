@@ -82,8 +82,9 @@ def settle(prepared: Prepared, run: Run, console: Console) -> tuple[Prepared, Pl
     found, probed = (solved.probe, solved.metrics.plain()) if solved else (None, {})
     recipe = replace(prepared.job.recipe, augment=augmentation(prepared, solved))
     if recipe.epochs and recipe.probe and not solved and _is_blank(prepared):
-        recipe = held_by_nothing(recipe)
-        console.say("note: no norm of the model has seen a batch: nobody trained it, and nothing of it is held back")
+        recipe = held_by_nothing(recipe, exact := prepared.job.compute.exact)
+        held = "its norms alone are held back, for --exact" if exact else "nothing of it is held back"
+        console.say(f"note: no norm of the model has seen a batch: nobody trained it, and {held}")
     if costs:
         least = part.epochs or int(not found or bool(prepared.teacher))
         spent, rows = ranks.same(lambda: time.perf_counter() - began), len(prepared.data.train)

@@ -148,10 +148,13 @@ def augmentation(prepared: Prepared, solved: Solved | None) -> Literal["auto", "
     return "light" if wrong / min(LOOK, len(order)) <= found.bound(found.error) else "none"
 
 
-def held_by_nothing(recipe: Recipe) -> Recipe:
+def held_by_nothing(recipe: Recipe, exact: bool) -> Recipe:
     """Return the recipe for a model that nobody trained, where it leaves that open: there is nothing in it to keep, so
-    that its norms train too, and every stage learns at one rate, the largest there is."""
-    train = "all" if recipe.train == Recipe.train else recipe.train
+    that its norms train too, and every stage learns at one rate, the largest there is.
+
+    :param exact: its norms stay frozen: their statistics would be those of a part of a batch.
+    """
+    train = "all" if recipe.train == Recipe.train and not exact else recipe.train
     decay = 1.0 if recipe.layer_decay is None else recipe.layer_decay
     return replace(recipe, train=train, layer_decay=decay, lr=recipe.lr or MOST)
 

@@ -6,11 +6,14 @@ from dataclasses import replace
 
 from hubft.base.console import Console
 from hubft.base.errors import JobError, Option, Silent
-from hubft.families import stages
+from hubft.families import plugins, stages
 from hubft.machine.ranks import ALONE, Ranks
 from hubft.run.phases import phases
 from hubft.run.prepare import Prepared
 from hubft.train import norms
+
+WHOLE = (1, 5)
+"""Version of the hooks from which on a family knows the batch that a part is of (`hubft.tasks.losses.whole_of`)."""
 
 
 def prepared(ready: Prepared, ranks: Ranks) -> Prepared:
@@ -18,16 +21,24 @@ def prepared(ready: Prepared, ranks: Ranks) -> Prepared:
 
     :raises JobError: what they cannot do together, or more of them asked for than there are.
     """
-    compute, task = ready.job.compute, ready.data.task
-    if not ranks.alone and task.located:
-        why = ": the losses of a detector divide by the boxes of one process; train it with one"
-        raise JobError(Option("devices"), f" {ranks.world}{why}")
-    if compute.exact and task.located:
-        raise JobError(Option("exact"), ": the losses of a detector divide by all boxes of a batch; leave it out")
+    compute = ready.job.compute
+    if (not ranks.alone or compute.exact) and (family := _divides(ready)):
+        asked = (Option("exact"),) if ranks.alone else (Option("devices"), f" {ranks.world}")
+        why = f": the family {family} is for hooks before version {'.'.join(map(str, WHOLE))}, and divides the losses "
+        raise JobError(*asked, why, "of a detector by the boxes of a part of a batch; train it with one process alone")
     if compute.exact and (number := moving(ready)):
         why = f": the statistics of {number} norms are of a part of a batch; leave it out, or freeze them with "
         raise JobError(Option("exact"), why, Option("train"), " all,-norms")
     return replace(ready, ranks=ranks)
+
+
+def _divides(ready: Prepared) -> str:
+    """Return the family of a detector whose own losses divide by what is counted in a part of a batch, or nothing."""
+    if "own" not in ready.data.task.losses:
+        return ""
+    names = [one.plugin_name for one in ready.pm.hook.train_step.get_hookimpls()]
+    known = {name: plugins.declared(ready.pm, name).api for name in names if name != "defaults"}
+    return next((name for name, api in known.items() if api < WHOLE), "")
 
 
 def moving(ready: Prepared) -> int:

@@ -5,15 +5,16 @@ Given are `[n, k, 6]` and a dict a sample, as `Boxes` says.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from hubft.tasks.losses import Loss
+from hubft.tasks.losses import Loss, Whole
 from hubft.tasks.matched import Said, Truth
 
 RIGHT = 0.5  # overlap (intersection over union) from which on a box is right
@@ -36,8 +37,11 @@ class Missed(Loss):
         """Return the loss of each image, float32 `[n]`."""
         return torch.stack([_missed(*one) for one in zip(outputs.detach(), targets, strict=True)])
 
-    def part(self, targets: Any, share: float) -> Missed:
-        return self
+    def part(self, targets: Any, share: float) -> Self:
+        """Return the loss of a part of a batch, which says what the batch is: by that the model's own loss divides."""
+        part = copy.copy(self)
+        part.whole = Whole(targets, share)
+        return part
 
 
 def _missed(given: Tensor, true: Mapping[str, Tensor]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -21,11 +22,23 @@ Each = Callable[[Tensor, Tensor], Tensor]
 """(outputs, targets) -> the loss of each label, `[n]` or `[n, labels]`."""
 
 
+@dataclass(frozen=True)
+class Whole:
+    """The batch that a part is of."""
+
+    targets: Any
+    """Of all its samples, as the task collates them, on any device."""
+    share: float
+    """Of its samples that the part has: what the part's loss is weighted by."""
+
+
 class Loss(nn.Module):
     """A weighted mean of the losses of labels, called as `loss(outputs, targets)`."""
 
     total: Tensor | float | None = None
     """The denominator; without one it is the sum of the weights."""
+    whole: Whole | None = None
+    """Of a part of a batch whose loss the model computes itself: the batch."""
 
     def losses(self, outputs: Tensor, targets: Any) -> Tensor:
         """Return the loss of each label, `[n]` or `[n, labels]`; of a missing one any finite number."""
@@ -132,6 +145,12 @@ class Scaled(Masked):
         mean, scale = self.mean.to(outputs.device), self.scale.to(outputs.device)
         outputs = outputs if self.standardised else (outputs - mean) / scale
         return super().losses(outputs, (targets - mean) / scale)
+
+
+def whole_of(criterion: nn.Module) -> Whole | None:
+    """Return the batch that this is the loss of a part of, for a family that computes its loss itself. None where it is
+    the loss of all of a batch."""
+    return criterion.whole if isinstance(criterion, Loss) else None
 
 
 def there(loss: Loss, targets: Any) -> Tensor:

@@ -182,11 +182,13 @@ def loss_of(result: Any) -> Tensor:
 
 @torch.no_grad()
 def mean(results: Sequence[tuple[float, Mapping[str, Tensor]]]) -> dict[str, Tensor]:
-    """Return the loss and the scalars of a step: the means of its parts, weighted by their share of the images."""
+    """Return the loss and the scalars of a step: the means of its parts, weighted by their share of the images. What a
+    part does not give, as a term of boxes where it has none, is 0 there."""
     (_, first), *others = results
     if not others:
         return {name: value for name, value in first.items() if name != "outputs"}
+    names = dict.fromkeys(name for _, result in results for name in result if name != "outputs")
     stacked = {
-        name: torch.stack([share * result[name] for share, result in results]) for name in first if name != "outputs"
+        name: torch.stack([share * result[name] for share, result in results if name in result]) for name in names
     }
     return {name: values.sum(0) for name, values in stacked.items()}

@@ -25,9 +25,10 @@ from hubft.base.errors import FamilyError, JobError, Option, suggest
 from hubft.families import defaults, stated, structure
 from hubft.hookspecs import Base, Batch, Forward, Loaded
 from hubft.job import Head
+from hubft.tasks.losses import whole_of
 from hubft_torchvision import detectors
 
-hubft_family = {"api": (1, 0), "example": "shufflenet_v2_x0_5"}
+hubft_family = {"api": (1, 5), "example": "shufflenet_v2_x0_5"}
 
 SWAG = "facebookresearch/SWAG"  # names, in a weights' `license`, the only ones that are not torchvision's own
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
@@ -79,12 +80,12 @@ def adapt_head(loaded: Loaded, head: Head) -> Loaded | None:
 
 
 @hookimpl
-def train_step(model: nn.Module, batch: Batch, forward: Forward) -> dict[str, Tensor] | None:
+def train_step(model: nn.Module, batch: Batch, criterion: nn.Module, forward: Forward) -> dict[str, Tensor] | None:
     """Train a detector by its own losses, all of equal weight. Without gradients it is asked for its boxes."""
     if forward is not detectors.detections or not torch.is_grad_enabled():
         return None
     inputs, targets = batch
-    found = detectors.losses(model, inputs, targets)
+    found = detectors.losses(model, inputs, targets, whole_of(criterion))
     logged = {name: value.detach() for name, value in found.items()}
     return {"loss": torch.stack(list(found.values())).sum(), "outputs": inputs.new_zeros(len(inputs), 0, 6), **logged}
 

@@ -25,7 +25,8 @@ from hubft.families import structure
 from hubft.hookspecs import Base, Loaded
 from hubft.inputs import Images
 from hubft.job import Head
-from hubft_torchvision import static
+from hubft.tasks.losses import Whole
+from hubft_torchvision import divisors, static
 
 FROZEN = {
     "fasterrcnn_mobilenet_v3_large_320_fpn": 1e-5,
@@ -163,17 +164,26 @@ def _at_size(model: Any, inputs: Tensor) -> None:
         model.transform.fixed_size = size
 
 
-def losses(model: Any, inputs: Tensor, targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def losses(
+    model: Any, inputs: Tensor, targets: Sequence[Mapping[str, Tensor]], whole: Whole | None = None
+) -> dict[str, Tensor]:
     """Return the losses of a detector by their names, each a scalar, whatever mode its layers are in.
 
     :param targets: as `Boxes` collates them; crowds are left out.
+    :param whole: the batch that these are a part of, whose losses those of its parts then add up to.
     """
     _at_size(model, inputs)
     first = _first(model)
     wanted = [{"boxes": its["boxes"][~its["crowd"]], "labels": its["labels"][~its["crowd"]] + first} for its in targets]
-    with _losing(model):
-        found: dict[str, Tensor] = model(list(inputs), wanted)
-    return found
+    if whole is None or not divisors.counted(model):
+        with _losing(model):
+            found: dict[str, Tensor] = model(list(inputs), wanted)
+        return found
+    model = getattr(model, "_orig_mod", model)  # what was compiled
+    with _losing(model), divisors.heard(model) as seen:
+        found = model(list(inputs), wanted)
+    factor = divisors.factor(model, seen[-1], [its["boxes"] for its in wanted], whole)
+    return {name: loss * factor for name, loss in found.items()}
 
 
 @contextmanager

@@ -29,12 +29,13 @@ from hubft.hookspecs import CODE, Base, Batch, Forward, Loaded
 from hubft.inputs import Images, Text
 from hubft.job import Head
 from hubft.publish.manifest import PREPROCESSOR
+from hubft.tasks.losses import whole_of
 from hubft.text.tokenizer import Carried
 from hubft_transformers import configs, detection, files, foreign, inputs, language, models, pooled
 from hubft_transformers.models import Use
 
 hubft_family = {
-    "api": (1, 4),
+    "api": (1, 5),
     "takes": ("text", "images", "documents", "words"),
     "libraries": ("transformers", "tokenizers"),
 }
@@ -123,12 +124,13 @@ def _adapted(loaded: Loaded, head: Head) -> Loaded:
 
 
 @hookimpl
-def train_step(model: nn.Module, batch: Batch, forward: Forward) -> dict[str, Tensor] | None:
+def train_step(model: nn.Module, batch: Batch, criterion: nn.Module, forward: Forward) -> dict[str, Tensor] | None:
     """Train a detector by its own loss. Without gradients it is asked for its boxes."""
     if forward is not detection.detections or not torch.is_grad_enabled():
         return None
     pixels, targets = batch
-    return {"outputs": pixels.new_zeros(len(pixels), 0, 6), **detection.losses(model, pixels, targets)}
+    found = detection.losses(model, pixels, targets, whole_of(criterion))
+    return {"outputs": pixels.new_zeros(len(pixels), 0, 6), **found}
 
 
 def _published(loaded: Loaded) -> Loaded:

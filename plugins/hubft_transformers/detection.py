@@ -19,7 +19,8 @@ from hubft.base.errors import JobError, Option
 from hubft.base.quiet import quiet
 from hubft.hookspecs import Loaded
 from hubft.job import Head
-from hubft_transformers import models
+from hubft.tasks.losses import Whole
+from hubft_transformers import divisors, models
 from hubft_transformers.models import Use
 
 TYPES = {
@@ -75,10 +76,13 @@ def _unchecked() -> Iterator[None]:
 USE = Use("AutoModelForObjectDetection", "images", "a detector", TYPES, detections)
 
 
-def losses(model: nn.Module, inputs: Tensor, targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the loss of a detector as `loss`, a scalar, beside its parts by their names.
+def losses(
+    model: nn.Module, inputs: Tensor, targets: Sequence[Mapping[str, Tensor]], whole: Whole | None = None
+) -> dict[str, Tensor]:
+    """Return the loss of a detector as `loss`, a scalar, beside its terms by their names.
 
     :param targets: as `Boxes` collates them; crowds are left out.
+    :param whole: the batch that these are a part of, whose loss those of its parts then add up to.
     """
     size = inputs.new_tensor([inputs.shape[3], inputs.shape[2], inputs.shape[3], inputs.shape[2]])
     labels = []
@@ -86,8 +90,10 @@ def losses(model: nn.Module, inputs: Tensor, targets: Sequence[Mapping[str, Tens
         single = ~its["crowd"]
         boxes = box_convert(its["boxes"][single] / size, "xyxy", "cxcywh")
         labels.append({"class_labels": its["labels"][single], "boxes": boxes})
-    said = model(pixel_values=inputs, labels=labels)
-    return {name: value.detach() for name, value in said.loss_dict.items()} | {"loss": said.loss}
+    with divisors.of_one_process():
+        said = model(pixel_values=inputs, labels=labels)
+    loss, terms = divisors.weighted(model, said, targets, whole) if whole else (said.loss, said.loss_dict)
+    return {name: value.detach() for name, value in terms.items()} | {"loss": loss}
 
 
 def adapted(loaded: Loaded, head: Head) -> Loaded:

@@ -223,8 +223,10 @@ def test_parts_of_a_step_and_workers_change_nothing(made: Made, tmp_path: Path) 
         "one": Job(reference, made.data, recipe=recipe, output=tmp_path / "one"),
         "two": Job(reference, made.data, recipe=recipe, compute=Compute(workers=2), output=tmp_path / "two"),
         "parts": Job(reference, made.data, recipe=replace(recipe, accumulate=3), output=tmp_path / "parts"),
+        "exact": Job(reference, made.data, recipe=recipe, compute=Compute(exact=True), output=tmp_path / "exact"),
     }
     runs = {name: engine.finetune(one) for name, one in jobs.items()}
     files = {name: (run.run.package / "model.safetensors").read_bytes() for name, run in runs.items()}
     assert files["one"] == files["two"]
     assert runs["one"].metrics.loss == pytest.approx(runs["parts"].metrics.loss, rel=1e-3)
+    assert runs["one"].metrics.loss == pytest.approx(runs["exact"].metrics.loss, rel=1e-3)

@@ -266,14 +266,14 @@ NEWER = "hubft_family = {'api': (1, 9), 'colour': 1}\n" + GOOD + "@hookimpl\ndef
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        (NEWER, "is written for version 1.9 of the hooks, and hubft has 1.4; try: update hubft, or pip un"),
-        (NEWER.replace("1, 9", "2, 0"), "is written for version 2.0 of the hooks, and hubft has 1.4; try: update"),
+        (NEWER, "is written for version 1.9 of the hooks, and hubft has 1.5; try: update hubft, or pip un"),
+        (NEWER.replace("1, 9", "2, 0"), "is written for version 2.0 of the hooks, and hubft has 1.5; try: update"),
         (
             NEWER.replace("1, 9", "0, 9"),
-            "version 0.9 of the hooks, and hubft has 1.4; try: pip install -U hubft-it, or",
+            "version 0.9 of the hooks, and hubft has 1.5; try: pip install -U hubft-it, or",
         ),
-        (NEWER.replace("(1, 9)", "'1.9'"), "says api '1.9' in hubft_family; write it as (1, 4); try: pip uninstall"),
-        (NEWER.replace("(1, 9)", "(1, True)"), "says api (1, True) in hubft_family; write it as (1, 4); try: pip uni"),
+        (NEWER.replace("(1, 9)", "'1.9'"), "says api '1.9' in hubft_family; write it as (1, 5); try: pip uninstall"),
+        (NEWER.replace("(1, 9)", "(1, True)"), "says api (1, True) in hubft_family; write it as (1, 5); try: pip uni"),
         (GOOD + "hubft_family = {'api': (1, 0), 'exmaple': 'x'}", "unknown key 'exmaple'. Did you mean 'example'?"),
         (GOOD + "hubft_family = 'me'", "hubft_family: expected an object, got str"),
     ],

@@ -257,10 +257,11 @@ def test_the_learning_rate_grows_with_what_the_probe_gets_wrong() -> None:
 
 
 def test_of_a_model_that_nobody_trained_nothing_is_held_back() -> None:
-    found = probing.held_by_nothing(Recipe())
+    found = probing.held_by_nothing(Recipe(), exact=False)
     assert (found.train, found.layer_decay, found.lr) == ("all", 1.0, probing.MOST)
     given = Recipe(train="head,stem", layer_decay=0.5, lr=0.01)
-    assert probing.held_by_nothing(given) == given
+    assert probing.held_by_nothing(given, exact=False) == given
+    assert probing.held_by_nothing(Recipe(), exact=True).train == Recipe.train
 
 
 def test_a_learning_rate_that_was_given_stays(insects: Path, tmp_path: Path) -> None:
