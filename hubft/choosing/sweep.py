@@ -62,7 +62,8 @@ def sweep(
     :raises Stopped: SIGTERM or Ctrl-C; the next call goes on.
     """
     space = over(texts, trials, job)
-    its = Sweep(job, space, data or read(job), trust, console or Console(quiet=True))
+    console = console or Console(quiet=True)
+    its = Sweep(job, space, data or read(job, counting=console.counting), trust, console)
     with writing(its.folder, "make room, or name another --output, and type it again"):
         return its.run(trials)
 
@@ -129,7 +130,9 @@ class Sweep:
         own = marked(self.folder / RECIPE)
         try:
             with FileLock(own / "lock"):  # another process may be at it
-                done = trial.known(own) or trial.trained(self.base, self.held, own, self.trust, lambda *_: None)
+                done = trial.known(own) or trial.trained(
+                    self.base, self.held, own, self.trust, lambda *_: None, self.console.hushed()
+                )
             if done.score is None:
                 raise HubftError(f"the recipe as it is cannot be trained, so nothing compares with it: {done.why}")
         except Stopped as stopped:
@@ -155,7 +158,7 @@ class Sweep:
         if taken.resumed:
             self.console.say(f"{spoken}goes on: a process left it")
         try:
-            done = trial.known(own) or trial.trained(job, self.held, own, self.trust, told)
+            done = trial.known(own) or trial.trained(job, self.held, own, self.trust, told, self.console.hushed())
         except Stopped as stopped:
             raise Stopped(stopped.signal, str(self.folder), AGAIN) from stopped
         except HubftError as error:
@@ -197,7 +200,7 @@ class Sweep:
 
     def _best(self, made: Swept) -> Swept:
         """Have the best trained on all training samples, and measured on the validation part."""
-        best, quiet = made.best, Console(quiet=True)
+        best, quiet = made.best, self.console.hushed()
         run = Run(self.folder / BEST / best.name)
         self.console.say(f"best     {best.title}: it is trained on all training {self.data.word}s now")
         try:

@@ -86,16 +86,17 @@ def apart(data: Data, seed: int) -> Data:
     return replace(data, task=task, train=tuple(stay), val=tuple(held), test=())
 
 
-def trained(job: Job, data: Data, folder: Path, trust: bool, told: Told) -> Done:
+def trained(job: Job, data: Data, folder: Path, trust: bool, told: Told, quiet: Console) -> Done:
     """Return what became of the trial of a job, begun now or gone on with; its folder keeps it (`known`).
 
     :param data: as `apart` gives it.
+    :param quiet: shows how far it is, and says nothing.
     :raises HubftError: no run can be made of the job.
     :raises Stopped: SIGTERM or Ctrl-C; a checkpoint was written.
     """
-    began, quiet = time.perf_counter(), Console(quiet=True)
+    began = time.perf_counter()
     with draws.preserved():
-        prepared = engine.ready(job, data, trust)
+        prepared = engine.ready(job, data, trust, quiet.counting)
         run = Run(marked(folder))
         journal = Watched(run, quiet, prepared.data.task.headline, told)
         try:
