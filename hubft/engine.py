@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from hubft.base import draws
+from hubft.base.bars import Counting, nobody
 from hubft.base.console import Console
 from hubft.base.errors import Diverged, Option
 from hubft.base.files import writing
@@ -71,7 +72,7 @@ def finetune(
     console = console or Console(quiet=True)
     with draws.preserved():
         with writing(Path(job.output or "runs"), "nothing was written; make room, or name another --output"):
-            prepared = processes.prepared(ready(job, data, trust), ranks)
+            prepared = processes.prepared(ready(job, data, trust, console.counting), ranks)
             compressing.rehearse(prepared, console)
             run = ranks.same(lambda: Run.create(prepared.job, prepared.facts()))
         return _run(prepared, run, console)
@@ -98,13 +99,15 @@ def resume(
     """
     run = Run(folder)
     job = resuming.job(run, moved_to, keep_anyway, devices)
-    data = data or resuming.data(run, job)
+    console = console or Console(quiet=True)
+    data = data or resuming.data(run, job, console.counting)
     with draws.preserved():
         with writing(run.folder, f"make room, or mend that, and type it again: {run.resumed_by()}"):
-            prepared = processes.prepared(ready(job, data, trust=True, code=run.code()), ranks)  # given when it began
+            own = ready(job, data, True, console.counting, run.code())  # trust was given when it began
+            prepared = processes.prepared(own, ranks)
             if ranks.first and job != run.job():
                 run.write_job(job)
-        return _run(prepared, run, console or Console(quiet=True))
+        return _run(prepared, run, console)
 
 
 def overfit(job: Job, console: Console | None = None, data: Data | None = None, *, trust: bool = False) -> Overfit:
@@ -113,8 +116,9 @@ def overfit(job: Job, console: Console | None = None, data: Data | None = None, 
     :raises HubftError: as `finetune`.
     """
     tracked.refuse(job, "one batch")
+    console = console or Console(quiet=True)
     with draws.preserved():
-        return one_batch(ready(job, data, trust), console or Console(quiet=True))
+        return one_batch(ready(job, data, trust, console.counting), console)
 
 
 def compress(
@@ -156,15 +160,18 @@ def blend(
     return finetune(derived.blended(packages, data, output, greedy), console, trust=trust)
 
 
-def ready(job: Job, data: Data | None, trust: bool, code: Mapping[str, str] | None = None) -> Prepared:
+def ready(
+    job: Job, data: Data | None, trust: bool, counting: Counting = nobody, code: Mapping[str, str] | None = None
+) -> Prepared:
     """Return what a run needs, its teacher too, if it has one; nothing is written.
 
     :param code: sha256 by name of the files of foreign code that may run; those that are there, if None.
     """
     with trusting(trust, code):
-        prepared = prepare(job, data, trust)
+        prepared = prepare(job, data, trust, counting)
     soup.check(prepared)
-    prepared = trying.tried(prepared)
+    with counting("trying a step", None):
+        prepared = trying.tried(prepared)
     name = prepared.job.teaching.teacher
     return teaching.joined(prepared, load.filled(load.package(name), trust)) if name else prepared
 
@@ -217,7 +224,7 @@ def _finish(prepared: Prepared, journal: Journal, console: Console) -> Result:
     model.cpu().to(memory_format=torch.contiguous_format)
     packaged = replace(prepared, job=replace(asked, compress=done.held))
     found = left.package_of(packaged, result, plan, proof, done, pictures)
-    load.proved(found, trust=True)
+    load.proved(found, True, console.counting)
     (run.folder / keeping.FILE).unlink(missing_ok=True)
     reporting.written(run, console)
     return result

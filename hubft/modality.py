@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from hubft.base.bars import Counting
 from hubft.base.errors import FamilyError
 from hubft.base.marks import NO_MARKS, Drawing, Marks
 from hubft.data.asked import Asked
@@ -113,7 +114,7 @@ class Modality(Protocol):
         :raises DataError: there is nothing to be asked about.
         """
 
-    def examine(self, source: Source, rows: Sequence[Row], targets: Sequence[Any]) -> Sequence[Any]:
+    def examine(self, source: Source, rows: Sequence[Row], targets: Sequence[Any], counting: Counting) -> Sequence[Any]:
         """Return of each row its `Sample`, or as a text why it is none.
 
         :param targets: of the rows, encoded.

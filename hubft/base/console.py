@@ -6,21 +6,20 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any, Protocol, Self, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from stat import S_ISFIFO
+from typing import Any, Protocol, TextIO, TypeVar
 
 from rich.console import Console as RichConsole
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from hubft.base.bars import Bars, Done, Row, counted
 from hubft.base.display import visible
 from hubft.base.serialize import finite
 
 T = TypeVar("T")
-
-SOON = 1.0  # seconds that pass without a bar
 
 
 class Meter(Protocol):
@@ -38,15 +37,35 @@ class Output(RichConsole):
         raise BrokenPipeError  # where rich would exit with 1: `main` tells what it means
 
 
+def _output(stream: TextIO, quiet: bool) -> Output:
+    """Return what prints on a stream: a terminal stays that, also while others replace `sys.stdout`."""
+    there, error = stream.isatty(), stream is sys.stderr
+    return Output(
+        file=stream if there else None, quiet=quiet, stderr=error, highlight=False, emoji=False, soft_wrap=not there
+    )
+
+
+def _is_pipe(stream: TextIO) -> bool:
+    try:
+        return S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # it is no file of this machine
+        return True
+
+
 class Console:
     """Shows a run as it goes; `Console(quiet=True)` shows nothing.
 
-    With `as_json` stdout is for one JSON object alone: lines and bars go to stderr, and no tables are drawn.
+    With `as_json` stdout is for one JSON object alone: lines and bars go to stderr, and no tables are drawn. Bars are
+    drawn where lines go; where lines go into a file, on stderr. There are none where neither is a terminal, and none
+    beside a pipe: what reads it may write to the same terminal.
     """
 
     def __init__(self, quiet: bool = False, as_json: bool = False) -> None:
         self.as_json, stream = as_json, sys.stderr if as_json else sys.stdout
-        self.rich = Output(quiet=quiet, stderr=as_json, highlight=False, emoji=False, soft_wrap=not stream.isatty())
+        self.rich = _output(stream, quiet)
+        aside = not stream.isatty() and sys.stderr.isatty() and not _is_pipe(stream)
+        screen = _output(sys.stderr, quiet) if aside else self.rich
+        self.bars = Bars(screen, not quiet and (aside or stream.isatty()))
 
     def say(self, text: str) -> None:
         """Print a line as it is, markup and control characters inert."""
@@ -54,7 +73,10 @@ class Console:
 
     def warn(self, text: str) -> None:
         """Print a line on stderr, beside what a program reads on stdout; inert as that of `say`."""
-        print(visible(text, 4000), file=sys.stderr)
+        if self.bars.live and sys.stderr.isatty():
+            self.bars.screen.out(visible(text, 4000), highlight=False)  # above them
+        else:
+            print(visible(text, 4000), file=sys.stderr)
 
     def raw(self, text: str) -> None:
         """Print a line that a program may read, of printable characters, not a character changed."""
@@ -75,33 +97,40 @@ class Console:
 
     def counted(self, things: Iterable[T], total: int, what: str) -> Iterator[T]:
         """Yield the things; where that takes long, and a terminal is there, under a bar of how many are done."""
-        with self.counting(what, total, SOON) as done:
-            for thing in things:
-                yield thing
-                done()
+        return counted(self.counting, things, total, what)
 
     @contextmanager
-    def counting(self, what: str, total: int, wait: float = 0.0) -> Iterator[Callable[[], None]]:
-        """Give what is called after each thing that is done; on a terminal there is a bar, from `wait` seconds on."""
-        columns = (BarColumn(), TextColumn(f"{what} {{task.completed}}/{{task.total}}"), TimeRemainingColumn())
-        progress = Progress(*columns, console=self.rich, transient=True)
-        task, began = progress.add_task("", total=total), time.perf_counter()
-        waiting = self.rich.is_terminal and not self.rich.quiet
-        with ExitStack() as stack:
+    def counting(self, what: str, total: int | None) -> Iterator[Done]:
+        """Give what is called after each thing that is done; where that takes long there is a bar, on a terminal.
 
-            def done(number: int = 1) -> None:
-                nonlocal waiting
-                progress.advance(task, number)
-                if waiting and time.perf_counter() - began >= wait:
-                    stack.enter_context(progress)
-                    waiting = False
+        :param total: of the things; None where nobody knows.
+        """
+        what = visible(what, 60)
 
-            done(0)
-            yield done
+        def words(number: int) -> str:
+            if total is None:
+                return f"{what} {number:,}" if number else what
+            return f"{what} {number:,}/{total:,}"
 
-    def bar(self, steps: int, done: int) -> Bar:
-        """Return the progress bar of a run of `steps` steps of which `done` are done."""
-        return Bar(self.rich, steps, done)
+        with self.bars.row(total, words) as row:
+            yield row
+
+    @contextmanager
+    def bar(self, steps: int, done: int) -> Iterator[Bar]:
+        """Give the progress bar of a run of `steps` steps of which `done` are done."""
+        bar = Bar(steps)
+        with self.bars.row(steps, bar.words, done) as bar.row:
+            yield bar
+
+    def hushed(self) -> Console:
+        """Return a console that shows bars among these, and nothing else: for a run within a run."""
+        made = Console(quiet=True, as_json=self.as_json)
+        made.bars = self.bars
+        return made
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Have no bars, for the time of a `with`: a library shows its own."""
+        return self.bars.aside()
 
     def epoch(self, line: dict[str, Any], epochs: int, score: str) -> None:
         """Print the line of an epoch that is over, from metrics.jsonl.
@@ -130,34 +159,24 @@ class Console:
 class Bar:
     """Loss, samples a second and the time that is left, while the run goes; nothing where no terminal is."""
 
-    def __init__(self, console: RichConsole, steps: int, done: int) -> None:
-        self.shown = console.is_terminal and not console.quiet
-        self.progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
-            TextColumn("step {task.completed}/{task.total}  loss {task.fields[loss]}  {task.fields[rate]} samples/s"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not self.shown,
-            transient=True,
-        )
-        self.task = self.progress.add_task("", total=steps, completed=done, epoch=0, loss="-", rate="-")
-        self.drawn = 0.0
+    row: Row
 
-    def __enter__(self) -> Self:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
+    def __init__(self, steps: int) -> None:
+        self.steps, self.drawn = steps, 0.0
+        self.epoch, self.loss, self.rate = 0, "-", "-"
 
     def step(self, number: int, epoch: int, meter: Meter) -> None:
         """Move on by a step; drawn ten times a second at most, for reading the loss waits for the device."""
         now = time.perf_counter()
-        if self.shown and now - self.drawn >= 0.1:
+        if self.row.progress and now - self.drawn >= 0.1:
             self.drawn = now
-            loss, rate = f"{meter.loss():.4f}", f"{meter.rate():.0f}"
-            self.progress.update(self.task, completed=number, epoch=epoch, loss=loss, rate=rate)
+            self.epoch, self.loss, self.rate = epoch, f"{meter.loss():.4f}", f"{meter.rate():.0f}"
+            self.row.to(number)
+
+    def words(self, number: int) -> str:
+        """Return what is told when so many steps are done."""
+        told = f"epoch {self.epoch}  step {number}/{self.steps}"
+        return f"{told}  loss {self.loss}  {self.rate} samples/s"
 
 
 def give_up_output() -> None:

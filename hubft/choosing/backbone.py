@@ -31,15 +31,16 @@ class Looked:
     """What the probe gave for the validation samples."""
 
 
-def look(job: Job, data: Data, trust: bool) -> Looked:
+def look(job: Job, data: Data, trust: bool, console: Console) -> Looked:
     """Return what is known of the backbone of a job before it is trained.
 
     :raises HubftError: it cannot be had, or does not take this data.
     """
-    prepared = engine.ready(job, data, trust)
+    with console.aside():  # its weights may be downloaded, under bars of their own
+        prepared = engine.ready(job, data, trust, console.counting)
     solvable = prepared.job.recipe.probe
     recipe = replace(prepared.job.recipe, epochs=0, budget="")  # for so little work the machine is chosen
-    prepared, _ = plan.computing(replace(prepared, job=replace(prepared.job, recipe=recipe)), Console(quiet=True))
+    prepared, _ = plan.computing(replace(prepared, job=replace(prepared.job, recipe=recipe)), console.hushed())
     with prepared.runtime.using_threads():
         began = time.perf_counter()
         its = probing.given(prepared) if solvable else "the head is the model's own"

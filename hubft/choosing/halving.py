@@ -70,7 +70,7 @@ class Halving:
         for number, (size, each) in enumerate(planned, 1):
             left = left[:size]
             self.console.say(f"round {number}  {len(left)} fine-tuned, {each:.1f} s each")
-            for reference in left:
+            for reference in self.console.counted(left, len(left), "fine-tuned"):
                 self._once(reference, number, each)
             left = self._judged(left, number)
 
@@ -102,7 +102,7 @@ class Halving:
         folder = self.kept.folder / RUNS / f"{re.sub(r'[^A-Za-z0-9.]+', '-', reference)}-{seconds:.3f}s"
         recipe = replace(self.job.recipe, budget=f"{seconds:.3f}s")
         job = replace(self.job, reference=reference, recipe=recipe, output=str(folder))
-        began, run, quiet = time.perf_counter(), Run(folder), Console(quiet=True)
+        began, run, quiet = time.perf_counter(), Run(folder), self.console.hushed()
         try:
             data = self.data_of(job)
             if not run.package.exists():

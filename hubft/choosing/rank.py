@@ -12,6 +12,7 @@ import torch
 
 import hubft
 from hubft.base import draws
+from hubft.base.bars import Counting, nobody
 from hubft.base.console import Console
 from hubft.base.errors import DataError, HubftError, JobError, PackageError
 from hubft.base.files import writing
@@ -48,8 +49,9 @@ class Ranking:
 class Reader:
     """Reads the data of jobs that differ in their references: once for each kind of inputs."""
 
-    def __init__(self) -> None:
+    def __init__(self, counting: Counting = nobody) -> None:
         self.known: dict[object, Data] = {}
+        self.counting = counting
 
     def __call__(self, job: Job) -> Data:
         """Return the data of a job.
@@ -58,7 +60,7 @@ class Reader:
         """
         key = (taking.kinds(job), job.packages)
         if key not in self.known:
-            self.known[key] = read(job)
+            self.known[key] = read(job, counting=self.counting)
             if self.first(self.known[key]) != self.first(next(iter(self.known.values()))):
                 raise DataError("it reads the data in another way than the first: their scores cannot be compared")
         return self.known[key]
@@ -76,7 +78,8 @@ def rank(asked: Asked, trust: bool = False, console: Console | None = None) -> R
 
     :raises HubftError: bad input; no backbone that could be had.
     """
-    console, reader = console or Console(quiet=True), Reader()
+    console = console or Console(quiet=True)
+    reader = Reader(console.counting)
     data = _data(asked, reader)
     if data.task.writes:
         raise JobError(
@@ -117,14 +120,15 @@ def _data(asked: Asked, reader: Reader) -> Data:
 def _look(asked: Asked, kept: Kept, reader: Reader, trust: bool, console: Console) -> list[Row]:
     """Have the rows of all backbones kept that can be had; return those of the others."""
     failed, calls = list[Row](), dict[str, Callable[[], object]]()
-    for reference in dict.fromkeys(asked.references):
+    every = dict.fromkeys(asked.references)
+    for reference in console.counted(every, len(every), "backbones"):
         known = kept.rows.get(reference)
         if known and known.latency and (not known.probe or kept.outcome(reference, PROBE)):
             console.say(f"kept     {reference}")
             continue
         job = replace(asked.job, reference=reference, recipe=replace(asked.job.recipe, budget=""))
         try:
-            one = backbone.look(job, reader(job), trust)
+            one = backbone.look(job, reader(job), trust, console)
         except HubftError as error:
             why = error.typed().removeprefix(f"{reference}: ")
             failed.append(Row(reference, failure=why))

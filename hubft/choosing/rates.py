@@ -115,7 +115,7 @@ def find(
                        Option("soup" if job.soup else "epochs"))  # fmt: skip
     console = console or Console(quiet=True)
     with draws.preserved(), TemporaryDirectory() as folder:
-        prepared, *_ = settle(engine.ready(job, data, trust), Run(Path(folder)), console)
+        prepared, *_ = settle(engine.ready(job, data, trust, console.counting), Run(Path(folder)), console)
         with prepared.runtime.using_threads():
             return _tested(prepared, steps, console)
 

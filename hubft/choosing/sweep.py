@@ -64,7 +64,8 @@ def sweep(
     :raises Stopped: SIGTERM or Ctrl-C; the next call goes on.
     """
     space = over(texts, trials, job)
-    its = Sweep(job, space, data or read(job), trust, console or Console(quiet=True))
+    console = console or Console(quiet=True)
+    its = Sweep(job, space, data or read(job, counting=console.counting), trust, console)
     with writing(its.folder, "make room, or name another --output, and type it again"):
         return its.run(trials)
 
@@ -172,7 +173,7 @@ class Sweep:
         return replace(self.base, compute=its.compute, recipe=replace(self.base.recipe, augment=its.recipe.augment))
 
     def _trained(self, job: Job, own: Path, told: trial.Told) -> Done:
-        return trial.trained(job, self.held, own, self.trust, told, self.heads)
+        return trial.trained(job, self.held, own, self.trust, told, self.heads, self.console.hushed())
 
     def _reached(self, done: Done) -> str:
         if done.score is None:
@@ -206,7 +207,7 @@ class Sweep:
 
     def _best(self, made: Swept) -> Swept:
         """Have the best trained on all training samples, and measured on the validation part."""
-        best, quiet = made.best, Console(quiet=True)
+        best, quiet = made.best, self.console.hushed()
         run = Run(self.folder / BEST / best.name)
         self.console.say(f"best     {best.title}: it is trained on all training {self.data.word}s now")
         try:

@@ -86,17 +86,20 @@ def apart(data: Data, seed: int) -> Data:
     return replace(data, task=task, train=tuple(stay), val=tuple(held), test=())
 
 
-def trained(job: Job, data: Data, folder: Path, trust: bool, told: Told, heads: dict[object, Any]) -> Done:
+def trained(
+    job: Job, data: Data, folder: Path, trust: bool, told: Told, heads: dict[object, Any], quiet: Console
+) -> Done:
     """Return what became of the trial of a job, begun now or gone on with; its folder keeps it (`known`).
 
     :param data: as `apart` gives it.
     :param heads: that trials on this data solved before (`Prepared.heads`); what this one solves is put there.
+    :param quiet: shows how far it is, and says nothing.
     :raises HubftError: no run can be made of the job.
     :raises Stopped: SIGTERM or Ctrl-C; a checkpoint was written.
     """
-    began, quiet = time.perf_counter(), Console(quiet=True)
+    began = time.perf_counter()
     with draws.preserved():
-        prepared = replace(engine.ready(job, data, trust), heads=heads)
+        prepared = replace(engine.ready(job, data, trust, quiet.counting), heads=heads)
         run = Run(marked(folder))
         journal = Watched(run, quiet, prepared.data.task.headline, told)
         try:

@@ -97,8 +97,8 @@ def verify(
     from hubft.share import organisation
 
     file = _catalogue(hub, or_own=True)
-    verdicts = list(organisation.verify(names, file, trust))
     console = Console(as_json=as_json)
+    verdicts = list(organisation.verify(names, file, trust, console.counting))
     console.answer({"catalogue": str(file), "entries": [asdict(verdict) for verdict in verdicts]})
     console.table(["entry", "result"], [[verdict.name, verdict] for verdict in verdicts], title=str(file))
     failed = [verdict.name for verdict in verdicts if verdict.problem]

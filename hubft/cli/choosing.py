@@ -97,11 +97,11 @@ def lr_find(
     from hubft.run import data, folder
 
     folder.free(job)  # as above
-    read = data.read(job)
+    console = Console(as_json=as_json)
+    read = data.read(job, counting=console.counting)
     from hubft.choosing import curve as curves
     from hubft.choosing import lr_find as finding
 
-    console = Console(as_json=as_json)
     found = finding.find(job, console, read, steps=steps, trust=trust)
     curve = found.curve
     console.answer({"folder": str(found.folder), **curve.plain(), "next": found.next})
@@ -149,11 +149,11 @@ def sweep(
     space.over(over or (), trials, job)  # what is wrong is told before seconds go into importing torch
     from hubft.run import data
 
-    read = data.read(job)
+    console = Console(as_json=as_json)
+    read = data.read(job, counting=console.counting)
     from hubft.choosing import sweep as sweeps
     from hubft.choosing import swept
 
-    console = Console(as_json=as_json)
     found = sweeps.sweep(job, over or (), trials, console, read, trust=trust)
     console.answer({"folder": str(found.folder), **found.plain()})
     swept.show(console, found)

@@ -49,8 +49,8 @@ def look(
     from hubft.run import inspecting
 
     asked = inspecting.asked(_job(ANY, data, labels, size, surgery, device, cache, output), reference)
-    read = asked.read()
     console = Console(as_json=as_json)
+    read = asked.read(console.counting)
     printing_data.show(console, read)  # before seconds go into importing torch
     found = inspecting.inspect(asked, read, console, trust)
     listed = [asdict(finding) for finding in found.findings]
@@ -107,10 +107,10 @@ def features(
     from hubft.run import inspecting
 
     job = inspecting.of_features(_job(reference, data, labels, size, surgery, device, cache, output))
-    read = reader.read(job)
+    console = Console(as_json=as_json)
+    read = reader.read(job, counting=console.counting)
     from hubft.run import vectors  # which imports torch: what is wrong with data is told before
 
-    console = Console(as_json=as_json)
     made = vectors.features(job, read, classifier, console, trust)
     console.answer(made.plain())
     console.say(f"features {made.matrix}: {made.rows:,} rows of {made.width:,}")

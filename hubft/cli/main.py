@@ -140,10 +140,10 @@ def finetune(
 
         teacher.named(job)
     with together(1 if overfit_one_batch else job.compute.devices) as own:
-        found = data.read(job)
+        console = Console(quiet=not own.first, as_json=as_json)
+        found = data.read(job, counting=console.counting)
         from hubft import engine
 
-        console = Console(quiet=not own.first, as_json=as_json)
         if overfit_one_batch:
             tell(engine.overfit(job, console, found, trust=trust), console)
         else:
@@ -204,10 +204,10 @@ def go_on(
     run = Run(resume)  # what is wrong is told before seconds go into importing torch
     job = resuming.job(run, data, keep_anyway, devices)
     with together(job.compute.devices) as own:
-        found = resuming.data(run, job)
+        console = Console(quiet=not own.first, as_json=as_json)
+        found = resuming.data(run, job, console.counting)
         from hubft import engine
 
-        console = Console(quiet=not own.first, as_json=as_json)
         result = engine.resume(
             resume, console, found, moved_to=data, keep_anyway=keep_anyway, devices=devices, ranks=own
         )

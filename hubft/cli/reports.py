@@ -33,7 +33,8 @@ def report(run: Path, *, data: str | None = None, trust: Trust = False) -> None:
     Run(run).job()  # what is wrong is told before seconds go into importing torch
     from hubft.report import again
 
-    console, page = Console(), again.write(Run(run), data, trust)
+    console = Console()
+    page = again.write(Run(run), data, trust, console.counting)
     if page.note:
         console.say(f"note: {page.note}")
     console.say(f"report   {page.path}")

@@ -63,13 +63,15 @@ def push(
         Exports to send along, by commas: onnx or openvino, with :int8 or :bf16 where the format has it. Each is proved
         first; one that fails sends nothing.
     """
-    page = Space(space, examples, run)
-    along = _along(with_, data, max_drop, trust)
+    console = Console()
+    page = Space(space, examples, run, console.counting)
+    along = _along(with_, data, max_drop, trust, console)
     from hubft.publish import lines
     from hubft.share import transfer
 
-    console = Console()
-    pushed = transfer.push(run, name, private=private, revision=revision, message=message, along=along)
+    pushed = transfer.push(
+        run, name, private=private, revision=revision, message=message, along=along, counting=console.counting
+    )
     for line in pushed.taken():
         console.say(line)
     console.say(f"pushed   {pushed}, {'private: --public opens it to everyone' if pushed.private else 'public'}")
@@ -77,7 +79,7 @@ def push(
     page.send(pushed, console)
 
 
-def _along(words: str, data: str, max_drop: float | None, trust: bool) -> Exports | None:
+def _along(words: str, data: str, max_drop: float | None, trust: bool, console: Console) -> Exports | None:
     """Return what makes the exports that are sent along; None where there are none."""
     if not words and (data or max_drop is not None or trust):
         given = "data" if data else "trust" if trust else "max_drop"
@@ -92,7 +94,7 @@ def _along(words: str, data: str, max_drop: float | None, trust: bool) -> Export
     from hubft.deploy.sending import Exports
 
     drop = Asked.max_drop if max_drop is None else max_drop
-    return Exports(tuple(words.split(",")), data, drop, trust, Console())
+    return Exports(tuple(words.split(",")), data, drop, trust, console)
 
 
 def pull(source: str, *, output: Path | None = None, trust: Trust = False) -> None:
@@ -109,9 +111,9 @@ def pull(source: str, *, output: Path | None = None, trust: Trust = False) -> No
     from hubft.publish import lines, measured
     from hubft.share import transfer
 
-    pulled = transfer.pull(source, output=output, trust=trust)
-    manifest = pulled.package.manifest
     console = Console()
+    pulled = transfer.pull(source, output=output, trust=trust, counting=console.counting)
+    manifest = pulled.package.manifest
     reached = measured.headline(manifest)
     what = f"{manifest.job.reference} {manifest.task.summary()}"
     console.say(f"pulled   {what}, {reached}" if reached else f"pulled   {what}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from hubft.base.bars import Counting
 from hubft.base.bounds import check
 from hubft.base.console import Console
 from hubft.base.errors import JobError, Option
@@ -39,13 +40,15 @@ def try_(
         reading.check(examples)  # what is wrong is told before seconds go into importing torch
     from hubft.deploy.trial import page, samples
 
-    page.library()  # as above
+    console = Console()
+    with console.counting("starting the page", None):
+        page.library()  # as above
     from hubft.deploy.export import opening
 
-    console = Console()
     opened = opening.opened(package, trust)
-    beside = samples.of_data(opened.manifest, examples) if examples else {}
-    made, address = page.serve(opened, beside, host, port, wait=False)
+    beside = samples.of_data(opened.manifest, examples, console.counting) if examples else {}
+    with console.counting("starting the page", None):
+        made, address = page.serve(opened, beside, host, port, wait=False)
     console.say(f"page     {address}")
     console.say("end      Ctrl-C")
     with suppress(KeyboardInterrupt):
@@ -58,7 +61,7 @@ class Space:
     :raises HubftError: what would be wrong later.
     """
 
-    def __init__(self, wanted: bool, examples: str, run: str) -> None:
+    def __init__(self, wanted: bool, examples: str, run: str, counting: Counting) -> None:
         if examples and not wanted:
             raise JobError(Option("examples"), " is for the page that is sent along: ask for it by ", Option("space"))
         self.wanted = wanted
@@ -74,7 +77,7 @@ class Space:
 
         self.manifest = packages.read(hub.here(run)).manifest
         space.check(self.manifest)
-        self.examples = samples.of_data(self.manifest, examples) if examples else {}
+        self.examples = samples.of_data(self.manifest, examples, counting) if examples else {}
 
     def send(self, pushed: Pushed, console: Console) -> None:
         """Send the page of a package that was pushed, and say where it is."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hubft.base.bars import Counting
 from hubft.base.display import listed, quoted
 from hubft.base.errors import DataError
 from hubft.data.annotated import Annotated
@@ -53,7 +54,7 @@ def is_one(path: Path) -> bool:
         return opened and all(text.find(f'"{key}"'.encode(), 0) >= 0 for key in KEYS)
 
 
-def read(path: Path, found: Sequence[Path], images: Path | None) -> Annotated:
+def read(path: Path, found: Sequence[Path], images: Path | None, counting: Counting) -> Annotated:
     """Return the images and boxes of files of annotations.
 
     :param path: what the user gave: a file or a folder.
@@ -68,7 +69,9 @@ def read(path: Path, found: Sequence[Path], images: Path | None) -> Annotated:
     files, parts = Files(annotated.root), _parts(path, found, root, annotated)
     classes: dict[Id, str] = {}
     for part, file in parts.items():
-        taking = _Taking(file.relative_to(root).as_posix(), load(file), annotated)
+        with counting(file.name, None):
+            read = load(file)
+        taking = _Taking(file.relative_to(root).as_posix(), read, annotated)
         for id, label in taking.categories.items():
             if classes.setdefault(id, label) != label:
                 raise DataError(

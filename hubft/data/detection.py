@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hubft.base import files, urls
+from hubft.base.bars import Counting, nobody
 from hubft.base.errors import DataError, Option
 from hubft.data import annotated, coco, voc, yolo
 from hubft.data.annotated import Annotated
@@ -21,7 +22,7 @@ class Format(Protocol):
     def look(self, path: Path) -> Sequence[Path]:
         """Return the files of annotations, or what else tells that a file or folder is in this format; else none."""
 
-    def read(self, path: Path, found: Sequence[Path], images: Path | None) -> Annotated:
+    def read(self, path: Path, found: Sequence[Path], images: Path | None, counting: Counting) -> Annotated:
         """Return the images and their boxes.
 
         :param path: what the user gave: a file or a folder.
@@ -39,7 +40,7 @@ def is_one(data: str | Path) -> bool:
     return bool(_found(Path(data)))
 
 
-def read(data: str | Path, images: str = "") -> Rows:
+def read(data: str | Path, images: str = "", counting: Counting = nobody) -> Rows:
     """Return the rows of data in one of these formats.
 
     :param images: folder of the images, where the user says it.
@@ -53,7 +54,7 @@ def read(data: str | Path, images: str = "") -> Rows:
         named = " and ".join(f"{one.NAME} ({its[0].relative_to(path).as_posix()})" for one, its in found)
         raise DataError(f"{str(path)!r} has boxes in {len(found)} formats, {named}: keep one of them")
     ((form, its),) = found
-    return annotated.rows(form.read(path, its, Path(images) if images else None), str(data))
+    return annotated.rows(form.read(path, its, Path(images) if images else None, counting), str(data))
 
 
 def _found(path: Path) -> list[tuple[Format, Sequence[Path]]]:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from hubft.base.bars import Counting, nobody
 from hubft.base.display import listed
 from hubft.base.errors import DataError, Option
 from hubft.data import annotated, detection, documents, folder, layout, patterns, table, words
@@ -36,7 +37,7 @@ def check(data: str) -> None:
         layout.to_measure(Path(data))
 
 
-def to_train(data: str, labels: Labels, kinds: Sequence[str] = (Rows.kind,)) -> Rows:
+def to_train(data: str, labels: Labels, kinds: Sequence[str] = (Rows.kind,), counting: Counting = nobody) -> Rows:
     """Return the rows to train on, in the parts that the data states.
 
     :param kinds: of the inputs that are looked for.
@@ -44,15 +45,22 @@ def to_train(data: str, labels: Labels, kinds: Sequence[str] = (Rows.kind,)) -> 
     """
     _refuse_task(labels, kinds)
     if detection.is_one(data):
-        return _boxes(data, labels, kinds)
+        return _boxes(data, labels, kinds, counting)
     if table.is_table(data):
-        return annotated.of_table(table.read(data, labels, kinds=kinds))
+        return annotated.of_table(table.read(data, labels, kinds=kinds, counting=counting))
     _refuse_folder(data, kinds)
     _refuse_columns(data, labels)
-    return folder.to_train(Path(data))
+    with counting(f"files of {Path(data).name}", None):
+        return folder.to_train(Path(data))
 
 
-def to_measure(data: str, known: Labels, asked: Columns | None = None, kinds: Sequence[str] = (Rows.kind,)) -> Rows:
+def to_measure(
+    data: str,
+    known: Labels,
+    asked: Columns | None = None,
+    kinds: Sequence[str] = (Rows.kind,),
+    counting: Counting = nobody,
+) -> Rows:
     """Return the rows on which a package is measured, as one part: validation, else test, else all there are.
 
     :param known: columns that the package was trained on; those but the labels count only where they are there.
@@ -65,7 +73,7 @@ def to_measure(data: str, known: Labels, asked: Columns | None = None, kinds: Se
             raise DataError(
                 f"{data!r} holds boxes, and this package was trained on the columns {listed(known.target)} of a table"
             )
-        return _one_part(_boxes(data, dataclasses.replace(Labels(), **given), kinds))
+        return _one_part(_boxes(data, dataclasses.replace(Labels(), **given), kinds, counting))
     if not table.is_table(data):
         _refuse_folder(data, kinds)
         _refuse_columns(data, dataclasses.replace(Labels(), **given))
@@ -74,12 +82,13 @@ def to_measure(data: str, known: Labels, asked: Columns | None = None, kinds: Se
                 f"{data!r} is a folder of class folders, and this package was trained on the columns "
                 f"{listed(known.target)} of a table: give a table"
             )
-        return folder.to_measure(Path(data))
+        with counting(f"files of {Path(data).name}", None):
+            return folder.to_measure(Path(data))
     if "pair" in given and not known.pair:
         raise DataError(Option("pair"), f" {given['pair']}: the package takes one text at a time; leave it out")
     labels = dataclasses.replace(known, **given)
     soft = [role for role in ("input", "split", "group") if role not in given]
-    return _one_part(annotated.of_table(table.read(data, labels, soft, kinds=kinds)))
+    return _one_part(annotated.of_table(table.read(data, labels, soft, kinds=kinds, counting=counting)))
 
 
 def inputs(data: str, columns: Columns, kind: str = Rows.kind) -> Rows:
@@ -96,12 +105,12 @@ def _one_part(found: Rows) -> Rows:
     return dataclasses.replace(found, parts={part: found.parts[part]})
 
 
-def _boxes(data: str, labels: Labels, kinds: Sequence[str]) -> Rows:
+def _boxes(data: str, labels: Labels, kinds: Sequence[str], counting: Counting) -> Rows:
     """Return the rows of data in a format of boxes, which has no columns that a user could name."""
     if Rows.kind not in kinds:
         raise DataError(f"{data!r} holds boxes in images; of {kinds[0]}, give a table")
     _refuse_columns(data, dataclasses.replace(labels, images=""), "holds boxes in a format of its own")
-    return detection.read(data, labels.images)
+    return detection.read(data, labels.images, counting)
 
 
 def _refuse_folder(data: str, kinds: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from hubft.base import files, network
+from hubft.base.bars import Counting, counted, nobody
 from hubft.base.display import listed, quoted
 from hubft.base.errors import DataError
 from hubft.data import hub_shards, tar
@@ -38,14 +39,14 @@ NUMBERED = ("cls", "class")  # ends of members by which WebDataset says the numb
 Shard = Local | Remote
 
 
-def read(data: str) -> Book:
+def read(data: str, counting: Counting = nobody) -> Book:
     """Return the table of shards that are named as `named` knows.
 
     :raises DataError: one is not there, or damaged.
     """
     if not elsewhere(data):
         names = expanded(data)
-        return files_of(data, Path(_above(names)), [Path(name) for name in names], parts=len(names) > 1)
+        return files_of(data, Path(_above(names)), [Path(name) for name in names], len(names) > 1, counting)
     private = data.startswith(HUB)
     if private:
         places = hub_shards.found(data, data.removeprefix(HUB), SUFFIX, expanded)
@@ -60,7 +61,7 @@ def read(data: str) -> Book:
     above = _above([name for name, _ in places])
     with ThreadPoolExecutor(AT_ONCE) as pool:
         its = pool.map(lambda one: Remote.at(one[1], one[0].removeprefix(above).lstrip("/"), private), places)
-        return _book(data, Path.cwd(), list(its), parts=len(places) > 1)
+        return _book(data, Path.cwd(), list(its), len(places) > 1, counting)
 
 
 def _above(names: Sequence[str]) -> str:
@@ -68,7 +69,7 @@ def _above(names: Sequence[str]) -> str:
     return os.path.commonprefix(names).rpartition("/")[0]  # noqa: RUF071  cut at a folder
 
 
-def files_of(shown: str, root: Path, paths: Sequence[Path], parts: bool) -> Book:
+def files_of(shown: str, root: Path, paths: Sequence[Path], parts: bool, counting: Counting) -> Book:
     """Return the table of shards on a disk.
 
     :param root: the folder below which they lie.
@@ -76,17 +77,18 @@ def files_of(shown: str, root: Path, paths: Sequence[Path], parts: bool) -> Book
     :raises DataError: one is not there, or damaged.
     """
     found = [Local.at(path, path.relative_to(root).as_posix()) for path in paths]
-    return _book(shown, root, found, parts)
+    return _book(shown, root, found, parts, counting)
 
 
-def _book(shown: str, root: Path, found: Sequence[Shard], parts: bool) -> Book:
+def _book(shown: str, root: Path, found: Sequence[Shard], parts: bool, counting: Counting) -> Book:
     kinds = {one.name: part_of(one.name) if parts else "" for one in found}
     used = [one for one in found if kinds[one.name]] or found
     aside = [one.name for one in found if one not in used]
     if odd := [one.name for one in used if "#" in one.name]:
         raise DataError(f"{shown!r} has shards with a # in their names, {listed(odd)}: rename them")
     with ThreadPoolExecutor(AT_ONCE if isinstance(used[0], Remote) else 1) as pool:
-        indexes = dict(zip([one.name for one in used], pool.map(indexed, used), strict=True))
+        its = counted(counting, pool.map(indexed, used), len(used), "shards indexed")
+        indexes = dict(zip([one.name for one in used], its, strict=True))
     left_out = {_place(name, key): why for name, its in indexes.items() for key, why in its.left_out.items()}
     unread = sum((Counter(its.unread) for its in indexes.values()), Counter[str]())
     columns = _Columns([sample for its in indexes.values() for sample in its.samples.values()])

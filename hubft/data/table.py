@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hubft.base import files, urls
+from hubft.base.bars import Counting, nobody
 from hubft.base.display import listed
 from hubft.base.errors import DataError, Option
 from hubft.data import assemble, columns, conll, folders, patterns, shards, text
@@ -53,6 +54,7 @@ def read(
     soft: Sequence[str] = (),
     labelled: bool = True,
     kinds: Sequence[str] = (Rows.kind,),
+    counting: Counting = nobody,
 ) -> Rows:
     """Return the rows of a table.
 
@@ -74,25 +76,26 @@ def read(
     if str(data).startswith(HUB):
         book = _datasets(str(data))
     elif patterns.named(data):
-        book = shards.read(str(data))
+        book = shards.read(str(data), counting)
     elif _is_folder(path):
-        book = _folder(path)
+        book = _folder(path, counting)
     else:
-        book = _file(path)
+        book = _file(path, counting)
     if images:
         book = replace(book, sheets=tuple(replace(sheet, prefix="") for sheet in book.sheets))
-    book = replace(book, kind=columns.inputs(book, labels, images or book.root, kinds))
-    known = book.sheets[0].columns if book.sheets else ()
-    gone: dict[str, Any] = {role: "" for role in soft if getattr(labels, role) not in known}
-    labels = replace(labels, **gone)
-    return assemble.rows(book, labels, images or book.root, labelled)
+    with counting(f"rows of {path.name}", None):
+        book = replace(book, kind=columns.inputs(book, labels, images or book.root, kinds))
+        known = book.sheets[0].columns if book.sheets else ()
+        gone: dict[str, Any] = {role: "" for role in soft if getattr(labels, role) not in known}
+        labels = replace(labels, **gone)
+        return assemble.rows(book, labels, images or book.root, labelled)
 
 
 def _is_folder(path: Path) -> bool:
     return urls.there(path) and path.is_dir()
 
 
-def _file(path: Path) -> Book:
+def _file(path: Path, counting: Counting) -> Book:
     if not urls.there(path):
         raise DataError(f"{str(path)!r} does not exist")
     if path.suffix.lower() not in folders.SUFFIXES:
@@ -102,11 +105,11 @@ def _file(path: Path) -> Book:
     if path.suffix.lower() == folders.PARQUET:
         return _parquet(path.name, path.parent, [path], parts=False)
     if path.suffix.lower() == patterns.SUFFIX:
-        return shards.files_of(path.name, path.parent, [path], parts=False)
+        return shards.files_of(path.name, path.parent, [path], parts=False, counting=counting)
     return Book(path.name, path.parent, (_sheet(path, path.name),))
 
 
-def _folder(folder: Path) -> Book:
+def _folder(folder: Path, counting: Counting) -> Book:
     found = folders.look(folder)
     if found.saved:
         return _datasets(str(folder))
@@ -114,7 +117,7 @@ def _folder(folder: Path) -> Book:
         sheets = tuple(_among(path, folder) for path in found.metadata)
         return Book(str(folder), folder, sheets, files=True)
     if found.shards:
-        return shards.files_of(str(folder), folder, found.shards, parts=True)
+        return shards.files_of(str(folder), folder, found.shards, parts=True, counting=counting)
     if not found.parquet:
         raise DataError(f"{str(folder)!r} holds no table: known are {listed(folders.SUFFIXES)}")
     names = {path: part_of(path.relative_to(folder).as_posix()) for path in found.parquet}

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
+from hubft.base.bars import Counting, counted
 from hubft.base.display import listed, quoted
 from hubft.base.errors import DataError, Option
 from hubft.data.annotated import Annotated
@@ -59,7 +60,7 @@ def _is_one(path: Path) -> bool:
         return b"<annotation" in file.read(1 << 10)
 
 
-def read(path: Path, found: Sequence[Path], images: Path | None) -> Annotated:
+def read(path: Path, found: Sequence[Path], images: Path | None, counting: Counting) -> Annotated:
     """Return the images and boxes of XML files.
 
     :param path: the folder that the user gave.
@@ -76,7 +77,7 @@ def read(path: Path, found: Sequence[Path], images: Path | None) -> Annotated:
     taken: set[str] = set()
     for part, its in parts.items():
         pictures = []
-        for place in its:
+        for place in counted(counting, its, len(its), f"annotations of {part}"):
             try:
                 picture = _picture(place, files)
                 if picture.place in taken:

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from hubft.base.bars import Counting, counted
 from hubft.base.display import listed, quoted
 from hubft.base.errors import DataError
 from hubft.data.annotated import Annotated
@@ -69,7 +70,7 @@ def _stated(path: Path) -> Mapping[Any, Any]:
     return found
 
 
-def read(path: Path, found: Sequence[Path], images: Path | None) -> Annotated:
+def read(path: Path, found: Sequence[Path], images: Path | None, counting: Counting) -> Annotated:
     """Return the images and boxes of text files.
 
     :param path: what the user gave: a folder, or the `data.yaml` in it.
@@ -84,7 +85,8 @@ def read(path: Path, found: Sequence[Path], images: Path | None) -> Annotated:
     annotated, files = Annotated(root, {}, _names(stated.get("names"), file)), Files(root)
     taking = _Taking(files, annotated, "kpt_shape" in stated)
     for part, places in _parts(stated, file, files, annotated).items():
-        annotated.parts[part] = [taking.picture(place) for place in places]
+        its = counted(counting, places, len(places), f"labels of {part}")
+        annotated.parts[part] = [taking.picture(place) for place in its]
     annotated.titles = (
         {part: f"{part} of {str(file)!r}" for part in annotated.parts} if len(annotated.parts) > 1 else {}
     )

@@ -91,7 +91,7 @@ def compare(source: str, data: str, asked: Asked, trust: bool = False, console: 
     candidates.check(wanted, task, trust)
     inside = path.parent if path.name == "package" and Path(source).exists() else None
     folder = _folder(inside, source, asked.output)
-    found = samples.read(opened.manifest, data, False, asked.max_drop)
+    found = samples.read(opened.manifest, data, False, asked.max_drop, console.counting)
     console.say(f"judged   on {len(found.data.val):,} validation {found.word}s of {data}")
     with writing(folder, "make room, or name another --output"):
         made = _made(wanted, Maker(source, data, folder, asked.max_drop, trust, console))
@@ -129,7 +129,7 @@ def _made(wanted: Sequence[Candidate], maker: Maker) -> list[Made]:
     maker.folder.mkdir(parents=True, exist_ok=True)
     write_json(maker.folder / TABLE, {})  # so that the folder of a benchmark that was broken off is known again
     made = []
-    for one in wanted:
+    for one in maker.console.counted(wanted, len(wanted), "candidates made"):
         maker.console.say(f"making   {one.name}")
         made.append(maker.make(one))
     return made
@@ -144,9 +144,10 @@ def _rows(made: Sequence[Made], found: Samples, asked: Asked, trust: bool, conso
             console.say(f"asking   {one.name}")
             outputs[one.name], targets = found.told(one.opened)
     console.say(f"timing   {len(outputs)} in turn")
-    took = {batch: latency.measure(_calls(made, batch), asked.seconds) for batch in BATCHES}
+    sizes = console.counted(BATCHES, len(BATCHES), "batch sizes timed")
+    took = {batch: latency.measure(_calls(made, batch), asked.seconds) for batch in sizes}
     rows = []
-    for one in made:
+    for one in console.counted(made, len(made), "memory measured"):
         if one.path is None:
             rows.append(Row(one.name, failure=one.failure))
             continue

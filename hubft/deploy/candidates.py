@@ -180,7 +180,9 @@ class Maker:
 
     def _judge(self, source: str, asked: Asked) -> Judge | None:
         if source not in self.judges:
-            self.judges[source] = export.judging(load.opened(load.package(source), self.trust), asked)
+            self.judges[source] = export.judging(
+                load.opened(load.package(source), self.trust), asked, self.console.counting
+            )
         return self.judges[source]
 
 

@@ -13,6 +13,7 @@ from zlib import crc32
 import numpy
 
 from hubft import surgery
+from hubft.base.bars import Counting
 from hubft.base.errors import DataError, JobError, Option
 from hubft.base.marks import NO_MARKS, Marks
 from hubft.data.rows import Row, Source
@@ -60,8 +61,8 @@ class Layers(Framing):
             raise JobError(Option("white"), f" {job.white}{why}")
         return super().settled(job)
 
-    def examine(self, source: Source, rows: Sequence[Row], targets: Sequence[Any]) -> list[Sample | str]:
-        return samples.examine(source, rows, targets, prove)
+    def examine(self, source: Source, rows: Sequence[Row], targets: Sequence[Any], counting: Counting) -> list[Any]:
+        return samples.examine(source, rows, targets, prove, counting)
 
     def fitted(self, inputs: Bands, its: Sequence[Sample], job: Job) -> Bands:
         self.suits(inputs, its)

@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hubft.base.bars import Counting
 from hubft.base.marks import NO_MARKS, Drawing, Marks
 from hubft.data.rows import Row, Source
 from hubft.images import samples
@@ -34,8 +35,8 @@ class Pictures(Framing):
     takes: ClassVar[type[Images]] = Images
     becomes: ClassVar[str] = "Whichever way the model is loaded, a picture becomes its `image` as it did in training:"
 
-    def examine(self, source: Source, rows: Sequence[Row], targets: Sequence[Any]) -> list[Sample | str]:
-        return samples.examine(source, rows, targets, samples.prove)
+    def examine(self, source: Source, rows: Sequence[Row], targets: Sequence[Any], counting: Counting) -> list[Any]:
+        return samples.examine(source, rows, targets, samples.prove, counting)
 
     def fitted(self, inputs: Images, its: Sequence[Sample], job: Job) -> Images:
         return replace(inputs, white=job.white or samples.white(its) or inputs.white)

@@ -16,6 +16,7 @@ from zlib import crc32
 
 import numpy
 
+from hubft.base.bars import Counting, counted
 from hubft.base.display import listed
 from hubft.base.errors import DataError
 from hubft.data.rows import Row, Source
@@ -54,7 +55,11 @@ S = TypeVar("S")
 
 
 def examine(
-    source: Source, rows: Sequence[Row], targets: Sequence[Any], prove: Callable[[Row, Any, bytes], S]
+    source: Source,
+    rows: Sequence[Row],
+    targets: Sequence[Any],
+    prove: Callable[[Row, Any, bytes], S],
+    counting: Counting,
 ) -> list[S | str]:
     """Return of each row its sample, or why it is none.
 
@@ -70,7 +75,7 @@ def examine(
             return str(error)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(proved, rows, targets))
+        return list(counted(counting, pool.map(proved, rows, targets), len(rows), "images read"))
 
 
 def white(samples: Iterable[Sample]) -> int:

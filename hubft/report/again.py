@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hubft.base.bars import Counting, nobody
 from hubft.base.errors import CheckpointError, HubftError
 from hubft.base.files import write_json, writing
 from hubft.data.reading import is_there
@@ -33,7 +34,7 @@ class Page:
     """What is missing on it, or as it was then, and why; empty where all is there."""
 
 
-def write(run: Run, data: str | Path | None = None, trust: bool = False) -> Page:
+def write(run: Run, data: str | Path | None = None, trust: bool = False, counting: Counting = nobody) -> Page:
     """Return the page that now lies in the report of a run: of what its folder holds, with pictures of samples made
     anew; where the data or the package is gone, with those that were made then.
 
@@ -43,10 +44,11 @@ def write(run: Run, data: str | Path | None = None, trust: bool = False) -> Page
     """
     job = run.job()
     facts = _facts(run)
-    seen, note = _seen(run, replace(job, data=str(data or job.data)), trust) if facts else (None, "")
+    seen, note = _seen(run, replace(job, data=str(data or job.data)), trust, counting) if facts else (None, "")
     with writing(run.report, "make room, or mend that, and type it again"):
         if seen:
-            write_json(run.report / page.FACTS, {**facts, **samples.shown(seen, run.report)})
+            with counting("samples of the report", None):
+                write_json(run.report / page.FACTS, {**facts, **samples.shown(seen, run.report)})
         return Page(page.write(run), note)
 
 
@@ -60,7 +62,7 @@ def _facts(run: Run) -> dict[str, Any]:
     return found
 
 
-def _seen(run: Run, job: Job, trust: bool) -> tuple[Seen | None, str]:
+def _seen(run: Run, job: Job, trust: bool, counting: Counting) -> tuple[Seen | None, str]:
     """Return what there is to look at, and what of it is missing, and why."""
     kept = outcomes.read(run.report)
     if kept is None:
@@ -70,7 +72,7 @@ def _seen(run: Run, job: Job, trust: bool) -> tuple[Seen | None, str]:
     if not is_there(str(job.data)):
         return None, f"the data was in {str(job.data)!r}, which is not there now (--data says where it is); {THEN}"
     try:
-        found = resuming.data(run, job)
+        found = resuming.data(run, job, counting)
         package = packages.read(run.package)
     except HubftError as error:
         return None, f"{error}; {THEN}"

@@ -36,8 +36,9 @@ def keep(
     :param results: what results.json holds.
     """
     data, task, folder = prepared.data, prepared.data.task, run.report
-    pictures = figures.write(folder, run.history(), task, results, metrics)
-    examples.draw(prepared, outcome, folder)
+    with prepared.counting("pictures of the report", None):
+        pictures = figures.write(folder, run.history(), task, results, metrics)
+        examples.draw(prepared, outcome, folder)
     try:
         outputs, targets = outcome
         outcomes.write(folder, outcomes.of(task, data.val, outputs, targets))
@@ -45,7 +46,8 @@ def keep(
         write_json(folder / FACTS, found)
         loaded = prepared.loaded
         seen = Seen(data, task, loaded.inputs, prepared.job.recipe, outputs, targets, loaded)
-        write_json(folder / FACTS, found | samples.shown(seen, folder))
+        with prepared.counting("samples of the report", None):
+            write_json(folder / FACTS, found | samples.shown(seen, folder))
     except OSError:  # a disk that is full: the run goes on when there is room
         raise
     except Exception as error:  # all of this is for people to look at: no run is lost for it

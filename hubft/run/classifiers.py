@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hubft.base.bars import counted
 from hubft.base.batches import take
 from hubft.base.display import listed
 from hubft.base.errors import JobError, suggest
@@ -101,7 +102,8 @@ def compared(prepared: Prepared, features: Mapping[str, Tensor], names: Sequence
     first = PROBES[task.ridge(trained) is not None and not isinstance(task, Several)]
     found = [Fitted(first, task.measure(base, held))]
     sides = features["train"].numpy(), features["val"].numpy()
-    for name in (one for one in names if one not in PROBES):
+    further = [one for one in names if one not in PROBES]
+    for name in counted(prepared.counting, further, len(further), "classifiers fitted"):
         outputs = _outputs(name, task, trained, *sides)
         found.append(Fitted(name, task.measure(outputs, held), paired.difference(task, outputs, base, held)))
     return found
@@ -117,7 +119,8 @@ def _probe(prepared: Prepared, features: Mapping[str, Tensor], trained: Any) -> 
     rows = runtime.to_device(features["train"])
     head = blank(rows, data.task.outputs)
     strata = [next(iter(data.task.strata(sample.target))) for sample in data.train]
-    known = probe.Known(data.task, head, rows, runtime.to_device(trained), strata, prepared.job.recipe.seed)
+    seed, counting = prepared.job.recipe.seed, prepared.counting
+    known = probe.Known(data.task, head, rows, runtime.to_device(trained), strata, seed, counting)
     probe.solve(head, known)
     with torch.no_grad():
         outputs: Tensor = head(runtime.to_device(features["val"])).float().cpu()

@@ -149,7 +149,8 @@ def _applied(now: Compression, method: str, asked: Job, run: Run, console: Conso
     shared = _shared(prepared) if asked.package == "delta" else {}
     calibration: Iterable[Batch] = few(prepared, CALIBRATION, prepared.exact)
     tuner: Tune = tuning
-    made = compressed(prepared.pm, prepared.loaded, method, calibration, tuner)
+    with prepared.counting(f"{method} applied", None):
+        made = compressed(prepared.pm, prepared.loaded, method, calibration, tuner)
     prepared = _with(tuned[-1] if tuned else prepared, made.model)
     if not made.structure and not tuned:
         _put_back(made.model, shared)

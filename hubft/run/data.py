@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hubft import modality
+from hubft.base.bars import Counting, nobody
 from hubft.base.display import listed, look_alike
 from hubft.base.errors import DataError
 from hubft.data import folder, listing, reading
@@ -68,7 +69,7 @@ class Data:
         return {"classes": list(self.task.names), **self.fingerprint()}
 
 
-def read(job: Job, names: Sequence[str] | None = None, kinds: Sequence[str] = ()) -> Data:
+def read(job: Job, names: Sequence[str] | None = None, kinds: Sequence[str] = (), counting: Counting = nobody) -> Data:
     """Return a job's data, split into training and validation, and its test part if it has one.
 
     Parts that the data states are taken as they are. Where there is none to validate on, training samples are held
@@ -82,11 +83,13 @@ def read(job: Job, names: Sequence[str] | None = None, kinds: Sequence[str] = ()
         on, more than a tenth of the rows unusable.
     """
     tracking.require(job.track)
-    rows = taking.of_kinds(lambda files: reading.to_train(str(job.data), job.labels, files), kinds or taking.kinds(job))
+    rows = taking.of_kinds(
+        lambda files: reading.to_train(str(job.data), job.labels, files, counting), kinds or taking.kinds(job)
+    )
     word = modality.named(rows.kind).word
     task, told = _task(rows, job.labels, _orders(job) if names is None else [tuple(names)])
     quarantined = {**rows.left_out, **rows.within}
-    parts = {part: _usable(rows, part, task, quarantined) for part in rows.parts}
+    parts = {part: _usable(rows, part, task, quarantined, counting) for part in rows.parts}
     notes = [*rows.notes, *told]
     seed, root = job.recipe.seed, rows.title("train")
     if "val" not in parts:
@@ -128,14 +131,21 @@ class Labelled:
         return str(self.source.root / sample.place) if isinstance(self.source, Folder) else sample.place
 
 
-def labelled(data: str, known: Labels, asked: Columns | None, task: Task, kind: str = Rows.kind) -> Labelled:
+def labelled(
+    data: str,
+    known: Labels,
+    asked: Columns | None,
+    task: Task,
+    kind: str = Rows.kind,
+    counting: Counting = nobody,
+) -> Labelled:
     """Return the samples that a package with this task is measured on: validation, else test, else all there are.
 
     :param known: columns that the package was trained on.
     :param asked: columns that are called otherwise here.
     :raises DataError: no such data, a label that the task does not know, no usable sample.
     """
-    rows = taking.of_kinds(lambda files: reading.to_measure(data, known, asked, files), (kind,))
+    rows = taking.of_kinds(lambda files: reading.to_measure(data, known, asked, files, counting), (kind,))
     ((part, its),) = rows.parts.items()
     title = rows.title(part)
     if task.kind == "classification" and not any(row.number for row in its):
@@ -146,7 +156,7 @@ def labelled(data: str, known: Labels, asked: Columns | None, task: Task, kind: 
         except DataError as error:
             raise DataError(f"{title!r}: {_at(row)}{error}") from error
     quarantined = {**rows.left_out, **rows.within}
-    usable = _usable(rows, part, task, quarantined)
+    usable = _usable(rows, part, task, quarantined, counting)
     if not usable:
         raise DataError(f"{title!r}: no usable {modality.named(kind).word} with a label")
     return Labelled(rows.source, title, usable, quarantined | dict(rows.passed), rows.notes)
@@ -193,7 +203,7 @@ def _task(rows: Rows, labels: Labels, orders: Sequence[tuple[str, ...]]) -> tupl
     return task, [*notes, note] if note else notes
 
 
-def _usable(rows: Rows, part: str, task: Task, quarantined: dict[str, str]) -> list[Sample]:
+def _usable(rows: Rows, part: str, task: Task, quarantined: dict[str, str], counting: Counting) -> list[Sample]:
     """Return the samples of a part; what cannot be used is added to the others with its reason.
 
     :raises DataError: more than a tenth of the part cannot be used.
@@ -211,7 +221,7 @@ def _usable(rows: Rows, part: str, task: Task, quarantined: dict[str, str]) -> l
         else:
             good.append(row)
             targets.append(target)
-    proved = modality.named(rows.kind).examine(rows.source, good, targets)
+    proved = modality.named(rows.kind).examine(rows.source, good, targets, counting)
     for row, proof in zip(good, proved, strict=True):
         if isinstance(proof, str):
             bad[_named(row)] = proof

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubft import modality
+from hubft.base.bars import Counting, nobody
 from hubft.base.bounds import check_new
 from hubft.base.console import Console
 from hubft.base.files import writing
@@ -35,13 +36,14 @@ class Asked:
     folder: Path
     """To be written."""
 
-    def read(self) -> Data:
+    def read(self, counting: Counting = nobody) -> Data:
         """Return the data, whatever its kind of inputs where no backbone was named.
 
         :raises DataError: data that cannot be read.
         """
         known = self.named or self.job.surgery
-        return reader.read(self.job, kinds=taking.kinds(self.job) if known else tuple(modality.KINDS))
+        kinds = taking.kinds(self.job) if known else tuple(modality.KINDS)
+        return reader.read(self.job, kinds=kinds, counting=counting)
 
 
 @dataclass(frozen=True)

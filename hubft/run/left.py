@@ -109,7 +109,8 @@ def package_of(
     files = {**extras(loaded, manifest), **({package.PICTURE: pictures[0].read_bytes()} if pictures else {})}
     if prepared.folded and prepared.job.adapting.apart:
         files |= prepared.folded.files
-    manifest = package.write(result.run.package, manifest, state, selftest.make(loaded), prepared.base, files)
+    with prepared.counting("package written", None):
+        manifest = package.write(result.run.package, manifest, state, selftest.make(loaded), prepared.base, files)
     return Package(result.run.package, manifest)  # written, read back and hashed a moment ago
 
 

@@ -65,7 +65,7 @@ def look(job: Job, data: Data, named: bool, console: Console, trust: bool = Fals
         return Looked(left_out=f"{both}: {why}")
     assert reference  # every other kind of inputs has its own
     try:
-        prepared = prepare(replace(job, reference=reference), data, trust)
+        prepared = prepare(replace(job, reference=reference), data, trust, console.counting)
     except (FamilyError, PackageError) as error:  # it is not installed, or damaged
         if named:
             raise
@@ -85,7 +85,7 @@ def _looked(prepared: Prepared, features: Mapping[str, Tensor]) -> Looked:
     every = [(part, sample) for part, its in data.parts.items() for sample in its]
     rows = prepared.runtime.to_device(torch.cat([features[part] for part in data.parts]))
     contents = [sample.content for _, sample in every]
-    pairs = near.pairs(rows, contents)
+    pairs = near.pairs(rows, contents, prepared.counting)
     findings = [_alike(every, pair) for pair in pairs]
     twins = tuple((every[pair.earlier][1], every[pair.later][1]) for pair in pairs)
     together = near.units(len(every), contents, pairs)
@@ -112,7 +112,7 @@ def doubted(
     strata = [next(iter(task.strata(sample.target))) for sample in samples]
     targets = task.collate([sample.target for sample in samples])
     head = blank(rows, task.outputs)
-    known = Known(task, head, rows, prepared.runtime.to_device(targets), strata, seed)
+    known = Known(task, head, rows, prepared.runtime.to_device(targets), strata, seed, prepared.counting)
     solved, outputs = probe.held_out(head, known, units)
     having = Counter(strata)
     found = task.doubted(outputs.float().cpu(), targets)

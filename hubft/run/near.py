@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hubft.base.bars import Counting, counted, nobody
+
 NEIGHBOUR = 5  # to which samples lie usually as far as the median of all: up to four copies of each do not move it
 ALIKE = 1 / 6
 """Of that distance, below which two samples are nearly equal. Of 1,800 images of three data sets that differ none came
@@ -25,7 +27,7 @@ class Pair:
     cosine: float
 
 
-def pairs(features: Tensor, contents: Sequence[Hashable]) -> list[Pair]:
+def pairs(features: Tensor, contents: Sequence[Hashable], counting: Counting = nobody) -> list[Pair]:
     """Return for each sample the nearest one before it, where that is nearly equal; the nearest pairs first.
 
     Near is what lies much closer than samples of this data usually do (`ALIKE`): how far apart photographs are and
@@ -41,7 +43,8 @@ def pairs(features: Tensor, contents: Sequence[Hashable]) -> list[Pair]:
     if len(codes) <= NEIGHBOUR:
         return []
     usual, best, where = [], [], []
-    for rows in places.split(BLOCK):
+    blocks = places.split(BLOCK)
+    for rows in counted(counting, blocks, len(blocks), "samples compared, blocks"):
         cosines = vectors[rows] @ vectors.T
         cosines.masked_fill_(content == content[rows][:, None], -1.0)
         usual.append(cosines.topk(NEIGHBOUR, 1).values[:, -1])

@@ -128,17 +128,22 @@ def balancing(prepared: Prepared) -> Tensor:
 
 def validation(prepared: Prepared) -> Iterable[Batch]:
     """Return the held-out images as the model takes them."""
-    return loader.in_order(prepared.validation, prepared.job.recipe.batch_size, prepared.exact)
+    return _evaluated(prepared, prepared.validation, "validation")
 
 
 def testing(prepared: Prepared) -> Iterable[Batch]:
     """Return the images of the data's own test part as the model takes them: for one look, when all is done."""
-    return loader.in_order(unaugmented(prepared, prepared.data.test), prepared.job.recipe.batch_size, prepared.exact)
+    return _evaluated(prepared, unaugmented(prepared, prepared.data.test), "test")
 
 
 def unseen(prepared: Prepared) -> Iterable[Batch]:
     """Return the training images that were held out for the task to choose by."""
-    return loader.in_order(unaugmented(prepared, prepared.data.tune), prepared.job.recipe.batch_size, prepared.exact)
+    return _evaluated(prepared, unaugmented(prepared, prepared.data.tune), "held out")
+
+
+def _evaluated(prepared: Prepared, views: Views, what: str) -> Iterable[Batch]:
+    size = prepared.job.recipe.batch_size
+    return loader.in_order(views, size, prepared.exact, counting=prepared.counting, what=what)
 
 
 def unaugmented(prepared: Prepared, samples: Sequence[Sample]) -> Views:
@@ -230,7 +235,8 @@ def _compute(
 ) -> Iterator[Tensor]:
     runtime.place(found.model)
     try:
-        batches = loader.in_order(pictures, source.batch_size, runtime, source.view)
+        size, view = source.batch_size, source.view
+        batches = loader.in_order(pictures, size, runtime, view, prepared.counting, "features")
         yield from sharing.computed(ranks, batches, lambda inputs: _features(found, inputs, runtime))
     finally:
         prepared.runtime.place(found.model)

@@ -119,7 +119,8 @@ def noted(run: Run) -> Parts:
 
 def computing(prepared: Prepared, console: Console) -> tuple[Prepared, choose.Choice]:
     """Return what was prepared, its job settled in how it computes on this machine, and how that was chosen."""
-    choice = prepared.ranks.same(lambda: choose.choose(prepared.pm, prepared.job, prepared.loaded, _work(prepared)))
+    with prepared.counting("measuring this machine", None):
+        choice = prepared.ranks.same(lambda: choose.choose(prepared.pm, prepared.job, prepared.loaded, _work(prepared)))
     _say_machine(choice, console)
     return _computing(prepared, choice.compute, choice.forward), choice
 

@@ -17,6 +17,7 @@ import hubft
 from hubft import modality
 from hubft import surgery as surgeries
 from hubft.base import digest, draws
+from hubft.base.bars import Counting, nobody
 from hubft.base.bounds import check
 from hubft.base.errors import FamilyError, JobError, Option, reason
 from hubft.base.store import Scratch
@@ -76,6 +77,8 @@ class Prepared:
     """What is left of them once they are in the weights."""
     ranks: Ranks = ALONE
     """The processes that compute together now: until training is over."""
+    counting: Counting = nobody
+    """Shows how far is what takes long."""
     cuts: dict[object, Cut | str] = field(default_factory=dict)
     """What `phases.find` found in this run, by what trains and in which precision."""
     heads: dict[object, Any] = field(default_factory=dict)
@@ -119,7 +122,7 @@ class Prepared:
         return Runtime(replace(self.job.compute, precision="fp32"), self.ranks)
 
 
-def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared:
+def prepare(job: Job, data: Data | None = None, trust: bool = False, counting: Counting = nobody) -> Prepared:
     """Return what the job's run needs; reads data and weights, and writes nothing.
 
     :param data: of the job, where it was read already.
@@ -133,7 +136,7 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     job = teacher.settled(job, teaches) if teaches else job
     pm = family_of(job, trust, typed=True)
     _computable(job)
-    data = data or read(job)
+    data = data or read(job, counting=counting)
     job = modality.named(data.kind).settled(job)
     ownloss.criterion(data.task, job.recipe)  # whether its options have a meaning
     if teaches:
@@ -163,7 +166,7 @@ def prepare(job: Job, data: Data | None = None, trust: bool = False) -> Prepared
     validation = kind.views(data.source, data.task, data.val, loaded.inputs, scratch=scratch)
     versions = _versions((job.reference, *loaded.base.below[-1:]), adapted)
     made = Prepared(job, pm, data, training, validation, loaded, base, known, versions, bool(continued), started)
-    return replace(made, teaches=teaches, adapted=adapted, changed=tuple(changed))
+    return replace(made, teaches=teaches, adapted=adapted, changed=tuple(changed), counting=counting)
 
 
 def _taken(job: Job, loaded: Loaded, data: Data) -> Inputs:

@@ -116,7 +116,7 @@ def solved(prepared: Prepared, its: Given) -> Solved:
     with runtime.using_threads():
         strata = [next(iter(data.task.strata(sample.target))) for sample in data.train]
         targets, seed = runtime.to_device(its.known.targets), prepared.job.recipe.seed
-        known = probe.Known(data.task, logits, rows, targets, strata, seed)
+        known = probe.Known(data.task, logits, rows, targets, strata, seed, prepared.counting)
         found = probe.better(head, known) if prepared.continued else probe.solve(head, known)
         batches = its.held.in_order(prepared.job.recipe.batch_size)
         reached = outcome(prepared, loaded.model, batches, cut.feed)
@@ -140,7 +140,8 @@ def augmentation(prepared: Prepared, solved: Solved | None) -> Literal["auto", "
         prepared.forward.place(model)
         views.keep(1)
         batches = [[(1, i) for i in part.tolist()] for part in order[:LOOK].split(recipe.batch_size)]
-        for batch, targets in loader.Loader(views, batches, prepared.forward, prepared.forward.workers):
+        runtime, what = prepared.forward, "a look at augmented views"
+        for batch, targets in loader.Loader(views, batches, runtime, runtime.workers, prepared.counting, what):
             with prepared.forward.autocast():
                 outputs = prepared.loaded.forward(model, batch)
             wrong += float(prepared.data.task.errors(outputs.float().cpu(), targets).sum())

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+from hubft.base.bars import Counting, nobody
 from hubft.base.display import quoted
 from hubft.base.errors import CheckpointError
 from hubft.data.reading import is_there
@@ -40,14 +41,14 @@ def job(run: Run, moved_to: str | Path | None = None, keep_anyway: bool = False,
     return replace(stored, data=str(moved_to or stored.data), keep_anyway=keep, compute=compute)
 
 
-def data(run: Run, asked: Job) -> Data:
+def data(run: Run, asked: Job, counting: Counting = nobody) -> Data:
     """Return the data of a run's job, proved to be what it began with.
 
     :raises DataError: they cannot be trained on.
     :raises CheckpointError: they are others; it says in what, and how to go on.
     """
     then = run.facts()
-    found = read(asked, then.get("classes", []))
+    found = read(asked, then.get("classes", []), counting=counting)
     now = found.facts()
     if then and all(now[part]["sha256"] == then.get(part, {}).get("sha256") for part in found.fingerprint()):
         return found

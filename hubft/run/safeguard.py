@@ -119,5 +119,6 @@ def few(prepared: Prepared, number: int, runtime: Runtime) -> Iterator[Batch]:
     train, recipe = prepared.data.train, prepared.job.recipe
     order = torch.randperm(len(train), generator=draws.generator("calibration", recipe.seed))
     samples = [train[i] for i in order[:number].tolist()]
-    for batch in loader.in_order(unaugmented(prepared, samples), recipe.batch_size, runtime):
+    views, what = unaugmented(prepared, samples), f"a look at training {prepared.data.word}s"
+    for batch in loader.in_order(views, recipe.batch_size, runtime, 0, prepared.counting, what):
         yield runtime.to_device(batch)

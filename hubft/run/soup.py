@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from hubft.base.bars import counted
 from hubft.base.console import Console
 from hubft.base.errors import JobError, Option
 from hubft.hookspecs import Loaded
@@ -116,7 +117,7 @@ def _put(prepared: Prepared, load: Load, names: Sequence[str]) -> None:
     model, first = prepared.loaded.model, states.kept(load(names[0]).model)
     sums = {name: tensor.double() for name, tensor in first.items() if tensor.is_floating_point()}
     differ: set[str] = set()
-    for package in names[1:]:
+    for package in counted(prepared.counting, names[1:], len(names) - 1, "packages mixed"):
         for name, tensor in load(package).model.state_dict().items():
             if name in sums:
                 differ |= set() if torch.equal(tensor, first[name]) else {name}

@@ -133,7 +133,8 @@ def answers(prepared: Prepared, teacher: Teacher, pictures: Views, views: Sequen
 
     def compute(source: Source, ranks: Ranks) -> Iterator[Tensor]:
         prepared.exact.place(teacher.loaded.model)
-        batches = loader.in_order(pictures, wanted.batch_size, prepared.exact, source.view)
+        size, what = wanted.batch_size, "answers of the teacher"
+        batches = loader.in_order(pictures, size, prepared.exact, source.view, prepared.counting, what)
         return sharing.computed(ranks, batches, teacher.says)
 
     sources = [replace(wanted, view=view) for view in views]

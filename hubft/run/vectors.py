@@ -85,7 +85,7 @@ def compute(job: Job, data: Data, console: Console, trust: bool = False) -> Vect
     """
     if why := unpooled(job, data):
         raise JobError(f"{job.reference} has no pooled features for {str(job.data)!r}: {why}")
-    prepared, _ = computing(prepare(job, data, trust), console)
+    prepared, _ = computing(prepare(job, data, trust, console.counting), console)
     with prepared.runtime.using_threads():
         found = pooled(prepared)
     if isinstance(found, str):

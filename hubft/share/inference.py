@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from hubft import modality
+from hubft.base.bars import Counting
 from hubft.base.console import Console
 from hubft.base.errors import DataError, JobError, Option, PackageError
 from hubft.data import seen
@@ -94,20 +95,20 @@ def evaluate(
     """
     manifest = opened.manifest
     task, members = manifest.task, how.members(opened)
-    found = labelled(str(folder), manifest.job.labels, columns, task, manifest.inputs.kind)
-    modality.of(manifest.inputs).suits(manifest.inputs, found.samples)
     console = console or Console(quiet=True)
-    each, (targets, *_) = zip(*(_outputs(one, found, console) for one in members.values()), strict=True)
+    counting, kind = console.counting, modality.of(manifest.inputs)
+    found = labelled(str(folder), manifest.job.labels, columns, task, kind.kind, counting)
+    kind.suits(manifest.inputs, found.samples)
+    each, (targets, *_) = zip(*(_outputs(one, found, counting) for one in members.values()), strict=True)
     outputs, beside = each[0] if len(each) == 1 else averaged.mean(task, each), None
     if how.others:
         tasks = {name: one.manifest.task for name, one in members.items()}
         beside = compared(tasks, dict(zip(members, each, strict=True)), outputs, targets)
     elif how.tta:
-        beside = compared({PLAIN: task}, {PLAIN: _outputs(opened, found, console)[0]}, outputs, targets)
+        beside = compared({PLAIN: task}, {PLAIN: _outputs(opened, found, counting)[0]}, outputs, targets)
     places = [found.shown(sample) for sample in found.samples]
     errors = task.errors(outputs, targets).tolist()
     rows = zip(places, found.samples, task.decode(outputs), errors, strict=True)
-    kind = modality.of(manifest.inputs)
     framed = partial(_framed, kind, manifest, found.source)
     outcomes = tuple(Outcome(place, task.state(s.target), framed(s, said), error) for place, s, said, error in rows)
     known = [seen.count(one.manifest.data.get("train"), (s.sha256 for s in found.samples)) for one in members.values()]
@@ -116,15 +117,14 @@ def evaluate(
     return Evaluation(measured, found.left_out, outcomes, trained_on, found.title, found.notes, kind.word, beside)
 
 
-def _outputs(opened: Opened, found: Labelled, console: Console) -> tuple[Tensor, Any]:
+def _outputs(opened: Opened, found: Labelled, counting: Counting) -> tuple[Tensor, Any]:
     """Return what a model gives for labelled samples, and their targets."""
     manifest, runtime = opened.manifest, Runtime(Compute())
     loaded = opened.loaded
     loaded.model.to(runtime.device)
     views = modality.of(manifest.inputs).views(found.source, manifest.task, found.samples, manifest.inputs)
-    batches = loader.in_order(views, BATCH, runtime)
-    shown = batches.through(lambda its: console.counted(its, len(batches), "batch"))
-    outputs, targets = loop.evaluate(opened.hooks(), loaded, manifest.task, shown, runtime)
+    batches = loader.in_order(views, BATCH, runtime, counting=counting, what="batch")
+    outputs, targets = loop.evaluate(opened.hooks(), loaded, manifest.task, batches, runtime)
     _require_finite(outputs, [found.shown(sample) for sample in found.samples])
     return outputs, targets
 

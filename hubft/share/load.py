@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hubft import modality
 from hubft.base import digest
+from hubft.base.bars import Counting, nobody
 from hubft.base.errors import BaseMismatch, FamilyError, HubftError, PackageError
 from hubft.base.serialize import to_dict
 from hubft.compress import structure, ties
@@ -123,13 +124,14 @@ def architecture(package: Package, trust: bool = False) -> Loaded:
         return unfilled(lambda: structure.build(build(pm, job, False, config, task), package.manifest.structure))
 
 
-def proved(package: Package, trust: bool = False) -> tuple[nn.Module, float]:
+def proved(package: Package, trust: bool = False, counting: Counting = nobody) -> tuple[nn.Module, float]:
     """Return the model of a package that was read, and how far its logits lie from those of the self-test.
 
     :raises PackageError: the self-test fails; `load` says what else.
     """
-    loaded = filled(package, trust)
-    return loaded.model, selftest.prove(package, loaded)
+    with counting("proved by its self-test", None):
+        loaded = filled(package, trust)
+        return loaded.model, selftest.prove(package, loaded)
 
 
 def describe(network: nn.Module, reference: str, inputs: Inputs, facts: Mapping[str, object]) -> nn.Module:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hubft.base.bars import Counting, nobody
 from hubft.base.display import visible
 from hubft.base.errors import HubftError
 from hubft.base.files import writing
@@ -73,24 +74,24 @@ def summary(manifest: Manifest) -> str:
     return f"{what} {reached[0].upper()}{reached[1:]}." if reached else what
 
 
-def verify(names: Sequence[str], file: Path, trust: bool = False) -> Iterator[Verdict]:
+def verify(names: Sequence[str], file: Path, trust: bool = False, counting: Counting = nobody) -> Iterator[Verdict]:
     """Yield a verdict on each of these entries, of all if none is named: fetched, built, and proved by its self-test.
 
     :param trust: also prove what is built by code of repositories, which runs that code.
     """
     for name in names or catalogue.names(file):
         try:
-            yield _proved(name, file, trust)
+            yield _proved(name, file, trust, counting)
         except Exception as error:  # of whatever library: the others are to be looked at too
             kind = "" if isinstance(error, HubftError) else f"{type(error).__name__}: "
             yield Verdict(name, problem=kind + " ".join(str(error).split()))
 
 
-def _proved(name: str, file: Path, trust: bool) -> Verdict:
+def _proved(name: str, file: Path, trust: bool, counting: Counting) -> Verdict:
     package = catalogue.fetch(name, file)
     if package is None:
         return Verdict(name)
-    return Verdict(name, load.proved(package, trust)[1])
+    return Verdict(name, load.proved(package, trust, counting)[1])
 
 
 def init(folder: Path) -> list[Path]:

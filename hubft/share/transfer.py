@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hubft.base.bars import Counting, counted, nobody
 from hubft.base.display import visible
 from hubft.base.errors import Option, PackageError
 from hubft.base.files import writing
@@ -74,6 +75,7 @@ def push(
     revision: str = "",
     message: str = "",
     along: Along | None = None,
+    counting: Counting = nobody,
 ) -> Pushed:
     """Return the package of a run or a folder as it now lies on the Hub, every file compared.
 
@@ -98,12 +100,12 @@ def push(
         for folder in (made, staged):
             folder.mkdir()
         parcel = Parcel(found, along(found, made) if along else {}, staged)
-        landed = upload.upload(parcel, name, private, branch, message or _message(found.manifest))
+        landed = upload.upload(parcel, name, private, branch, message or _message(found.manifest), counting)
         head, trust = landed.head, lines.foreign(found.manifest)
         return Pushed(name, head.commit, landed.manifest, head.private, trust, landed.gone)
 
 
-def pull(source: str, *, output: Path | None = None, trust: bool = False) -> Pulled:
+def pull(source: str, *, output: Path | None = None, trust: bool = False, counting: Counting = nobody) -> Pulled:
     """Return a package of the Hub, `owner/name` or `owner/name@revision`: in its cache, verified, and proved.
 
     :param output: a folder that gets a copy of it; it must not exist.
@@ -116,16 +118,17 @@ def pull(source: str, *, output: Path | None = None, trust: bool = False) -> Pul
     if output and output.exists():
         raise PackageError(f"{str(output)!r} exists: nothing was written; name another ", Option("output"))
     found = load.package(source)
-    _, difference = load.proved(found, trust)
+    _, difference = load.proved(found, trust, counting)
     revision = found.folder.name  # a snapshot is named after its commit
     if output:
-        found = _copied(found, output)
+        found = _copied(found, output, counting)
     return Pulled(found, revision, difference)
 
 
-def _copied(package: Package, folder: Path) -> Package:
+def _copied(package: Package, folder: Path, counting: Counting) -> Package:
     with writing(folder, "nothing was written; make room, or name another --output"), new_folder(folder) as new:
-        for name in (MANIFEST, *package.manifest.files):
+        names = (MANIFEST, *package.manifest.files)
+        for name in counted(counting, names, len(names), "files copied"):
             shutil.copyfile(package.folder / name, new / name)
         packages.read(new)
     return Package(folder, package.manifest)

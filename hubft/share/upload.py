@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubft.base import digest, urls
+from hubft.base.bars import Counting
 from hubft.base.errors import HubError, Option
 from hubft.publish import exports, package
 from hubft.publish.hub import COMMIT, REPOSITORY, explained, info, unanswered
@@ -72,7 +73,7 @@ class _Sending:
     """Exported files that must not stay."""
 
 
-def upload(parcel: Parcel, name: str, private: bool | None, branch: str, message: str) -> Landed:
+def upload(parcel: Parcel, name: str, private: bool | None, branch: str, message: str, counting: Counting) -> Landed:
     """Return what now lies at the head of a branch of the repository `name`, owner/name.
 
     Exported files that are there stay if they were made of this package, and go in the same commit if they were not.
@@ -86,7 +87,8 @@ def upload(parcel: Parcel, name: str, private: bool | None, branch: str, message
     with _failing_well(name):
         head = _opened(api, name, private, branch)
     _refuse_others(head, name, parcel.exports)
-    sending = _sending(parcel, head, name)
+    with counting("files staged and hashed", None):
+        sending = _sending(parcel, head, name)
     with _failing_well(name):
         if not _holds(head, sending):
             head = _committed(api, sending, name, branch, head, message)

@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hubft.base.bars import Counting
 from hubft.base.errors import JobError, Option, PackageError
 from hubft.data import asked, freetext
 from hubft.data.asked import Asked
@@ -44,8 +45,7 @@ class Texts:
     equal: ClassVar[str] = "characters"
 
     def settled(self, job: Job) -> Job:
-        recipe = job.recipe
-        augment = "none" if recipe.augment == "auto" else recipe.augment
+        augment = "none" if (recipe := job.recipe).augment == "auto" else recipe.augment
         if augment == "none" and recipe.views != 1:
             why = "every view of a text is the same one; leave it out, or drop tokens with "
             raise JobError(Option("views"), f" {recipe.views}: {why}", Option("augment"), " light")
@@ -53,14 +53,14 @@ class Texts:
             raise JobError(Option("white"), f" {job.white}: texts have no grey; leave it out")
         if job.compute.memory_format == "channels_last":
             raise JobError(Option("memory_format"), " channels_last: texts have no channels; leave it out")
-        compute = replace(job.compute, memory_format="contiguous")
-        return replace(job, recipe=replace(recipe, augment=augment), compute=compute)
+        compute, recipe = replace(job.compute, memory_format="contiguous"), replace(recipe, augment=augment)
+        return replace(job, recipe=recipe, compute=compute)
 
     def asked(self, given: str | Path | Iterable[str | Path], columns: Columns | None = None) -> Asked:
         return asked.texts(given, columns)
 
-    def examine(self, source: Source, rows: Sequence[Row], targets: Sequence[Any]) -> list[Sample | str]:
-        return samples.examine(source, rows, targets)
+    def examine(self, source: Source, rows: Sequence[Row], targets: Sequence[Any], counting: Counting) -> list[Any]:
+        return samples.examine(source, rows, targets, counting)
 
     def notes(self, its: Sequence[Sample]) -> Iterable[str]:
         return ()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hubft.base.bars import Counting, counted
 from hubft.base.errors import DataError
 from hubft.data.rows import Row, Source
 
@@ -31,12 +32,13 @@ class Sample:
         return self.sha256
 
 
-def examine(source: Source, rows: Sequence[Row], targets: Sequence[Any]) -> list[Sample | str]:
+def examine(source: Source, rows: Sequence[Row], targets: Sequence[Any], counting: Counting) -> list[Sample | str]:
     """Return of each row its sample, or why it is none.
 
     :param targets: of the rows, encoded.
     """
-    return [_prove(source, row, target) for row, target in zip(rows, targets, strict=True)]
+    its = counted(counting, zip(rows, targets, strict=True), len(rows), "texts read")
+    return [_prove(source, row, target) for row, target in its]
 
 
 def _prove(source: Source, row: Row, target: Any) -> Sample | str:

@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hubft.base.bars import Counting
 from hubft.base.errors import PackageError
 from hubft.data.asked import Asked
 from hubft.data.rows import Row, Source
@@ -50,8 +51,8 @@ class Sentences(Texts):
     def asked(self, given: str | Path | Iterable[str | Path], columns: Columns | None = None) -> Asked:
         return unprobed.typed(given, columns, self.kind, self.word, Typed)
 
-    def examine(self, source: Source, rows: Sequence[Row], targets: Sequence[Any]) -> list[Sample | str]:
-        return [_whole(proof) for proof in samples.examine(source, rows, targets)]
+    def examine(self, source: Source, rows: Sequence[Row], targets: Sequence[Any], counting: Counting) -> list[Any]:
+        return [_whole(proof) for proof in samples.examine(source, rows, targets, counting)]
 
     def sizes(self, sample: Sample) -> dict[str, int]:
         return {"words": len(json.loads(sample.text)[WORDS])}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar, cast
 
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hubft import modality
 from hubft.base import draws
+from hubft.base.bars import Counting, counted, nobody
 from hubft.base.batches import concat, count, take
 from hubft.base.errors import DataError, JobError, Option
 from hubft.hookspecs import Batch
@@ -121,8 +121,12 @@ class Loader:
     Pixels travel as bytes, a quarter of the size, and are normalised where they arrive.
     """
 
-    def __init__(self, views: Views, order: Any, runtime: Runtime, workers: int) -> None:
+    def __init__(
+        self, views: Views, order: Any, runtime: Runtime, workers: int, counting: Counting = nobody, what: str = ""
+    ) -> None:
+        """:param what: is done with them, as `counting` is told of their number."""
         self.views, self.batch_sampler, self.runtime = views, order, runtime
+        self.counting, self.what = counting, what
         self.ready = modality.of(views.inputs).ready(views.inputs, runtime)
         self.pictures: DataLoader[Any] = DataLoader(
             cast(Dataset[Any], views),
@@ -138,17 +142,14 @@ class Loader:
 
     def shared(self, ranks: Ranks) -> Loader:
         """Return the batches that are this process's, of an order that is a list."""
-        return Loader(self.views, ranks.own(self.batch_sampler), self.runtime, self.pictures.num_workers)
+        order, workers = ranks.own(self.batch_sampler), self.pictures.num_workers
+        return Loader(self.views, order, self.runtime, workers, self.counting, self.what)
 
     places: Sequence[Tensor] = ()
     """Of `in_order`, where samples come out of order: for each window of them, the places of those that come."""
 
-    def through(self, passing: Callable[[Iterable[Any]], Iterable[Any]]) -> Passed:
-        """Return the batches as they come out of what passes them on."""
-        return Passed(passing(self), self.places)
-
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
-        for pictures, targets in _told(self.pictures):
+        for pictures, targets in counted(self.counting, _told(self.pictures), len(self), self.what):
             yield self.ready(pictures), targets
 
 
@@ -181,11 +182,15 @@ def steps(parts: Iterable[T], sampler: Batches) -> Iterator[list[T]]:
         yield list(islice(its, number))
 
 
-def in_order(views: Views, batch_size: int, runtime: Runtime, view: int = 0) -> Loader:
+def in_order(
+    views: Views, batch_size: int, runtime: Runtime, view: int = 0, counting: Counting = nobody, what: str = ""
+) -> Loader:
     """Return one view of every sample; view 0 is the evaluation's.
 
     They come in order, or where they differ in what they cost, sorted by that within windows of `WINDOW` batches:
     `restored` puts back in order what is made of them.
+
+    :param what: is done with them, as `counting` is told of their number.
     """
     views.keep(view)
     samples, costs = torch.arange(len(views.samples)), views.costs()
@@ -195,20 +200,9 @@ def in_order(views: Views, batch_size: int, runtime: Runtime, view: int = 0) -> 
         places = [torch.as_tensor(costs)[window].argsort(stable=True, descending=True) for window in windows]
         windows = tuple(window[place] for window, place in zip(windows, places, strict=True))
     order = [[(view, i) for i in batch.tolist()] for window in windows for batch in window.split(batch_size)]
-    loader = Loader(views, order, runtime, min(runtime.workers, len(order)))
+    loader = Loader(views, order, runtime, min(runtime.workers, len(order)), counting, what)
     loader.places = places
     return loader
-
-
-@dataclass(frozen=True)
-class Passed:
-    """Batches of a loader, passed on."""
-
-    batches: Iterable[Any]
-    places: Sequence[Tensor]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.batches)
 
 
 def share(batches: Iterable[Batch], ranks: Ranks) -> Iterable[Batch]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hubft.base import draws
+from hubft.base.bars import Counting, counted, nobody
 from hubft.base.batches import take
 from hubft.tasks.losses import Loss
 from hubft.tasks.metrics import proportion
@@ -63,6 +64,7 @@ class Known:
     strata: Sequence[Hashable]
     """Of each sample: what the folds of a cross-validation keep even."""
     seed: int
+    counting: Counting = nobody
 
 
 class Solver(Protocol):
@@ -91,9 +93,10 @@ def solve(head: nn.Module, known: Known) -> Probe:
     solver = _solver(head, known)
     folds = _folds(known.strata, known.seed).to(known.features.device)
     tried: list[tuple[Probe, float]] = []
-    for decay in DECAYS:
+    used = sorted({int(fold) for fold in folds.unique().tolist() if fold >= 0})
+    for decay in counted(known.counting, DECAYS, len(DECAYS), "fits of the head"):
         losses, wrong = [], []
-        for fold in sorted({int(fold) for fold in folds.unique().tolist() if fold >= 0}):
+        for fold in used:
             solver.fit(fold, (folds != fold).nonzero().flatten(), decay)
             held = (folds == fold).nonzero().flatten()
             with torch.no_grad():

@@ -15,11 +15,9 @@ import pytest
 import torch
 from commands import in_folder
 from PIL import Image
-from rich.console import Console as RichConsole
 from safetensors.torch import load_file, save_file
 
 from hubft import Loaded
-from hubft.base import console as consoles
 from hubft.base.console import Console
 from hubft.base.display import csv_line, unprintable, visible
 from hubft.base.errors import DataError, PackageError
@@ -230,17 +228,6 @@ def test_a_model_that_gives_no_numbers_has_errors_and_not_nan(overflowing: Path,
     ran = in_folder(tmp_path, "evaluate", overflowing, data, "--json", "--predictions", "p.csv")
     assert (ran.code, ran.out) == (2, "") and "not finite for 3 of 3 samples, as for" in ran.err
     assert not list(tmp_path.glob("*p.csv"))
-
-
-def test_a_bar_where_there_is_a_terminal_and_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    number = 5
-    for terminal, soon in ((True, 0.0), (True, 60.0), (False, 0.0)):
-        monkeypatch.setattr(consoles, "SOON", soon)
-        console, shown = Console(), io.StringIO()
-        console.rich = RichConsole(file=shown, force_terminal=terminal, width=80)
-        assert list(console.counted(range(number), number, "image")) == list(range(number))
-        assert (f"image {number}/{number}" in shown.getvalue()) == (terminal and not soon)
-        assert terminal or not shown.getvalue()
 
 
 # ---- evaluate ----------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import numpy
 import pytest
 from PIL import Image, ImageDraw
 
+from hubft.base.bars import nobody
 from hubft.data.rows import Row
 from hubft.data.source import Folder
 from hubft.images import frame
@@ -36,7 +37,7 @@ def drawn(folder: Path, size: tuple[int, int], boxes: list[tuple[Any, ...]]) -> 
     for label, x0, y0, x1, y1, _ in boxes:
         ImageDraw.Draw(image).rectangle((x0, y0, x1 - 1, y1 - 1), fill=COLOURS[label])
     image.save(folder / "0.png")
-    [sample] = MODALITY.examine(Folder(folder), [Row("0.png", ())], [tuple(boxes)])
+    [sample] = MODALITY.examine(Folder(folder), [Row("0.png", ())], [tuple(boxes)], nobody)
     views = MODALITY.views(Folder(folder), TASK, [sample], INPUTS[0])
     assert isinstance(views, Located), "the task says where things are"
     return views

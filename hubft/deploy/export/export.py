@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hubft import modality
+from hubft.base.bars import Counting, nobody
 from hubft.base.console import Console
 from hubft.base.errors import ExportError, HubftError, JobError, Option, Unconvertible
 from hubft.base.files import check_room, fsync, save_file, write_bytes, writing
@@ -59,11 +60,11 @@ class Exported:
         yield f"try      {lines.predict(str(self.path), word.upper(), formats.named(self.about.format).code)}"
 
 
-def judging(opened: Opened, asked: Asked) -> Judge | None:
+def judging(opened: Opened, asked: Asked, counting: Counting = nobody) -> Judge | None:
     """Return what files of a package's model are judged by, where there is data: its own answers for it."""
     if not asked.data:
         return None
-    found = samples.read(opened.manifest, asked.data, asked.with_preprocess, asked.max_drop)
+    found = samples.read(opened.manifest, asked.data, asked.with_preprocess, asked.max_drop, counting)
     return Judge(found, *found.told(opened))
 
 
@@ -85,7 +86,7 @@ def export(
     package = opening.package(source)
     path = _target(form, asked, package.folder)
     opened = load.opened(package, trust)
-    judge = judge or judging(opened, asked)
+    judge = judge or judging(opened, asked, console.counting)
     it = exportable.of(opened, asked.with_preprocess)
     refused: list[tuple[str, ExportError]] = []
     ways = form.ways(it, asked.precision)
@@ -94,7 +95,7 @@ def export(
             with writing(path, "nothing was written; make room, or name another --output"), beside(path) as folder:
                 new = folder / path.name
                 with _full(folder, it.size + sum(map(len, opening.beside(new, it.inputs).values()))):
-                    about, proved = _made(it, form, new, way, asked, judge)
+                    about, proved = _made(it, form, new, way, asked, judge, console.counting)
                 _put([*form.companions(new), *opening.beside(new, it.inputs)], new, path)
             tried = tuple(f"{other}: {error}" for other, error in refused)
             notes = (*form.notes(it, path), *_widened(it), *_cures(proved))
@@ -156,16 +157,20 @@ def _full(folder: Path, size: int) -> Iterator[None]:
         raise
 
 
-def _made(it: Exportable, form: Format, new: Path, way: str, asked: Asked, judge: Judge | None) -> tuple[About, Proof]:
+def _made(
+    it: Exportable, form: Format, new: Path, way: str, asked: Asked, judge: Judge | None, counting: Counting
+) -> tuple[About, Proof]:
     """Write a file and prove it; return what it states and what was found."""
-    form.write(it, new, way, judge.samples if judge and asked.precision == "int8" else None)
+    with counting(f"{new.name} written", None):
+        form.write(it, new, way, judge.samples if judge and asked.precision == "int8" else None)
     for file, content in opening.beside(new, it.inputs).items():
         write_bytes(file, content)
     texts = running.metadata(form, new)
     _, about = opening.parsed(new, texts)
     if lost := it.metadata(about).items() - texts.items():
         raise ExportError(f"its metadata lacks {', '.join(sorted(name for name, _ in lost))}")
-    proved = proof.prove(it, form, new, about, judge)
+    with counting(f"{new.name} proved", None):
+        proved = proof.prove(it, form, new, about, judge)
     names = it.names if len(it.names) > 1 else ["inputs"]
     given = it.given(range(len(it.examples)), about.whole)
     tensors = {**it.stored, **dict(zip(names, given, strict=True))}

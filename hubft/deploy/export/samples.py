@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hubft import modality
 from hubft.base import batches, draws
+from hubft.base.bars import Counting, nobody
 from hubft.base.display import listed
 from hubft.base.errors import DataError
 from hubft.deploy.export import exportable
@@ -42,6 +43,7 @@ class Samples:
     """Whether the file takes pixels."""
     max_drop: float = 1.0
     """Points of the task's score that a file may lose."""
+    counting: Counting = nobody
 
     @property
     def inputs(self) -> Inputs:
@@ -66,7 +68,7 @@ class Samples:
         :param whole: filled up to their largest sizes.
         """
         kind = modality.of(self.inputs)
-        for inputs, _ in self._batches(self._few(number), batch, self.inputs):
+        for inputs, _ in self._batches(self._few(number), batch, self.inputs, "calibration"):
             yield given(kind.whole(inputs, self.inputs) if whole else inputs, self.pixels)
 
     def _few(self, number: int) -> list[Any]:
@@ -74,9 +76,9 @@ class Samples:
         order = torch.randperm(len(train), generator=draws.generator("calibration", self.manifest.job.recipe.seed))
         return [train[i] for i in order[:number].tolist()]
 
-    def _batches(self, samples: Any, batch: int, inputs: Inputs) -> loader.Loader:
+    def _batches(self, samples: Any, batch: int, inputs: Inputs, what: str) -> loader.Loader:
         views: Views = modality.of(inputs).views(self.data.source, self.manifest.task, samples, inputs)
-        return loader.in_order(views, batch, self.runtime)
+        return loader.in_order(views, batch, self.runtime, counting=self.counting, what=what)
 
     def measured(self, model: nn.Module) -> tuple[Tensor, Any]:
         """Return what a module gives for the validation samples, and their targets."""
@@ -87,7 +89,7 @@ class Samples:
         return self._measured(opened.loaded, self.data.val)
 
     def _measured(self, loaded: Loaded, samples: Any) -> tuple[Tensor, Any]:
-        its = self._batches(samples, BATCH, loaded.inputs)
+        its = self._batches(samples, BATCH, loaded.inputs, f"{self.word}s answered")
         return loop.evaluate(plugins.core(), loaded, self.manifest.task, its, self.runtime)
 
     def score(self, run: Callable[..., numpy.ndarray], number: int = CALIBRATION) -> float:
@@ -124,17 +126,17 @@ def signed(measured: Measured) -> float:
     return measured.value if measured.better == "higher" else -measured.value
 
 
-def read(manifest: Manifest, source: str, pixels: bool, max_drop: float) -> Samples:
+def read(manifest: Manifest, source: str, pixels: bool, max_drop: float, counting: Counting = nobody) -> Samples:
     """Return labelled samples for a package, split as its own run would split them.
 
     :raises DataError: no usable samples, or labels that are not those of the package.
     """
     known = manifest.task.names
-    found = run_data.read(replace(manifest.job, data=source), known, (manifest.inputs.kind,))
+    found = run_data.read(replace(manifest.job, data=source), known, (manifest.inputs.kind,), counting)
     there = found.task.names
     if found.task.kind != manifest.task.kind or known != there:
         raise DataError(
             f"{source!r} has the {found.task.word} names {listed(there)}, and the package {listed(known)}: they must "
             "be the same"
         )
-    return Samples(manifest, found, pixels, max_drop)
+    return Samples(manifest, found, pixels, max_drop, counting)

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from markupsafe import Markup
 
 from hubft import modality
+from hubft.base.bars import Counting, nobody
 from hubft.base.errors import DataError
 from hubft.publish.manifest import Manifest
 from hubft.run.data import labelled
@@ -24,7 +25,7 @@ Examples: TypeAlias = Mapping[str, list[str]]
 """Class -> its samples: texts, or pictures as `data:` addresses."""
 
 
-def of_data(manifest: Manifest, data: str) -> dict[str, list[str]]:
+def of_data(manifest: Manifest, data: str, counting: Counting = nobody) -> dict[str, list[str]]:
     """Return samples of each class of a package, from the part of labelled data that it would be measured on.
 
     Only tasks whose answer is a class, or several, have any.
@@ -35,7 +36,7 @@ def of_data(manifest: Manifest, data: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {name: [] for name in task.names if task.ranks}
     if not found:
         return {}
-    known = labelled(data, manifest.job.labels, None, task, manifest.inputs.kind)
+    known = labelled(data, manifest.job.labels, None, task, manifest.inputs.kind, counting)
     for sample in known.samples:
         stated = task.state(sample.target)
         for name in _classes(stated):
