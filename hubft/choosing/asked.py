@@ -15,9 +15,12 @@ from hubft.choosing import space
 from hubft.choosing.space import Space
 from hubft.families import listing, plugins
 from hubft.job import Job
+from hubft.recipe import PASSED
 
 SECONDS = 2.0  # that the timing of a backbone may take
 TRIALS = 20  # of a sweep
+AGAIN = "type the same line again, with --output of this sweep: what was done is kept"
+RAY = "ray"  # where the trials of a sweep may run, beside here
 
 
 @dataclass(frozen=True)
@@ -80,3 +83,19 @@ def over(texts: Sequence[str], trials: int, job: Job) -> Space:
     if find_spec("optuna") is None:
         raise JobError("a sweep needs the library Optuna: pip install 'hubft[sweep]'")
     return found
+
+
+def where(on: str, job: Job) -> None:
+    """Refuse a place where trials cannot run.
+
+    :param on: as `--on` takes it; empty is this process.
+    :param job: of the trials.
+    :raises HubftError: it is unknown, or Ray is not installed.
+    """
+    bounds.check(on in ("", RAY), "on", on, f"{RAY}, or left out: trials then run in this process")
+    if on and job.recipe.loss.startswith(PASSED):
+        raise JobError(
+            Option("loss"), " is a function of this process: write MODULE:CLASS, or leave out ", Option("on")
+        )
+    if on and not all(map(find_spec, ("ray", "pandas", "fsspec", "requests"))):  # all that ray.tune asks for
+        raise JobError(Option("on"), f" {RAY} needs the library Ray with Tune: pip install 'hubft[ray]'")

@@ -13,7 +13,7 @@ from typing import Any
 from hubft import engine
 from hubft.base import draws
 from hubft.base.console import Console
-from hubft.base.errors import DataError, TrainingError
+from hubft.base.errors import DataError, HubftError, TrainingError
 from hubft.base.files import marked, write_json
 from hubft.base.serialize import from_dict
 from hubft.choosing.kept import read_outcome, write_outcome
@@ -33,6 +33,10 @@ FILE, OUTCOME = "trial.json", "outcome.safetensors"
 
 Told = Callable[[int, Measured], None]
 """Gets each epoch's number, from 1, and headline as it is measured; what it raises ends the training."""
+
+
+def unheard(epoch: int, headline: Measured) -> None:
+    """Hear of the epochs of the recipe as it is, which is not given up."""
 
 
 class GivenUp(Exception):
@@ -110,10 +114,34 @@ def trained(job: Job, data: Data, folder: Path, trust: bool, told: Told) -> Done
             write_outcome(folder / OUTCOME, Outcome(outputs, task))
             score = task.measure(outputs, targets).head
             done = Done(score, _epochs(run), time.perf_counter() - began, compute=plan.job.compute)
+    return end(folder, done)
+
+
+def attempted(job: Job, data: Data, folder: Path, trust: bool, told: Told) -> Done:
+    """Return what became of the trial of a job, as `trained`; also where no run can be made of it.
+
+    :raises Stopped: SIGTERM or Ctrl-C; a checkpoint was written.
+    """
+    try:
+        return known(folder) or trained(job, data, folder, trust, told)
+    except HubftError as error:
+        return end(folder, Done(why=error.typed(), refused=True))
+
+
+def end(folder: Path, done: Done) -> Done:
+    """Keep what became of a trial, and nothing by which it could go on."""
     write_json(folder / FILE, asdict(done))
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    shutil.rmtree(Run(folder).checkpoints, ignore_errors=True)
     (folder / keeping.FILE).unlink(missing_ok=True)
     return done
+
+
+def finished(job: Job, data: Data, trust: bool) -> None:
+    """Have the run of a job trained, or what is left of it."""
+    if (run := Run(Path(job.output))).job_file.exists():
+        engine.resume(run.folder, Console(quiet=True), data)
+    else:
+        engine.finetune(job, Console(quiet=True), data, trust=trust)
 
 
 def known(folder: Path) -> Done | None:
