@@ -90,6 +90,7 @@ def sweep(
     *,
     over: str | Sequence[str] = (),
     trials: int = TRIALS,
+    on: str = "",
     trust: bool = False,
     quiet: bool = False,
     **options: Unpack[Options],
@@ -104,6 +105,8 @@ def sweep(
     :param reference: as for `finetune`, as is `data`.
     :param over: what is tried of an option, NAME=LOW..HIGH or NAME=A,B, as lr=1e-5..1e-3 or augment=light,standard.
     :param trials: how many points are tried, those of earlier calls with this folder counted.
+    :param on: ray: trials run side by side in processes of the Ray that this process joined, of the cluster of
+        RAY_ADDRESS, or of all cores and GPUs of this machine; without it one after the other, here.
     :param trust: as for `finetune`.
     :param quiet: print nothing.
     :param options: as for `finetune`, for all trials alike; `budget` is the time of all trials together, `output` the
@@ -113,4 +116,4 @@ def sweep(
     """
     texts = (over,) if isinstance(over, str) else tuple(over)
     with ownloss.given(options.get("loss")):
-        return sweeps.sweep(job(reference, data, options), texts, trials, Console(quiet=quiet), trust=trust)
+        return sweeps.sweep(job(reference, data, options), texts, trials, Console(quiet=quiet), on=on, trust=trust)

@@ -4,6 +4,7 @@ importing it."""
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -15,9 +16,12 @@ from hubft.choosing import space
 from hubft.choosing.space import Space
 from hubft.families import listing, plugins
 from hubft.job import Job
+from hubft.recipe import PASSED
 
 SECONDS = 1.0  # that the timing of a backbone may take
 TRIALS = 20  # of a sweep
+AGAIN = "type the same line again, with --output of this sweep: what was done is kept"
+RAY = "ray"  # where the trials of a sweep may run, beside here
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,22 @@ class Asked:
     @property
     def folder(self) -> Path:
         return place("rank", self.job, self.output)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The time for trials."""
+
+    until: float
+    """On the clock of `perf_counter`; infinite where there is no budget."""
+
+    @classmethod
+    def of(cls, job: Job) -> Budget:
+        return cls(time.perf_counter() + job.recipe.seconds if job.recipe.budget else float("inf"))
+
+    @property
+    def spent(self) -> bool:
+        return time.perf_counter() >= self.until
 
 
 def place(what: str, job: Job, output: str | Path) -> Path:
@@ -80,3 +100,19 @@ def over(texts: Sequence[str], trials: int, job: Job) -> Space:
     if find_spec("optuna") is None:
         raise JobError("a sweep needs the library Optuna: pip install 'hubft[sweep]'")
     return found
+
+
+def where(on: str, job: Job) -> None:
+    """Refuse a place where trials cannot run.
+
+    :param on: as `--on` takes it; empty is this process.
+    :param job: of the trials.
+    :raises HubftError: it is unknown, or Ray is not installed.
+    """
+    bounds.check(on in ("", RAY), "on", on, f"{RAY}, or left out: trials then run in this process")
+    if on and job.recipe.loss.startswith(PASSED):
+        raise JobError(
+            Option("loss"), " is a function of this process: write MODULE:CLASS, or leave out ", Option("on")
+        )
+    if on and not all(map(find_spec, ("ray", "pandas", "fsspec", "requests"))):  # all that ray.tune asks for
+        raise JobError(Option("on"), f" {RAY} needs the library Ray with Tune: pip install 'hubft[ray]'")

@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from hubft import engine
 from hubft.base.console import Console
 from hubft.base.errors import HubftError, Stopped
 from hubft.base.files import marked, read_json, write_json, writing
-from hubft.base.serialize import to_dict
 from hubft.choosing import luck, swept, trial
-from hubft.choosing.asked import TRIALS, over, place
+from hubft.choosing.asked import AGAIN, TRIALS, Budget, over, place, where
 from hubft.choosing.kept import found, options
 from hubft.choosing.space import Space, put
 from hubft.choosing.swept import RECIPE, TABLE, Row, Swept
-from hubft.choosing.trial import Done, GivenUp
+from hubft.choosing.trial import Done, GivenUp, Told
 from hubft.job import Job
 from hubft.run import typed
 from hubft.run.data import Data, read
@@ -35,9 +31,9 @@ from hubft.tasks import metrics
 from hubft.tasks.metrics import Measured
 
 if TYPE_CHECKING:
+    from hubft.choosing.cluster import Cluster
     from hubft.choosing.study import Study, Taken
 
-AGAIN = "type the same line again, with --output of this sweep: what was done is kept"
 BEST = "best"  # folder of the runs of what won
 
 
@@ -48,6 +44,7 @@ def sweep(
     console: Console | None = None,
     data: Data | None = None,
     *,
+    on: str = "",
     trust: bool = False,
 ) -> Swept:
     """Return what trials of other options came to, the best of them measured on the validation part.
@@ -60,30 +57,21 @@ def sweep(
     :param texts: as `--over` takes them.
     :param trials: how many there are to be in the end, those of other calls counted.
     :param data: of the job, where it was read already.
+    :param on: ray, where trials run in processes of a Ray cluster; empty is this process.
     :raises HubftError: bad input; a recipe that cannot be trained as it is.
     :raises Stopped: SIGTERM or Ctrl-C; the next call goes on.
     """
     space = over(texts, trials, job)
+    where(on, job)
     console = console or Console(quiet=True)
     its = Sweep(job, space, data or read(job, counting=console.counting), trust, console)
     with writing(its.folder, "make room, or name another --output, and type it again"):
-        return its.run(trials)
+        if not on:
+            return its.run(trials)
+        from hubft.choosing import cluster  # not at the top: it is an extra
 
-
-@dataclass(frozen=True)
-class Budget:
-    """The time for trials."""
-
-    until: float
-    """On the clock of `perf_counter`; infinite where there is no budget."""
-
-    @classmethod
-    def of(cls, job: Job) -> Budget:
-        return cls(time.perf_counter() + job.recipe.seconds if job.recipe.budget else float("inf"))
-
-    @property
-    def spent(self) -> bool:
-        return time.perf_counter() >= self.until
+        with cluster.joined(its.folder, job) as ray:
+            return its.run(trials, ray)
 
 
 class Sweep:
@@ -101,19 +89,25 @@ class Sweep:
         self.asked = json.loads(json.dumps(asked))
         self.new = found(self.folder, TABLE, "sweep", self.asked) is None
 
-    def run(self, trials: int) -> Swept:
-        """Go through the trials; return what they came to, when the best was trained or others are still at it."""
+    def run(self, trials: int, ray: Cluster | None = None) -> Swept:
+        """Go through the trials; return what they came to, when the best was trained or others are still at it.
+
+        :param ray: where the trials run, if not here.
+        """
         from hubft.choosing.study import joined  # not at the top: it is an extra
 
-        recipe = self._recipe()
+        recipe = self._recipe(ray)
         assert recipe.score
+        settled = self._settled(recipe)
         with joined(self.folder, self.space, self.base.recipe.seed, recipe.score.better) as study:
             with self.console.counting("trials", trials) as count:
                 for _ in range(len(study.seen())):
                     count()
-                while not (self.budget.spent and study.seen()) and (taken := study.take(trials)):
+                if ray:
+                    ray.go(self, study, settled, trials, count)
+                while not ray and (taken := self.next(study, trials)):
                     try:
-                        self._once(study, taken, recipe)
+                        self._once(study, taken, settled)
                     finally:
                         taken.lock.release()
                     count()
@@ -123,16 +117,17 @@ class Sweep:
                 self.console.say(f"waits    {others} trials are at other processes: the last of them trains the best")
                 return made
         with FileLock(self.folder / "best.lock"):
-            return self._best(made)
+            return self._best(made, ray)
 
-    def _recipe(self) -> Done:
+    def _recipe(self, ray: Cluster | None) -> Done:
         """Return what became of the recipe as it is, trained now or before."""
         if self.new:
             write_json(marked(self.folder) / TABLE, {"asked": self.asked})
-        own = marked(self.folder / RECIPE)
+        own, base = marked(self.folder / RECIPE), replace(self.base, compute=ray.compute) if ray else self.base
         try:
             with FileLock(own / "lock"):  # another process may be at it
-                done = trial.known(own) or self._trained(self.base, own, lambda *_: None)
+                its = (self.held, own, self.trust, trial.unheard, *self._here(ray))
+                done = trial.known(own) or _called(ray, trial.trained, base, *its)
             if done.score is None:
                 raise HubftError(f"the recipe as it is cannot be trained, so nothing compares with it: {done.why}")
         except Stopped as stopped:
@@ -144,36 +139,47 @@ class Sweep:
         self.console.say(f"recipe   as it is: {self._reached(done)}")
         return done
 
-    def _once(self, study: Study, taken: Taken, recipe: Done) -> None:
-        """Have a trial trained, or what is left of it, and write down what became of it."""
-        job, own = put(self.space, self._settled(recipe), taken.point), study.place(taken.number)
-        watched, spoken = study.watch(taken, job.recipe.epochs), f"trial {taken.number:<3}"
+    def next(self, study: Study, trials: int) -> Taken | None:
+        """Return the trial that is to be trained next; None where there are as many as that, or no time is left."""
+        taken = None if self.budget.spent and study.seen() else study.take(trials)
+        if taken and taken.resumed:
+            self.console.say(f"trial {taken.number:<3}goes on: a process left it")
+        return taken
+
+    def watch(self, study: Study, taken: Taken, epochs: int) -> Told:
+        """Return what hears of each epoch of a trial: it gives up what is behind, or what there is no time for."""
+        watched = study.watch(taken, epochs)
 
         def told(epoch: int, headline: Measured) -> None:
             watched(epoch, headline)
             if self.budget.spent and any(one.state == "complete" for one in study.seen()):
                 raise GivenUp(f"the budget was spent after epoch {epoch}")
 
-        if taken.resumed:
-            self.console.say(f"{spoken}goes on: a process left it")
-        try:
-            done = trial.known(own) or self._trained(job, own, told)
-        except Stopped as stopped:
-            raise Stopped(stopped.signal, str(self.folder), AGAIN) from stopped
-        except HubftError as error:
-            done = Done(why=error.typed(), refused=True)
-            write_json(own / trial.FILE, to_dict(done))
+        return told
+
+    def over(self, study: Study, taken: Taken, done: Done) -> None:
+        """Write down what became of a trial."""
         study.tell(taken, done)
         values = ", ".join(f"{axis.name} {axis.text(taken.point[axis.name])}" for axis in self.space)
-        self.console.say(f"{spoken}{values}: {self._reached(done)}")
+        self.console.say(f"trial {taken.number:<3}{values}: {self._reached(done)}")
+
+    def _once(self, study: Study, taken: Taken, settled: Job) -> None:
+        """Have a trial trained, or what is left of it, and write down what became of it."""
+        job, own = put(self.space, settled, taken.point), study.place(taken.number)
+        told = self.watch(study, taken, job.recipe.epochs)
+        try:
+            self.over(study, taken, trial.attempted(job, self.held, own, self.trust, told, *self._here(None)))
+        except Stopped as stopped:
+            raise Stopped(stopped.signal, str(self.folder), AGAIN) from stopped
 
     def _settled(self, recipe: Done) -> Job:
         """Return the job with what the recipe as it is has settled: no trial looks for that again."""
         its = recipe.job or self.base
         return replace(self.base, compute=its.compute, recipe=replace(self.base.recipe, augment=its.recipe.augment))
 
-    def _trained(self, job: Job, own: Path, told: trial.Told) -> Done:
-        return trial.trained(job, self.held, own, self.trust, told, self.heads, self.console.hushed())
+    def _here(self, ray: Cluster | None) -> tuple[Any, ...]:
+        """Return what trials share that are trained in this process."""
+        return () if ray else (self.console.hushed(), self.heads)
 
     def _reached(self, done: Done) -> str:
         if done.score is None:
@@ -205,18 +211,15 @@ class Sweep:
             job = axis.put(job, axis.meant(best.options[axis.name]))
         return job
 
-    def _best(self, made: Swept) -> Swept:
+    def _best(self, made: Swept, ray: Cluster | None) -> Swept:
         """Have the best trained on all training samples, and measured on the validation part."""
-        best, quiet = made.best, self.console.hushed()
+        best = made.best
         run = Run(self.folder / BEST / best.name)
         self.console.say(f"best     {best.title}: it is trained on all training {self.data.word}s now")
         try:
             if not run.package.exists():
-                if run.job_file.exists():
-                    engine.resume(run.folder, quiet, self.data)
-                else:
-                    job = replace(self._won(best), output=str(run.folder))
-                    engine.finetune(job, quiet, self.data, trust=self.trust)
+                job = replace(self._won(best), output=str(run.folder))
+                _called(ray, trial.finished, job, self.data, self.trust, *self._here(ray)[:1])
         except Stopped as stopped:
             raise Stopped(stopped.signal, str(self.folder), AGAIN) from stopped
         results = read_json(run.report / RESULTS_FILE)
@@ -237,6 +240,11 @@ class Sweep:
             "pruner": "median of the trials that came to their end",
             "correction": "bootstrap bias correction, Tsamardinos et al. 2018",
         }
+
+
+def _called(ray: Cluster | None, function: Callable[..., Any], job: Job, *given: Any) -> Any:
+    """Return what a function of a job returns, called in a process of the cluster if there is one."""
+    return ray.call(job.compute, function, job, *given) if ray else function(job, *given)
 
 
 __all__ = ["Swept", "sweep"]

@@ -13,7 +13,7 @@ from typing import Any
 from hubft import engine
 from hubft.base import draws
 from hubft.base.console import Console
-from hubft.base.errors import DataError, TrainingError
+from hubft.base.errors import DataError, HubftError, TrainingError
 from hubft.base.files import marked, write_json
 from hubft.base.serialize import from_dict, to_dict
 from hubft.choosing.kept import read_outcome, write_outcome
@@ -33,6 +33,10 @@ FILE, OUTCOME = "trial.json", "outcome.safetensors"
 
 Told = Callable[[int, Measured], None]
 """Gets each epoch's number, from 1, and headline as it is measured; what it raises ends the training."""
+
+
+def unheard(epoch: int, headline: Measured) -> None:
+    """Hear of the epochs of the recipe as it is, which is not given up."""
 
 
 class GivenUp(Exception):
@@ -87,19 +91,26 @@ def apart(data: Data, seed: int) -> Data:
 
 
 def trained(
-    job: Job, data: Data, folder: Path, trust: bool, told: Told, heads: dict[object, Any], quiet: Console
+    job: Job,
+    data: Data,
+    folder: Path,
+    trust: bool,
+    told: Told,
+    quiet: Console | None = None,
+    heads: dict[object, Any] | None = None,
 ) -> Done:
     """Return what became of the trial of a job, begun now or gone on with; its folder keeps it (`known`).
 
     :param data: as `apart` gives it.
-    :param heads: that trials on this data solved before (`Prepared.heads`); what this one solves is put there.
     :param quiet: shows how far it is, and says nothing.
+    :param heads: that trials on this data solved before (`Prepared.heads`); what this one solves is put there.
     :raises HubftError: no run can be made of the job.
     :raises Stopped: SIGTERM or Ctrl-C; a checkpoint was written.
     """
-    began = time.perf_counter()
+    began, quiet = time.perf_counter(), quiet or Console(quiet=True)
     with draws.preserved():
-        prepared = replace(engine.ready(job, data, trust, quiet.counting), heads=heads)
+        prepared = engine.ready(job, data, trust, quiet.counting)
+        prepared = prepared if heads is None else replace(prepared, heads=heads)
         run = Run(marked(folder))
         journal = Watched(run, quiet, prepared.data.task.headline, told)
         try:
@@ -114,10 +125,35 @@ def trained(
             write_outcome(folder / OUTCOME, Outcome(outputs, task))
             score = task.measure(outputs, targets).head
             done = Done(score, _epochs(run), time.perf_counter() - began, job=plan.job)
+    return end(folder, done)
+
+
+def attempted(job: Job, data: Data, folder: Path, trust: bool, told: Told, *shared: Any) -> Done:
+    """Return what became of the trial of a job, as `trained`; also where no run can be made of it.
+
+    :param shared: with other trials of this process, as `trained` takes it.
+    :raises Stopped: SIGTERM or Ctrl-C; a checkpoint was written.
+    """
+    try:
+        return known(folder) or trained(job, data, folder, trust, told, *shared)
+    except HubftError as error:
+        return end(folder, Done(why=error.typed(), refused=True))
+
+
+def end(folder: Path, done: Done) -> Done:
+    """Keep what became of a trial, and nothing by which it could go on."""
     write_json(folder / FILE, to_dict(done))
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    shutil.rmtree(Run(folder).checkpoints, ignore_errors=True)
     (folder / keeping.FILE).unlink(missing_ok=True)
     return done
+
+
+def finished(job: Job, data: Data, trust: bool, quiet: Console | None = None) -> None:
+    """Have the run of a job trained, or what is left of it."""
+    if (run := Run(Path(job.output))).job_file.exists():
+        engine.resume(run.folder, quiet, data)
+    else:
+        engine.finetune(job, quiet, data, trust=trust)
 
 
 def known(folder: Path) -> Done | None:

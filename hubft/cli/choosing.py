@@ -125,6 +125,7 @@ def sweep(
     *,
     over: Annotated[list[str] | None, Parameter(negative=())] = None,
     trials: int = TRIALS,
+    on: str = "",
     as_json: Json = False,
     trust: Trust = False,
 ) -> None:
@@ -142,10 +143,14 @@ def sweep(
         augment=light,standard; by semicolons where values hold commas, as in "train=head;all,-norms".
     trials
         How many points are tried.
+    on
+        ray: trials run side by side in processes of the Ray cluster of RAY_ADDRESS, or of all cores and GPUs of this
+        machine; without it one after the other, here.
     """
     if job is None:
         example = "hubft sweep timm:resnet18.a1_in1k flowers/ --over lr=1e-5..1e-3 --trials 20"
         raise JobError(f"sweep needs REFERENCE and DATA: {example}")
+    space.where(on, job)
     space.over(over or (), trials, job)  # what is wrong is told before seconds go into importing torch
     from hubft.run import data
 
@@ -154,6 +159,6 @@ def sweep(
     from hubft.choosing import sweep as sweeps
     from hubft.choosing import swept
 
-    found = sweeps.sweep(job, over or (), trials, console, read, trust=trust)
+    found = sweeps.sweep(job, over or (), trials, console, read, on=on, trust=trust)
     console.answer({"folder": str(found.folder), **found.plain()})
     swept.show(console, found)

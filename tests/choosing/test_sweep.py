@@ -1,6 +1,5 @@
 """`hubft sweep`: points tried once each, on training samples held out; the best alone meets the validation part."""
 
-import json
 import os
 import shlex
 import signal
@@ -16,6 +15,7 @@ import pytest
 import torch
 from commands import Hubft
 from extras import needs
+from sweeps import HERE, OVER, points, table
 
 from hubft import Job, engine
 from hubft.base.errors import JobError
@@ -27,23 +27,10 @@ from hubft.tasks.metrics import Measured
 
 needs("optuna", "sweep")
 
-HERE = ("--device", "cpu", "--workers", "0", "--threads", "1", "--size", "32", "--epochs", "2")
-OVER = ("--over", "lr=1e-4..1e-1", "--over", "augment=light,none")
-
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     return pictures.folder(tmp_path / "insects", train=12, val=4)
-
-
-def table(folder: Path) -> Any:
-    return json.loads((folder / "sweep.json").read_text())
-
-
-def points(folder: Path) -> dict[int, Any]:
-    """Return by the number of a trial what was tried, and the score that it came to."""
-    rows = [row for row in table(folder)["trials"] if row["trial"] is not None]
-    return {row["trial"]: (row["options"], row["score"], row["state"]) for row in rows}
 
 
 def test_from_the_command_to_the_page_and_again(
