@@ -38,6 +38,9 @@ class Compute:
     exact: bool = False
     """Sum the gradients of a batch in eight parts, always in one order: the bits of the run then do not depend on how
     many processes it has."""
+    shard: bool = False
+    """Split the model, its gradients and what the optimizer keeps over the processes, where it does not fit a device: a
+    layer at a time is whole. Of models of transformers."""
     cache_folder: str = ""
     """Folder of these features: one on a common file system serves several machines; empty is $HUBFT_CACHE, or
     ~/.cache/hubft."""
@@ -55,6 +58,13 @@ class Compute:
 
         :raises JobError: one of them; the cure is in the message.
         """
+        if self.shard and self.exact:
+            why = " adds whole gradients in its own order, and "
+            raise JobError(Option("exact"), why, Option("shard"), " leaves none whole: leave one of them out")
+        if self.shard and self.compile == "on":
+            raise JobError(Option("compile"), " on: ", Option("shard"), " computes layers one by one: leave it out")
+        if self.shard and self.precision == "fp16":
+            raise JobError(Option("precision"), " fp16: ", Option("shard"), " scales no loss: take bf16 or fp32")
         if self.checkpoint_activations and self.compile == "on":
             why = " on settles by itself what is computed again: leave it out, or "
             raise JobError(Option("compile"), why, Option("checkpoint_activations"))

@@ -31,6 +31,7 @@ from hubft.run import (
     left,
     processes,
     resuming,
+    sharding,
     soup,
     teaching,
     tracked,
@@ -184,10 +185,10 @@ def _run(prepared: Prepared, run: Run, console: Console) -> Result:
 
 
 def _finish(prepared: Prepared, journal: Journal, console: Console) -> Result:
-    run = journal.run
+    run, began, asked = journal.run, time.perf_counter(), prepared.job
     introduce(prepared, run, console)
-    began, asked = time.perf_counter(), prepared.job
     prepared, plan, solved = settle(prepared, run, console)
+    prepared = sharding.begun(prepared)
     with prepared.runtime.using_threads():
         mixed = soup.mixed(prepared, lambda name: load.filled(load.package(name), trust=True), console)
         teacher = teaching.measured(prepared, console) if prepared.teacher else None

@@ -62,6 +62,7 @@ class RankOptions(LookOptions, total=False):
     checkpoint_activations: bool
     devices: int
     exact: bool
+    shard: bool
     cache_folder: str
 
 

@@ -45,7 +45,7 @@ EVERY_FIELD = Job(
         seed=5,
     ),
     adapting=Adapting("lora", 4, 16, "last:2,type:Linear", True, True, "nf4", True),
-    compute=Compute("cpu", "bf16", "channels_last", "on", 3, 2, 1.5, 50, True, 2, True, "features"),
+    compute=Compute("cpu", "bf16", "channels_last", "on", 3, 2, 1.5, 50, True, 2, True, True, "features"),
     teaching=Teaching("runs/teacher", 3.0, 0.7, 0.1, False),
     soup=("runs/second", "me/third"),
     greedy=True,

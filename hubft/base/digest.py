@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from hubft.base.errors import PackageError
+from hubft.base.whole import whole
 
 
 def of_tensor(tensor: Tensor) -> str:
-    """Return the sha256 (hex) of a tensor's dtype, shape and values, wherever it lies."""
-    plain = tensor.detach().cpu().contiguous()
+    """Return the sha256 (hex) of a tensor's dtype, shape and values, wherever it lies; of one that is in shards each
+    process must ask."""
+    plain = whole(tensor).cpu().contiguous()
     digest = hashlib.sha256(f"{plain.dtype} {list(plain.shape)}\n".encode())
     digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

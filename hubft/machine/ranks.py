@@ -112,11 +112,15 @@ def asked() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def check(devices: int) -> None:
-    """Refuse more devices than there are processes.
+def check(devices: int, shard: bool = False) -> None:
+    """Refuse more devices than there are processes, and shards of one process.
 
     :raises JobError: this process is alone.
     """
+    if shard and not asked() and devices == 1:
+        raise JobError(
+            Option("shard"), " splits a model over processes, and here is one alone: add ", Option("devices"), " 2"
+        )
     if devices > 1 and not asked():
         raise JobError(Option("devices"), f" {devices}: here is one process alone; {START}; leave it out elsewhere")
 
@@ -155,6 +159,8 @@ def joining() -> Iterator[Ranks]:
     except Stopped as stopped:  # all of them were, and the first one says so
         if rank:
             raise Silent(128 + stopped.signal) from stopped
+        raise
+    except Silent:  # its work is done, and it leaves the rest to another one: nothing failed
         raise
     except Exception as error:
         if not _is_first(store, rank):

@@ -43,7 +43,7 @@ class Runtime:
             self.precision = "bf16" if bf16 else "fp32"
         self.memory_format = "contiguous" if compute.memory_format == "auto" else compute.memory_format
         self.compile = compute.compile == "on"
-        self.saves = compute.checkpoint_activations
+        self.saves, self.shard = compute.checkpoint_activations, compute.shard
         self.threads = compute.threads or torch.get_num_threads()
         self.workers = _workers(compute.workers)
 
@@ -73,7 +73,10 @@ class Runtime:
             torch.set_num_threads(before)
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Return the model, now on the device, its convolutions in the memory format; no value changes."""
+        """Return the model, now on the device, its convolutions in the memory format; no value changes. One in shards
+        stays where its shards are."""
+        if self.shard:
+            return model
         model.to(self.device, memory_format=FORMATS[self.memory_format])  # type: ignore[call-overload]
         return model
 

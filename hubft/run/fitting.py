@@ -31,15 +31,14 @@ def fit(
     job, run, model = prepared.job, journal.run, prepared.loaded.model
     if prepared.ranks.first:
         journal.begin(job)
-    solved = states.kept(model)
+    solved = {} if job.compute.shard else states.kept(model)
     lessons = teaching.lessons(prepared)
     state = loop.start(prepared.loaded, job.recipe, prepared.runtime, prepared.data.task, lessons)
     state.parts = halving(plan, run, console)
     peak = Peak(prepared.runtime.device)
     prepared, outcome = _trained(prepared, journal, state, solved, console)
+    model = prepared.loaded.model
     took = {**peak.plain(), "parts": [*state.parts.since.items()]} if job.recipe.epochs else {}
-    if state.average:
-        state.average.keep()
     if mend(prepared, run.history(), plan.probe, solved, console):
         outcome = None
     frozen.verify(model, state.proof)
@@ -53,7 +52,7 @@ def fit(
     line = wise.chosen(prepared, solved, plan.probe, console)
     if line:
         proof, outcome = frozen.same(model, proof), None
-    far = wise.moved(prepared.loaded, solved) if job.recipe.epochs and not prepared.adapted else {}
+    far = wise.moved(prepared.loaded, solved) if job.recipe.epochs and solved and not prepared.adapted else {}
     if prepared.adapted:
         prepared, proof, outcome = unquantized.folded(prepared, proof, outcome, console)
     outcome = outcome or training.outcome(prepared, model)
@@ -73,5 +72,7 @@ def _trained(
     try:
         outcome = training.train(prepared, journal, state, console)
     except NotFinite as told:
-        raise nonfinite.explained(prepared, journal.run, solved, told) from told
+        raise (nonfinite.explained(prepared, journal.run, solved, told) if solved else told) from told
+    if state.average:
+        state.average.keep()
     return processes.alone(prepared), outcome

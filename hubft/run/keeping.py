@@ -13,7 +13,7 @@ from torch import nn
 from hubft.base.files import fsync, save_file, temporary_file
 from hubft.job import Recipe
 from hubft.tasks.metrics import Measured
-from hubft.train import states
+from hubft.train import sharded, states
 
 FILE = "best.safetensors"
 
@@ -38,9 +38,14 @@ def is_over(read: Callable[[], Sequence[Mapping[str, Any]]], headline: str, reci
     return int(history[-1]["epoch"]) - best(history, headline) >= recipe.patience
 
 
-def save(folder: Path, model: nn.Module, epoch: int) -> None:
-    """Keep the model as it is now, whole or not at all."""
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+def save(folder: Path, model: nn.Module, epoch: int, first: bool = True) -> None:
+    """Keep the model as it is now, whole or not at all.
+
+    :param first: whether this process writes; of a model in shards each must call it.
+    """
+    tensors = {name: its.contiguous().clone() for name, its in sharded.gathered(model) if first}
+    if not first:
+        return
     with temporary_file(folder / FILE) as temporary:
         save_file(tensors, temporary, {"epoch": str(epoch)})
         fsync(temporary)

@@ -75,7 +75,7 @@ def inputs(prepared: Prepared, phase: Phase, step: int) -> Inputs:
     the cache has room for changes no result.
     """
     job = prepared.job
-    found = UNCUT if job.recipe.augment == "strong" else find(prepared, phase.live)
+    found = UNCUT if job.recipe.augment == "strong" or job.compute.shard else find(prepared, phase.live)
     if isinstance(found, str):
         return whole(prepared, phase, step, 0, "" if found == UNCUT else f"its frozen part runs every time: {found}")
     if not repeats(prepared, phase):

@@ -19,7 +19,7 @@ from hubft.base.store import Scratch
 from hubft.job import Compute, Job, Recipe
 from hubft.machine import choose
 from hubft.machine.runtime import Runtime
-from hubft.run import adapting, budget
+from hubft.run import adapting, budget, sharding
 from hubft.run.folder import Run
 from hubft.run.phases import PROOF
 from hubft.run.prepare import Prepared
@@ -120,9 +120,15 @@ def noted(run: Run) -> Parts:
 def computing(prepared: Prepared, console: Console) -> tuple[Prepared, choose.Choice]:
     """Return what was prepared, its job settled in how it computes on this machine, and how that was chosen."""
     with prepared.counting("measuring this machine", None):
-        choice = prepared.ranks.same(lambda: choose.choose(prepared.pm, prepared.job, prepared.loaded, _work(prepared)))
+        choice = prepared.ranks.same(lambda: _chosen(prepared))
     _say_machine(choice, console)
     return _computing(prepared, choice.compute, choice.forward), choice
+
+
+def _chosen(prepared: Prepared) -> choose.Choice:
+    if prepared.job.compute.shard:
+        return sharding.unmeasured(prepared.job.compute)
+    return choose.choose(prepared.pm, prepared.job, prepared.loaded, _work(prepared))
 
 
 def _within(
@@ -155,7 +161,8 @@ def _say_machine(choice: choose.Choice, console: Console) -> None:
         return f"{compute.precision} {compute.memory_format}{' compiled' if compute.compile == 'on' else ''}"
 
     evidence = choice.evidence
-    how = f"measured for {evidence['measured_for']:.0f} s" if evidence["table"] else "too short a run to measure"
+    short = "not measured" if choice.compute.shard else "too short a run to measure"
+    how = f"measured for {evidence['measured_for']:.0f} s" if evidence["table"] else short
     console.say(
         f"machine  steps in {way(choice.compute)}, frozen parts in {way(choice.forward)}, "
         f"{choice.compute.threads} threads, {choice.compute.workers} workers ({how})"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pluggy
 import torch
+from torch import nn
 
 import hubft
 from hubft import modality
@@ -34,7 +35,7 @@ from hubft.machine.ranks import ALONE, Ranks
 from hubft.machine.runtime import Runtime
 from hubft.modality import Views
 from hubft.publish import tensors
-from hubft.run import adapting, outputs, parent, teacher
+from hubft.run import adapting, outputs, parent, sharding, teacher
 from hubft.run.adapting import Folded
 from hubft.run.data import Data, read
 from hubft.run.parent import Parent
@@ -79,6 +80,8 @@ class Prepared:
     """The processes that compute together now: until training is over."""
     counting: Counting = nobody
     """Shows how far is what takes long."""
+    whole: nn.Module | None = None
+    """In the first process of a run whose model is in shards, that model as it was before: until training is over."""
     cuts: dict[object, Cut | str] = field(default_factory=dict)
     """What `phases.find` found in this run, by what trains and in which precision."""
     heads: dict[object, Any] = field(default_factory=dict)
@@ -187,7 +190,9 @@ def _taken(job: Job, loaded: Loaded, data: Data) -> Inputs:
 def _computable(job: Job) -> None:
     """Refuse at once a device that is not there, and more of them than there are processes."""
     Runtime(job.compute)
-    ranks.check(job.compute.devices)
+    if job.compute.shard:
+        sharding.check(job)
+    ranks.check(job.compute.devices, job.compute.shard)
 
 
 def _trained(job: Job, headed: bool, solvable: bool = True) -> None:

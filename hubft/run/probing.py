@@ -16,6 +16,7 @@ from hubft.families import stages
 from hubft.job import Recipe
 from hubft.run.phases import features, find
 from hubft.run.prepare import Prepared
+from hubft.run.sharding import IN_SHARDS
 from hubft.run.training import Outcome, outcome
 from hubft.tasks.metrics import Metrics
 from hubft.tasks.task import Task
@@ -92,6 +93,8 @@ def _shared(prepared: Prepared, its: Given) -> Solved:
 def given(prepared: Prepared) -> Given | str:
     """Return the features of the training and of the validation images, from the cache or computed, or why there are
     none that a head could be solved on."""
+    if prepared.job.compute.shard:
+        return IN_SHARDS
     prepared.runtime.place(prepared.loaded.model)
     cut = find(prepared, stages.trainable(prepared.loaded, "head", 0.0))
     known = cut if isinstance(cut, str) else features(prepared, cut, prepared.training, prepared.forward)

@@ -8,6 +8,7 @@ from hubft.base.console import Console
 from hubft.base.errors import JobError, Option, Silent
 from hubft.families import plugins, stages
 from hubft.machine.ranks import ALONE, Ranks
+from hubft.run import sharding
 from hubft.run.phases import phases
 from hubft.run.prepare import Prepared
 from hubft.train import norms
@@ -22,6 +23,11 @@ def prepared(ready: Prepared, ranks: Ranks) -> Prepared:
     :raises JobError: what they cannot do together, or more of them asked for than there are.
     """
     compute = ready.job.compute
+    if compute.shard:
+        sharding.suits(ready.loaded, ready.runtime.device, ready.job.reference)
+        if ready.data.task.located:
+            why = f": {ready.job.reference} is a detector, of which no gradient in shards was proved; leave it out"
+            raise JobError(Option("shard"), why)
     if (not ranks.alone or compute.exact) and (family := _divides(ready)):
         asked = (Option("exact"),) if ranks.alone else (Option("devices"), f" {ranks.world}")
         why = f": the family {family} is for hooks before version {'.'.join(map(str, WHOLE))}, and divides the losses "
@@ -56,6 +62,8 @@ def introduce(ready: Prepared, console: Console) -> None:
         return
     how = "the same bits for any number of them" if exact else "the last bits differ from those of another number"
     console.say(f"devices  {ranks.world} processes, each with its share of every batch; {how}")
+    if ready.job.compute.shard:
+        console.say("shards   each has a part of every tensor, and a layer at a time is whole while it computes")
     if number := moving(ready):
         console.say(f"note: the statistics of {number} norms are means over those of each process's share of a batch")
     if ready.job.recipe.augment == "strong" and ready.data.task.mixes:
@@ -63,10 +71,11 @@ def introduce(ready: Prepared, console: Console) -> None:
 
 
 def alone(ready: Prepared) -> Prepared:
-    """Return what was prepared, for the first process to go on with alone.
+    """Return what was prepared, for the first process to go on with alone, a model that was in shards whole.
 
     :raises Silent: this is another one, whose work is done.
     """
+    ready = sharding.over(ready)
     if not ready.ranks.first:
         raise Silent(0)
     return replace(ready, ranks=ALONE)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hubft.base.console import Console
 from hubft.base.errors import CheckpointError, Stopped
 from hubft.hookspecs import Batch
+from hubft.machine.ranks import ALONE
 from hubft.run import keeping
 from hubft.run.folder import Run, StopRequest
 from hubft.run.journal import Journal
@@ -66,8 +67,7 @@ def train(prepared: Prepared, journal: Journal, state: loop.State, console: Cons
                 stopped = ranks.most(stop.signal or 0)
                 if stopped or (state.step % every == 0 if every else after_epoch):
                     with meter.timing("checkpoints"):
-                        if ranks.first:
-                            checkpoint.save(run.checkpoints, state, _meta(prepared, meter))
+                        _save(prepared, run, state, meter)
                     saved = time.monotonic()
                 if stopped:
                     ranks.told(None)  # the checkpoint is there
@@ -97,15 +97,26 @@ def _epoch_over(
     if first:
         journal.epoch(line)
     console.epoch(line, recipe.epochs, str(score))
-    if first and recipe.keep == "best" and keeping.best(run.history(), score.headline) == line["epoch"]:
+    if recipe.keep == "best" and prepared.ranks.same(lambda: _is_best(run, score.headline, line["epoch"])):
         with averaged(state):
-            keeping.save(run.folder, state.model, line["epoch"])
+            keeping.save(run.folder, state.model, line["epoch"], first)
     return measured
+
+
+def _is_best(run: Run, headline: str, epoch: int) -> bool:
+    return keeping.best(run.history(), headline) == epoch
 
 
 def averaged(state: loop.State) -> AbstractContextManager[None]:
     """Have the model carry the weights that are evaluated, for the time of a `with`."""
     return state.average.applied() if state.average else nullcontext()
+
+
+def _save(prepared: Prepared, run: Run, state: loop.State, meter: Meter) -> None:
+    """Write a checkpoint: the first process does, or where the model is in shards, all of them."""
+    shared = prepared.job.compute.shard
+    if shared or prepared.ranks.first:
+        checkpoint.save(run.checkpoints, state, _meta(prepared, meter), prepared.ranks if shared else ALONE)
 
 
 def _restore(prepared: Prepared, run: Run, state: loop.State, console: Console) -> Meter:

@@ -5,6 +5,8 @@ checkpoints/step-00000042/
     state.json          step, proof, scaler, what the optimizer keeps as plain numbers, and what must not have
                         changed at a resume
     manifest.json       sha256 of both, written last
+
+Where a model is in shards, each process has a file of its own in place of state.safetensors (`hubft.train.shards`).
 """
 
 from __future__ import annotations
@@ -24,37 +26,60 @@ from torch.nn import Parameter
 from hubft.base import digest
 from hubft.base.errors import CheckpointError
 from hubft.base.files import beginning, fsync, save_file, write_json
+from hubft.machine.ranks import ALONE, Ranks
+from hubft.train import shards
 from hubft.train.loop import State
 
 TENSORS, META, MANIFEST = "state.safetensors", "state.json", "manifest.json"
 KEEP = 2  # the newest, and one to fall back on
 
 
-def save(folder: Path, state: State, meta: dict[str, Any]) -> Path:
-    """Write a checkpoint below `folder` and return it; only when it is sealed is an older one removed."""
+def save(folder: Path, state: State, meta: dict[str, Any], ranks: Ranks = ALONE) -> Path:
+    """Write a checkpoint below `folder` and return it; only when it is sealed is an older one removed.
+
+    :param ranks: the processes whose shards it is of; each must call it.
+    """
     final = folder / f"step-{state.step:08}"
-    if final.exists():  # a resumed run comes by again with the same bits; one that is not intact goes
-        if not _problem(final):
-            return final
-        shutil.rmtree(final)
     temporary = folder / beginning(final.name)
-    shutil.rmtree(temporary, ignore_errors=True)
+    if ranks.same(lambda: _begun(final, temporary)):
+        return final
     try:
-        temporary.mkdir(parents=True)
-        save_file(dict(_apart(state)), temporary / TENSORS)
-        fsync(temporary / TENSORS)
-        own = {"step": state.step, "proof": state.proof, "scaler": state.scaler.state_dict(), **_plain(state)}
-        write_json(temporary / META, own | meta)
-        write_json(temporary / MANIFEST, {name: digest.of_file(temporary / name) for name in (TENSORS, META)})
-        fsync(temporary)
-        temporary.rename(final)
+        sealed = _written(temporary, state, ranks)
+        if ranks.first:
+            own = {"step": state.step, "proof": state.proof, "scaler": state.scaler.state_dict(), **_plain(state)}
+            write_json(temporary / META, own | meta)
+            write_json(temporary / MANIFEST, sealed | {META: digest.of_file(temporary / META)})
+            fsync(temporary)
+            temporary.rename(final)
     except BaseException:  # Ctrl-C too
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    fsync(folder)
-    for old in _all(folder)[KEEP:]:
-        shutil.rmtree(old)
+    if ranks.first:
+        fsync(folder)
+        for old in _all(folder)[KEEP:]:
+            shutil.rmtree(old)
     return final
+
+
+def _begun(final: Path, temporary: Path) -> bool:
+    """Tell whether the checkpoint is there, as where a resumed run comes by again with the same bits; else make room:
+    one that is not intact goes."""
+    if final.exists():
+        if not _problem(final):
+            return True
+        shutil.rmtree(final)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    return False
+
+
+def _written(folder: Path, state: State, ranks: Ranks) -> dict[str, str]:
+    """Write the tensors; return the sha256 of each file."""
+    if not ranks.alone:
+        return shards.save(folder, _tensors(state, once=True), ranks)
+    save_file(dict(_apart(state)), folder / TENSORS)
+    fsync(folder / TENSORS)
+    return {TENSORS: digest.of_file(folder / TENSORS)}
 
 
 def newest(folder: Path) -> tuple[Path | None, list[str]]:
@@ -79,6 +104,16 @@ def restore(path: Path, state: State) -> dict[str, Any]:
     :raises CheckpointError: it belongs to another model.
     """
     meta: dict[str, Any] = json.loads((path / META).read_text())
+    if (path / TENSORS).exists():
+        _fill(path, state, meta)
+    else:
+        _fill_shards(path, state, meta)
+    state.scaler.load_state_dict(meta["scaler"])
+    state.step, state.proof = meta["step"], meta["proof"]
+    return meta
+
+
+def _fill(path: Path, state: State, meta: dict[str, Any]) -> None:
     stored: defaultdict[str, dict[str, Tensor]] = defaultdict(dict)
     for key, tensor in load_file(path / TENSORS).items():
         kind, _, name = key.partition("/")
@@ -96,9 +131,32 @@ def restore(path: Path, state: State) -> dict[str, Any]:
             tensor.copy_(stored["average"][name])
     state.adapters.load_state_dict(stored["adapters"])
     _restore_optimizer(state, stored, meta)
-    state.scaler.load_state_dict(meta["scaler"])
-    state.step, state.proof = meta["step"], meta["proof"]
-    return meta
+
+
+def _fill_shards(path: Path, state: State, meta: dict[str, Any]) -> None:
+    its, trained = shards.stored(path), state.trained()
+    now = dict(_tensors(state, once=True))
+    known = {name: (tensor.shape, tensor.dtype) for name, tensor in now.items() if name.startswith("model/")}
+    if odd := known.items() ^ {(name, one) for name, one in its.items() if name.startswith("model/")}:
+        raise CheckpointError(
+            f"{path} does not fit the job's model: {min(odd, key=str)[0].partition('/')[2]} is another"
+        )
+    device = next(state.model.parameters()).device
+    for name, (shape, dtype) in its.items():
+        kind, _, owner = name.partition("/")
+        if kind == "average" and state.average:
+            state.average.include([owner])
+        elif kind in ("optimizer", "group"):
+            owner, _, key = name.rpartition("/")
+            like = trained.get(owner.partition("/")[2])
+            if like is not None and like.shape == shape:
+                made = torch.zeros_like(like, dtype=dtype, requires_grad=False)
+            else:
+                made = torch.zeros(shape, dtype=dtype, device="cpu" if name in meta["on_cpu"] else device)
+            _memory(state, trained, owner)[key] = made
+    shards.load(path, dict(_tensors(state, once=True)))
+    for name, numbers in meta["numbers"].items():
+        _memory(state, trained, name).update(numbers)
 
 
 def _apart(state: State) -> Iterator[tuple[str, Tensor]]:
@@ -111,9 +169,13 @@ def _apart(state: State) -> Iterator[tuple[str, Tensor]]:
         seen.add(place)
 
 
-def _tensors(state: State) -> Iterator[tuple[str, Tensor]]:
-    for name, tensor in state.model.state_dict().items():
-        yield f"model/{name}", tensor
+def _tensors(state: State, once: bool = False) -> Iterator[tuple[str, Tensor]]:
+    """:param once: leave out the further names of tensors that have several."""
+    seen: set[int] = set()
+    for name, tensor in state.model.state_dict(keep_vars=True).items():
+        if not (once and id(tensor) in seen):
+            yield f"model/{name}", tensor.detach()
+        seen.add(id(tensor))
     if state.average:
         for name, tensor in state.average.tensors.items():
             yield f"average/{name}", tensor
@@ -178,7 +240,7 @@ def _all(folder: Path) -> list[Path]:
 def _problem(path: Path) -> str:
     try:
         sealed = json.loads((path / MANIFEST).read_text())
-        for name in (TENSORS, META):
+        for name in {META, *sealed}:
             if digest.of_file(path / name) != sealed[name]:
                 return f"the bytes of {name} are not those that were written"
     except (OSError, ValueError, KeyError) as error:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from hubft.base.whole import local
 from hubft.families import stages
 from hubft.hookspecs import Loaded
 
@@ -29,7 +30,8 @@ class Anchor:
         for group in optimizer.param_groups:
             its = [p for p in group["params"] if p.grad is not None and p in self.bases]
             if its:
-                torch._foreach_lerp_(its, [self.bases[p] for p in its], min(1.0, group["lr"] * self.strength))
+                bases = [local(self.bases[p]) for p in its]
+                torch._foreach_lerp_([local(p) for p in its], bases, min(1.0, group["lr"] * self.strength))
 
 
 def body(loaded: Loaded) -> list[Tensor]:
@@ -43,4 +45,4 @@ def shrink(live: Iterable[Tensor], l1: float) -> None:
     """Add the gradient of `l1` times the absolute sum of the weights that train: norms and biases are left alone."""
     for parameter in live:
         if parameter.grad is not None and parameter.ndim > 1:
-            parameter.grad.add_(parameter.sign(), alpha=l1)
+            local(parameter.grad).add_(local(parameter).sign(), alpha=l1)

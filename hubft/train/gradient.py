@@ -140,12 +140,12 @@ class Gradient:
         """Return what the hook gave for parts of a batch; the gradient of each is added to what is there.
 
         :param every: targets of the whole batch.
-        :param its: the parts, each with its share of all samples; 1 is all of it.
+        :param its: the parts, each with its share of all samples; 1 is all of it, 0 one that is computed for nothing.
         """
         results, state, runtime = [], self.state, self.runtime
         with runtime.checkpointing(state.loaded):
             for share, (inputs, targets) in its:
-                criterion = self.criterion if share == 1 else self.criterion.part(every, share)
+                criterion = self.criterion if share == 1 else self.criterion.part(every, share or 1.0)
                 with self.feed(inputs) as seen:
                     with runtime.autocast():
                         result = self.pm.hook.train_step(

@@ -140,10 +140,15 @@ class Loader:
     def __len__(self) -> int:
         return len(self.batch_sampler)
 
-    def shared(self, ranks: Ranks) -> Loader:
-        """Return the batches that are this process's, of an order that is a list."""
-        order, workers = ranks.own(self.batch_sampler), self.pictures.num_workers
-        return Loader(self.views, order, self.runtime, workers, self.counting, self.what)
+    def shared(self, ranks: Ranks, even: bool = False) -> Loader:
+        """Return the batches that are this process's, of an order that is a list.
+
+        :param even: each has equally many: one that lacks a batch in the end has the last one of all.
+        """
+        own = list(ranks.own(self.batch_sampler))
+        if even and len(own) * ranks.world < len(self.batch_sampler):
+            own.append(self.batch_sampler[-1])
+        return Loader(self.views, own, self.runtime, self.pictures.num_workers, self.counting, self.what)
 
     places: Sequence[Tensor] = ()
     """Of `in_order`, where samples come out of order: for each window of them, the places of those that come."""
@@ -205,11 +210,16 @@ def in_order(
     return loader
 
 
-def share(batches: Iterable[Batch], ranks: Ranks) -> Iterable[Batch]:
-    """Return every world-th of these batches, from this process's on; those of a loader alone are read."""
+def share(batches: Iterable[Batch], ranks: Ranks, even: bool = False) -> Iterable[Batch]:
+    """Return every world-th of these batches, from this process's on; those of a loader alone are read.
+
+    :param even: of a loader, as of `Loader.shared`.
+    """
     if ranks.alone:
         return batches
-    return batches.shared(ranks) if isinstance(batches, Loader) else islice(batches, ranks.rank, None, ranks.world)
+    return (
+        batches.shared(ranks, even) if isinstance(batches, Loader) else islice(batches, ranks.rank, None, ranks.world)
+    )
 
 
 def restored(batches: Any, made: Iterable[T]) -> Iterator[T]:

@@ -17,9 +17,10 @@ from hubft.base.errors import FamilyError
 from hubft.families import stages
 from hubft.hookspecs import Batch, Loaded
 from hubft.job import Recipe
+from hubft.machine.ranks import ALONE, Ranks
 from hubft.machine.runtime import Runtime
 from hubft.tasks.task import Task
-from hubft.train import frozen, loader
+from hubft.train import frozen, loader, sharded
 from hubft.train.decay import Anchor, shrink
 from hubft.train.gradient import Gradient, Moving, Parts, mean
 from hubft.train.lessons import Lessons
@@ -158,7 +159,7 @@ def _steps(
         here = lessons.given(here) if lessons else here
         plain = runtime.ranks.alone and not runtime.exact
         images, results = (count(here[0]), gradient.of(here[0])) if plain else together(gradient, here, sampler)
-        norms, of = update(state, recipe)
+        norms, of = update(state, recipe, runtime.ranks)
         scalars = mean(results)
         gradient.laps.end(gradient.backward)
         seconds = gradient.laps.taken()
@@ -172,16 +173,20 @@ def _mixing(state: State, recipe: Recipe, feed: Feed) -> Callable[[Batch, int], 
     return modality.of(state.loaded.inputs).mixing(state.task.outputs, recipe.seed)
 
 
-def update(state: State, recipe: Recipe) -> tuple[Tensor, list[str]]:
+def update(state: State, recipe: Recipe, ranks: Ranks = ALONE) -> tuple[Tensor, list[str]]:
     """Do the step of the gradients that are there; return their norms before they are clipped, and the stages that
-    they are of."""
+    they are of.
+
+    :param ranks: the processes that do it together.
+    """
     state.scaler.unscale_(state.optimizer)
     live = [p for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
     if recipe.l1:
         shrink(live, recipe.l1)
-    norms = torch.stack(torch._foreach_norm([p.grad for p in live]))
+    norms = sharded.norms([p.grad for p in live], ranks)
     if recipe.clip:
-        nn.utils.clip_grads_with_norm_(live, recipe.clip, torch.linalg.vector_norm(norms))
+        total = sharded.beside(torch.linalg.vector_norm(norms), live)
+        nn.utils.clip_grads_with_norm_(live, recipe.clip, total)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     if state.anchor:
@@ -232,11 +237,14 @@ def evaluate(
     model, forward = loaded.model.eval(), loaded.forward
     criterion = task.criterion()
     found = []
-    for batch in loader.share(batches, runtime.ranks):
+    for batch in loader.share(batches, runtime.ranks, even=runtime.shard):
         inputs, targets = runtime.to_device(batch)
         with feed(inputs) as seen:
             result = pm.hook.train_step(model=model, batch=(seen, targets), criterion=criterion, forward=forward)
         kept = task.kept(result["outputs"], targets)
         found.append((each(kept, lambda tensor: tensor.float().cpu()), batch[1]))
-    outputs, targets = zip(*loader.restored(batches, runtime.ranks.joined(found)), strict=True)
+    made = runtime.ranks.joined(found)
+    if runtime.shard:  # what was computed so that all are in every pass
+        made = made[: len(batches)]  # type: ignore[arg-type]
+    outputs, targets = zip(*loader.restored(batches, made), strict=True)
     return stacked(concat(outputs)), concat(targets)

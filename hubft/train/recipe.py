@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hubft.base.distributions import installs, missing
 from hubft.base.errors import JobError, Option, suggest
+from hubft.base.whole import in_shards, local
 from hubft.families import stages
 from hubft.hookspecs import Loaded
 from hubft.job import Recipe
@@ -130,10 +131,10 @@ class Average:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        floating = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+        self.decay, its = decay, model.state_dict(keep_vars=True)
+        floating = {name: tensor for name, tensor in its.items() if tensor.is_floating_point()}
         first = {_place(tensor): name for name, tensor in reversed(floating.items())}
-        self.live = {name: tensor for name, tensor in floating.items() if first[_place(tensor)] == name}
+        self.live = {name: tensor.detach() for name, tensor in floating.items() if first[_place(tensor)] == name}
         self.tensors: dict[str, Tensor] = {}
         """The averages, by name; what has not moved yet is its own."""
 
@@ -147,7 +148,8 @@ class Average:
     def update(self, step: int) -> None:
         """Move the average towards the live weights, after `step` steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.tensors.values()), [self.live[name] for name in self.tensors], 1 - decay)
+        live = [local(self.live[name]) for name in self.tensors]
+        torch._foreach_lerp_([local(average) for average in self.tensors.values()], live, 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -165,11 +167,14 @@ class Average:
     @torch.no_grad()
     def _swap(self) -> None:
         for name, average in self.tensors.items():
-            kept = self.live[name].clone()
-            self.live[name].copy_(average)
-            average.copy_(kept)
+            live, own = local(self.live[name]), local(average)
+            kept = live.clone()
+            live.copy_(own)
+            own.copy_(kept)
 
 
 def _place(tensor: Tensor) -> tuple[int, int]:
-    """Return where a tensor lies, in its storage and in memory."""
+    """Return where a tensor lies, in its storage and in memory; of one in shards, which it is: a shard may be empty."""
+    if in_shards(tensor):
+        return id(tensor), 0
     return int(tensor.storage_offset()), tensor.untyped_storage().data_ptr()

@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from hubft.base import digest, draws, memory
 from hubft.base.batches import concat, count, to
 from hubft.base.errors import TrainingError
+from hubft.base.whole import in_shards
 from hubft.hookspecs import Batch
 from hubft.machine.ranks import Ranks
+from hubft.train import sharded
 from hubft.train.gradient import Gradient
 from hubft.train.loader import Batches
 
@@ -40,19 +42,22 @@ def together(gradient: Gradient, parts: Sequence[Batch], sampler: Batches) -> tu
     targets = ranks.joined([to(part[1], CPU) for part in parts])
     sizes, every = [count(its) for its in targets], concat(targets)
     recipe = replace(recipe, accumulate=max(1, -(-recipe.accumulate // sampler.parts)))
-    live = _live(gradient)
+    live = [] if gradient.runtime.shard else _live(gradient)  # what is in shards is summed where it is split
     own, said = [], []
     for number, part in zip(sampler.own, parts, strict=True):
         draws.seed("step", recipe.seed, gradient.state.step, number)
         share = sizes[number] / sum(sizes)
         its = [(share * inner, piece) for inner, piece in gradient.divided(part, recipe)]
+        its = sharded.evened(its, ranks) if gradient.runtime.shard else its
         results = _computed(gradient, every, its)
         said.append(([one.grad is not None for one in live], [_plain(*result) for result in results]))
-        own.append(_taken(live))
+        if live:
+            own.append(_taken(live))
     told = ranks.joined(said)
-    total = _in_order(ranks, own, live, sampler.parts) if gradient.runtime.exact else ranks.add(own[0])
     _mean(ranks, gradient.moving.live)
-    _put(live, total, [any(its) for its in zip(*(has for has, _ in told), strict=True)])
+    if live:
+        total = _in_order(ranks, own, live, sampler.parts) if gradient.runtime.exact else ranks.add(own[0])
+        _put(live, total, [any(its) for its in zip(*(has for has, _ in told), strict=True)])
     return sum(sizes), [result for _, results in told for result in results]
 
 
@@ -127,13 +132,14 @@ def _mean(ranks: Ranks, moved: Sequence[Tensor]) -> None:
 
 
 def agreed(ranks: Ranks, model: nn.Module) -> None:
-    """Prove that each process has the same model.
+    """Prove that each process has the same model, all of it that is not in shards.
 
     :raises TrainingError: a tensor has other bits in one of them, as where their processors compute differently.
     """
     if ranks.alone:
         return
-    found = ranks.told(digest.of_state(digest.of_tensors(model.state_dict())))
+    its = {name: tensor for name, tensor in model.state_dict().items() if not in_shards(tensor)}
+    found = ranks.told(digest.of_state(digest.of_tensors(its)))
     if len(set(found)) > 1:
         raise TrainingError(
             "the processes do not have the same weights any more: their machines compute differently; go on from the "

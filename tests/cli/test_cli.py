@@ -71,7 +71,18 @@ def test_flags_are_the_fields_of_the_job_with_their_defaults(hubft: Hubft) -> No
     shown = {name: text for names, text in rows for name in re.findall(r"--[a-z0-9-]+", names)}
     fields = {flag(path): value for path, value in leaves(Job("r:r", "d")).items() if path != "head.outputs"}
     empty = {f"--empty-{name}" for name in ("hidden", "stage-lr", "class-weights", "head-weights", "target", "soup")}
-    others = ("keep-anyway", "baseline", "rslora", "dora", "merge", "checkpoint-activations", "wise", "greedy", "exact")
+    others = (
+        "keep-anyway",
+        "baseline",
+        "rslora",
+        "dora",
+        "merge",
+        "checkpoint-activations",
+        "wise",
+        "greedy",
+        "exact",
+        "shard",
+    )
     switches = {f"--no-{name}" for name in ("probe", *others)}
     assert shown.keys() - {"--resume", "--trust", "--json", "--overfit-one-batch", *switches, *empty} == fields.keys()
     for name, value in fields.items():
