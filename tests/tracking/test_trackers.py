@@ -17,6 +17,7 @@ from runs import Heard, job, stopped
 from hubft import Job, engine
 from hubft.base import digest
 from hubft.base.serialize import to_dict
+from hubft.run import journal
 from hubft.run.folder import Run
 from hubft.tracking.delivery import Tracked
 
@@ -42,6 +43,7 @@ def alone() -> Iterator[pytest.MonkeyPatch]:
             if variable.startswith(("WANDB_", "MLFLOW_", "TRACKIO_")):
                 patch.delenv(variable)
         patch.setenv("HOME", os.devnull)  # no key of whoever runs this
+        patch.setattr(journal, "PATIENCE", 240.0)  # four libraries are imported, maybe beside other tests
         yield patch
 
 
