@@ -156,7 +156,7 @@ STOPWATCHES = {
     for name in (
         *("base/console", "engine", "run/budget", "run/plan", "run/teaching", "train/meter", "train/laps"),
         *("machine/bench", "machine/choose", "images/sizes", "deploy/latency"),
-        *("choosing/backbone", "choosing/halving", "choosing/sweep", "choosing/trial"),
+        *("choosing/backbone", "choosing/halving", "choosing/asked", "choosing/trial"),
     )
 }
 
