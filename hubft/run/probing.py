@@ -79,7 +79,9 @@ def _shared(prepared: Prepared, its: Given) -> Solved:
     """Return the head solved on these features, which the model then has: now, or by a run that shares its heads."""
     if prepared.continued:
         return solved(prepared, its)
-    head, key = stages.head_of(prepared.loaded), (its.known.keys, its.held.keys, prepared.job.recipe.seed)
+    head = stages.head_of(prepared.loaded)
+    form = tuple((name, tensor.shape) for name, tensor in head.state_dict().items())
+    key = (its.known.keys, its.held.keys, prepared.job.recipe.seed, form)
     if key in prepared.heads:
         found: Solved
         found, state = prepared.heads[key]

@@ -125,7 +125,7 @@ def pull(source: str, *, output: Path | None = None, trust: bool = False, counti
     return Pulled(found, revision, difference)
 
 
-def _copied(package: Package, folder: Path, counting: Counting) -> Package:
+def _copied(package: Package, folder: Path, counting: Counting = nobody) -> Package:
     with writing(folder, "nothing was written; make room, or name another --output"), new_folder(folder) as new:
         names = (MANIFEST, *package.manifest.files)
         for name in counted(counting, names, len(names), "files copied"):

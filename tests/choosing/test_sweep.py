@@ -22,6 +22,7 @@ from hubft.base.errors import JobError
 from hubft.choosing import luck, space, study, trial
 from hubft.choosing.rows import Outcome
 from hubft.choosing.trial import Done
+from hubft.run import probing
 from hubft.tasks.classification import Classification
 from hubft.tasks.metrics import Measured
 
@@ -83,6 +84,17 @@ def test_a_winning_line_gives_the_run_that_won(hubft: Hubft, images: Path, tmp_p
     assert again.code == 0, again.err
     theirs, ours = (Path(one) / "model.safetensors" for one in (found["package"], tmp_path / "again" / "package"))
     assert theirs.read_bytes() == ours.read_bytes()
+
+
+def test_a_head_is_solved_once_for_all_that_have_it(
+    hubft: Hubft, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, solved = probing.solved, []
+    monkeypatch.setattr(probing, "solved", lambda *its: solved.append(its) or real(*its))
+    over = ("--over", "dropout=0,0.3", "--over", "lr=1e-3,1e-2")
+    ran = hubft("sweep", "toy:small", images, *over, *HERE, "--trials", 4)
+    assert (ran.code, ran.err) == (0, "")
+    assert len(solved) == 3, "with and without dropout, and on all training images"
 
 
 def test_a_process_that_is_killed_leaves_its_trial_to_the_next(hubft: Hubft, images: Path, tmp_path: Path) -> None:
