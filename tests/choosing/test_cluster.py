@@ -19,11 +19,11 @@ import hubft as api
 from hubft import Job, engine
 from hubft.base.console import Console
 from hubft.base.errors import JobError
-from hubft.choosing import space, study, trial
+from hubft.choosing import space, trial
 from hubft.run.folder import StopRequest
 from hubft.tasks.metrics import Measured
 
-needs("optuna", "sweep")
+study = needs("hubft.choosing.study", "sweep")
 ray = needs("ray", "ray")
 
 pytestmark = pytest.mark.filterwarnings(  # Ray leaves its files and processes to the collector

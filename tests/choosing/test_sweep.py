@@ -19,14 +19,14 @@ from sweeps import HERE, OVER, points, table
 
 from hubft import Job, engine
 from hubft.base.errors import JobError
-from hubft.choosing import luck, space, study, trial
+from hubft.choosing import luck, space, trial
 from hubft.choosing.rows import Outcome
 from hubft.choosing.trial import Done
 from hubft.run import probing
 from hubft.tasks.classification import Classification
 from hubft.tasks.metrics import Measured
 
-needs("optuna", "sweep")
+study = needs("hubft.choosing.study", "sweep")
 
 
 @pytest.fixture
