@@ -13,6 +13,7 @@ import pytest
 import runs
 from commands import Hubft, in_folder
 from cyclopts import App
+from extras import needs
 
 from hubft.base.console import Console
 from hubft.cli import main
@@ -98,6 +99,8 @@ def test_no_command_is_forgotten() -> None:
 def test_stdout_is_one_object_and_nothing_else(name: str, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if name in ("finetune", "lr-find", "features", "rank", "distill", "soup", "benchmark", "data", "sweep"):
         monkeypatch.setenv("HUBFT_CACHE", str(work / "cache"))
+    if name == "sweep":
+        needs("optuna", "sweep")
     words, holds = LINES[name]
     words = words.replace("--output one", "--output again")
     words += " --hub hub" if name.startswith("catalogue") else ""
