@@ -24,7 +24,7 @@ from hubft.tasks.boxes import Boxes
 from hubft.train import loop
 from hubft.train.gradient import Gradient, mean
 
-needs("scipy", "detection")
+needs("faster_coco_eval", "detection")
 SIDE = 64
 TASK = Boxes(tuple("abcdefghij"))
 CROWD = (3, 0.0, 0.0, 9.0, 9.0, True)
