@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import rich.style  # noqa: F401  # the core's own: it draws a number when it is imported, by whomever
 import torch
 
 TOLD = "hubft tells "

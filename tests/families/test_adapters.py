@@ -401,8 +401,8 @@ def test_the_proof_of_what_was_frozen_looks_at_the_base(
 ) -> None:
     real = loop.update
 
-    def leaking(state: loop.State, recipe: Recipe) -> Any:
-        done = real(state, recipe)
+    def leaking(state: loop.State, *its: Any) -> Any:
+        done = real(state, *its)
         with torch.no_grad():
             dict(state.model.named_parameters())["block.0.base_layer.weight"].add_(1e-3)
         return done

@@ -240,8 +240,8 @@ def test_the_proof_of_what_was_frozen_looks_at_the_base_in_few_bits(
 ) -> None:
     real = loop.update
 
-    def leaking(state: loop.State, recipe: Recipe) -> Any:
-        done = real(state, recipe)
+    def leaking(state: loop.State, *its: Any) -> Any:
+        done = real(state, *its)
         weight = dict(state.model.named_parameters())["bert.encoder.layer.0.output.dense.base_layer.weight"]
         weight.data[0] += 1
         return done
