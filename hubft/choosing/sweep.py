@@ -177,9 +177,9 @@ class Sweep:
         its = recipe.job or self.base
         return replace(self.base, compute=its.compute, recipe=replace(self.base.recipe, augment=its.recipe.augment))
 
-    def _here(self, ray: Cluster | None) -> tuple[Any, ...]:
-        """Return what trials share that are trained in this process."""
-        return () if ray else (self.console.hushed(), self.heads)
+    def _here(self, ray: Cluster | None) -> tuple[Console | None, dict[object, Any] | None]:
+        """Return the console and the heads that trials share in this process; those of a cluster share none."""
+        return (None, None) if ray else (self.console.hushed(), self.heads)
 
     def _reached(self, done: Done) -> str:
         if done.score is None:
@@ -218,8 +218,8 @@ class Sweep:
         self.console.say(f"best     {best.title}: it is trained on all training {self.data.word}s now")
         try:
             if not run.package.exists():
-                job = replace(self._won(best), output=str(run.folder))
-                _called(ray, trial.finished, job, self.data, self.trust, *self._here(ray)[:1])
+                job, (quiet, _) = replace(self._won(best), output=str(run.folder)), self._here(ray)
+                _called(ray, trial.finished, job, self.data, self.trust, quiet)
         except Stopped as stopped:
             raise Stopped(stopped.signal, str(self.folder), AGAIN) from stopped
         results = read_json(run.report / RESULTS_FILE)

@@ -57,7 +57,7 @@ class Features:
     """Of all samples, as the task collates them."""
     computed: int
     """How many of the views were not there and were computed."""
-    keys: tuple[str, ...] = ()
+    keys: tuple[str, ...]
     """Of the views: what is of the same key is the same."""
 
     def batches(self, sampler: Batches) -> Reader:

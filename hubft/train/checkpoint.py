@@ -240,7 +240,9 @@ def _all(folder: Path) -> list[Path]:
 def _problem(path: Path) -> str:
     try:
         sealed = json.loads((path / MANIFEST).read_text())
-        for name in {META, *sealed}:
+        if not sealed.keys() - {META}:
+            return f"{MANIFEST} names no tensors"
+        for name in sorted({META, *sealed}):
             if digest.of_file(path / name) != sealed[name]:
                 return f"the bytes of {name} are not those that were written"
     except (OSError, ValueError, KeyError) as error:
