@@ -180,9 +180,8 @@ def prove(row: Row, target: Any, content: bytes) -> Sample:
     exact = values.astype(numpy.float64)
     sums, squares = tuple(exact.sum(0).tolist()), tuple((exact**2).sum(0).tolist())
     known = f"{width} {height} {pixels.dtype} {crc32(pixels.tobytes()):08x} {sums}"
-    sha256, depth = hashlib.sha256(content).hexdigest(), str(pixels.dtype)
-    size = (width, height)
-    return Sample(row.place, target, sha256, size, known, plain, 0, row.group, depth, sums, squares)
+    its = Sample(row.place, target, hashlib.sha256(content).hexdigest(), (width, height), known, plain, 0, row.group)
+    return replace(its, depth=str(pixels.dtype), sums=sums, squares=squares)
 
 
 def _rounded(values: numpy.ndarray) -> tuple[float, ...]:

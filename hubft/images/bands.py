@@ -1,7 +1,8 @@
 """Images of any number of channels, read as they are stored: satellites' bands, 16-bit scans, grey, RGB with alpha.
 
-TIFF is read by tifffile (extra `tiff`), because Pillow knows few of its forms and makes 8 bits of 16 in silence; the
-other formats by Pillow. An image is an array `[height, width, channels]` of one of DTYPES.
+TIFF is read by tifffile, because Pillow knows few of its forms, and a PNG of colours of 16 bits by imagecodecs, because
+Pillow makes 8 of them in silence (both of the extra `tiff`); the other formats by Pillow. An image is an array
+`[height, width, channels]` of one of DTYPES.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from PIL import Image, ImageOps
 
 from hubft.base.distributions import installs, missing
 from hubft.base.errors import DataError
-from hubft.data.formats import MAX_PIXELS, MAX_RATIO, is_tiff
-from hubft.images.decode import picture
+from hubft.data.formats import MAX_PIXELS, MAX_RATIO, is_tiff, upright
+from hubft.images.decode import deep_colours, picture
 from hubft.pictures import MOST_CHANNELS
 
 EXTRA = "tiff"
@@ -35,7 +36,7 @@ def read(source: Path | BytesIO, channels: int = 0) -> NDArray[Any]:
 
     :param channels: that it must have; without, as many as there are.
     :raises DataError: no image, another number of channels, pixels of another type or that are not finite, more than
-        100 megapixels, or a TIFF where tifffile is not installed.
+        100 megapixels, or a TIFF or a deep PNG where the extra is not installed.
     """
     pixels = _tiff(source) if is_tiff(source) else _other(source)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
@@ -98,12 +99,26 @@ def _joined(pages: list[Any]) -> NDArray[Any]:
 
 def _other(source: Path | BytesIO) -> NDArray[Any]:
     with picture(source) as image:
-        upright = ImageOps.exif_transpose(image)
-        upright = upright.convert(READ[upright.mode]) if upright.mode in READ else upright
-        pixels = numpy.array(upright)
+        if deep_colours(image):
+            return _deep_png(image, source.getvalue() if isinstance(source, BytesIO) else source.read_bytes())
+        turned = ImageOps.exif_transpose(image)
+        pixels = numpy.array(turned.convert(READ[turned.mode]) if turned.mode in READ else turned)
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]
     height, width, channels = pixels.shape
     _require(height, width, channels, str(pixels.dtype))
+    return pixels
+
+
+def _deep_png(image: Image.Image, content: bytes) -> NDArray[Any]:
+    """Return the pixels of a PNG of colours of 16 bits, whose bytes these are."""
+    try:
+        from imagecodecs import png_decode
+    except ModuleNotFoundError as error:
+        raise DataError(f"a PNG of 16 bits a colour {missing('imagecodecs', installs(EXTRA))}") from error
+    _require(image.height, image.width, len(image.getbands()), "uint16")
+    if upright(image)[1] != 1:
+        raise DataError("a PNG of 16 bits a colour that lies on its side: save it upright")
+    pixels: NDArray[Any] = png_decode(content)
     return pixels
 
 

@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from hubft.base.errors import DataError
 from hubft.data.formats import UNKNOWN, is_tiff, opened, upright
@@ -34,13 +34,27 @@ def decode(source: Path | BytesIO, side: int = 0, white: int = Preprocess.white)
         return _scaled(image, side, white) if side else rgb(image, white)
 
 
-def peak(source: Path | BytesIO) -> int:
-    """Return the largest value of a picture of 16-bit grey; 0 for every other picture.
+def depth(source: Path | BytesIO) -> tuple[int, bool]:
+    """Return the largest value of a picture of 16-bit grey, 0 of every other; and whether it is of colours of 16 bits.
 
     :raises DataError: as `decode` does.
     """
     with picture(source) as image:
-        return int(numpy.asarray(image).max()) if image.mode.startswith("I;16") else 0
+        deep = deep_colours(image)
+        return (int(numpy.asarray(image).max()) if image.mode.startswith("I;16") else 0), deep
+
+
+def deep_colours(image: Image.Image) -> bool:
+    """Return whether a PNG or TIFF has colours of 16 bits a channel, of which Pillow gives the upper 8.
+
+    :param image: as it was opened, its pixels not read yet.
+    """
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        return image.mode != "I;16" and any(str(tile.args).endswith(";16B") for tile in image.tile)
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return False
+    bits: tuple[int, ...] = image.tag_v2.get(ExifTags.Base.BitsPerSample, ())
+    return image.mode.startswith("RGB") and max(bits, default=0) > 8
 
 
 def size(source: Path | BytesIO) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from hubft.base.bars import Counting, counted
 from hubft.base.display import listed
 from hubft.base.errors import DataError
 from hubft.data.rows import Row, Source
-from hubft.images.decode import decode, peak, white_of
+from hubft.images.decode import decode, depth, white_of
 from hubft.inputs import Preprocess
 
 
@@ -44,6 +44,8 @@ class Sample:
     """Largest value, where it is 16-bit grey."""
     group: str = ""
     """Of the rows that stay on one side of a split."""
+    deep: bool = False
+    """Whether it has colours of 16 bits a channel, of which 8 are read."""
 
     @property
     def content(self) -> str:
@@ -84,10 +86,13 @@ def white(samples: Iterable[Sample]) -> int:
     return white_of(highest) if highest else 0
 
 
-def notes(samples: Iterable[Sample]) -> Iterable[str]:
+def notes(samples: Sequence[Sample]) -> Iterable[str]:
     """Yield what a user should know of images, whatever their labels say."""
     if plain := [sample.place for sample in samples if sample.plain]:
         yield f"{len(plain)} images are of one colour: {listed(plain)}"
+    if deep := [sample.place for sample in samples if sample.deep]:
+        what = f"{len(deep)} images have 16 bits a colour, and are read with 8 of them"
+        yield f"{what}: {listed(deep)}; --surgery channels=3 takes them as they are"
 
 
 def prove(row: Row, target: Any, content: bytes) -> Sample:
@@ -95,7 +100,7 @@ def prove(row: Row, target: Any, content: bytes) -> Sample:
 
     :raises DataError: its file is no image.
     """
-    highest = peak(BytesIO(content))
+    highest, deep = depth(BytesIO(content))
     image = decode(BytesIO(content), white=white_of(highest) if highest else Preprocess.white)
     colours, (width, height) = image.tobytes(), image.size
     plain = colours[: 3 * width] == colours[:3] * width and colours == colours[:3] * (width * height)
@@ -103,4 +108,4 @@ def prove(row: Row, target: Any, content: bytes) -> Sample:
     words = int(numpy.frombuffer(colours, numpy.uint64, len(colours) // 8).sum())
     pixels = f"{width} {height} {highest} {crc32(colours):08x} {words:016x}"
     sha256 = hashlib.sha256(content).hexdigest()
-    return Sample(row.place, target, sha256, image.size, pixels, plain, highest, row.group)
+    return Sample(row.place, target, sha256, image.size, pixels, plain, highest, row.group, deep)

@@ -1,6 +1,8 @@
 """Images of any number of channels: read as they are stored, trained on, packaged, and read again by the package."""
 
+import itertools
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
@@ -13,7 +15,7 @@ import torch
 from commands import exit_code
 from extras import needs
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 from runs import heard, job
 from safetensors.torch import load_file
 from torch import nn
@@ -23,6 +25,7 @@ from hubft.images import banded, bands
 from hubft.share import load
 
 tifffile = needs("tifffile", "tiff")
+imagecodecs = needs("imagecodecs", "tiff")
 SIDE = 40
 
 
@@ -80,6 +83,45 @@ def test_other_formats_keep_their_channels_and_depth(mode: str, channels: int) -
     found = bands.read(file)
     assert found.dtype == dtype
     assert numpy.array_equal(found, wanted.reshape(9, 7, channels))
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGB", "RGBA"])
+def test_a_png_of_deep_colours_keeps_its_16_bits(mode: str) -> None:
+    wanted = numpy.random.default_rng(0).integers(0, 4096, (9, 7, len(mode))).astype(numpy.uint16)
+    found = bands.read(BytesIO(imagecodecs.png_encode(wanted)), len(mode))
+    assert found.dtype == numpy.uint16 and numpy.array_equal(found, wanted)
+    cut = imagecodecs.png_encode(wanted)[:-60]
+    with pytest.raises(DataError, match="cannot be decoded"):
+        bands.read(BytesIO(cut))
+
+
+def test_a_deep_png_on_its_side_is_refused(tmp_path: Path) -> None:
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (7, 9)).save(lying := BytesIO(), "PNG", exif=turned)
+    tag = re.search(rb"....eXIf.*(?=....IDAT)", lying.getvalue(), re.DOTALL)
+    content = imagecodecs.png_encode(numpy.zeros((9, 7, 3), numpy.uint16))
+    assert tag
+    with pytest.raises(DataError, match="lies on its side"):
+        bands.read(BytesIO(content.replace(content[33:], tag[0] + content[33:])))
+
+
+@pytest.mark.parametrize("form", ["png", "tif"])
+def test_a_run_on_8_bits_says_that_there_were_more(tmp_path: Path, form: str) -> None:
+    """Grey of 16 bits is not meant: all of its bits are looked at."""
+    for part, label, number in itertools.product(("train", "val"), ("crop", "soil"), range(4)):
+        folder = tmp_path / "fields" / part / label
+        folder.mkdir(parents=True, exist_ok=True)
+        seed, crop = number + 10 * (part == "val"), label == "crop"
+        drawn = values(seed + 100 * crop, 1 if number == 3 else 3, crop)
+        if form == "png":
+            (folder / f"{number}.png").write_bytes(imagecodecs.png_encode(drawn))
+        else:
+            tifffile.imwrite(folder / f"{number}.tif", drawn, photometric="rgb" if number < 3 else "minisblack")
+    said = heard(job(tmp_path / "fields", tmp_path / "run", recipe={"epochs": 1}))[1].about("")
+    [line] = [line for line in said if "16 bits a colour" in line]
+    assert line.startswith("note: 12 images have 16 bits a colour, and are read with 8 of them")
+    assert line.endswith("; --surgery channels=3 takes them as they are")
 
 
 def written(path: Path, pixels: NDArray[Any]) -> None:
