@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import nn
 
 from hubft import engine
 from hubft.api.asked import job, spelled
+from hubft.base import urls
 from hubft.base.console import Console
 from hubft.machine import ranks
 from hubft.options import Options
@@ -81,8 +81,7 @@ class Result:
             for name in self.metrics.values
         )
         images = "".join(
-            f'<img alt="{html.escape(path.stem)}" style="max-width:48%" src="data:image/png;base64,'
-            f'{base64.b64encode(path.read_bytes()).decode()}">'
+            f'<img alt="{html.escape(path.stem)}" style="max-width:48%" src="{urls.picture(path.read_bytes())}">'
             for path in self.pictures
         )
         where = f"<p>package <code>{html.escape(str(self.package))}</code></p>"

@@ -1,7 +1,8 @@
-"""Addresses of the web where a name of this machine or of the Hub belongs: answered for what they are."""
+"""Addresses: of the web, where a name of this machine or of the Hub belongs; and of a picture that lies in its page."""
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 
@@ -12,6 +13,14 @@ MODEL = re.compile(
     r"([\w.-]+/[\w.-]+?)(?:/(?:tree|blob|resolve|commit)/([^/?#]+).*)?/?(?:[?#].*)?",
     re.ASCII,
 )
+
+PICTURE = "data:image/"
+
+
+def picture(content: bytes) -> str:
+    """Return a PNG or a JPEG as the address of itself (RFC 2397), with which a page has it without a request."""
+    form = "png" if content.startswith(b"\x89PNG") else "jpeg"
+    return f"{PICTURE}{form};base64,{base64.b64encode(content).decode()}"
 
 
 def there(path: Path) -> bool:

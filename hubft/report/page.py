@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 import hubft
 from hubft import modality
+from hubft.base import urls
 from hubft.base.display import visible
 from hubft.base.errors import CheckpointError
 from hubft.base.files import write_text
@@ -167,7 +168,7 @@ def _pictured(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
 def _inlined(folder: Path, file: str) -> str:
     """Return a picture as a data URL; nothing where it is gone."""
     path = folder / file
-    return f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}" if path.is_file() else ""
+    return urls.picture(path.read_bytes()) if path.is_file() else ""
 
 
 def _plan(known: Documents, job: Job) -> list[tuple[str, Any, str]]:

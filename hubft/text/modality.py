@@ -45,7 +45,8 @@ class Texts:
     equal: ClassVar[str] = "characters"
 
     def settled(self, job: Job) -> Job:
-        augment = "none" if (recipe := job.recipe).augment == "auto" else recipe.augment
+        recipe = job.recipe
+        augment = "none" if recipe.augment == "auto" else recipe.augment
         if augment == "none" and recipe.views != 1:
             why = "every view of a text is the same one; leave it out, or drop tokens with "
             raise JobError(Option("views"), f" {recipe.views}: {why}", Option("augment"), " light")

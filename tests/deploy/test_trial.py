@@ -20,6 +20,7 @@ from extras import needs
 from loopback import hub
 from loopback.hub_api import SPACE
 
+from hubft.base import urls
 from hubft.deploy.trial import samples
 from hubft.share import inference, load
 
@@ -163,5 +164,5 @@ def test_what_is_wrong_is_told_in_one_line(made: Path, hubft: Hubft, line: str, 
 
 
 def test_texts_are_never_files_and_names_are_inert(tmp_path: Path) -> None:
-    shown = samples.shown({EVIL: [EVIL, f"{samples.PICTURE}png;base64,AA=="]}, [EVIL, "other"])
+    shown = samples.shown({EVIL: [EVIL, f"{urls.PICTURE}png;base64,AA=="]}, [EVIL, "other"])
     assert "<img src=x" not in shown and shown.count("&lt;img src=x onerror=alert(1)&gt;") == 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TypeAlias
 from markupsafe import Markup
 
 from hubft import modality
+from hubft.base import urls
 from hubft.base.bars import Counting, nobody
 from hubft.base.errors import DataError
 from hubft.publish.manifest import Manifest
@@ -19,7 +19,6 @@ from hubft.run.data import labelled
 EACH = 4  # samples of a class
 FILE = "examples.json"
 SHOWN = 300  # characters of a text
-PICTURE = "data:image/"
 
 Examples: TypeAlias = Mapping[str, list[str]]
 """Class -> its samples: texts, or pictures as `data:` addresses."""
@@ -45,7 +44,7 @@ def of_data(manifest: Manifest, data: str, counting: Counting = nobody) -> dict[
                     shown = kind.shown(known.source.open(sample.place), manifest.inputs)
                 except (DataError, OSError):  # it was there when it was listed
                     continue
-                found[name].append(shown[:SHOWN] if isinstance(shown, str) else _address(shown))
+                found[name].append(shown[:SHOWN] if isinstance(shown, str) else urls.picture(shown))
     return {name: its for name, its in found.items() if its}
 
 
@@ -53,11 +52,6 @@ def _classes(stated: Mapping[str, object]) -> Iterable[str]:
     """Return the classes that a label states."""
     one, several = stated.get("class"), stated.get("labels")
     return [one] if isinstance(one, str) else several if isinstance(several, list) else []
-
-
-def _address(picture: bytes) -> str:
-    form = "png" if picture.startswith(b"\x89PNG") else "jpeg"
-    return f"{PICTURE}{form};base64,{base64.b64encode(picture).decode()}"
 
 
 def read(folder: Path) -> dict[str, list[str]]:
@@ -74,7 +68,7 @@ def shown(examples: Examples, names: Iterable[str]) -> str:
             Markup('<img src="{}" alt="{}" style="height: 6rem; margin: 0.2rem; display: inline-block">').format(
                 one, name
             )
-            if one.startswith(PICTURE)
+            if one.startswith(urls.PICTURE)
             else Markup("<blockquote>{}</blockquote>").format(one)
             for one in examples.get(name, [])
         ]
