@@ -18,7 +18,7 @@ from PIL import Image
 from hubft.base.errors import DataError
 from hubft.data.split import split
 from hubft.families import plugins
-from hubft.images.decode import decode, peak
+from hubft.images.decode import decode, depth
 from hubft.images.samples import Sample
 from hubft.images.samples import white as white_of_all
 
@@ -143,7 +143,7 @@ def test_16_bits_are_scaled_not_saturated(kind: str) -> None:
     assert numpy.asarray(image).tolist() == [[[0] * 3, [64] * 3, [128] * 3, [255] * 3]]
     image = decode(BytesIO(content), white=65 * 257 - 1)
     assert numpy.asarray(image).tolist() == [[[0] * 3, [255] * 3, [255] * 3, [255] * 3]]
-    assert peak(BytesIO(content)) == 65535
+    assert depth(BytesIO(content)) == (65535, False)
 
 
 def big_endian(levels: numpy.ndarray) -> bytes:
