@@ -2,9 +2,10 @@
 
 Jamieson and Talwalkar 2016 (https://arxiv.org/abs/1502.07943), the inner loop of Hyperband (Li et al. 2018,
 https://arxiv.org/abs/1603.06560): every round has the same time, shared evenly among those that are left, and the
-better half goes on. Two things are of our own. The probes are a round before the first, which costs the budget nothing:
-the better half of them is fine-tuned, at least two, and beside it those that have no probe. And a longer fine-tune
-begins anew, as its learning rate falls over the whole of it: what the shorter one learned is not built on.
+better half goes on. Three things are of our own. The probes are a round before the first, which costs the budget
+nothing: the better half of them is fine-tuned, at least two, and beside it those that have no probe. As many of them
+begin as have time for about an epoch each: less than that says again what the probe said. And a longer fine-tune begins
+anew, as its learning rate falls over the whole of it: what the shorter one learned is not built on.
 """
 
 from __future__ import annotations
@@ -24,22 +25,46 @@ from hubft.choosing.kept import Kept
 from hubft.choosing.rows import Outcome, Row, Standing, Tuned, standing, worth
 from hubft.deploy.export.samples import Samples
 from hubft.job import Job
+from hubft.report import outcomes
 from hubft.run.data import Data
 from hubft.run.folder import Run
 from hubft.share import load
 from hubft.tasks.metrics import Measured
 
 FEWEST = 2  # that are fine-tuned, if there are as many
+PASSES = 5
+"""What a fine-tune of one epoch takes, in passes forward over all samples, of which features take one: backward is two
+more, and the rest of a run, as the package that is proved, took 1.4 to 2.5 (five backbones at 128 pixels, a CPU)."""
 RUNS = "runs"  # in the folder of the rank
 AGAIN = "type the same line again, with --output of this rank: what was done is kept"
 
 
-def promising(rows: Sequence[Row]) -> list[str]:
-    """Return the backbones that are fine-tuned: the better half by their probes, and those that have none."""
-    probed = sorted((row for row in rows if row.probe), key=lambda row: worth(row.probe.score), reverse=True)  # type: ignore[union-attr]
-    unprobed = [row.reference for row in rows if not row.probe]
-    half = max(FEWEST, math.ceil(len(probed) / 2))
-    return [row.reference for row in probed[:half]] + unprobed
+def planned(rows: Sequence[Row], seconds: float) -> tuple[list[str], list[tuple[int, float]]]:
+    """Return the backbones that are fine-tuned, and of each round how many of them, and for how many seconds each.
+
+    They are the better half by their probes, or as many of it as have time for an epoch, and those that have no probe;
+    none, where the time is too short to compare two.
+    """
+    probed, unprobed = best(rows), [row for row in rows if not row.probe]
+    half = min(len(probed), max(FEWEST, math.ceil(len(probed) / 2)))
+    for number in range(half, min(half, 1) - 1, -1):
+        arms = [*probed[:number], *unprobed]
+        if not arms or len(arms) < min(FEWEST, len(rows)):
+            break
+        its = rounds(len(arms), seconds)
+        if its[0][1] >= max(epoch(row) for row in arms):
+            return [row.reference for row in arms], its
+    return [], []
+
+
+def best(rows: Sequence[Row]) -> list[Row]:
+    """Return those that have a probe, from the best down."""
+    return sorted((row for row in rows if row.probe), key=lambda row: worth(row.probe.score), reverse=True)  # type: ignore[union-attr]
+
+
+def epoch(row: Row) -> float:
+    """Return about how many seconds a fine-tune of one epoch takes; 0 where nobody knows."""
+    return PASSES * max(row.forward, row.features or 0.0)
 
 
 def rounds(arms: int, seconds: float) -> list[tuple[int, float]]:
@@ -64,10 +89,14 @@ class Halving:
 
     def run(self, references: Sequence[str], seconds: float) -> None:
         """Spend so many seconds on these backbones, whose rows are kept."""
-        left = promising([self.kept.rows[reference] for reference in references])
-        planned = rounds(len(left), seconds) if left else []
-        self._forget({(number, each) for number, (_, each) in enumerate(planned, 1)})
-        for number, (size, each) in enumerate(planned, 1):
+        rows = [self.kept.rows[reference] for reference in references]
+        left, its = planned(rows, seconds)
+        self._forget({(number, each) for number, (_, each) in enumerate(its, 1)})
+        if not left:
+            needed = FEWEST * max(epoch(row) for row in best(rows)[:FEWEST])
+            why = f"{seconds:.0f} s are too few to fine-tune the two best for an epoch"
+            self.console.say(f"note: {why}: ranked by the probes; --budget {math.ceil(needed)}s has time for it")
+        for number, (size, each) in enumerate(its, 1):
             left = left[:size]
             self.console.say(f"round {number}  {len(left)} fine-tuned, {each:.1f} s each")
             for reference in self.console.counted(left, len(left), "fine-tuned"):
@@ -123,11 +152,14 @@ class Halving:
 
     def _asked(self, reference: str, number: int, run: Run, data: Data) -> Measured:
         """Return what the package of a run reaches on the validation samples, and keep what it gives for them."""
-        opened = load.opened(load.package(str(run.package)), trust=True)  # the user named its base
-        manifest = opened.manifest
-        outputs, targets = Samples(manifest, data).told(opened)
-        self.kept.put_outcome(reference, _stage(number), Outcome(outputs, manifest.task))
-        return manifest.task.measure(outputs, targets).head
+        if known := outcomes.read(run.report):
+            task, outputs, targets = known.task, known.outputs, known.targets
+        else:  # they were too large to be kept
+            opened = load.opened(load.package(str(run.package)), trust=True)  # the user named its base
+            task = opened.manifest.task
+            outputs, targets = Samples(opened.manifest, data).told(opened)
+        self.kept.put_outcome(reference, _stage(number), Outcome(outputs, task))
+        return task.measure(outputs, targets).head
 
     def _judged(self, references: Sequence[str], number: int) -> list[str]:
         """Have the rows say how the fine-tunes of a round stand; return the backbones from the best down."""

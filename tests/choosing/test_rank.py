@@ -1,6 +1,8 @@
 """`hubft rank`: every backbone that can be had is compared on the same samples, and what was done is not done again."""
 
 import json
+import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,7 +99,23 @@ def test_a_budget_goes_to_fine_tunes_and_a_killed_rank_goes_on(
     )
     best, other = (tuned[name][0]["stands"] for name in found["order"])
     assert best["score"]["value"] >= other["score"]["value"] and best["difference"] is None and other["difference"]
+    for row in found["rows"]:
+        folder = Path(row["rounds"][0]["package"]).parent
+        results = json.loads((tmp_path / folder / "report" / "results.json").read_text(encoding="utf-8"))
+        assert row["rounds"][0]["stands"]["score"]["value"] == results["metrics"]["accuracy"]["value"]
     assert "--budget" not in found["next"] and "--epochs 2" in found["next"]
+
+
+def test_a_budget_without_time_for_an_epoch_leaves_the_probes(
+    hubft: Hubft, backbones: list[str], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(halving, "PASSES", 1e6)
+    ran = hubft("rank", *backbones[:2], images, *HERE, "--size", 32, "--budget", "60s", "--output", "out")
+    assert ran.code == 0 and "note: 60 s are too few to fine-tune the two best for an epoch: ranked by" in ran.out
+    found = table(tmp_path / "out")["rows"]
+    assert not (tmp_path / "out" / "runs").exists() and not any(row["rounds"] for row in found)
+    [cure] = re.findall(r"--budget (\d+)s has time for it", ran.out)
+    assert int(cure) == math.ceil(2 * 1e6 * max(max(row["forward"], row["features"] or 0) for row in found))
 
 
 def test_what_no_rank_can_be_made_of_is_told_and_nothing_is_written(hubft: Hubft, images: Path, tmp_path: Path) -> None:
@@ -148,10 +166,26 @@ def rows(*values: float, better: Any = "higher") -> list[Row]:
 
 def test_the_promising_half_is_fine_tuned_in_rounds_of_equal_time() -> None:
     unprobed = Row("f:none", unprobed="a detector")
-    assert halving.promising([*rows(0.1, 0.5, 0.3, 0.4, 0.2), unprobed]) == ["f:0.5", "f:0.4", "f:0.3", "f:none"]
-    assert halving.promising(rows(0.1, 0.3, better="lower")) == ["f:0.1", "f:0.3"], "two at least"
+    names, its = halving.planned([*rows(0.1, 0.5, 0.3, 0.4, 0.2), unprobed], 60)
+    assert (names, its) == (["f:0.5", "f:0.4", "f:0.3", "f:none"], [(4, 7.5), (2, 15.0)])
+    assert halving.planned(rows(0.1, 0.3, better="lower"), 60) == (["f:0.1", "f:0.3"], [(2, 30.0)]), "two at least"
+    assert halving.planned(rows(0.1), 60) == (["f:0.1"], [(1, 60.0)])
+    assert halving.planned([unprobed], 60) == (["f:none"], [(1, 60.0)])
     assert halving.rounds(5, 90) == [(5, 6.0), (3, 10.0), (2, 15.0)]
-    assert halving.rounds(1, 60) == [(1, 60.0)]
+
+
+def test_as_many_are_fine_tuned_as_have_time_for_an_epoch() -> None:
+    ten = [replace(row, features=2.0) for row in rows(*(i / 10 for i in range(10)))]  # an epoch takes 10 s
+    assert halving.planned(ten, 150) == (["f:0.9", "f:0.8", "f:0.7", "f:0.6", "f:0.5"], halving.rounds(5, 150))
+    assert halving.planned(ten, 149)[1] == halving.rounds(4, 149), "of five each would have less than 10 s"
+    assert halving.planned(ten, 20) == (["f:0.9", "f:0.8"], [(2, 10.0)])
+    assert halving.planned(ten, 19) == ([], [])
+    assert halving.planned([replace(row, features=None, forward=2.0) for row in ten], 20)[1] == [(2, 10.0)]
+    slow = [replace(ten[9], features=60.0), *ten[:9]]
+    assert halving.planned(slow, 150) == ([], []), "the best is not left out for a quicker one"
+    unprobed = Row("f:none", unprobed="a detector")
+    assert halving.planned([*ten, unprobed], 20) == (["f:0.9", "f:none"], [(2, 10.0)])
+    assert halving.planned([*ten, unprobed], 19) == ([], [])
 
 
 def test_whoever_came_further_stands_first() -> None:
