@@ -177,30 +177,16 @@ class Texts:
             text = example.numpy().tobytes().decode()
         except UnicodeDecodeError as error:
             raise PackageError(f"a text of the self-test is no UTF-8: {error}") from error
-        return self._encoded(inputs)(text)
+        return _encoder(inputs)(text)
 
     def reader(self, inputs: Text) -> Callable[[Path | BytesIO], Tensor]:
-        encoded = self._encoded(inputs)
+        encoded = _encoder(inputs)
 
         def read(source: Path | BytesIO) -> Tensor:
             content = source.read_bytes() if isinstance(source, Path) else source.getvalue()
             return encoded(samples.decoded(content))
 
         return read
-
-    def _encoded(self, inputs: Text) -> Callable[[str], Tensor]:
-        import torch
-
-        from hubft.text import tokens
-
-        tokenizer = tokens.tokenizer(inputs)
-
-        def encoded(text: str) -> Tensor:
-            whole = tokens.given(text, inputs)
-            found = tokenizer.encode(*whole) if inputs.pair else tokenizer.encode(whole)
-            return torch.from_numpy(tokens.row(found, inputs))
-
-        return encoded
 
     def frame(self, inputs: Text, source: Path | BytesIO) -> None:
         return None
@@ -252,6 +238,16 @@ class Texts:
         yield f"    found = tokenizer.encode({'*' if inputs.pair else ''}{self.encodes})"
         yield "    ids = torch.tensor([found.ids])"
         yield f'    return {{"input_ids": ids, "attention_mask": torch.ones_like(ids){types}}}'
+
+
+def _encoder(inputs: Text) -> Callable[[str], Tensor]:
+    """Return what makes a tensor of one text, or pair."""
+    import torch
+
+    from hubft.text import tokens
+
+    encode = tokens.encoder(inputs)
+    return lambda text: torch.from_numpy(encode(text))
 
 
 def _same(inputs: Any) -> Any:

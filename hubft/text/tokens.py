@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy
@@ -44,6 +44,17 @@ def tokenised(texts: Sequence[str], inputs: Text) -> tuple[list[NDArray[numpy.in
     special = [numpy.asarray(encoding.special_tokens_mask, bool) for encoding in encodings]
     cut = sum(bool(encoding.overflowing) for encoding in encodings)
     return [row(encoding, inputs) for encoding in encodings], special, cut
+
+
+def encoder(inputs: Text) -> Callable[[str], NDArray[numpy.int32]]:
+    """Return what makes of one text, or pair, what `row` makes of it."""
+    made = tokenizer(inputs)
+
+    def encoded(text: str) -> NDArray[numpy.int32]:
+        whole = given(text, inputs)
+        return row(made.encode(*whole) if inputs.pair else made.encode(whole), inputs)
+
+    return encoded
 
 
 def unknown(rows: Sequence[NDArray[numpy.int32]], inputs: Text) -> float:
