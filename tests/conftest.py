@@ -1,7 +1,6 @@
 """What every test shares: no network, one thread, and the family `toy`, also in processes that a test starts."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,10 +59,11 @@ def vit(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactor
     return "timm:test_vit"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[subprocess.Popen[str]]:
-    """The process that makes the processes of a `terminal.Terminal`."""
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the process that makes the processes of a `terminal.Terminal`."""
     from terminal import commands  # not at the top: few tests need it
 
-    with commands() as process:
-        yield process
+    modules = ("hubft.share.transfer", "torchvision", "matplotlib.pyplot")
+    with commands(tmp_path_factory.mktemp("server"), *modules) as address:
+        yield address

@@ -1,6 +1,5 @@
 """Somebody who types hubft commands in a folder of their own, with a Hub on the loopback."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,46 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import forked
+from forked import Command
 from loopback.hub import Hub
 
 from hubft.publish import lines
 
 TOKEN = "hf_onlyQuincyKnows"
 NAME = "quincy"
-
-# Importing torch takes longer than all that a command then does. So one process imports it, and makes a child for every
-# command, which has its own environment, and imports the Hub's client itself: that reads the environment at its import.
-SERVER = """
-import json, os, sys, tempfile, traceback
-import hubft.cli.main, hubft.share.transfer
-
-def command(environment, folder, words):
-    for number, name in ((0, os.devnull), (1, "out"), (2, "err")):
-        os.dup2(os.open(os.path.join(folder, name), os.O_CREAT | os.O_RDWR | os.O_TRUNC), number)
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(os.path.join(folder, "work"))
-    tempfile.tempdir = None
-    sys.argv[1:] = words
-    hubft.cli.main.main()
-
-assert "huggingface_hub" not in sys.modules
-for line in sys.stdin:
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            command(*json.loads(line))
-        except SystemExit as exit:
-            code = exit.code
-        except BaseException:
-            traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
 
 
 @dataclass(frozen=True)
@@ -79,18 +46,30 @@ class Ran:
 
 
 @contextmanager
-def commands() -> Iterator[subprocess.Popen[str]]:
-    """Start the process that makes the processes of commands."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", SERVER], text=True, stdin=pipe, stdout=pipe) as server:
-        yield server
+def commands(folder: Path, *modules: str, **environment: str) -> Iterator[str]:
+    """Start the process that makes the processes of commands, and return its address.
+
+    :param folder: of its socket.
+    :param modules: which it imports too. The Hub's client reads the environment at its import.
+    """
+    pipe, path = subprocess.PIPE, str(folder / "hubft.socket")
+    words = [sys.executable, "-P", forked.__file__, "serve", path, *modules]
+    with subprocess.Popen(words, text=True, stdin=pipe, stdout=pipe, env=os.environ | environment) as server:
+        assert server.stdout and server.stdout.readline() == "ready\n"
+        yield path
         server.communicate()
+
+
+def typed(script: Path, address: str) -> None:
+    """Write the command `hubft` of a shell, whose processes the one of this address makes."""
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "{forked.__file__}" run "{address}" "$@"\n')
+    script.chmod(0o755)
 
 
 class Terminal:
     """Runs commands in `folder`/work as a user whose name, home and token must never be seen."""
 
-    def __init__(self, hub: Hub, folder: Path, server: subprocess.Popen[str], **environment: str) -> None:
+    def __init__(self, hub: Hub, folder: Path, server: str, **environment: str) -> None:
         self.hub, self.folder, self.server = hub, folder, server
         self.work, self.temporary, home = folder / "work", folder / "tmp", folder / f"home-of-{NAME}"
         for path in (self.work, self.temporary, home):
@@ -114,24 +93,22 @@ class Terminal:
         """Return the same terminal with another environment."""
         return Terminal(self.hub, self.folder, self.server, **environment)
 
-    def start(self, *command: str) -> int:
-        """Start `hubft COMMAND` in a process of its own, and return its number."""
-        assert self.server.stdin and self.server.stdout
-        print(json.dumps([self.environment, str(self.folder), command]), file=self.server.stdin, flush=True)
-        return int(self.server.stdout.readline())
+    def start(self, *command: str) -> Command:
+        """Start `hubft COMMAND` in a process of its own."""
+        out, err = self.folder / "out", self.folder / "err"
+        with Path(os.devnull).open() as empty, out.open("wb") as its_out, err.open("wb") as its_err:
+            files = (empty.fileno(), its_out.fileno(), its_err.fileno())
+            return Command(self.server, command, self.environment, str(self.work), files)
 
-    def finish(self) -> Ran:
-        """Wait for the command to end, and check what it let out."""
-        assert self.server.stdout
-        code = int(self.server.stdout.readline())
-        ran = Ran(code, *((self.folder / name).read_text() for name in ("out", "err")))
+    def finish(self, started: Command) -> Ran:
+        """Wait for a command to end, and check what it let out."""
+        ran = Ran(started.wait(), *((self.folder / name).read_text() for name in ("out", "err")))
         self.check_discretion(ran)
         return ran
 
     def run(self, *command: str) -> Ran:
         """Run `hubft COMMAND`."""
-        self.start(*command)
-        ran = self.finish()
+        ran = self.finish(self.start(*command))
         # timm imports wandb where it is installed, which makes two folders of its own.
         left = [
             path for path in self.temporary.rglob("*") if not path.name.endswith(("wandb-media", "wandb-artifacts"))

@@ -17,6 +17,7 @@ import pictures
 import pytest
 import scenes
 import shards
+import terminal
 import texts
 from environments import Environment, announced
 from extras import needs
@@ -50,6 +51,7 @@ STORIES = (
 )
 HERE = {'pip install -e ".[dev]" && hubft demo', 'pip install -e ".[dev]"'}  # what runs this test, and test_demo
 COMMIT = 40 * "a"
+IMPORTED = ("timm", "torchvision", "transformers", "matplotlib.pyplot")  # once for all commands of a page
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -100,7 +102,11 @@ def world(tmp_path: Path, models: hub.Hub) -> Iterator[dict[str, str]]:
             "TORCH_HOME": str(tmp_path / "torch"),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
-        yield os.environ | served.environment | mine
+        given = os.environ | served.environment | mine
+        with terminal.commands(tmp_path, *IMPORTED, **given) as address:
+            (tmp_path / "bin").mkdir()
+            terminal.typed(tmp_path / "bin" / "hubft", address)
+            yield given | {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{given['PATH']}"}
 
 
 def table(folder: Path) -> None:
@@ -114,6 +120,15 @@ def table(folder: Path) -> None:
         tags = ";".join(["cheap"] * (place == 0) + ["dark"] * bright)
         lines.append(f"photos/{i}.png,{10 + 7.5 * place + bright},{['red', 'green', 'blue'][place]},{tags},p{i // 2}")
     (folder / "photos.csv").write_text("\n".join(lines))
+
+
+def brief(line: str, size: int = 64, epochs: int = 2) -> str:
+    """Return a command that trains with small images and few epochs, where the page says nothing of them."""
+    if not line.startswith("hubft finetune ") or re.search(" --(resume|help)", line):
+        return line
+    size_said = "--size" in line or "transformers:" in line
+    epochs_said = re.search("--(epochs|overfit-one-batch)", line)
+    return line + f" --size {size}" * (not size_said) + f" --epochs {epochs}" * (not epochs_said)
 
 
 def shell(line: str, cwd: Path, environment: Mapping[str, str]) -> str:
@@ -141,7 +156,7 @@ def stopped(line: str, run: Path, environment: Mapping[str, str]) -> None:
 def test_look_at_data(tmp_path: Path, world: dict[str, str]) -> None:
     needs("cleanlab", "labels")
     shards.of_folder(tmp_path / "flowers", tmp_path / "birds", 4)
-    printed = "".join(shell(line, tmp_path, world) for line in commands("data"))
+    printed = "".join(shell(brief(line), tmp_path, world) for line in commands("data"))
     assert "accuracy" in printed.rpartition("measured")[2] and (tmp_path / "runs/birds/package").is_dir()
     assert (tmp_path / "runs" / "data-flowers" / "findings.csv").is_file()
     assert "centroid" in printed and (tmp_path / "flowers.parquet").is_file()
@@ -155,9 +170,9 @@ def test_fine_tune(tmp_path: Path, world: dict[str, str]) -> None:
     assert len(resumed) == 1
     for line in (*lines, *commands("report")):
         if f"--output {resumed[0]}" in line:
-            stopped(line, tmp_path / resumed[0], world)
+            stopped(brief(line), tmp_path / resumed[0], world)
         else:
-            shell(line, tmp_path, world)
+            shell(brief(line), tmp_path, world)
     assert (tmp_path / "compared.html").is_file()
     [code] = blocks("report", "python")
     assert "other-seed" in python(code, tmp_path, world)
@@ -188,8 +203,7 @@ def test_choose(tmp_path: Path, world: dict[str, str]) -> None:
 
 def test_labels_and_tables(tmp_path: Path, world: dict[str, str]) -> None:
     for line in commands("labels"):
-        small = " --size 32 --epochs 1" if line.startswith("hubft finetune") else ""
-        shell(line + small, tmp_path, world)
+        shell(brief(line, 32, 1), tmp_path, world)
     assert (tmp_path / "prices.csv").read_text(encoding="utf-8").splitlines()[0] == "image,price,error"
     [code] = blocks("labels", "python")
     printed = python(code.replace("epochs=1", "epochs=1, size=32"), tmp_path, world)
@@ -200,7 +214,7 @@ def test_trackers(tmp_path: Path, world: dict[str, str]) -> None:
     for name in ("tensorboard", "wandb", "mlflow", "sqlalchemy"):
         needs(name, "mlflow" if name == "sqlalchemy" else name)
     for line in commands("trackers"):
-        printed = shell(line, tmp_path, world | {"WANDB_MODE": "offline"})
+        printed = shell(brief(line), tmp_path, world | {"WANDB_MODE": "offline"})
     assert printed.count("tracked  ") == 2 and "wandb sync runs/tracked/wandb/offline-run-" in printed
     assert (tmp_path / "runs" / "tracked" / "mlflow" / "mlflow.db").is_file()
     [code] = blocks("trackers", "python")
@@ -219,7 +233,7 @@ def test_texts_and_language_models(tmp_path: Path, world: dict[str, str], models
     texts.table(tmp_path / "reviews.csv")
     language.table(tmp_path / "questions.jsonl")
     for line in commands("text"):
-        printed = shell(line + " --epochs 2" * line.startswith("hubft finetune"), tmp_path, world)
+        printed = shell(brief(line), tmp_path, world)
         assert printed
     again = shell(commands("text")[-1], tmp_path, world)
     assert printed == again, "drawn by its seed"
@@ -231,13 +245,13 @@ def test_boxes(tmp_path: Path, world: dict[str, str], models: hub.Hub) -> None:
     made = scenes.made(0, 24)
     scenes.voc_roboflow(tmp_path / "shelves", {"train": made[:18], "val": made[18:]})
     for line in commands("boxes"):
-        shell(line + " --epochs 2" * line.startswith("hubft finetune"), tmp_path, world)
+        shell(brief(line), tmp_path, world)
     assert len(list((tmp_path / "found").glob("*.*g"))) == 6
 
 
 def test_the_command_line(tmp_path: Path, world: dict[str, str]) -> None:
     for line in commands("cli"):
-        shell(line, tmp_path, world)
+        shell(brief(line), tmp_path, world)
     told, families = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("told", "families"))
     assert "finetune" in (tmp_path / "hubft.bash").read_text() and (tmp_path / "_hubft").read_text()
     assert told["run"] == "runs/told" and {"pip", "timm"} <= {one["name"] for one in families["families"]}
@@ -249,7 +263,7 @@ def test_adapters(tmp_path: Path, world: dict[str, str], models: hub.Hub) -> Non
     given(models, "sentence-transformers/all-MiniLM-L6-v2", texts.model(tmp_path / "bert"))
     texts.table(tmp_path / "reviews.csv")
     for line in commands("adapters"):
-        shell(line + " --epochs 1" * line.startswith("hubft finetune"), tmp_path, world)
+        shell(brief(line, epochs=1), tmp_path, world)
     adapted, merged = (tmp_path / "runs" / name / "package" for name in ("adapted", "merged"))
     assert (adapted / "adapter_config.json").is_file() and (merged / "model.safetensors").is_file()
 
@@ -270,7 +284,7 @@ def test_deploy(tmp_path: Path, world: dict[str, str]) -> None:
 
 
 def test_publish_and_load(tmp_path: Path, world: dict[str, str]) -> None:
-    shell(commands("fine-tune")[0] + " --epochs 1", tmp_path, world)
+    shell(brief(commands("fine-tune")[0], epochs=1), tmp_path, world)
     for line in commands("publish"):
         printed = shell(line, tmp_path, world)
     assert "proved" in printed

@@ -286,7 +286,7 @@ def test_a_command_that_holds_a_stranger_s_reference_is_quoted(tmp_path: Path) -
     assert ran.code == 2 and f"`hubft show '{evil}'` lists the stages" in ran.err
 
 
-def test_pushed_and_pulled(stranger: Stranger, tmp_path: Path, server: Any) -> None:
+def test_pushed_and_pulled(stranger: Stranger, tmp_path: Path, server: str) -> None:
     with serving(Hub(token=TOKEN)) as hub:
         (tmp_path / "user").mkdir()
         user = Terminal(hub, tmp_path / "user", server)

@@ -1,7 +1,6 @@
 """`hubft push --with`: exports beside the package on a Hub, in the places of the Hub's tools, of this package alone."""
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def user(made: Path, tmp_path: Path, server: subprocess.Popen[str]) -> Iterator[Terminal]:
+def user(made: Path, tmp_path: Path, server: str) -> Iterator[Terminal]:
     with serving(Hub(token=TOKEN)) as hub:
         one = Terminal(hub, tmp_path, server)
         for name in ("run", "other"):

@@ -250,7 +250,7 @@ def test_the_lines_of_a_card_give_what_predict_gives(world: World, found: dict[s
     assert differing(world, found, *WAYS) == []
 
 
-def test_the_command_on_a_card_names_what_its_lines_find(world: World, server: Any) -> None:
+def test_the_command_on_a_card_names_what_its_lines_find(world: World, server: str) -> None:
     user = terminal(world, server)
     for name, text in world.cards.items():
         [line] = [line for block in blocks(text, "bash") for line in block.splitlines() if " predict " in line]
@@ -264,7 +264,7 @@ def test_the_command_on_a_card_names_what_its_lines_find(world: World, server: A
             assert ran.out == f"image.jpg: {', '.join(f'{one} {share:.3f}' for share, one in best)}\n"
 
 
-def terminal(world: World, server: Any) -> Terminal:
+def terminal(world: World, server: str) -> Terminal:
     folder = world.folder / "user"
     folder.mkdir(exist_ok=True)
     kept = {name: value for name, value in world.environment.items() if name not in ("HF_HOME", "TORCH_HOME")}
@@ -277,7 +277,7 @@ def printed(out: str, label: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def typed(world: World, server: Any) -> dict[str, dict[str, str]]:
+def typed(world: World, server: str) -> dict[str, dict[str, str]]:
     """The lines that push, pull and publish print, of a package that needs no trust and of one that does."""
     user, lines_of = terminal(world, server), {}
     for name in ("toy", "hub"):

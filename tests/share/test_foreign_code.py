@@ -1,7 +1,6 @@
 """A model with code of its own on a Hub: that of the very commit is run, on request, and fetched for a package."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import own_code
@@ -15,7 +14,7 @@ from hubft.publish import manifest as manifests
 needs("transformers", "transformers")
 
 
-def test_a_package_is_built_by_the_code_of_the_commit(tmp_path: Path, server: subprocess.Popen[str]) -> None:
+def test_a_package_is_built_by_the_code_of_the_commit(tmp_path: Path, server: str) -> None:
     own = own_code.model(tmp_path / "own")
     with serving(Hub(token=TOKEN)) as hub:
         commit = hub.commit("me/own", own)

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +24,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def user(made: Path, tmp_path: Path, server: subprocess.Popen[str]) -> Iterator[Terminal]:
+def user(made: Path, tmp_path: Path, server: str) -> Iterator[Terminal]:
     with serving(Hub(token=TOKEN)) as hub:
         hub.commit("me/toys", made)
         yield Terminal(hub, tmp_path, server)
@@ -90,10 +89,10 @@ def test_without_the_network_the_cache_serves_and_says_so(user: Terminal) -> Non
 def test_killed_in_the_middle_of_a_download(user: Terminal) -> None:
     held = Fault(WEIGHTS, hold=True)
     user.hub.faults = [held]
-    process = user.start("pull", "me/toys", "--output", "copy")
+    begun = user.start("pull", "me/toys", "--output", "copy")
     assert held.reached.wait(60)
-    os.kill(process, signal.SIGKILL)
-    assert user.finish().code == -signal.SIGKILL
+    os.kill(begun.process, signal.SIGKILL)
+    assert user.finish(begun).code == -signal.SIGKILL
     held.go.set()
     assert not user.on_disk() and not cached(user)
     assert user.run("pull", "me/toys", "--output", "copy").code == 0

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def user(made: Path, tmp_path: Path, server: subprocess.Popen[str]) -> Iterator[Terminal]:
+def user(made: Path, tmp_path: Path, server: str) -> Iterator[Terminal]:
     with serving(Hub(token=TOKEN)) as hub:
         one = Terminal(hub, tmp_path, server)
         shutil.copytree(made / "full" / "package", one.work / "run" / "package")
@@ -257,10 +256,10 @@ def test_killed_in_the_middle_of_the_data(user: Terminal, untouched: None) -> No
     hub = user.hub
     held = Fault(DATA, hold=True)
     hub.faults = [held]
-    process = user.start("push", "run", "me/toys")
+    begun = user.start("push", "run", "me/toys")
     assert held.reached.wait(60)
-    os.kill(process, signal.SIGKILL)
-    assert user.finish() == Ran(-signal.SIGKILL, "", "")
+    os.kill(begun.process, signal.SIGKILL)
+    assert user.finish(begun) == Ran(-signal.SIGKILL, "", "")
     held.go.set()
     assert set(hub.files("me/toys")) == {".gitattributes"}
     for left in user.temporary.iterdir():  # SIGKILL leaves no time to clean up

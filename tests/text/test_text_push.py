@@ -1,7 +1,6 @@
 """A package of texts, and one of sentences, on a Hub: what the command and the card say of them."""
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def user(made: Path, tmp_path: Path, server: subprocess.Popen[str]) -> Iterator[Terminal]:
+def user(made: Path, tmp_path: Path, server: str) -> Iterator[Terminal]:
     with serving(Hub(token=TOKEN)) as hub:
         one = Terminal(hub, tmp_path, server)
         for kind, (name, _) in KINDS.items():

@@ -1,0 +1,110 @@
+"""`hubft` without its imports, which take longer than what most commands then do.
+
+    python -P forked.py serve SOCKET MODULE...   # imports, and makes a child for every command, until its input ends
+    python -S forked.py run SOCKET WORD...       # `hubft WORD...` in such a child, with this folder and environment
+
+The client is a file of the standard library alone, and starts at once.
+"""
+
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def serve(path: str, modules: Sequence[str]) -> None:
+    """Import, say so, and run what is asked for at the socket of this path."""
+    for module in ("hubft.cli.main", *modules):
+        importlib.import_module(module)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        print("ready", flush=True)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that answer
+        while listening in select.select([listening, sys.stdin], [], [])[0]:
+            connection, _ = listening.accept()
+            with connection:
+                if not os.fork():
+                    listening.close()
+                    answer(connection)
+                    os._exit(0)
+
+
+def answer(connection: socket.socket) -> None:
+    """Run one command: tell the number of its process, then the code that it ended with."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _, files, _, _ = socket.recv_fds(connection, 1, 3)
+    with connection.makefile("rw") as talk:
+        asked = json.loads(talk.readline())
+        child = os.fork()
+        if not child:
+            connection.close()
+            os._exit(command(files, **asked))
+        print(child, file=talk, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=talk, flush=True)
+
+
+def command(files: Sequence[int], words: Sequence[str], environment: Mapping[str, str], folder: str) -> int:
+    """Return the exit code of `hubft WORD...`, run in this process."""
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    tempfile.tempdir = None
+    sys.argv = ["hubft", *words]
+    code: object = 1
+    try:
+        sys.modules["hubft.cli.main"].main()
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code if isinstance(code, int) else int(code is not None)
+
+
+class Command:
+    """A command that was asked for."""
+
+    def __init__(
+        self, path: str, words: Sequence[str], environment: Mapping[str, str], folder: str, files: Sequence[int]
+    ) -> None:
+        """Have it begin.
+
+        :param files: which it has as its input, its output and its errors.
+        """
+        self.connection = socket.socket(socket.AF_UNIX)
+        self.connection.connect(path)
+        socket.send_fds(self.connection, [b"\0"], files)
+        self.talk = self.connection.makefile("rw")
+        asked = {"words": list(words), "environment": dict(environment), "folder": folder}
+        print(json.dumps(asked), file=self.talk, flush=True)
+        self.process = int(self.talk.readline())
+
+    def wait(self) -> int:
+        """Return its exit code, or less than zero: the signal that ended it."""
+        with self.connection, self.talk:
+            return int(self.talk.readline())
+
+
+def run(path: str, words: Sequence[str]) -> int:
+    """Return the code of a command; what would end this process ends that of the command."""
+    its = Command(path, words, os.environ, str(Path.cwd()), (0, 1, 2))
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(its.process, signal.SIGTERM))
+    code = its.wait()
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    what, where, *rest = sys.argv[1:]
+    sys.exit(serve(where, rest) if what == "serve" else run(where, rest))
