@@ -1,9 +1,11 @@
 """What every test shares: no network, one thread, and the family `toy`, also in processes that a test starts."""
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import forked
 import pytest
 from environments import installed
 
@@ -61,9 +63,15 @@ def vit(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the process that makes the processes of a `terminal.Terminal`."""
+    """The address of the process that makes those of a `terminal.Terminal`, and of `python`."""
     from terminal import commands  # not at the top: few tests need it
 
     modules = ("hubft.share.transfer", "torchvision", "matplotlib.pyplot")
     with commands(tmp_path_factory.mktemp("server"), *modules) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def python(server: str) -> forked.Python:
+    """`python WORD...` in a process of its own, which has imported the libraries already."""
+    return functools.partial(forked.python, server)

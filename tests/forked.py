@@ -1,21 +1,24 @@
-"""`hubft` without its imports, which take longer than what most commands then do.
+"""Programs of Python without the imports of hubft, which take longer than what most then do.
 
-    python -P forked.py serve SOCKET MODULE...   # imports, and makes a child for every command, until its input ends
-    python -S forked.py run SOCKET WORD...       # `hubft WORD...` in such a child, with this folder and environment
+    python -P forked.py serve SOCKET MODULE...   # imports, and makes a child for every program, until its input ends
+    python -S forked.py run SOCKET WORD...       # `python WORD...` in such a child, with this folder and environment
 
-The client is a file of the standard library alone, and starts at once.
+The client is a file of the standard library alone, and starts at once. A child does not see another PYTHONPATH, nor
+what a library reads of the environment at its import.
 """
 
 import importlib
 import json
 import os
+import runpy
 import select
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 
@@ -38,7 +41,7 @@ def serve(path: str, modules: Sequence[str]) -> None:
 
 
 def answer(connection: socket.socket) -> None:
-    """Run one command: tell the number of its process, then the code that it ended with."""
+    """Run one program: tell the number of its process, then the code that it ended with."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _, files, _, _ = socket.recv_fds(connection, 1, 3)
     with connection.makefile("rw") as talk:
@@ -46,13 +49,13 @@ def answer(connection: socket.socket) -> None:
         child = os.fork()
         if not child:
             connection.close()
-            os._exit(command(files, **asked))
+            os._exit(program(files, **asked))
         print(child, file=talk, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=talk, flush=True)
 
 
-def command(files: Sequence[int], words: Sequence[str], environment: Mapping[str, str], folder: str) -> int:
-    """Return the exit code of `hubft WORD...`, run in this process."""
+def program(files: Sequence[int], words: Sequence[str], environment: Mapping[str, str], folder: str) -> int:
+    """Return the exit code of `python WORD...`, run in this process: of a file, or with -m of a module."""
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
@@ -60,21 +63,26 @@ def command(files: Sequence[int], words: Sequence[str], environment: Mapping[str
     os.environ.update(environment)
     os.chdir(folder)
     tempfile.tempdir = None
-    sys.argv = ["hubft", *words]
-    code: object = 1
+    code: object = 0
     try:
-        sys.modules["hubft.cli.main"].main()
+        if words[0] == "-m":
+            sys.argv = list(words[1:])
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = list(words)
+            runpy.run_path(words[0], run_name="__main__")
     except SystemExit as ended:
         code = ended.code
     except BaseException:
         traceback.print_exc()
+        code = 1
     sys.stdout.flush()
     sys.stderr.flush()
     return code if isinstance(code, int) else int(code is not None)
 
 
-class Command:
-    """A command that was asked for."""
+class Program:
+    """A program that was asked for."""
 
     def __init__(
         self, path: str, words: Sequence[str], environment: Mapping[str, str], folder: str, files: Sequence[int]
@@ -97,9 +105,21 @@ class Command:
             return int(self.talk.readline())
 
 
+Python = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def python(path: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Return a program that ended, run in this folder and environment."""
+    with Path(os.devnull).open() as empty, tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        its = Program(path, words, os.environ, str(Path.cwd()), (empty.fileno(), out.fileno(), err.fileno()))
+        code = its.wait()
+        texts = [file.read() for file in (out, err) if not file.seek(0)]
+    return subprocess.CompletedProcess(words, code, *texts)
+
+
 def run(path: str, words: Sequence[str]) -> int:
-    """Return the code of a command; what would end this process ends that of the command."""
-    its = Command(path, words, os.environ, str(Path.cwd()), (0, 1, 2))
+    """Return the exit code of a program; what would end this process ends that of the program."""
+    its = Program(path, words, os.environ, str(Path.cwd()), (0, 1, 2))
     signal.signal(signal.SIGTERM, lambda *_: os.kill(its.process, signal.SIGTERM))
     code = its.wait()
     return code if code >= 0 else 128 - code

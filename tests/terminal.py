@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import forked
-from forked import Command
+from forked import Program
 from loopback.hub import Hub
 
 from hubft.publish import lines
@@ -62,7 +62,7 @@ def commands(folder: Path, *modules: str, **environment: str) -> Iterator[str]:
 
 def typed(script: Path, address: str) -> None:
     """Write the command `hubft` of a shell, whose processes the one of this address makes."""
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "{forked.__file__}" run "{address}" "$@"\n')
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "{forked.__file__}" run "{address}" -m hubft "$@"\n')
     script.chmod(0o755)
 
 
@@ -93,14 +93,14 @@ class Terminal:
         """Return the same terminal with another environment."""
         return Terminal(self.hub, self.folder, self.server, **environment)
 
-    def start(self, *command: str) -> Command:
+    def start(self, *command: str) -> Program:
         """Start `hubft COMMAND` in a process of its own."""
         out, err = self.folder / "out", self.folder / "err"
         with Path(os.devnull).open() as empty, out.open("wb") as its_out, err.open("wb") as its_err:
             files = (empty.fileno(), its_out.fileno(), its_err.fileno())
-            return Command(self.server, command, self.environment, str(self.work), files)
+            return Program(self.server, ["-m", "hubft", *command], self.environment, str(self.work), files)
 
-    def finish(self, started: Command) -> Ran:
+    def finish(self, started: Program) -> Ran:
         """Wait for a command to end, and check what it let out."""
         ran = Ran(started.wait(), *((self.folder / name).read_text() for name in ("out", "err")))
         self.check_discretion(ran)

@@ -6,8 +6,6 @@ import csv
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import pictures
 import pytest
 import torch
 from commands import Hubft
+from forked import Python
 from PIL import Image
 from runs import Heard, heard, job, listening
 from safetensors.torch import load_file
@@ -173,14 +172,14 @@ def test_inputs_of_another_size_and_scale_are_the_same_pictures() -> None:
 
 
 def test_killed_in_the_student_and_in_the_one_without_it_ends_with_the_same_bits(
-    insects: Path, teacher: Path, tmp_path: Path
+    python: Python, insects: Path, teacher: Path, tmp_path: Path
 ) -> None:
     options = "--epochs 3 --size 24 --checkpoint-every 2 --train head,all@0.3 --augment standard --hints 0.5"
     words = ["distill", str(teacher), "toy:small", str(insects), *options.split(), *QUICK, "--accumulate", "2"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
 
     def ran(*command: str) -> int:
-        return subprocess.run([sys.executable, *command], capture_output=True, check=False).returncode
+        return python(*command).returncode
 
     assert ran("-m", "hubft", *words, "--output", str(whole)) == 0
     assert ran(str(FATAL), "step", "5", *words, "--output", str(killed)) == -signal.SIGKILL

@@ -3,8 +3,6 @@
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import pictures
 import pytest
 import torch
 import toy_family
+from forked import Python
 from runs import heard, job, listening
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -283,10 +282,6 @@ def test_a_head_that_is_a_convolution_is_probed_and_cached(
 # --- killed, and resumed ----------------------------------------------------------------------------------------
 
 
-def hubft(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *args], capture_output=True, text=True, check=False)
-
-
 CACHED = (
     "--epochs 6 --batch-size 8 --views 2 --train head,block@0.6 --workers 0 --lr 0.01 --augment standard "
     "--checkpoint-every 6"
@@ -294,11 +289,11 @@ CACHED = (
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(insects: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def uninterrupted(python: Python, insects: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     run = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HUBFT_CACHE", str(run.parent / "cache"))
-        done = hubft("-m", "hubft", "finetune", "toy:small", str(insects), *CACHED.split(), "--output", str(run))
+        done = python("-m", "hubft", "finetune", "toy:small", str(insects), *CACHED.split(), "--output", str(run))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("cache    features before drop") == 1, done.stdout
     assert done.stdout.count("cache    features before block computed once") == 0  # two epochs of two views
@@ -313,19 +308,25 @@ def uninterrupted(insects: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     ],
 )
 def test_a_run_killed_in_a_cached_phase_ends_with_the_same_bits(
-    insects: Path, tmp_path: Path, cache: Path, uninterrupted: Path, moments: list[tuple[str, int]], keep: bool
+    python: Python,
+    insects: Path,
+    tmp_path: Path,
+    cache: Path,
+    uninterrupted: Path,
+    moments: list[tuple[str, int]],
+    keep: bool,
 ) -> None:
     run = tmp_path / "run"
     for moment, number in moments:
         fresh = ["toy:small", str(insects), *CACHED.split(), "--output", str(run)]
         rest = ["--resume", str(run)] if run.exists() else fresh
-        died = hubft(str(FATAL), moment, str(number), "finetune", *rest)
+        died = python(str(FATAL), moment, str(number), "finetune", *rest)
         assert died.returncode == -signal.SIGKILL, died.stderr
         assert (run / "plan.json").exists() == ((moment, number) != ("plan", 0))
         assert (cache / "features").exists()
         if not keep:
             shutil.rmtree(cache)
-    done = hubft("-m", "hubft", "finetune", "--resume", str(run))
+    done = python("-m", "hubft", "finetune", "--resume", str(run))
     assert done.returncode == 0, done.stderr
     for file in ("package/model.safetensors", "checkpoints/step-00000036/state.safetensors"):
         assert (run / file).read_bytes() == (uninterrupted / file).read_bytes(), file

@@ -12,6 +12,7 @@ from typing import Any
 
 import pictures
 import pytest
+from forked import Python
 from runs import job, killed
 
 from hubft import Head, HubftError, Job, engine
@@ -44,14 +45,10 @@ def options(data: Path, workers: int, recipe: str = USUAL) -> list[str]:
     ).split()
 
 
-def hubft(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *args], capture_output=True, text=True, check=False)
-
-
 @pytest.fixture(scope="module")
-def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def uninterrupted(python: Python, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = tmp_path_factory.mktemp("runs") / "whole"
-    done = hubft("-m", "hubft", "finetune", *options(data, workers=0), "--output", str(run))
+    done = python("-m", "hubft", "finetune", *options(data, workers=0), "--output", str(run))
     assert done.returncode == 0, done.stderr
     return Run(run)
 
@@ -66,7 +63,7 @@ def assert_same_bits(run: Run, other: Run) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_sigkill_at_many_moments(workers: int, data: Path, uninterrupted: Run, tmp_path: Path) -> None:
+def test_sigkill_at_many_moments(workers: int, python: Python, data: Path, uninterrupted: Run, tmp_path: Path) -> None:
     run = tmp_path / "run"
     fresh = [*options(data, workers), "--output", str(run)]
     moments = [
@@ -79,25 +76,25 @@ def test_sigkill_at_many_moments(workers: int, data: Path, uninterrupted: Run, t
     ]
     for moment, step in moments:
         rest = ["--resume", str(run)] if run.exists() else fresh
-        died = hubft(str(FATAL), moment, str(step), "finetune", *rest)
+        died = python(str(FATAL), moment, str(step), "finetune", *rest)
         assert died.returncode == -signal.SIGKILL, died.stderr
     assert not Run(run).package.exists()
-    done = hubft("-m", "hubft", "finetune", "--resume", str(run))
+    done = python("-m", "hubft", "finetune", "--resume", str(run))
     assert done.returncode == 0, done.stderr
     assert "note:" not in done.stdout  # the same versions, and nothing else to tell
     assert_same_bits(Run(run), uninterrupted)
     assert not list(run.rglob(".writing-*"))
 
 
-def test_scaler_schedule_parts_and_mixing_are_resumed_too(data: Path, tmp_path: Path) -> None:
+def test_scaler_schedule_parts_and_mixing_are_resumed_too(python: Python, data: Path, tmp_path: Path) -> None:
     """With an optimizer that counts by group, and momentum that goes in a cycle."""
     runs = [Run(tmp_path / name) for name in ("whole", "killed")]
     for run, command, code in zip(
         runs, (["-m", "hubft"], [str(FATAL), "step", "9"]), (0, -signal.SIGKILL), strict=True
     ):
-        done = hubft(*command, "finetune", *options(data, 0, OTHER), "--output", str(run.folder))
+        done = python(*command, "finetune", *options(data, 0, OTHER), "--output", str(run.folder))
         assert done.returncode == code, done.stderr
-    done = hubft("-m", "hubft", "finetune", "--resume", str(runs[1].folder))
+    done = python("-m", "hubft", "finetune", "--resume", str(runs[1].folder))
     assert done.returncode == 0, done.stderr
     assert_same_bits(*runs)
     last = f"step-{EPOCHS * PER_EPOCH - 1:08}"
@@ -129,22 +126,22 @@ def test_checkpoints_after_epochs_are_seconds_apart_but_for_the_last(
 
 
 @pytest.fixture
-def half_done(data: Path, tmp_path: Path) -> Run:
+def half_done(python: Python, data: Path, tmp_path: Path) -> Run:
     """A run that died after step 11 of 15, with checkpoints of steps 8 and 10."""
     run = tmp_path / "run"
-    died = hubft(str(FATAL), "step", "11", "finetune", *options(data, 0), "--output", str(run))
+    died = python(str(FATAL), "step", "11", "finetune", *options(data, 0), "--output", str(run))
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert [path.name for path in sorted(Run(run).checkpoints.iterdir())] == ["step-00000008", "step-00000010"]
     return Run(run)
 
 
 @pytest.mark.parametrize("file", ["state.safetensors", "state.json", "manifest.json"])
-def test_the_newest_intact_checkpoint_is_taken(half_done: Run, uninterrupted: Run, file: str) -> None:
+def test_the_newest_intact_checkpoint_is_taken(python: Python, half_done: Run, uninterrupted: Run, file: str) -> None:
     newest = half_done.checkpoints / "step-00000010" / file
     altered = bytearray(newest.read_bytes())
     altered[len(altered) // 2] ^= 1
     newest.write_bytes(altered)
-    done = hubft("-m", "hubft", "finetune", "--resume", str(half_done.folder))
+    done = python("-m", "hubft", "finetune", "--resume", str(half_done.folder))
     assert done.returncode == 0, done.stderr
     assert "skipped checkpoint step-00000010" in done.stdout
     assert "going on from step-00000008" in done.stdout
