@@ -16,8 +16,6 @@ from hubft.run import plan, probing
 from hubft.run.data import Data
 from hubft.tasks.metrics import Measured, title
 
-BATCH = 32  # samples by which a pass over all of them is measured
-
 
 @dataclass(frozen=True)
 class Looked:
@@ -49,10 +47,8 @@ def look(job: Job, data: Data, trust: bool, console: Console) -> Looked:
         took = time.perf_counter() - began
         solved = None if isinstance(its, str) else probing.solved(prepared, its)
     model = prepared.exact.place(prepared.loaded.model.eval())
-    answering, whole = replace(prepared.loaded, model=model), len(data.train) + len(data.val)
-    call = latency.answering(answering, 1, prepared.exact)
-    forward = latency.once(latency.answering(answering, BATCH, prepared.exact)) / BATCH * whole
-    row = Row(job.reference, sum(parameter.numel() for parameter in model.parameters()), forward)
+    call = latency.answering(replace(prepared.loaded, model=model), 1, prepared.exact)
+    row = Row(job.reference, sum(parameter.numel() for parameter in model.parameters()))
     if isinstance(its, str) or solved is None:
         return Looked(replace(row, unprobed=str(its)), call)
     task = prepared.data.task

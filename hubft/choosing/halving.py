@@ -20,6 +20,7 @@ from typing import Any
 
 from hubft import engine
 from hubft.base.console import Console
+from hubft.base.display import listed
 from hubft.base.errors import Diverged, HubftError, Stopped
 from hubft.choosing.kept import Kept
 from hubft.choosing.rows import Outcome, Row, Standing, Tuned, standing, worth
@@ -42,29 +43,27 @@ AGAIN = "type the same line again, with --output of this rank: what was done is 
 def planned(rows: Sequence[Row], seconds: float) -> tuple[list[str], list[tuple[int, float]]]:
     """Return the backbones that are fine-tuned, and of each round how many of them, and for how many seconds each.
 
-    They are the better half by their probes, or as many of it as have time for an epoch, and those that have no probe;
-    none, where the time is too short to compare two.
+    They are the most that have time for an epoch each; none, where the time is too short to compare two.
     """
-    probed, unprobed = best(rows), [row for row in rows if not row.probe]
-    half = min(len(probed), max(FEWEST, math.ceil(len(probed) / 2)))
-    for number in range(half, min(half, 1) - 1, -1):
-        arms = [*probed[:number], *unprobed]
-        if not arms or len(arms) < min(FEWEST, len(rows)):
-            break
-        its = rounds(len(arms), seconds)
-        if its[0][1] >= max(epoch(row) for row in arms):
-            return [row.reference for row in arms], its
+    for arms in fields(rows):
+        if needed(arms) <= seconds:
+            return [row.reference for row in arms], rounds(len(arms), seconds)
     return [], []
 
 
-def best(rows: Sequence[Row]) -> list[Row]:
-    """Return those that have a probe, from the best down."""
-    return sorted((row for row in rows if row.probe), key=lambda row: worth(row.probe.score), reverse=True)  # type: ignore[union-attr]
+def fields(rows: Sequence[Row]) -> list[list[Row]]:
+    """Return which backbones may begin, from the most to the fewest: the better half by their probes, or less of it; and
+    always those that have no probe."""
+    probed = sorted((row for row in rows if row.probe), key=lambda row: worth(row.probe.score), reverse=True)  # type: ignore[union-attr]
+    unprobed = [row for row in rows if not row.probe]
+    half = min(len(probed), max(FEWEST, math.ceil(len(probed) / 2)))
+    every = [[*probed[:number], *unprobed] for number in range(half, min(half, 1) - 1, -1)]
+    return [arms for arms in every if len(arms) >= min(FEWEST, len(rows))]
 
 
-def epoch(row: Row) -> float:
-    """Return about how many seconds a fine-tune of one epoch takes; 0 where nobody knows."""
-    return PASSES * max(row.forward, row.features or 0.0)
+def needed(arms: Sequence[Row]) -> float:
+    """Return about how many seconds give each of these an epoch in the first round; 0 where nobody knows."""
+    return len(rounds(len(arms), 0.0)) * len(arms) * max(PASSES * (row.features or 0.0) for row in arms)
 
 
 def rounds(arms: int, seconds: float) -> list[tuple[int, float]]:
@@ -93,9 +92,9 @@ class Halving:
         left, its = planned(rows, seconds)
         self._forget({(number, each) for number, (_, each) in enumerate(its, 1)})
         if not left:
-            needed = FEWEST * max(epoch(row) for row in best(rows)[:FEWEST])
-            why = f"{seconds:.0f} s are too few to fine-tune the two best for an epoch"
-            self.console.say(f"note: {why}: ranked by the probes; --budget {math.ceil(needed)}s has time for it")
+            arms = fields(rows)[-1]
+            why = f"{seconds:.0f} s are too few to fine-tune {listed([row.reference for row in arms])} for an epoch"
+            self.console.say(f"note: {why}: ranked by the probes; --budget {math.ceil(needed(arms))}s has time for it")
         for number, (size, each) in enumerate(its, 1):
             left = left[:size]
             self.console.say(f"round {number}  {len(left)} fine-tuned, {each:.1f} s each")

@@ -55,8 +55,6 @@ class Row:
     reference: str
     parameters: int = 0
     """Its new head counted."""
-    forward: float = 0.0
-    """Seconds of a pass forward over all samples, by that of one batch; 0 of a row that an earlier version wrote."""
     features: float | None = None
     """Seconds to compute the features of all samples; None where some of them were in the cache already."""
     latency: Latency | None = None

@@ -71,12 +71,6 @@ def measure(calls: Mapping[str, Callable[[], object]], seconds: float) -> dict[s
     return {name: _of([one[name] for one in rounds], [one[names[0]] for one in rounds]) for name in names}
 
 
-def once(call: Callable[[], object]) -> float:
-    """Return the seconds of a call, after one that does not count."""
-    call()
-    return _seconds(call)
-
-
 def _seconds(call: Callable[[], object]) -> float:
     began = time.perf_counter()
     call()
