@@ -59,12 +59,15 @@ def program(files: Sequence[int], words: Sequence[str], environment: Mapping[str
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(folder)
-    tempfile.tempdir = None
     code: object = 0
     try:
+        if "huggingface_hub" in sys.modules:  # which read these at its import
+            asked, read = ({name: its[name] for name in its if name[:3] == "HF_"} for its in (environment, os.environ))
+            assert asked == read, "the Hub's client was imported in another environment"
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(folder)
+        tempfile.tempdir = None
         if words[0] == "-m":
             sys.argv = list(words[1:])
             runpy.run_module(words[1], run_name="__main__", alter_sys=True)
