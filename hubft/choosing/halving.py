@@ -52,8 +52,8 @@ def planned(rows: Sequence[Row], seconds: float) -> tuple[list[str], list[tuple[
 
 
 def fields(rows: Sequence[Row]) -> list[list[Row]]:
-    """Return which backbones may begin, from the most to the fewest: the better half by their probes, or less of it; and
-    always those that have no probe."""
+    """Return which backbones may begin, from the most to the fewest: the better half by their probes, or less of it;
+    and always those that have no probe."""
     probed = sorted((row for row in rows if row.probe), key=lambda row: worth(row.probe.score), reverse=True)  # type: ignore[union-attr]
     unprobed = [row for row in rows if not row.probe]
     half = min(len(probed), max(FEWEST, math.ceil(len(probed) / 2)))
