@@ -268,6 +268,16 @@ def test_adapters(tmp_path: Path, world: dict[str, str], models: hub.Hub) -> Non
     assert (adapted / "adapter_config.json").is_file() and (merged / "model.safetensors").is_file()
 
 
+def test_devices(tmp_path: Path, world: dict[str, str], models: hub.Hub) -> None:
+    """A tiny model of language, by the name of a real one."""
+    needs("peft", "peft")
+    given(models, "HuggingFaceTB/SmolLM3-3B", language.model(tmp_path / "llama"))
+    language.table(tmp_path / "questions.jsonl")
+    for line in commands("devices"):
+        shell(brief(line, epochs=1), tmp_path, world)
+    assert len(list(tmp_path.glob("runs/*/package/hubft.json"))) == 2
+
+
 def test_deploy(tmp_path: Path, world: dict[str, str]) -> None:
     for module in ("onnx", "onnxscript", "onnxruntime"):
         needs(module, "onnx")
