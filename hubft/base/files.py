@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -37,6 +37,11 @@ def beginning(name: str) -> str:
 
 BEGUN = {DATA, beginning(DATA), beginning(JOB)}
 """What a run writes before its job.json."""
+
+
+def content(source: Path | BytesIO) -> bytes:
+    """Return what a file holds, or what is held in its place."""
+    return source.getvalue() if isinstance(source, BytesIO) else source.read_bytes()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hubft import inputs
+from hubft.base import files
 from hubft.base.display import listed, quoted
 from hubft.base.errors import DataError, Option
 from hubft.data import freetext
@@ -169,7 +170,7 @@ class Prompts:
         if self.source is None and not path.is_file():
             raise DataError("no such file")
         opened = self.source.open(place) if self.source else path
-        content = opened.read_bytes() if isinstance(opened, Path) else opened.getvalue()
+        content = files.content(opened)
         try:
             return BytesIO(json.dumps({PROMPT: content.decode("utf-8-sig")}).encode())
         except UnicodeDecodeError as error:

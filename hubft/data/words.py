@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from hubft.base import files
 from hubft.base.display import called, listed, quoted
 from hubft.base.errors import DataError, Option
 from hubft.data.rows import Source
@@ -109,7 +110,7 @@ class Typed:
         if self.source is None and not path.is_file():
             raise DataError("no such file")
         opened = self.source.open(place) if self.source else path
-        content = opened.read_bytes() if isinstance(opened, Path) else opened.getvalue()
+        content = files.content(opened)
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:

@@ -17,6 +17,7 @@ import numpy
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from hubft.base import files
 from hubft.base.distributions import installs, missing
 from hubft.base.errors import DataError
 from hubft.data.formats import MAX_PIXELS, MAX_RATIO, is_tiff, upright
@@ -100,7 +101,7 @@ def _joined(pages: list[Any]) -> NDArray[Any]:
 def _other(source: Path | BytesIO) -> NDArray[Any]:
     with picture(source) as image:
         if deep_colours(image):
-            return _deep_png(image, source.getvalue() if isinstance(source, BytesIO) else source.read_bytes())
+            return _deep_png(image, files.content(source))
         turned = ImageOps.exif_transpose(image)
         pixels = numpy.array(turned.convert(READ[turned.mode]) if turned.mode in READ else turned)
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]

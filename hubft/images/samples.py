@@ -16,6 +16,7 @@ from zlib import crc32
 
 import numpy
 
+from hubft.base import files
 from hubft.base.bars import Counting, counted
 from hubft.base.display import listed
 from hubft.base.errors import DataError
@@ -72,7 +73,7 @@ def examine(
     def proved(row: Row, target: Any) -> S | str:
         try:
             opened = source.open(row.place)
-            return prove(row, target, opened.getvalue() if isinstance(opened, BytesIO) else opened.read_bytes())
+            return prove(row, target, files.content(opened))
         except (DataError, OSError) as error:
             return str(error)
 

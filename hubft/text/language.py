@@ -13,6 +13,7 @@ from hubft import methods
 from hubft.adapting import FASTER
 from hubft.base.display import listed
 from hubft.base.errors import JobError, Option
+from hubft.base.files import content
 from hubft.data import documents as stating
 from hubft.data.asked import Asked
 from hubft.data.documents import COMPLETION, MESSAGES, TEXT, Prompts
@@ -133,8 +134,7 @@ class Language(Texts):
         encoder = documents.Encoder(inputs)
 
         def read(source: Path | BytesIO) -> Tensor:
-            content = source.read_bytes() if isinstance(source, Path) else source.getvalue()
-            return torch.from_numpy(encoder.marked(content.decode()).ids)
+            return torch.from_numpy(encoder.marked(content(source).decode()).ids)
 
         return read
 

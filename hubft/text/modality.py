@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hubft.base.bars import Counting
 from hubft.base.errors import JobError, Option, PackageError
+from hubft.base.files import content
 from hubft.data import asked, freetext
 from hubft.data.asked import Asked
 from hubft.data.rows import Row, Source
@@ -183,8 +184,7 @@ class Texts:
         encoded = _encoder(inputs)
 
         def read(source: Path | BytesIO) -> Tensor:
-            content = source.read_bytes() if isinstance(source, Path) else source.getvalue()
-            return encoded(samples.decoded(content))
+            return encoded(samples.decoded(content(source)))
 
         return read
 
@@ -198,7 +198,7 @@ class Texts:
         return None
 
     def shown(self, source: Path | BytesIO, inputs: Text, marks: Any = None) -> str:
-        text = samples.decoded(source.read_bytes() if isinstance(source, Path) else source.getvalue())
+        text = samples.decoded(content(source))
         return text.replace(freetext.PAIR, f" {freetext.TYPED} ")
 
     def view_shown(self, view: Tensor, inputs: Text, marks: Any = None) -> str:

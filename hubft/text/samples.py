@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hubft.base import files
 from hubft.base.bars import Counting, counted
 from hubft.base.errors import DataError
 from hubft.data.rows import Row, Source
@@ -44,7 +45,7 @@ def examine(source: Source, rows: Sequence[Row], targets: Sequence[Any], countin
 def _prove(source: Source, row: Row, target: Any) -> Sample | str:
     try:
         opened = source.open(row.place)
-        content = opened.read_bytes() if hasattr(opened, "read_bytes") else opened.getvalue()
+        content = files.content(opened)
         text = decoded(content)
     except (DataError, OSError) as error:
         return str(error)

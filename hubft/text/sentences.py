@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hubft.base.bars import Counting
 from hubft.base.errors import PackageError
+from hubft.base.files import content
 from hubft.data.asked import Asked
 from hubft.data.rows import Row, Source
 from hubft.data.words import WORDS, Typed
@@ -97,8 +98,8 @@ class Sentences(Texts):
                 if len(self._ids(words, inputs)) >= _tested(inputs):
                     break
                 words = words * 2
-            content = json.dumps({WORDS: words}, ensure_ascii=False).encode()
-            found[f"{self.word}.{place}"] = torch.from_numpy(numpy.frombuffer(content, numpy.uint8).copy())
+            encoded = json.dumps({WORDS: words}, ensure_ascii=False).encode()
+            found[f"{self.word}.{place}"] = torch.from_numpy(numpy.frombuffer(encoded, numpy.uint8).copy())
         return found
 
     def of_example(self, inputs: Text, example: Tensor) -> Tensor:
@@ -118,18 +119,18 @@ class Sentences(Texts):
 
     def reader(self, inputs: Text) -> Callable[[Path | BytesIO], Tensor]:
         def read(source: Path | BytesIO) -> Tensor:
-            return self._ids(json.loads(_content(source))[WORDS], inputs)
+            return self._ids(json.loads(content(source))[WORDS], inputs)
 
         return read
 
     def shown(self, source: Path | BytesIO, inputs: Text, marks: Any = None) -> str:
-        return " ".join(json.loads(_content(source))[WORDS])
+        return " ".join(json.loads(content(source))[WORDS])
 
     def frame(self, inputs: Text, source: Path | BytesIO) -> Any:
         from hubft.text import tagged
 
         assert isinstance(inputs, Words)
-        return tagged.frame(_content(source), inputs)
+        return tagged.frame(content(source).decode(), inputs)
 
     def example(self, inputs: Text) -> str:
         return SENTENCE
@@ -138,10 +139,6 @@ class Sentences(Texts):
         return SENTENCE
 
     encodes: ClassVar[str] = "text.split(), is_pretokenized=True"
-
-
-def _content(source: Path | BytesIO) -> str:
-    return (source.read_bytes() if isinstance(source, Path) else source.getvalue()).decode()
 
 
 def _whole(proof: Sample | str) -> Sample | str:
