@@ -12,15 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
-from hubft.base.errors import JobError, Option
-from hubft.base.files import marked, save_file, temporary_file, write_json
+from hubft.base.errors import CheckpointError, JobError, Option
+from hubft.base.files import marked, write_json
 from hubft.base.serialize import from_dict, to_dict
 from hubft.choosing.rows import Outcome, Row
 from hubft.job import Job
 from hubft.reference import ANY
-from hubft.tasks import kinds
+from hubft.tasks import stored
 
 TABLE, PICTURE = "rank.json", "rank.png"
 PROBE = "probe"  # the stage before the rounds
@@ -106,16 +104,13 @@ def options(job: Job) -> dict[str, Any]:
 
 def write_outcome(path: Path, outcome: Outcome) -> None:
     """Keep what a model gave, whole or not at all."""
-    said = {"task": json.dumps(kinds.plain(outcome.task))}
-    with temporary_file(path) as temporary:
-        save_file({"outputs": outcome.outputs.contiguous()}, temporary, said)
+    stored.write(path, outcome.task, {"outputs": outcome.outputs.contiguous()})
 
 
 def read_outcome(path: Path) -> Outcome | None:
     """Return what was kept, if it was."""
     try:
-        with safe_open(path, framework="pt") as file:
-            said = file.metadata()["task"]
-            return Outcome(file.get_tensor("outputs"), kinds.read(json.loads(said)))
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        task, tensors = stored.read(path)
+        return Outcome(tensors["outputs"], task)
+    except (CheckpointError, KeyError):
         return None

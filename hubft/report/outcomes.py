@@ -6,7 +6,6 @@ the report: a package says nothing of single samples.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,11 @@ from urllib.parse import quote, unquote
 
 import numpy
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hubft.base.errors import CheckpointError, PackageError
-from hubft.base.files import save_file, temporary_file
+from hubft.base.errors import CheckpointError
 from hubft.modality import Sample
-from hubft.tasks import kinds
+from hubft.tasks import stored
 from hubft.tasks.task import Task
 
 FILE = "outcomes.safetensors"
@@ -50,8 +47,7 @@ def write(folder: Path, found: Outcomes) -> bool:
         return False
     digests = numpy.frombuffer(bytes.fromhex("".join(found.sha256)), numpy.uint8).reshape(-1, 32)
     tensors["sha256"] = torch.from_numpy(digests.copy())
-    with temporary_file(folder / FILE) as temporary:
-        save_file(tensors, temporary, {"task": json.dumps(kinds.plain(found.task))})
+    stored.write(folder / FILE, found.task, tensors)
     return True
 
 
@@ -64,12 +60,10 @@ def read(folder: Path) -> Outcomes | None:
     if not path.is_file():
         return None
     try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
-            task = kinds.read(json.loads((file.metadata() or {})["task"]))
+        task, tensors = stored.read(path)
         digests = tuple(bytes(row).hex() for row in tensors.pop("sha256").numpy())
         return Outcomes(task, tensors.pop("outputs"), _tree("targets", tensors), digests)
-    except (OSError, SafetensorError, PackageError, KeyError, ValueError) as error:
+    except (CheckpointError, KeyError, ValueError) as error:
         raise CheckpointError(f"{str(path)!r} cannot be read ({error}): remove it, and train again") from error
 
 
