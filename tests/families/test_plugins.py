@@ -3,6 +3,7 @@
 import importlib
 import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hubft.base import distributions
 from hubft.base.errors import FamilyError, JobError
 from hubft.families import plugins, sandbox
 from hubft.families.build import compressed, headed, load_base
@@ -59,6 +61,18 @@ def test_a_family_is_listed_with_its_distribution_and_not_imported(install: Inst
     assert "my_models" not in sys.modules
 
 
+def test_metadata_is_read_again_where_something_was_installed_or_removed(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, real = [], importlib.metadata.entry_points
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: read.append(group) or real(group=group))
+    assert not found("early") and not found("late") and len(read) == 1
+    install("late")
+    assert found("late") and found("late") and len(read) == 2
+    shutil.rmtree(tmp_path / "site" / "hubft_late-1.5.dist-info")
+    assert not found("late") and len(read) == 3
+
+
 def test_families_are_sorted_and_the_repositorys_own_are_among_them(install: Install) -> None:
     install("aaa")
     names = [family.name for family in plugins.installed()]
@@ -68,7 +82,7 @@ def test_families_are_sorted_and_the_repositorys_own_are_among_them(install: Ins
 
 
 def test_the_repositorys_families_are_found_where_nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: ())
+    monkeypatch.setattr(distributions, "announced", list)
     assert {family.name for family in plugins.installed()} == OWN
     assert plugins.hooks_of(plugins.manager("pip"), sys.modules["hubft_pip"])
 
