@@ -72,6 +72,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def executable(server: str) -> str:
+    """The Python whose programs have imported the libraries already."""
+    return forked.executable(server)
+
+
+@pytest.fixture(scope="session")
 def python(server: str) -> forked.Python:
     """`python WORD...` in a process of its own, which has imported the libraries already."""
     return functools.partial(forked.python, server)

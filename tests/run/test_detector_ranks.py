@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,14 +33,14 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Job:
     return Job(f"transformers:{model}", table, recipe=recipe, compute=COMPUTE, output=place / "one")
 
 
-def test_two_processes_train_a_detector_and_one_goes_on(asked: Job, tmp_path: Path) -> None:
+def test_two_processes_train_a_detector_and_one_goes_on(asked: Job, tmp_path: Path, executable: str) -> None:
     """Of RT-DETR, which draws noise in its loss, and whose norms nobody trained."""
     one = engine.finetune(asked)
     words = f"finetune {asked.reference} {asked.data} --output {tmp_path / 'two'} --exact --devices 2"
     words += " --epochs 2 --lr 0.002 --batch-size 8 --train all,-norms --augment light"
     words += " --device cpu --workers 0 --threads 1 --checkpoint-every 1"
     words += "".join(f" --{name.replace('_', '-')} {value}" for name, value in FIXED.items())
-    command = [sys.executable, "-m", "hubft", *words.split()]
+    command = [executable, "-m", "hubft", *words.split()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
         seen = [next((line for line in process.stdout if line.startswith("epoch 1")), "")]

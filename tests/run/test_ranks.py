@@ -12,6 +12,7 @@ from pathlib import Path
 import pictures
 import pytest
 from commands import Hubft
+from forked import Python
 from runs import job
 
 from hubft import engine
@@ -38,15 +39,11 @@ def words(data: Path, output: Path, *more: str, drawing: str = "--dropout 0.2", 
     return ["finetune", *said.split(), *more, "--output", str(output)]
 
 
-def ran(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False, timeout=300)
-
-
 @pytest.fixture(scope="module")
-def one(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def one(data: Path, tmp_path_factory: pytest.TempPathFactory, python: Python) -> Run:
     """The run of one process whose gradients are summed in parts."""
     folder = tmp_path_factory.mktemp("one") / "run"
-    done = ran("hubft", *words(data, folder, "--exact"))
+    done = python("-m", "hubft", *words(data, folder, "--exact"))
     assert done.returncode == 0, done.stderr
     return Run(folder)
 
@@ -58,15 +55,19 @@ def assert_same_bits(run: Run, other: Run) -> None:
     assert first == second and len(first) == EPOCHS
 
 
-def test_exact_bits_do_not_depend_on_the_number_of_processes(data: Path, one: Run, tmp_path: Path) -> None:
-    done = ran("hubft", *words(data, tmp_path / "two", "--exact", "--devices", "2"))
+def test_exact_bits_do_not_depend_on_the_number_of_processes(
+    data: Path, one: Run, tmp_path: Path, python: Python
+) -> None:
+    done = python("-m", "hubft", *words(data, tmp_path / "two", "--exact", "--devices", "2"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 1/") == 1, "one process speaks"
     assert "devices  2 processes, each with its share of every batch; the same bits for any number" in done.stdout
     assert_same_bits(Run(tmp_path / "two"), one)
 
 
-def test_torchrun_starts_three_and_a_run_goes_on_with_another_number(data: Path, one: Run, tmp_path: Path) -> None:
+def test_torchrun_starts_three_and_a_run_goes_on_with_another_number(
+    data: Path, one: Run, tmp_path: Path, python: Python
+) -> None:
     """Stopped by SIGTERM to one of the three, resumed by two: the bits of one that was never stopped."""
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "3", "-m", "hubft"]
     command = [sys.executable, "-m", *torchrun, *words(data, tmp_path / "run", "--exact")]
@@ -77,16 +78,16 @@ def test_torchrun_starts_three_and_a_run_goes_on_with_another_number(data: Path,
         _, stderr = process.communicate(timeout=2 * HUNG)
     assert process.returncode != 0
     assert stderr.count("hubft: stopped by signal 15; go on with: hubft finetune --resume") == 1, stderr
-    done = ran("hubft", "finetune", "--resume", str(tmp_path / "run"), "--devices", "2")
+    done = python("-m", "hubft", "finetune", "--resume", str(tmp_path / "run"), "--devices", "2")
     assert done.returncode == 0, done.stderr
     assert "going on from step-" in done.stdout and "may differ" not in done.stdout
     assert_same_bits(Run(tmp_path / "run"), one)
 
 
-def test_two_processes_add_what_thaws_and_agree_with_one(data: Path, tmp_path: Path) -> None:
+def test_two_processes_add_what_thaws_and_agree_with_one(data: Path, tmp_path: Path, python: Python) -> None:
     runs = [Run(tmp_path / "alone"), Run(tmp_path / "two")]
     for run, more in zip(runs, ((), ("--devices", "2")), strict=True):
-        done = ran("hubft", *words(data, run.folder, *more, drawing="--surgery dropout=0"))
+        done = python("-m", "hubft", *words(data, run.folder, *more, drawing="--surgery dropout=0"))
         assert done.returncode == 0, done.stderr
     assert "the last bits differ" in done.stdout
     results = [json.loads((run.report / "results.json").read_text()) for run in runs]
@@ -98,12 +99,14 @@ def test_two_processes_add_what_thaws_and_agree_with_one(data: Path, tmp_path: P
         assert lines[0]["gradient_norm"].keys() == lines[1]["gradient_norm"].keys(), "each stage is there when it thaws"
 
 
-def test_norms_that_move_have_the_mean_of_all_processes(data: Path, tmp_path: Path) -> None:
+def test_norms_that_move_have_the_mean_of_all_processes(
+    data: Path, tmp_path: Path, python: Python, executable: str
+) -> None:
     """So that a run that is stopped within an epoch goes on with them, to the same bits."""
-    done = ran("hubft", *words(data, tmp_path / "whole", "--devices", "2", train="all"))
+    done = python("-m", "hubft", *words(data, tmp_path / "whole", "--devices", "2", train="all"))
     assert done.returncode == 0, done.stderr
     assert "note: the statistics of 2 norms are means over those of each process's share of a batch" in done.stdout
-    command = [sys.executable, "-m", "hubft", *words(data, tmp_path / "run", "--devices", "2", train="all")]
+    command = [executable, "-m", "hubft", *words(data, tmp_path / "run", "--devices", "2", train="all")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while len(list((tmp_path / "run" / "checkpoints").glob("step-0*"))) < 2:
             time.sleep(0.01)
@@ -111,13 +114,15 @@ def test_norms_that_move_have_the_mean_of_all_processes(data: Path, tmp_path: Pa
         _, stderr = process.communicate(timeout=2 * HUNG)
     assert process.returncode == 143
     assert stderr == f"hubft: stopped by signal 15; go on with: hubft finetune --resume {tmp_path / 'run'}\n"
-    done = ran("hubft", "finetune", "--resume", str(tmp_path / "run"))
+    done = python("-m", "hubft", "finetune", "--resume", str(tmp_path / "run"))
     assert done.returncode == 0, done.stderr
     assert_same_bits(Run(tmp_path / "run"), Run(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_one_that_is_killed_ends_all_and_the_run_goes_on(data: Path, tmp_path: Path, victim: int, one: Run) -> None:
+def test_one_that_is_killed_ends_all_and_the_run_goes_on(
+    data: Path, tmp_path: Path, victim: int, one: Run, python: Python
+) -> None:
     command = [sys.executable, "-m", "hubft", *words(data, tmp_path / "run", "--exact", "--devices", "2")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -130,33 +135,33 @@ def test_one_that_is_killed_ends_all_and_the_run_goes_on(data: Path, tmp_path: P
     assert process.returncode in (1, 2, 128 + signal.SIGKILL)
     assert "Traceback" not in stderr and stderr.count("hubft: ") <= 1, stderr
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
-    done = ran("hubft", "finetune", "--resume", str(tmp_path / "run"))
+    done = python("-m", "hubft", "finetune", "--resume", str(tmp_path / "run"))
     assert done.returncode == 0, done.stderr
     assert_same_bits(Run(tmp_path / "run"), one)
 
 
 def test_features_that_two_compute_are_those_of_one(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: Python
 ) -> None:
     found = []
     for number in ("1", "2"):
         cache = tmp_path / f"cache-{number}"
         monkeypatch.setenv("HUBFT_CACHE", str(cache))
         told = ["--train", "head", "--epochs", "3", "--batch-size", "8", "--workers", "0", "--devices", number]
-        done = ran("hubft", "finetune", "toy:small", str(data), *told, "--output", str(tmp_path / number))
+        done = python("-m", "hubft", "finetune", "toy:small", str(data), *told, "--output", str(tmp_path / number))
         assert done.returncode == 0, done.stderr
         found.append({file.parent.name: file.read_bytes() for file in cache.rglob("features") if file.is_file()})
     assert found[0] == found[1] and len(found[0]) >= 2, "of training and of held-out images"
 
 
-def test_two_processes_ask_a_teacher_once(data: Path, one: Run, tmp_path: Path) -> None:
+def test_two_processes_ask_a_teacher_once(data: Path, one: Run, tmp_path: Path, python: Python) -> None:
     """Each has its share of what the teacher says; the model without it is trained by the first process alone."""
     runs = []
     for number in ("1", "2"):
         words = ["--epochs", "2", "--batch-size", "8", "--workers", "0", "--augment", "none", "--train", "head"]
         output = str(tmp_path / number)
         command = ["distill", str(one.folder), "toy:small", str(data), *words, "--exact", "--no-baseline"]
-        done = ran("hubft", *command, "--devices", number, "--output", output)
+        done = python("-m", "hubft", *command, "--devices", number, "--output", output)
         assert done.returncode == 0, done.stderr
         runs.append((Path(output) / "package" / "model.safetensors").read_bytes())
     assert runs[0] == runs[1]
@@ -169,14 +174,13 @@ def test_one_batch_is_of_one_process(data: Path, hubft: Hubft) -> None:
     assert "Traceback" not in learned.err and "batch    " in learned.out
 
 
-def test_what_is_wrong_is_told_once(data: Path, tmp_path: Path, hubft: Hubft) -> None:
+def test_what_is_wrong_is_told_once(data: Path, tmp_path: Path, hubft: Hubft, python: Python) -> None:
     for more, said in (
         (("--batch-size", "1"), "hubft: --batch-size 1 of 36 samples: 2 processes need one each in every batch\n"),
         (("--target", "price"), "hubft: "),
     ):
-        done = ran(
-            "hubft", "finetune", "toy:small", str(data), *more, "--devices", "2", "--output", str(tmp_path / "run")
-        )
+        asked = ["finetune", "toy:small", str(data), *more, "--devices", "2", "--output", str(tmp_path / "run")]
+        done = python("-m", "hubft", *asked)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         assert done.stderr.startswith(said)
         assert not (tmp_path / "run").exists() or not (tmp_path / "run" / "package").exists()
@@ -191,10 +195,10 @@ def test_exact_refuses_norms_that_move_and_python_one_process_for_two(data: Path
 
 
 @pytest.mark.parametrize("number", ["2", "3"])
-def test_evaluation_counts_every_sample_once(number: str) -> None:
+def test_evaluation_counts_every_sample_once(number: str, python: Python) -> None:
     """Of any number of samples: batches that are not full, and processes that have none."""
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", number]
-    done = ran(*torchrun, str(Path(__file__).parents[1] / "evaluates.py"))
+    done = python("-m", *torchrun, str(Path(__file__).parents[1] / "evaluates.py"))
     assert done.returncode == 0, done.stderr
     assert f"equal on {number}" in done.stdout
 

@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import in_shards
@@ -14,6 +13,7 @@ import torch
 import toy_family
 from commands import Hubft
 from extras import needs
+from forked import Python
 
 from hubft.base.errors import JobError
 from hubft.run import sharding
@@ -28,23 +28,23 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pictures.folder(tmp_path_factory.mktemp("data") / "insects")
 
 
-def ran(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False, timeout=280)
-
-
-def test_three_processes_learn_in_shards_what_they_learn_whole_and_go_on_to_the_same_bits(tmp_path: Path) -> None:
+def test_three_processes_learn_in_shards_what_they_learn_whole_and_go_on_to_the_same_bits(
+    tmp_path: Path, python: Python
+) -> None:
     """Stages that thaw, parts of a batch that not all have, averages, adapters, tied weights, activations again."""
     needs("peft", "peft")
     in_shards.made(tmp_path)
-    done = ran("torch.distributed.run", "--standalone", "--nproc-per-node", "3", str(HERE), str(tmp_path))
+    done = python("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3", str(HERE), str(tmp_path))
     assert done.returncode == 0, done.stderr[-4000:]
     assert "equal on 3" in done.stdout
 
 
-def test_a_run_in_shards_is_stopped_and_goes_on_with_another_number(tmp_path: Path, hubft: Hubft) -> None:
+def test_a_run_in_shards_is_stopped_and_goes_on_with_another_number(
+    tmp_path: Path, hubft: Hubft, python: Python, executable: str
+) -> None:
     model, data, run = texts.model(tmp_path / "tiny"), texts.table(tmp_path / "texts.csv", 40), tmp_path / "run"
     words = f"transformers:{model} {data} --epochs 10 --batch-size 8 --lr 0.003 --workers 0 --shard --output {run}"
-    command = [sys.executable, "-m", "hubft", "finetune", *words.split(), "--devices", "2"]
+    command = [executable, "-m", "hubft", "finetune", *words.split(), "--devices", "2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
         next(line for line in process.stdout if line.startswith("epoch 1"))
@@ -59,7 +59,7 @@ def test_a_run_in_shards_is_stopped_and_goes_on_with_another_number(tmp_path: Pa
     assert (
         alone.code == 2 and "--shard splits a model over processes, and here is one alone: add --devices 2" in alone.err
     )
-    done = ran("hubft", "finetune", "--resume", str(run), "--devices", "3")
+    done = python("-m", "hubft", "finetune", "--resume", str(run), "--devices", "3")
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert "skipped checkpoint step-99999999: the bytes of" in done.stdout
     assert f"going on from {newest.name}" in done.stdout and "there are 3 now" in done.stdout
