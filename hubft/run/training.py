@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hubft.base.console import Console
 from hubft.base.errors import CheckpointError, Stopped
 from hubft.hookspecs import Batch
-from hubft.machine.ranks import ALONE
+from hubft.machine.ranks import ALONE, Ranks
 from hubft.run import keeping
 from hubft.run.folder import Run, StopRequest
 from hubft.run.journal import Journal
@@ -63,7 +63,7 @@ def train(prepared: Prepared, journal: Journal, state: loop.State, console: Cons
                 if not into:
                     measured = _epoch_over(prepared, journal, state, seen, _line(step, epoch, meter), meter, console)
                     meter = Meter()
-                after_epoch = not into and (state.step == steps or time.monotonic() - saved >= APART)
+                after_epoch = not into and (state.step == steps or _due(ranks, saved))
                 stopped = ranks.most(stop.signal or 0)
                 if stopped or (state.step % every == 0 if every else after_epoch):
                     with meter.timing("checkpoints"):
@@ -76,6 +76,12 @@ def train(prepared: Prepared, journal: Journal, state: loop.State, console: Cons
                     console.say(f"stopped  no better {title(headline)} in {recipe.patience} epochs")
                     return measured
     return measured
+
+
+def _due(ranks: Ranks, saved: float) -> bool:
+    """Return whether the last checkpoint lies far enough back, by the first process's clock: in shards all write, or
+    none does."""
+    return ranks.same(lambda: time.monotonic() - saved >= APART)
 
 
 def _epoch_over(
