@@ -41,7 +41,10 @@ def serve(path: str, modules: Sequence[str]) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen()
-        sys.executable = executable(path)
+        script = Path(executable(path))
+        script.write_text(PYTHON.format(python=sys.executable, file=__file__, path=path))
+        script.chmod(0o755)
+        sys.executable = str(script)
         print("ready", flush=True)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that answer
         while listening in select.select([listening, sys.stdin], [], [])[0]:
@@ -54,12 +57,8 @@ def serve(path: str, modules: Sequence[str]) -> None:
 
 
 def executable(path: str) -> str:
-    """Return the Python of a server, which writes it."""
-    script = Path(f"{path}.python")
-    if not script.exists():
-        script.write_text(PYTHON.format(python=sys.executable, file=__file__, path=path))
-        script.chmod(0o755)
-    return str(script)
+    """Return the Python of a server, which is there once the server is ready."""
+    return f"{path}.python"
 
 
 def answer(connection: socket.socket) -> None:

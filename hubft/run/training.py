@@ -63,16 +63,15 @@ def train(prepared: Prepared, journal: Journal, state: loop.State, console: Cons
                 if not into:
                     measured = _epoch_over(prepared, journal, state, seen, _line(step, epoch, meter), meter, console)
                     meter = Meter()
-                after_epoch = not into and (state.step == steps or _due(ranks, saved))
-                stopped = ranks.most(stop.signal or 0)
-                if stopped or (state.step % every == 0 if every else after_epoch):
+                last, stopped = state.step == steps, ranks.most(stop.signal or 0)
+                if stopped or (state.step % every == 0 if every else not into and (last or _due(ranks, saved))):
                     with meter.timing("checkpoints"):
                         _save(prepared, run, state, meter)
                     saved = time.monotonic()
                 if stopped:
                     ranks.told(None)  # the checkpoint is there
                     raise Stopped(stopped, str(run.folder))
-                if not into and state.step < steps and is_over():
+                if not into and not last and is_over():
                     console.say(f"stopped  no better {title(headline)} in {recipe.patience} epochs")
                     return measured
     return measured
